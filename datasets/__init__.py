@@ -1,0 +1,8 @@
+"""Data sets: one room each, with where its files are, its classes and prompts, its calibration chain."""
+
+import pathlib
+import sys
+
+_LIBRARY = str(pathlib.Path(__file__).resolve().parents[1] / "platform")
+if _LIBRARY not in sys.path:
+    sys.path.insert(1, _LIBRARY)

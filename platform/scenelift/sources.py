@@ -1,0 +1,36 @@
+"""What a data set must offer to become shards: the interface that every adapter in `datasets/` has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from scenelift.frames import Frame
+from scenelift.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How a keyframe becomes a `Frame`."""
+
+    sweeps: int = 0
+    """Earlier sweeps to add to the keyframe's points."""
+    image_size: tuple[int, int] = (224, 416)
+    """(height, width) the images are stored at, pixels."""
+
+
+class Source(Protocol):
+    """A data set as the shard job sees it: a list of keyframes, each readable by itself in any process."""
+
+    name: str
+    """Name of the data set, such as nuscenes."""
+    vocabulary: Vocabulary
+
+    def keyframes(self, split: str | None) -> list[Any]:
+        """Everything needed to read each keyframe of the split (None: all), small, picklable, in a fixed order.
+
+        Raises DataError for an unknown split (naming the known ones) or one without keyframes.
+        """
+
+    def read(self, keyframe: Any, options: ReadOptions) -> Frame:
+        """Read and project one keyframe; FrameError with the reason if its files are not what they should be."""

@@ -1,0 +1,51 @@
+"""The class list of a data set, the words that prompts are made of, and the colours it is drawn with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import open_clip
+
+_SCENE = ("there is a {} in the scene.", "there is the {} in the scene.", "this is a {} in the scene.")
+_SCENE += ("this is the {} in the scene.", "this is one {} in the scene.")
+
+TEMPLATES: dict[str, tuple[str, ...]] = {
+    # open_clip's templates are functions; asking them for "{}" gives their text.
+    "clip2scene": (*(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES), *_SCENE),
+    "tiny": ("a photo of a {}.", "a {} in the street.", "there is a {} here.", "one {} seen by a camera."),
+    "plain": ("{}",),
+}
+"""Prompt ensembles by name. `clip2scene`: the 85 of the paper; `tiny`: those the tiny teacher was trained on."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What the labels 1..C of a data set mean."""
+
+    name: str
+    """Name of the class list, such as nuscenes-16."""
+    classes: tuple[str, ...]
+    """[C] what tables and pictures call a class; label c is classes[c - 1]."""
+    words: tuple[tuple[str, ...], ...]
+    """[C] one or more words a class is prompted with; their text embeddings are averaged."""
+    colours: tuple[tuple[int, int, int], ...]
+    """[C] RGB 0..255."""
+
+    def __post_init__(self) -> None:
+        assert len(self.classes) == len(self.words) == len(self.colours) > 0
+        assert all(self.words), "every class needs a word"
+
+    @property
+    def version(self) -> str:
+        """Changes with every class and every word: nuscenes-16-1a2b3c4d."""
+        text = json.dumps([self.classes, self.words])
+        return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+    def prompts(self, templates: str) -> tuple[tuple[str, ...], ...]:
+        """[C][words x templates] the sentences of each class under a named ensemble of `TEMPLATES`."""
+        return tuple(
+            tuple(template.format(word) for word in words for template in TEMPLATES[templates])
+            for words in self.words
+        )

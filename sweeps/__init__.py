@@ -1,0 +1,8 @@
+"""Searches: one file each, with its space, its objective, its command."""
+
+import pathlib
+import sys
+
+_LIBRARY = str(pathlib.Path(__file__).resolve().parents[1] / "platform")
+if _LIBRARY not in sys.path:
+    sys.path.insert(1, _LIBRARY)
