@@ -12,7 +12,7 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -57,7 +57,7 @@ def from_dict(cls: type[T], values: Any, key: str = "") -> T:
     """Build a config of `cls` from plain values; every unknown key or wrong type is a ConfigError."""
     if not isinstance(values, Mapping):
         raise ConfigError(f"{key or 'the configuration'} must be a group of keys, not {values!r}")
-    return _build(cls, None, values, key)
+    return cast(T, _build(cls, None, values, key))
 
 
 def override(config: T, values: Mapping[str, Value]) -> T:
@@ -75,12 +75,12 @@ def override(config: T, values: Mapping[str, Value]) -> T:
         for group in groups:
             node = node.setdefault(group, {})
         node[leaf] = value
-    return _build(type(config), config, tree, "")
+    return cast(T, _build(type(config), config, tree, ""))
 
 
-def _build(cls: type[T], base: T | None, values: Mapping[str, Any], prefix: str) -> T:
+def _build(cls: Any, base: Any, values: Mapping[str, Any], prefix: str) -> Any:
     hints = get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    fields = {f.name: f for f in dataclasses.fields(cls)}
     for name in values:
         if name not in fields:
             known = [prefix + field for field in fields]
@@ -109,9 +109,8 @@ def _build(cls: type[T], base: T | None, values: Mapping[str, Any], prefix: str)
 def _convert(value: Any, hint: Any, key: str) -> Any:
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
-            if type(None) in args:
-                return None
+        if type(None) in args and (value is None or str(value).lower() in ("none", "null")):
+            return None
         rest = [arg for arg in args if arg is not type(None)]
         for arg in rest[:-1]:
             try:

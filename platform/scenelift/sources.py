@@ -27,10 +27,10 @@ class Source(Protocol):
     vocabulary: Vocabulary
 
     def keyframes(self, split: str | None) -> list[Any]:
-        """Everything needed to read each keyframe of the split (None: all), small, picklable, in a fixed order.
+        """What reading each keyframe of the split (None: all) needs: small, picklable, in a fixed order.
 
         Raises DataError for an unknown split (naming the known ones) or one without keyframes.
         """
 
     def read(self, keyframe: Any, options: ReadOptions) -> Frame:
-        """Read and project one keyframe; FrameError with the reason if its files are not what they should be."""
+        """Read and project one keyframe; FrameError says what is wrong with its files."""

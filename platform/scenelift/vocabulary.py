@@ -8,8 +8,13 @@ from dataclasses import dataclass
 
 import open_clip
 
-_SCENE = ("there is a {} in the scene.", "there is the {} in the scene.", "this is a {} in the scene.")
-_SCENE += ("this is the {} in the scene.", "this is one {} in the scene.")
+_SCENE = (
+    "there is a {} in the scene.",
+    "there is the {} in the scene.",
+    "this is a {} in the scene.",
+    "this is the {} in the scene.",
+    "this is one {} in the scene.",
+)
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
     # open_clip's templates are functions; asking them for "{}" gives their text.
@@ -17,7 +22,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "tiny": ("a photo of a {}.", "a {} in the street.", "there is a {} here.", "one {} seen by a camera."),
     "plain": ("{}",),
 }
-"""Prompt ensembles by name. `clip2scene`: the 85 of the paper; `tiny`: those the tiny teacher was trained on."""
+"""Prompt ensembles by name: the 85 of the CLIP2Scene paper, those of the tiny teacher, the bare word."""
 
 
 @dataclass(frozen=True)
