@@ -1,0 +1,54 @@
+"""What a command shows while it works: a bar on a terminal, lines in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+
+class Meter:
+    """Progress of `total` units: a tqdm bar on a terminal, else a line every few seconds."""
+
+    def __init__(self, title: str, total: int, unit: str, every: float = 10.0) -> None:
+        self.title, self.total, self.unit, self.every = title, total, unit, every
+        self.count, self.note = 0, ""
+        self.began = self.spoke = time.monotonic()
+        self.bar = tqdm(total=total, desc=title, unit=unit, leave=False) if sys.stderr.isatty() else None
+
+    def __enter__(self) -> Meter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        if kind is None:
+            seconds = time.monotonic() - self.began
+            note = f", {self.note}" if self.note else ""
+            say(f"{self.title}: {self.count} {self.unit} in {seconds:.0f} s{note}")
+
+    def to(self, count: int, note: str = "") -> None:
+        """Set the number of units done, and a short note shown behind it."""
+        self.note = note or self.note
+        if self.bar is not None:
+            self.bar.set_postfix_str(self.note)
+            self.bar.update(count - self.count)
+        self.count = count
+        if self.bar is None and time.monotonic() - self.spoke >= self.every:
+            self.spoke = time.monotonic()
+            left = (self.spoke - self.began) / max(count, 1) * (self.total - count)
+            say(f"{self.title}: {count}/{self.total} {self.unit}, about {left:.0f} s left  {self.note}")
+
+    def add(self, count: int = 1) -> None:
+        """Count more units."""
+        self.to(self.count + count)
+
+
+def say(line: str) -> None:
+    """Print a line of progress without breaking a bar."""
+    tqdm.write(line, file=sys.stderr)
+    sys.stderr.flush()

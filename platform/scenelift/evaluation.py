@@ -1,0 +1,60 @@
+"""Segmentation scores: one confusion matrix over all points of all frames, and what is read off it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scenelift.vocabulary import Vocabulary
+
+Counts = NDArray[np.int64]
+Absent = Literal["leave out", "count as one"]
+
+
+def confusion(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int) -> Counts:
+    """[C, C] counts, rows = truth 1..C, columns = prediction 1..C.
+
+    Points whose truth is 0 are ignored. A prediction of 0 (nothing said) on a labelled point is left out too:
+    callers that must count it as a miss restrict nothing and predict a class for every point.
+    """
+    known = (truth > 0) & (prediction > 0)
+    cells = (truth[known].astype(np.int64) - 1) * classes + prediction[known] - 1
+    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Fractions read off a confusion matrix."""
+
+    iou: dict[str, float]
+    """Intersection over union by class; only classes that occur in truth or prediction."""
+    absent: tuple[str, ...]
+    """Classes in neither truth nor prediction."""
+    miou: float
+    accuracy: float
+    points: int
+    """Points that were scored."""
+
+
+def scores(matrix: Counts, vocabulary: Vocabulary, absent: Absent = "leave out") -> Scores:
+    """IoU = TP / (row + column - TP) by class, their mean, and accuracy (clip2scene.md 6.2).
+
+    A class in neither truth nor prediction has no IoU: it is left out of the mean, or, as the paper's code
+    has it, counts as one. A class that is predicted but never true counts with 0.
+    """
+    hits = np.diag(matrix).astype(float)
+    union = matrix.sum(0) + matrix.sum(1) - np.diag(matrix)
+    occurs = union > 0
+    values = np.divide(hits, union, out=np.ones(len(hits)), where=occurs)
+    counted = values if absent == "count as one" else values[occurs]
+    names = np.array(vocabulary.classes)
+    return Scores(
+        iou={str(name): float(value) for name, value in zip(names[occurs], values[occurs], strict=True)},
+        absent=tuple(str(name) for name in names[~occurs]),
+        miou=float(counted.mean()) if len(counted) else 0.0,
+        accuracy=float(hits.sum() / matrix.sum()) if matrix.sum() else 0.0,
+        points=int(matrix.sum()),
+    )

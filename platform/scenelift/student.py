@@ -1,0 +1,124 @@
+"""The 3D student: a sparse backbone with linear heads into the text embedding space."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from scenelift import config as configuration
+from scenelift.batches import NO_AUGMENTATION, Collate, VoxelConfig
+from scenelift.errors import SceneliftError
+from scenelift.frames import Frame
+from scenelift.networks import MINKUNET14A, MinkUNet, MinkUNetConfig
+from scenelift.sparse import Voxels
+from scenelift.vocabulary import Vocabulary
+
+WEIGHTS = "student.safetensors"
+DESCRIPTION = "student.json"
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """The 3D network and what it sees."""
+
+    voxels: VoxelConfig = VoxelConfig()
+    """How a cloud is voxelised, in training and in evaluation."""
+    network: MinkUNetConfig = MINKUNET14A
+    """The sparse U-Net."""
+
+
+class Student(nn.Module):
+    """Backbone, heads into the D-dimensional text space, and the text prototypes that name the classes.
+
+    Heads (clip2scene.md 3.1): `semantic` is compared with text; `local` carries spatial-temporal consistency.
+    A head is a Linear without activation, so it may be applied to any subset of voxels.
+    """
+
+    text: Tensor
+
+    def __init__(
+        self,
+        config: StudentConfig,
+        point_features: int,
+        text: Tensor,
+        vocabulary: Vocabulary,
+        heads: tuple[str, ...] = ("semantic",),
+    ) -> None:
+        super().__init__()
+        assert text.shape[0] == len(vocabulary.classes), f"{len(text)} prototypes for {vocabulary.classes}"
+        self.config, self.point_features, self.vocabulary = config, point_features, vocabulary
+        self.backbone = MinkUNet(config.voxels.channels(point_features), config.network)
+        width = self.backbone.out_channels
+        self.heads = nn.ModuleDict({name: nn.Linear(width, text.shape[1]) for name in heads})
+        self.register_buffer("text", text.float().clone())
+
+    @property
+    def size(self) -> int:
+        """Number of trained parameters."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def forward(self, voxels: Voxels) -> Tensor:
+        """[V, C] backbone features of every voxel."""
+        return self.backbone(voxels)
+
+    def class_logits(self, features: Tensor) -> Tensor:
+        """[*, C] raw dot products of the semantic head with the text prototypes (section 6.1), in float32.
+
+        No void column competes and nothing is normalised: features carry their own confidence.
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            return self.heads["semantic"](features.float()) @ self.text.T
+
+    @torch.inference_mode()
+    def predict(self, frame: Frame) -> NDArray[np.uint8]:
+        """[N_k] the label 1..C of each keyframe point of a frame, whether a camera sees it or not."""
+        collate = Collate(self.config.voxels, NO_AUGMENTATION, images=False)
+        batch = collate([frame]).to(self.text.device)
+        labels = 1 + self.class_logits(self(batch.voxels)).argmax(1)[batch.point_voxel]
+        return labels.to(torch.uint8).cpu().numpy()
+
+    def save(self, folder: Path) -> None:
+        """Weights as safetensors and a description beside them: all that `load` needs."""
+        folder.mkdir(parents=True, exist_ok=True)
+        safetensors.torch.save_file(
+            {name: tensor.contiguous() for name, tensor in self.state_dict().items()}, folder / WEIGHTS
+        )
+        description = {
+            "config": configuration.to_dict(self.config),
+            "point_features": self.point_features,
+            "heads": list(self.heads),
+            "vocabulary": dataclasses.asdict(self.vocabulary),
+        }
+        (folder / DESCRIPTION).write_text(json.dumps(description, indent=1))
+
+    def restore(self, folder: Path) -> None:
+        """Take over the weights that `save` wrote for a student of the same make."""
+        self.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+
+    @classmethod
+    def load(cls, folder: Path) -> Student:
+        """Read what `save` wrote; SceneliftError if the folder holds no whole student."""
+        try:
+            description = json.loads((folder / DESCRIPTION).read_text())
+            state = safetensors.torch.load_file(folder / WEIGHTS)
+        except (OSError, ValueError, safetensors.SafetensorError) as error:
+            raise SceneliftError(
+                f"{folder} holds no student ({error}); give a folder runs/NAME/checkpoints/step-N"
+            ) from None
+        student = cls(
+            configuration.from_dict(StudentConfig, description["config"]),
+            description["point_features"],
+            state["text"],
+            configuration.from_dict(Vocabulary, description["vocabulary"]),
+            tuple(description["heads"]),
+        )
+        student.load_state_dict(state)
+        return student.eval()

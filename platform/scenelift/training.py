@@ -1,0 +1,302 @@
+"""The one training loop of all methods: devices, precision, accumulation, checkpoints, resume, reports.
+
+`train` runs in every worker and knows no Ray; `scenelift.launch` starts the workers. Nothing here names a method.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from scenelift.batches import Batch
+from scenelift.checkpoints import Checkpoints
+from scenelift.errors import ConfigError, TrainingError
+from scenelift.frames import Frame
+from scenelift.methods import Method, Progress, Trained
+from scenelift.optimisers import OptimiserConfig
+from scenelift.shards import epoch_order
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """Length, batches, precision and bookkeeping of a training."""
+
+    epochs: int = 20
+    """Passes over the shards."""
+    batch: int = 4
+    """Frames per optimiser step, over all workers and accumulated micro-batches together."""
+    accumulate: int = 1
+    """Micro-batches per optimiser step."""
+    precision: Literal["float32", "float16", "bfloat16"] = "float32"
+    """Arithmetic of the networks; similarities and losses are always float32."""
+    seed: int = 0
+    """Decides weights, frame order and augmentation."""
+    checkpoint_every: int = 500
+    """Optimiser steps between checkpoints; one is always written at the end."""
+    keep: int = 2
+    """Newest checkpoints kept; the best is kept besides."""
+    log_every: int = 10
+    """Optimiser steps between logged metrics."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch", "accumulate", "checkpoint_every", "keep", "log_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"loop.{name} is at least 1, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which frames each optimiser step sees: a function of seed, epoch and step alone, so any step resumes."""
+
+    frames: int
+    loop: LoopConfig
+    workers: int
+
+    def __post_init__(self) -> None:
+        loop, share = self.loop, self.workers * self.loop.accumulate
+        if loop.batch % share:
+            raise ConfigError(
+                f"loop.batch {loop.batch} cannot be split over {self.workers} workers x {loop.accumulate} "
+                f"micro-batches; make it a multiple of {share}"
+            )
+        if self.frames < loop.batch:
+            raise ConfigError(
+                f"{self.frames} frames do not fill one batch of {loop.batch}; lower loop.batch "
+                f"(it must be a multiple of scale.workers {self.workers} x loop.accumulate {loop.accumulate})"
+            )
+
+    @property
+    def micro(self) -> int:
+        """Frames a worker collates at once."""
+        return self.loop.batch // self.workers // self.loop.accumulate
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of an epoch; frames that fill no batch wait for another epoch's order."""
+        return self.frames // self.loop.batch
+
+    @property
+    def steps(self) -> int:
+        return self.steps_per_epoch * self.loop.epochs
+
+    def indices(self, start: int, rank: int) -> NDArray[np.int64]:
+        """Frame indices of one worker from optimiser step `start` to the end, micro-batch after micro-batch."""
+        parts: list[NDArray[np.int64]] = []
+        for epoch in range(start // self.steps_per_epoch, self.loop.epochs):
+            order = epoch_order(self.frames, self.loop.seed, epoch)[: self.steps_per_epoch * self.loop.batch]
+            mine = order.reshape(self.steps_per_epoch, self.workers, -1)[:, rank]
+            parts.append(mine[max(0, start - epoch * self.steps_per_epoch) :].reshape(-1))
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+@dataclass
+class Worker:
+    """What one process of a training is given."""
+
+    plan: Plan
+    optimiser: OptimiserConfig
+    checkpoints: Checkpoints
+    collate: Callable[[Sequence[Frame], int], Batch]
+    stream: Callable[[NDArray[np.int64], Callable[[list[Frame], int], Batch], int], Iterator[Batch]]
+    """Frame indices, a function of (frames, batch number), batch size -> batches: `Shards.stream`."""
+    rank: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    post: Callable[[Event], None] = lambda event: None
+    """Takes events for the driver; called on rank 0 only."""
+    report: Callable[[dict[str, float]], None] = lambda metrics: None
+    """Called by every rank at the end of each epoch."""
+
+
+def train(method: Method, worker: Worker) -> None:
+    """Train `method.student` from the newest checkpoint, or from its start, to the end of the plan."""
+    state = _State(method, worker)
+    start = state.restore()
+    plan, loop = worker.plan, worker.plan.loop
+    if worker.rank == 0:
+        worker.post({"kind": "start", "step": start, "steps": plan.steps})
+    batches = _batches(worker, start)
+    for step in range(start, plan.steps):
+        state.step(step, batches)
+        done = step + 1
+        if done % loop.log_every == 0 or done == plan.steps:
+            state.log(done)
+        if done % loop.checkpoint_every == 0 or done == plan.steps:
+            state.save(done)
+        if done % plan.steps_per_epoch == 0:
+            worker.report({"epoch": done // plan.steps_per_epoch, "step": done, "loss": state.loss})
+
+
+class _State:
+    """Everything of a running training that changes, and that a checkpoint holds."""
+
+    def __init__(self, method: Method, worker: Worker) -> None:
+        loop, plan = worker.plan.loop, worker.plan
+        self.worker, self.method = worker, method.to(worker.device).train()
+        if loop.precision == "float16" and worker.device.type != "cuda":
+            raise ConfigError("float16 needs a GPU; set loop.precision to float32 or bfloat16")
+        if plan.workers > 1 and worker.device.type == "cuda":
+            method.student = nn.SyncBatchNorm.convert_sync_batchnorm(method.student)
+        self.optimiser = worker.optimiser.build(method.student)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimiser, lambda step: worker.optimiser.factor(step, plan.steps_per_epoch, loop.epochs)
+        )
+        self.scaler = torch.amp.GradScaler(worker.device.type, enabled=loop.precision == "float16")
+        self.model: nn.Module = method
+        if plan.workers > 1:
+            self.model = DistributedDataParallel(method)
+        self.window: list[tuple[dict[str, Tensor], tuple[str, ...]]] = []
+        self.epoch_losses: list[float] = []
+        self.waited = self.since = 0.0
+        self.loss = math.inf
+        torch.manual_seed(loop.seed * 1009 + worker.rank)
+
+    def step(self, step: int, batches: Iterator[Batch]) -> None:
+        """One optimiser step over `accumulate` micro-batches."""
+        loop, plan, device = self.worker.plan.loop, self.worker.plan, self.worker.device
+        progress = Progress(step, step // plan.steps_per_epoch, loop.epochs)
+        self.since = self.since or time.perf_counter()
+        self.optimiser.zero_grad(set_to_none=True)
+        for micro in range(loop.accumulate):
+            began = time.perf_counter()
+            batch = next(batches)
+            self.waited += time.perf_counter() - began
+            last = micro == loop.accumulate - 1
+            sync = self._unsynchronised() if not last else contextlib.nullcontext()
+            with sync:
+                with torch.autocast(device.type, _DTYPES[loop.precision], loop.precision != "float32"):
+                    losses = self.model(batch.to(device), progress)
+                total = self._total(losses)
+                self.scaler.scale(total / loop.accumulate).backward()
+            self.window.append(({**losses, "total": total}, batch.tokens))
+        self._update()
+
+    def _unsynchronised(self) -> Any:
+        """Gradients of all but the last micro-batch stay on their rank."""
+        distributed = isinstance(self.model, DistributedDataParallel)
+        return cast(Any, self.model).no_sync() if distributed else contextlib.nullcontext()
+
+    def _total(self, losses: dict[str, Tensor]) -> Tensor:
+        wrong = [name for name, loss in losses.items() if loss.dtype != torch.float32]
+        assert not wrong, f"losses are float32, unlike {wrong}"
+        weights = self.method.weights
+        assert losses.keys() == weights.keys(), f"losses {set(losses)} but weights for {set(weights)}"
+        return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+
+    def _update(self) -> None:
+        if self.worker.optimiser.clip_norm is not None:
+            self.scaler.unscale_(self.optimiser)
+            nn.utils.clip_grad_norm_(self.method.student.parameters(), self.worker.optimiser.clip_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.schedule.step()
+
+    def log(self, done: int) -> None:
+        """Send the means since the last call; TrainingError with the frames if a loss was not finite."""
+        names = list(self.window[0][0])
+        table = torch.stack([torch.stack([row[name].detach() for name in names]) for row, _ in self.window])
+        bad = torch.nonzero(~torch.isfinite(table).all(1)).flatten().tolist()
+        if bad:
+            raise TrainingError(
+                f"a loss is not finite before step {done} (rank {self.worker.rank}); "
+                f"frames of the first bad batch: {', '.join(self.window[bad[0]][1])}; lower optimiser.lr"
+            )
+        mean = table.mean(0)
+        if self.worker.plan.workers > 1:
+            torch.distributed.all_reduce(mean)
+            mean /= self.worker.plan.workers
+        means = dict(zip(names, mean.tolist(), strict=True))
+        self.epoch_losses.append(means["total"])
+        self.loss = sum(self.epoch_losses) / len(self.epoch_losses)
+        seconds = time.perf_counter() - self.since
+        steps = len(self.window) / self.worker.plan.loop.accumulate
+        if self.worker.rank == 0:
+            values = {f"loss/{name}": value for name, value in means.items()}
+            values["learning_rate"] = self.schedule.get_last_lr()[0]
+            values["frames_per_second"] = steps * self.worker.plan.loop.batch / seconds
+            values["data_wait"] = self.waited / seconds
+            self.worker.post({"kind": "metrics", "step": done, "values": values})
+        self.window, self.waited, self.since = [], 0.0, 0.0
+
+    def save(self, done: int) -> None:
+        """Write a checkpoint from rank 0; all ranks contribute their random states."""
+        if self.window:
+            self.log(done)
+        states: list[Any] = [random_state()] * self.worker.plan.workers
+        if self.worker.plan.workers > 1:
+            torch.distributed.all_gather_object(states, random_state())
+        if self.worker.rank == 0:
+            checkpoint = self.worker.checkpoints.save(
+                done,
+                self.loss,
+                cast(Trained, self.method.student),
+                {
+                    "step": done,
+                    "optimiser": self.optimiser.state_dict(),
+                    "schedule": self.schedule.state_dict(),
+                    "scaler": self.scaler.state_dict(),
+                    "random": states,
+                    "plan": {"frames": self.worker.plan.frames, "batch": self.worker.plan.loop.batch},
+                },
+            )
+            self.worker.post({"kind": "checkpoint", "step": done, "folder": str(checkpoint.folder)})
+        self.epoch_losses = []
+
+    def restore(self) -> int:
+        """Continue from the newest checkpoint; returns the optimiser steps already done."""
+        checkpoint = self.worker.checkpoints.latest()
+        if checkpoint is None:
+            return 0
+        saved, trained = checkpoint.state(), cast(Trained, self.method.student)
+        plan = {"frames": self.worker.plan.frames, "batch": self.worker.plan.loop.batch}
+        if saved["plan"] != plan:
+            raise TrainingError(
+                f"{checkpoint.folder} was trained with {saved['plan']}, now {plan}: the data position would "
+                "not fit; give the run a new name"
+            )
+        trained.restore(checkpoint.folder)
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.schedule.load_state_dict(saved["schedule"])
+        self.scaler.load_state_dict(saved["scaler"])
+        if self.worker.rank < len(saved["random"]):
+            restore_random_state(saved["random"][self.worker.rank])
+        return int(saved["step"])
+
+
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def _batches(worker: Worker, start: int) -> Iterator[Batch]:
+    """Batches from optimiser step `start` to the end; each is collated for the epoch it belongs to."""
+    plan = worker.plan
+    per_epoch = plan.steps_per_epoch * plan.loop.accumulate
+    first = start * plan.loop.accumulate
+
+    def collate(frames: list[Frame], number: int) -> Batch:
+        return worker.collate(frames, (first + number) // per_epoch)
+
+    return worker.stream(plan.indices(start, worker.rank), collate, plan.micro)
+
+
+def random_state() -> dict[str, Any]:
+    """The state of torch's generators, loadable with weights_only; nothing here draws from others."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"torch": torch.get_rng_state(), "cuda": cuda}
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Undo `random_state` on a machine with as many GPUs."""
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,0 +1,153 @@
+"""The loop in one process: it learns, resumes bit by bit, splits work the same for any number of workers."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from made_up import VOCABULARY, made_up_frame
+from torch.nn import functional as F
+
+from scenelift.batches import Augmentation, Collate, VoxelConfig
+from scenelift.checkpoints import Checkpoints
+from scenelift.errors import ConfigError, TrainingError
+from scenelift.methods import Method
+from scenelift.networks import MinkUNetConfig
+from scenelift.optimisers import OptimiserConfig
+from scenelift.student import Student, StudentConfig
+from scenelift.training import LoopConfig, Plan, Worker, train
+
+VOXELS = VoxelConfig(4.0, "geometry", 1 / 255)
+LOOP = LoopConfig(epochs=4, batch=4, checkpoint_every=3, log_every=2, keep=9)
+FRAMES = [made_up_frame(f"frame-{i:05d}") for i in range(10)]
+
+
+class Supervised(Method):
+    """Learns which points are high, which the geometry features show; a loss that can fall."""
+
+    def __init__(self, spoil_at=None):
+        super().__init__()
+        torch.manual_seed(0)
+        config = StudentConfig(VOXELS, MinkUNetConfig(8, (8,), (8,)))
+        self.student = Student(config, 1, torch.eye(3, 8), VOCABULARY)
+        self.weights = {"height": 2.0}
+        self.spoil_at = spoil_at
+
+    def forward(self, batch, progress):
+        logits = self.student.class_logits(self.student(batch.voxels))
+        target = (batch.voxels.features[:, 1] > 0).long()
+        loss = F.cross_entropy(logits[:, :2], target)
+        loss = loss + 0.01 * torch.rand(())  # draws, so that random states matter
+        return {"height": loss * float("nan") if progress.step == self.spoil_at else loss}
+
+
+def stream(indices, collate, size):
+    for number, start in enumerate(range(0, len(indices), size)):
+        yield collate([FRAMES[i] for i in indices[start : start + size]], number)
+
+
+def worker(folder, loop=LOOP, **kwargs):
+    return Worker(
+        plan=Plan(len(FRAMES), loop, 1),
+        optimiser=OptimiserConfig("adamw", lr=1e-2),
+        checkpoints=Checkpoints(folder, loop.keep),
+        collate=Collate(VOXELS, Augmentation()),
+        stream=stream,
+        **kwargs,
+    )
+
+
+def weights(folder):
+    return Student.load(Checkpoints(folder).latest().folder).state_dict()
+
+
+def test_the_loss_falls_and_events_tell_the_story(tmp_path):
+    events, reports = [], []
+    loop = replace(LOOP, epochs=20)
+    train(Supervised(), worker(tmp_path, loop, post=events.append, report=reports.append))
+    losses = [e["values"]["loss/height"] for e in events if e["kind"] == "metrics"]
+    assert np.mean(losses[-3:]) < 0.5 * losses[0]
+    first = next(e for e in events if e["kind"] == "metrics")
+    assert first["values"]["loss/total"] == pytest.approx(2 * first["values"]["loss/height"]), "weighted"
+    assert events[0] == {"kind": "start", "step": 0, "steps": 40}
+    assert [r["epoch"] for r in reports] == list(range(1, 21))
+    assert Checkpoints(tmp_path).latest().step == 40
+
+
+@pytest.mark.parametrize("broken_at", [3, 6])
+def test_a_training_broken_anywhere_ends_as_an_unbroken_one(tmp_path, broken_at):
+    train(Supervised(), worker(tmp_path / "whole"))
+
+    class Broken(Exception):
+        pass
+
+    def stop(indices, collate, size):
+        for number, batch in enumerate(stream(indices, collate, size)):
+            if number == broken_at + 1:
+                raise Broken
+            yield batch
+
+    first = worker(tmp_path / "broken")
+    first.stream = stop
+    with pytest.raises(Broken):
+        train(Supervised(), first)
+    assert Checkpoints(tmp_path / "broken").latest().step == broken_at
+    events = []
+    train(Supervised(), worker(tmp_path / "broken", post=events.append))
+    assert events[0]["step"] == broken_at
+    whole, again = weights(tmp_path / "whole"), weights(tmp_path / "broken")
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_accumulated_micro_batches_cover_the_same_frames():
+    whole, parts = Plan(10, LOOP, 1), Plan(10, replace(LOOP, accumulate=2), 2)
+    assert (whole.micro, parts.micro) == (4, 1)
+    for step in range(whole.steps):
+        frames = {int(i) for i in whole.indices(step, 0)[:4]}
+        split = {int(i) for rank in (0, 1) for i in parts.indices(step, rank)[:2]}
+        assert frames == split
+
+
+def test_every_epoch_has_another_order_and_no_frame_twice():
+    plan = Plan(10, LOOP, 1)
+    epochs = plan.indices(0, 0).reshape(plan.loop.epochs, -1)
+    assert all(len(set(epoch)) == 8 for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == plan.loop.epochs
+    assert np.array_equal(plan.indices(5, 0), plan.indices(0, 0)[5 * 4 :])
+
+
+@pytest.mark.parametrize(
+    ("frames", "loop", "workers", "message"),
+    [
+        (10, LoopConfig(batch=3), 2, "multiple of 2"),
+        (10, LoopConfig(batch=4, accumulate=3), 1, "multiple of 3"),
+        (3, LoopConfig(batch=4), 1, "lower loop.batch"),
+    ],
+)
+def test_batches_that_cannot_be_split_are_refused(frames, loop, workers, message):
+    with pytest.raises(ConfigError, match=message):
+        Plan(frames, loop, workers)
+
+
+def test_a_loss_that_is_not_finite_names_its_frames_and_spoils_no_checkpoint(tmp_path):
+    plan = Plan(len(FRAMES), LOOP, 1)
+    tokens = [FRAMES[i].token for i in plan.indices(4, 0)[:4]]
+    with pytest.raises(TrainingError, match=", ".join(tokens)):
+        train(Supervised(spoil_at=4), worker(tmp_path))
+    assert Checkpoints(tmp_path).latest().step == 3
+
+
+def test_another_batch_size_does_not_fit_an_old_checkpoint(tmp_path):
+    train(Supervised(), worker(tmp_path))
+    with pytest.raises(TrainingError, match="new name"):
+        train(Supervised(), worker(tmp_path, replace(LOOP, batch=2)))
+
+
+def test_float16_needs_a_gpu(tmp_path):
+    with pytest.raises(ConfigError, match="GPU"):
+        train(Supervised(), worker(tmp_path, replace(LOOP, precision="float16")))
+
+
+def test_bfloat16_keeps_losses_in_float32(tmp_path):
+    train(Supervised(), worker(tmp_path, replace(LOOP, precision="bfloat16", epochs=1)))
+    assert Checkpoints(tmp_path).latest().step == 2
