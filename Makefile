@@ -3,23 +3,49 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+PORT ?= 5000
 
-.PHONY: demo test lint types bench dashboard constraints clean
+.PHONY: help demo test lint types check bench dashboard constraints clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
 
 $(READY): pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.11 or call make PYTHON=/path/to/python3.11"; exit 1; }
-	@echo "Installing the dependencies into $(VENV) (once)"
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.11, or call make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Installing the dependencies into $(VENV), once"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --requirement pyproject.toml --extra dev
 	@touch $(READY)
 
-test: $(READY)
-	$(BIN)/python -m pytest
+demo: $(READY) ## world, shards, teacher, distillation, label-free scores, pictures: everything from nothing
+	@$(BIN)/python -m trainables.distill
+	@echo "Dashboard: make dashboard"
 
-lint: $(READY)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+test: $(READY) ## the whole test suite
+	@$(BIN)/python -m pytest
 
-types: $(READY)
-	$(BIN)/mypy
+lint: $(READY) ## style
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(READY) ## static types
+	@$(BIN)/mypy
+
+check: lint types test ## everything CI runs
+
+bench: $(READY) ## the figures that the README states
+	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.sample_cost
+	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.nuscenes_tables
+
+dashboard: $(READY) ## MLflow's pages of all runs; PORT=5000
+	@test -f runs/mlflow.db || { echo "error: no runs here yet; make demo makes one"; exit 1; }
+	@echo "Open http://127.0.0.1:$(PORT)/#/experiments?workflowType=machine_learning (Ctrl-C stops it)"
+	@MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --workers 1 --host 127.0.0.1 --port $(PORT) --backend-store-uri sqlite:///$(CURDIR)/runs/mlflow.db --uvicorn-opts "--log-level warning"
+
+constraints: $(READY) ## write what is installed into constraints.txt
+	@{ head -n 1 constraints.txt; $(BIN)/uv pip list --quiet --format freeze --python $(BIN)/python | grep -vE '^(pip|setuptools)=='; } > constraints.new
+	@mv constraints.new constraints.txt
+
+clean: ## remove the environment and the caches, keep data and runs
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,218 @@
+"""Pictures of a labelled frame: bird's-eye views of its point cloud, and its camera images.
+
+Figures are made without pyplot, so nothing is shared between threads and nothing needs closing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from scenelift.errors import StorageError
+from scenelift.vocabulary import Vocabulary
+
+RIGHT, WRONG = 1, 2
+"""What `errors` calls a point; 0 is one without truth."""
+
+INK, FAINT, PAPER = "#22262b", "#d3d7dc", "#ffffff"
+_RIGHT_COLOUR, _WRONG_COLOUR = "#8fb8a0", "#d62728"
+_LETTER = 0.6 / 72  # width of a letter, inches per point of font size
+
+
+def errors(truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """[N] labels and predictions -> [N] RIGHT, WRONG, or 0 where the truth is 0; no prediction is wrong."""
+    judged = np.where(truth == prediction, RIGHT, WRONG).astype(np.uint8)
+    return np.where(truth == 0, np.uint8(0), judged)
+
+
+def occurring(vocabulary: Vocabulary, *labels: NDArray[np.uint8]) -> list[int]:
+    """The classes 1..C that any of the label arrays has, in the vocabulary's order."""
+    counts = sum(np.bincount(array.ravel(), minlength=256) for array in labels)
+    return [c for c in range(1, len(vocabulary.classes) + 1) if np.asarray(counts)[c]]
+
+
+def sheet(width: float, height: float, gap: float = 0.06) -> Figure:
+    """An empty figure, sizes in inches, whose contents find their own places `gap` apart."""
+    figure = Figure(figsize=(width, height), dpi=160)
+    figure.set_layout_engine("constrained", w_pad=gap, h_pad=gap, wspace=0, hspace=0)
+    return figure
+
+
+def legend_layout(entries: Sequence[tuple[str, str]], width: float, size: float = 9.0) -> tuple[int, float]:
+    """How many columns of a legend fit into a figure, and its height; both sizes in inches."""
+    widest = max((len(name) for name, _ in entries), default=0) * size * _LETTER + 4.0 * size / 72
+    columns = max(1, min(len(entries), int(width / widest)))
+    return columns, -(-len(entries) // columns) * 1.6 * size / 72 + 0.1
+
+
+def legend(figure: Figure, entries: Sequence[tuple[str, str]], size: float = 9.0) -> None:
+    """Names with coloured dots below a figure of constrained layout: (name, colour) each."""
+    handles: list[Artist] = [
+        Line2D([], [], marker="o", linestyle="", markersize=size * 0.8, color=colour, markeredgewidth=0)
+        for _, colour in entries
+    ]
+    figure.legend(
+        handles,
+        [name for name, _ in entries],
+        loc="outside lower center",
+        ncols=legend_layout(entries, figure.get_figwidth(), size)[0],
+        fontsize=size,
+        frameon=False,
+        labelcolor=INK,
+        handletextpad=0.3,
+        columnspacing=1.6,
+    )
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG; StorageError if it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, format="png", facecolor=PAPER, metadata={"Software": None})
+    except OSError as error:
+        raise StorageError(f"cannot write the picture {path}: {error.strerror}") from error
+
+
+def birds_eye(
+    path: Path,
+    points: NDArray[np.float32],
+    panels: Mapping[str, NDArray[np.uint8]],
+    vocabulary: Vocabulary,
+    extent: float,
+    judged: NDArray[np.uint8] | None = None,
+) -> None:
+    """Side-by-side views from above, all of one scale, with one legend of the classes that occur.
+
+    points: [N, 3] metres in the LiDAR frame; the view reaches `extent` metres to each side of the sensor.
+    panels: title -> [N] labels 0..C, 0 in light grey. judged: [N] of `errors`, a last panel of its own.
+    Higher points lie over lower ones, labelled ones over others.
+    """
+    inside = np.abs(points[:, :2]).max(axis=1, initial=0) <= extent
+    points, panels = points[inside], {title: labels[inside] for title, labels in panels.items()}
+    drawn = [(title, labels, palette(vocabulary)) for title, labels in panels.items()]
+    entries = [*class_entries(vocabulary, occurring(vocabulary, *panels.values())), ("no label", FAINT)]
+    if judged is not None:
+        share = (judged[inside] == WRONG).sum() / max(1, (judged[inside] > 0).sum())
+        colours = ListedColormap([FAINT, _RIGHT_COLOUR, _WRONG_COLOUR])
+        drawn.append((f"errors: {share:.0%} of the labelled", judged[inside], colours))
+        entries += [("right", _RIGHT_COLOUR), ("wrong", _WRONG_COLOUR)]
+    width = max(3.6 * len(drawn), 5.4)
+    height = width / len(drawn) + 0.2 + legend_layout(entries, width)[1]
+    figure = sheet(width, height)
+    axes = figure.subplots(1, len(drawn), squeeze=False)[0]
+    for axis, (title, labels, colours) in zip(axes, drawn, strict=True):
+        _from_above(axis, points, labels, colours, extent, title)
+    legend(figure, entries)
+    save(figure, path)
+
+
+def palette(vocabulary: Vocabulary) -> ListedColormap:
+    """Colour of each label 0..C; 0 is light grey."""
+    return ListedColormap([FAINT, *map(_hex, vocabulary.colours)])
+
+
+def class_entries(vocabulary: Vocabulary, classes: Sequence[int]) -> list[tuple[str, str]]:
+    """Legend entries of some classes 1..C."""
+    return [(vocabulary.classes[c - 1].replace("_", " "), _hex(vocabulary.colours[c - 1])) for c in classes]
+
+
+def _hex(rgb: tuple[int, int, int]) -> str:
+    return f"#{bytes(rgb).hex()}"
+
+
+def _from_above(
+    axis: Axes,
+    points: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    colours: ListedColormap,
+    extent: float,
+    title: str,
+) -> None:
+    order = np.lexsort((points[:, 2], labels > 0))
+    x, y = points[order, :2].T
+    axis.scatter(x, y, c=colours(labels[order]), s=1.6, marker="o", linewidths=0)
+    axis.plot(0, 0, marker="+", color=INK, markersize=9, markeredgewidth=1.4)
+    axis.set_title(title, fontsize=11, color=INK)
+    axis.set(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal", xticks=[], yticks=[])
+    for spine in axis.spines.values():
+        spine.set_color(FAINT)
+    _scale_bar(axis, extent)
+
+
+def _scale_bar(axis: Axes, extent: float) -> None:
+    decade = 10.0 ** np.floor(np.log10(extent / 2))
+    length = max(step * decade for step in (1, 2, 5) if step * decade <= extent / 2)
+    left, low = -0.93 * extent, -0.93 * extent
+    axis.plot([left, left + length], [low, low], color=INK, linewidth=2, solid_capstyle="butt", zorder=4)
+    box = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.7, "pad": 1}
+    axis.text(left, low + 0.03 * extent, f"{length:g} m", fontsize=8, color=INK, bbox=box, zorder=3)
+
+
+def camera_labels(
+    path: Path,
+    images: NDArray[np.uint8],
+    cameras: Sequence[str],
+    dense_labels: NDArray[np.uint8],
+    pair_pixels: NDArray[np.int16],
+    pair_labels: NDArray[np.uint8],
+    vocabulary: Vocabulary,
+) -> None:
+    """A column per camera: the photo, the teacher's labels over it, the student's labels of its points.
+
+    images: [V, H, W, 3]; dense_labels: [V, h, w] 0..C of the teacher's patches, which tile the image;
+    pair_pixels: [M, 3] (image, row, column); pair_labels: [M] 0..C of the student. Label 0 is not drawn.
+    """
+    views, height, width = images.shape[:3]
+    rows = ("photo", "teacher's patches", "student's points")
+    entries = class_entries(vocabulary, occurring(vocabulary, dense_labels, pair_labels))
+    across = max(2.7 * views, 5.4)
+    down = across / views * height / width * len(rows) + 0.3 + legend_layout(entries, across)[1]
+    figure = sheet(across + 0.25, down, gap=0.03)
+    axes = figure.subplots(len(rows), views, squeeze=False)
+    colours = palette(vocabulary)
+    for view, column in enumerate(axes.T):
+        mine = pair_pixels[:, 0] == view
+        column[0].imshow(images[view])
+        column[0].set_title(
+            cameras[view].lower().removeprefix("cam_").replace("_", " "), fontsize=10, color=INK
+        )
+        column[1].imshow(_faded(images[view], 0.1))
+        _overlay(column[1], dense_labels[view], colours, (height, width))
+        column[2].imshow(_faded(images[view], 0.55))
+        _dots(column[2], pair_pixels[mine], pair_labels[mine], colours)
+    for axis in axes.flat:
+        axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    for axis, text in zip(axes[:, 0], rows, strict=True):
+        axis.set_ylabel(text, fontsize=10, color=INK)
+    legend(figure, entries)
+    save(figure, path)
+
+
+def _faded(image: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
+    grey = image.mean(axis=2, keepdims=True)
+    return (image * (1 - amount) + (0.5 * grey + 127) * amount).clip(0, 255).astype(np.uint8)
+
+
+def _overlay(
+    axis: Axes, labels: NDArray[np.uint8], colours: ListedColormap, image_size: tuple[int, int]
+) -> None:
+    height, width = image_size
+    rgba = colours(labels)
+    rgba[..., 3] = np.where(labels > 0, 0.55, 0.0)
+    axis.imshow(rgba, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
+
+
+def _dots(axis: Axes, pixels: NDArray[np.int16], labels: NDArray[np.uint8], colours: ListedColormap) -> None:
+    named = labels > 0
+    axis.scatter(
+        pixels[named, 2], pixels[named, 1], c=colours(labels[named]), s=3.0, marker="o", linewidths=0
+    )

@@ -1,0 +1,49 @@
+"""What a run was made by: its command, its code, its versions, as tags of the run."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from scenelift.tracking_store import public
+
+
+def tags() -> dict[str, str]:
+    """Tags that say what ran: command, user, git commit and whether the tree was dirty, versions."""
+    spec = sys.modules["__main__"].__spec__
+    command = f"python -m {spec.name}" if spec else Path(sys.argv[0]).name
+    said = {
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.name": command,
+        "command": public(shlex.join([*command.split(), *sys.argv[1:]])),
+        "ray": version("ray"),
+        "torch": version("torch"),
+    }
+    try:
+        said["mlflow.user"] = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        said["mlflow.user"] = str(os.getuid())
+    return said | _git(Path(__file__))
+
+
+def _git(file: Path) -> dict[str, str]:
+    """Commit of the repository that tracks `file`, and whether anything in it differs; {} if none does."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(file.parent), *words]
+        environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
+        return subprocess.run(
+            command, env=environment, check=True, capture_output=True, text=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", file.name)
+        commit = git("rev-parse", "HEAD")
+        return {"mlflow.source.git.commit": commit, "git.dirty": str(bool(git("status", "--porcelain")))}
+    except (OSError, subprocess.SubprocessError):
+        return {}

@@ -1,0 +1,281 @@
+"""MLflow: one run per training, one parent run per sweep; a resumed training continues its own run.
+
+Only the driver writes, through a client and an explicit run id: no global active run, no status that a worker
+could flip. Workers send their numbers to the driver.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import math
+import re
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from scenelift import provenance
+from scenelift import tracking_store as store
+from scenelift.errors import TrackingError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
+
+_log = logging.getLogger(__name__)
+
+BATCH = 100
+"""Metric points sent together ..."""
+SECONDS = 3.0
+"""... or as many as there are after this time."""
+OUTAGE_SECONDS = 30.0
+"""Pause before a server that stopped answering is asked again."""
+
+_SENT_AT_ONCE = 1000  # MLflow's limit for metrics; its limit for parameters and tags is 100
+_LONGEST_PARAMETER = 6000  # characters; MLflow cuts the rest off
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Where and how runs are recorded with MLflow."""
+
+    uri: str | None = None
+    """Tracking address; None: MLFLOW_TRACKING_URI if set, else the SQLite file mlflow.db beside the runs."""
+    experiment: str = "scenelift"
+    """MLflow experiment the run belongs to; made if it does not exist."""
+    system_metrics: float = 10.0
+    """Seconds between samples of CPU, memory, disk, network and GPU; 0 records none."""
+
+
+class Tracker:
+    """One MLflow run, written by one process. Every method raises TrackingError if MLflow refuses."""
+
+    def __init__(self, client: MlflowClient, uri: str, run: Run) -> None:
+        self._client, self._uri = client, uri
+        self._id, self._experiment_id = run.info.run_id, run.info.experiment_id
+        self._experiment = client.get_experiment(run.info.experiment_id).name
+        self._last: dict[str, Metric] = {metric.key: metric for metric in run.data._metric_objs}
+        self._pending: list[Metric] = []
+        self._due = time.monotonic() + SECONDS
+        self._outage = False
+        self._lock = threading.Lock()
+        self._monitor: Any = None
+
+    @classmethod
+    def start(
+        cls,
+        config: TrackingConfig,
+        runs_folder: Path,
+        name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        run_id: str | None = None,
+        parent_run_id: str | None = None,
+    ) -> Tracker:
+        """Begin a run, or continue the run `run_id`.
+
+        params: the flattened config. A continued run keeps the parameters it has; those that differ now
+        become tags `resumed/<parameter>`, since MLflow never changes a parameter.
+        Raises TrackingError within seconds if the address is malformed or does not answer.
+        """
+        store.quiet()
+        uri = store.resolve(config.uri, runs_folder)
+        store.probe(uri)
+        from mlflow import MlflowClient
+
+        tags = {
+            **provenance.tags(),
+            **tags,
+            **({"mlflow.parentRunId": parent_run_id} if parent_run_id else {}),
+        }
+        with store.errors(uri, "starting a run"), store.one_at_a_time(uri):
+            client = MlflowClient(uri)
+            if run_id is None:
+                experiment = store.experiment(client, uri, config.experiment, runs_folder)
+                run = client.create_run(experiment.experiment_id, run_name=name, tags=tags)
+                _log_params(client, run, params)
+            else:
+                run = _continue(client, uri, run_id, params)
+            tracker = cls(client, uri, run)
+            tracker._watch(config.system_metrics, resumed=run_id is not None)
+        return tracker
+
+    @property
+    def info(self) -> dict[str, str]:
+        """What `result.json` says of the run: tracking_uri (without credentials), experiment, run_id."""
+        return {
+            "tracking_uri": store.public(self._uri),
+            "experiment": self._experiment,
+            "run_id": self._id,
+        }
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Record numbers by name at a step; sent in batches. Safe to call from several threads.
+
+        A step that the metric already has, or an earlier one, is dropped: a restarted worker repeats steps.
+        Infinities become NaN, a gap in the curve, because MLflow would store them as 1.8e308. While a server
+        does not answer, points wait here and it is asked again later; `flush` and `finish` insist.
+        """
+        with self._lock:
+            for name, value in values.items():
+                metric = _metric(name, value, step)
+                last = self._last.get(metric.key)
+                if last is None or last.step < step:
+                    self._last[metric.key] = metric
+                    self._pending.append(metric)
+            full = len(self._pending) >= BATCH and not self._outage
+            if full or (self._pending and time.monotonic() >= self._due):
+                self._try_to_send()
+
+    def flush(self) -> None:
+        """Send every metric that waits."""
+        with self._lock:
+            self._send()
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Copy a file, or what a folder holds, into the run's artifacts, below `folder` if given."""
+        log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
+        with self._errors(f"storing {path.name}"):
+            log(self._id, str(path), folder)
+
+    def text(self, text: str, name: str) -> None:
+        """Store a text as the artifact `name` (such as config.yaml), replacing an earlier one."""
+        with self._errors(f"storing {name}"):
+            self._client.log_text(self._id, text, name)
+
+    def table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
+        """Store rows of equal keys as the artifact `name`.csv, which MLflow shows as a table."""
+        assert rows, "a table needs a row"
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        self.text(buffer.getvalue(), f"{name}.csv")
+
+    def dataset(self, manifest: Path, name: str, digest: str, context: str) -> None:
+        """Record a folder of shards, described by its manifest.json, as a data set the run reads.
+
+        digest: at most 36 characters that change with the data; context: train, test, ...
+        """
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        described = json.loads(manifest.read_text())
+        profile = {key: value for key, value in described.items() if isinstance(value, int | float | str)}
+        source = json.dumps({"uri": str(manifest.parent.resolve())})
+        dataset = Dataset(name, digest, "local", source, profile=json.dumps(profile))
+        with self._errors(f"recording the data set {name}"):
+            inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])]
+            self._client.log_inputs(self._id, inputs)
+        self.artifact(manifest, f"datasets/{context}")
+
+    def model(
+        self, name: str, folder: Path, params: Mapping[str, Any], metrics: Mapping[str, float], step: int
+    ) -> str:
+        """Store a folder (weights as safetensors, config) as a logged model of the run; returns its id.
+
+        The files are kept as they are: no pickle, no torch.export, which cannot trace sparse convolutions.
+        """
+        from mlflow.entities import LoggedModelOutput
+
+        with self._errors(f"storing the model {name}"):
+            texts = {key: str(value) for key, value in params.items()}
+            model_id = self._client.create_logged_model(
+                self._experiment_id, name, source_run_id=self._id, params=texts, model_type="scenelift"
+            ).model_id
+            self._client.log_model_artifacts(model_id, str(folder))
+            self._client.finalize_logged_model(model_id, "READY")
+            self._client.log_outputs(self._id, [LoggedModelOutput(model_id, step)])
+        with self._lock:
+            self._pending += [self._of_model(_metric(key, metrics[key], step), model_id) for key in metrics]
+            self._send()
+        return str(model_id)
+
+    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
+        """Send what waits and close the run."""
+        if self._monitor is not None:
+            self._monitor.finish()
+        self.flush()
+        with self._errors("closing the run"):
+            self._client.set_terminated(self._id, status)
+
+    def _of_model(self, metric: Metric, model_id: str) -> Metric:
+        """The metric tied to a model; the same point of the run, not a second one, if the run has it."""
+        from mlflow.entities import Metric
+
+        last = self._last.get(metric.key, metric)
+        point = last if last.step == metric.step else metric
+        self._last[metric.key] = point if last.step <= point.step else last
+        return Metric(point.key, point.value, point.timestamp, point.step, model_id=model_id)
+
+    def _send(self) -> None:
+        while self._pending:
+            batch = self._pending[:_SENT_AT_ONCE]
+            with self._errors("sending metrics"):
+                self._client.log_batch(self._id, metrics=batch)
+            del self._pending[: len(batch)]
+        self._due, self._outage = time.monotonic() + SECONDS, False
+
+    def _try_to_send(self) -> None:
+        try:
+            self._send()
+        except TrackingError as error:
+            self._due, self._outage = time.monotonic() + OUTAGE_SECONDS, True
+            _log.warning("%d metric points wait, will try again: %s", len(self._pending), error)
+
+    def _errors(self, doing: str) -> Any:
+        return store.errors(self._uri, doing)
+
+    def _watch(self, interval: float, resumed: bool) -> None:
+        if interval <= 0:
+            return
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        self._monitor = SystemMetricsMonitor(
+            self._id, sampling_interval=interval, resume_logging=resumed, tracking_uri=self._uri
+        )
+        self._monitor.start()
+
+
+def _metric(name: str, value: float, step: int) -> Metric:
+    from mlflow.entities import Metric
+
+    number = float(value)
+    key = re.sub(r"[^\w\-. :/]", "_", name)  # what MLflow allows
+    return Metric(key, number if math.isfinite(number) else math.nan, int(time.time() * 1000), step)
+
+
+def _continue(client: MlflowClient, uri: str, run_id: str, params: Mapping[str, Any]) -> Run:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise TrackingError(
+            f"run {run_id} is not recorded at {store.public(uri)}; "
+            "set --tracking.uri to where it was, or start a run of another name"
+        ) from error
+    if run.info.lifecycle_stage == "deleted":
+        raise TrackingError(f"run {run_id} was deleted; run: mlflow runs restore --run-id {run_id}")
+    client.update_run(run_id, status="RUNNING")
+    _log_params(client, run, params)
+    return run
+
+
+def _log_params(client: MlflowClient, run: Run, params: Mapping[str, Any]) -> None:
+    """Log the parameters the run has not; note those that differ as tags."""
+    from mlflow.entities import Param
+
+    texts = {key: store.public(str(value))[:_LONGEST_PARAMETER] for key, value in params.items()}
+    fresh = [Param(key, text) for key, text in texts.items() if key not in run.data.params]
+    for start in range(0, len(fresh), 100):
+        client.log_batch(run.info.run_id, params=fresh[start : start + 100])
+    for key, text in texts.items():
+        if run.data.params.get(key, text) != text:
+            client.set_tag(run.info.run_id, f"resumed/{key}", text)

@@ -1,0 +1,195 @@
+"""Where runs are recorded: the MLflow address, a quick check that it answers, and its experiments.
+
+MLflow retries a dead address for minutes; here it is asked once, with a short timeout, before anything else.
+Nothing of MLflow is imported before it is needed: it takes a second, and workers never need it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from scenelift.errors import TrackingError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment
+
+TIMEOUT = 3
+"""Seconds an address has to answer in."""
+
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+"""What MLflow is told unless the user told it something else; it reads some of it when imported."""
+
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Tag of an experiment that lets MLflow show runs and models rather than prompts and traces."""
+
+_INSTEAD = (
+    "set --tracking.uri or MLFLOW_TRACKING_URI to a server (http://host:5000) or sqlite:////path/mlflow.db"
+)
+
+
+def quiet() -> None:
+    """Silence MLflow's chatter; must be called before MLflow is first imported."""
+    for key, value in _ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@contextmanager
+def errors(uri: str, doing: str) -> Iterator[None]:
+    """Whatever MLflow or its database says is wrong becomes one TrackingError that names the address."""
+    from alembic.util.exc import CommandError
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, CommandError, ImportError, OSError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise TrackingError(f"{doing} at {public(uri)} failed: {first}; {_INSTEAD}") from error
+
+
+def public(uri: str) -> str:
+    """The address as it may be printed and stored: without user name and password."""
+    return re.sub(r"(?<=://)[^/@]+@", "", uri)
+
+
+def resolve(uri: str | None, runs_folder: Path) -> str:
+    """The address to use: the given one, else MLFLOW_TRACKING_URI, else a database in the runs folder.
+
+    SQLite paths come back absolute. Raises TrackingError for an address MLflow could not use.
+    """
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs_folder.resolve()}/mlflow.db"
+    scheme, colon, rest = uri.partition("://")
+    if not colon:
+        raise TrackingError(f"{uri!r} is no tracking address; {_INSTEAD}")
+    if scheme == "sqlite":
+        if not rest.startswith("/") or rest[1:] in ("", ":memory:"):
+            raise TrackingError(f"{uri!r} names no database file; {_INSTEAD}")
+        return f"sqlite:///{Path(rest[1:]).absolute()}"
+    if scheme.partition("+")[0] not in ("http", "https", *_PORTS):
+        raise TrackingError(f"tracking addresses of kind {scheme}:// are not supported; {_INSTEAD}")
+    try:
+        named = urlsplit(uri).hostname and urlsplit(uri).port != 0  # .port raises for what is no port
+    except ValueError:
+        named = False
+    if not named:
+        raise TrackingError(f"{public(uri)!r} needs a host and a valid port; {_INSTEAD}")
+    return uri
+
+
+def probe(uri: str) -> None:
+    """Ask the address once, at most `TIMEOUT` seconds; TrackingError if it does not answer as MLflow."""
+    if uri.startswith("sqlite:"):
+        _probe_sqlite(uri)
+    elif uri.startswith("http"):
+        _probe_server(uri)
+    else:
+        _probe_database(uri)
+
+
+def _probe_sqlite(uri: str) -> None:
+    path = Path(uri.removeprefix("sqlite:///"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path, timeout=TIMEOUT)) as database:
+            database.execute("BEGIN IMMEDIATE")  # fails now if it is read-only, locked, or no database
+    except (OSError, sqlite3.Error) as error:
+        raise TrackingError(f"cannot record runs in {path}: {error}; {_INSTEAD}") from error
+
+
+def _probe_server(uri: str) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    call = "/api/2.0/mlflow/experiments/search"
+    options = {"max_retries": 0, "timeout": TIMEOUT, "raise_on_status": False, "json": {"max_results": 1}}
+    try:
+        status = http_request(get_default_host_creds(uri), call, "POST", **options).status_code
+    except MlflowException as error:
+        raise TrackingError(
+            f"no MLflow server answers at {public(uri)} within {TIMEOUT} s; start it, or {_INSTEAD}"
+        ) from error
+    if status in (401, 403):
+        raise TrackingError(
+            f"the MLflow server at {public(uri)} refuses (HTTP {status}); "
+            "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        )
+    if status != 200:
+        raise TrackingError(f"{public(uri)} answers HTTP {status}, not as MLflow does; {_INSTEAD}")
+
+
+def _probe_database(uri: str) -> None:
+    parts = urlsplit(uri)
+    port = parts.port or _PORTS[parts.scheme.partition("+")[0]]
+    try:
+        socket.create_connection((parts.hostname or "", port), TIMEOUT).close()
+    except OSError as error:
+        raise TrackingError(f"no database answers at {public(uri)}: {error}; {_INSTEAD}") from error
+
+
+@contextmanager
+def one_at_a_time(uri: str) -> Iterator[None]:
+    """Lets one process at a time in: MLflow ruins a SQLite file whose tables two processes make at once."""
+    if not uri.startswith("sqlite:"):
+        yield
+        return
+    with open(uri.removeprefix("sqlite:///") + ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def experiment(client: MlflowClient, uri: str, name: str, runs_folder: Path) -> Experiment:
+    """The experiment of that name, made if need be; without a server its artifacts lie in the runs folder.
+
+    Raises TrackingError if it was deleted, or if its artifacts are in a folder that has gone.
+    """
+    found = client.get_experiment_by_name(name) or _create(client, uri, name, runs_folder)
+    if found.lifecycle_stage == "deleted":
+        raise TrackingError(
+            f"experiment {name} was deleted; choose another --tracking.experiment, "
+            f"or run: mlflow experiments restore --experiment-id {found.experiment_id}"
+        )
+    location = urlsplit(found.artifact_location)
+    if not uri.startswith("http") and location.scheme == "file" and not Path(unquote(location.path)).is_dir():
+        raise TrackingError(
+            f"experiment {name} keeps its artifacts in {unquote(location.path)}, which is not there (was the "
+            "runs folder moved?); move it back, or choose another --tracking.experiment"
+        )
+    return found
+
+
+def _create(client: MlflowClient, uri: str, name: str, runs_folder: Path) -> Experiment:
+    from mlflow.exceptions import MlflowException
+
+    location = None
+    if not uri.startswith("http"):
+        folder = runs_folder.resolve() / "artifacts" / re.sub(r"[^\w.-]", "_", name)
+        folder.mkdir(parents=True, exist_ok=True)
+        location = folder.as_uri()
+    try:
+        return client.get_experiment(client.create_experiment(name, location, _KIND))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return client.get_experiment_by_name(name)  # another trial of the same sweep was quicker
