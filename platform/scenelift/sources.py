@@ -19,15 +19,28 @@ class ReadOptions:
     """(height, width) the images are stored at, pixels."""
 
 
+class Keyframe(Protocol):
+    """What reading one keyframe needs: small, picklable, and named."""
+
+    @property
+    def token(self) -> str:
+        """Unique name of the keyframe in its data set."""
+
+
 class Source(Protocol):
-    """A data set as the shard job sees it: a list of keyframes, each readable by itself in any process."""
+    """A data set as the shard job sees it: a list of keyframes, each readable by itself in any process.
+
+    Small to pickle: every process that reads gets a copy.
+    """
 
     name: str
     """Name of the data set, such as nuscenes."""
+    version: str
+    """Its release, such as v1.0-mini."""
     vocabulary: Vocabulary
 
     def keyframes(self, split: str | None) -> list[Any]:
-        """What reading each keyframe of the split (None: all) needs: small, picklable, in a fixed order.
+        """The `Keyframe`s of the split (None: all), in a fixed order.
 
         Raises DataError for an unknown split (naming the known ones) or one without keyframes.
         """

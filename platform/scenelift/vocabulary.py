@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from dataclasses import dataclass
-
-import open_clip
+from typing import Any
 
 _SCENE = (
     "there is a {} in the scene.",
@@ -16,13 +16,31 @@ _SCENE = (
     "this is one {} in the scene.",
 )
 
-TEMPLATES: dict[str, tuple[str, ...]] = {
+
+@functools.cache
+def _templates() -> dict[str, tuple[str, ...]]:
+    import open_clip  # seconds, which the processes that read and write shards can spare
+
     # open_clip's templates are functions; asking them for "{}" gives their text.
-    "clip2scene": (*(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES), *_SCENE),
-    "tiny": ("a photo of a {}.", "a {} in the street.", "there is a {} here.", "one {} seen by a camera."),
-    "plain": ("{}",),
-}
-"""Prompt ensembles by name: the 85 of the CLIP2Scene paper, those of the tiny teacher, the bare word."""
+    imagenet = tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)
+    return {
+        "clip2scene": (*imagenet, *_SCENE),
+        "tiny": (
+            "a photo of a {}.",
+            "a {} in the street.",
+            "there is a {} here.",
+            "one {} seen by a camera.",
+        ),
+        "plain": ("{}",),
+    }
+
+
+def __getattr__(name: str) -> Any:
+    """`TEMPLATES`: prompt ensembles by name: the 85 of the CLIP2Scene paper, those of the tiny teacher, the
+    bare word. Made at its first use."""
+    if name == "TEMPLATES":
+        return _templates()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @dataclass(frozen=True)
@@ -51,6 +69,6 @@ class Vocabulary:
     def prompts(self, templates: str) -> tuple[tuple[str, ...], ...]:
         """[C][words x templates] the sentences of each class under a named ensemble of `TEMPLATES`."""
         return tuple(
-            tuple(template.format(word) for word in words for template in TEMPLATES[templates])
+            tuple(template.format(word) for word in words for template in _templates()[templates])
             for words in self.words
         )

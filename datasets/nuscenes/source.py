@@ -1,0 +1,197 @@
+"""nuScenes as a source of frames: checks the tree, lists its keyframes, reads and projects them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from datasets.nuscenes import classes, splits
+from datasets.nuscenes.keyframes import MAX_SWEEPS, Keyframe, load_keyframes, scene_names
+from datasets.nuscenes.tables import read_table
+from scenelift.errors import ConfigError, DataError, FrameError
+from scenelift.frames import IGNORED, Frame
+from scenelift.geometry import Matrix, project, require_rigid, transform_points
+from scenelift.images import fit, stored_pixels
+from scenelift.sources import ReadOptions
+from scenelift.vocabulary import Vocabulary
+
+POINT_BYTES = 20
+"""A point on disk: float32 x, y, z, intensity, ring."""
+_NEAR = 1.0
+"""Sweep points with |x| and |y| below this many metres hit the car itself."""
+
+_CATEGORY = pa.schema([pa.field("name", pa.string(), nullable=False), pa.field("index", pa.int64())])
+
+Points = NDArray[np.float32]
+
+
+class NuScenes:
+    """A nuScenes tree (`ROOT/v1.0-trainval/*.json`, `ROOT/samples`, `ROOT/sweeps`, `ROOT/lidarseg`).
+
+    Also reads whatever is written in that layout; a `splits.json` ({split: [scene names]}) beside the tables
+    replaces the official splits. The class list is what category.json holds of the 16 lidarseg classes.
+    Small to pickle: it holds no tables.
+    """
+
+    name = "nuscenes"
+
+    def __init__(self, root: str | Path, version: str = "v1.0-trainval") -> None:
+        """Raises DataError if `root` holds no such version, or its category.json is not nuScenes'."""
+        self.root, self.version = Path(root), version
+        self.tables = self.root / version
+        _require_tree(self.root, version)
+        self.vocabulary, self._label_table = self._classes()
+
+    def _classes(self) -> tuple[Vocabulary, NDArray[np.uint8] | None]:
+        """The class list, and the label byte -> class table where the tree has lidarseg labels.
+
+        Without lidarseg, category.json lists only what has boxes, so all 16 classes stand for it.
+        """
+        table = read_table(self.tables / "category.json", _CATEGORY)
+        names, indices = table["name"].to_pylist(), table["index"].to_pylist()
+        listed = classes.vocabulary(names)
+        if not (self.tables / "lidarseg.json").is_file():
+            return classes.FULL, None
+        if not all(isinstance(index, int) and 0 <= index < 256 for index in indices):
+            raise DataError(
+                f"{self.tables / 'category.json'} has no label indices; unpack nuScenes-lidarseg over it"
+            )
+        return listed, classes.label_table(dict(zip(names, indices, strict=True)), listed)
+
+    def keyframes(self, split: str | None = None) -> list[Keyframe]:
+        """The keyframes of a split (None: of all scenes), by scene in table order, then by time.
+
+        Raises DataError for an unknown split, one without scenes here, and broken tables.
+        """
+        here = scene_names(self.tables)
+        wanted = set(here) if split is None else self._split(split, here)
+        keyframes = load_keyframes(self.tables, wanted)
+        if not keyframes:
+            raise DataError(f"{self.tables} has no keyframes{f' of {split}' if split else ''}")
+        return keyframes
+
+    def _split(self, split: str, here: list[str]) -> set[str]:
+        known = splits.of_tree(self.tables)
+        count = {name: len(scenes.intersection(here)) for name, scenes in known.items()}
+        present = ", ".join(f"{name} ({number} scenes)" for name, number in count.items() if number)
+        if split not in known:
+            raise DataError(
+                f"unknown split {split}; known: {', '.join(known)}; with scenes here: {present or 'none'}"
+            )
+        if not count[split]:
+            raise DataError(f"{self.tables} has no scene of {split}; with scenes here: {present or 'none'}")
+        return set(known[split].intersection(here))
+
+    def read(self, keyframe: Keyframe, options: ReadOptions) -> Frame:
+        """Read and project one keyframe with `options.sweeps` earlier sweeps (CLIP2Scene, section 3).
+
+        Sweeps come nearest first, without the car's own returns, moved into the keyframe's LiDAR frame by
+        the ego poses; at the start of a scene the last available one is repeated. Points of the sweeps are
+        projected as if captured with the keyframe. Raises FrameError for whatever is wrong with the files.
+        """
+        key = self._points(keyframe.points)
+        clouds = [key, *self._sweeps(keyframe, options.sweeps)]
+        merged = np.concatenate(clouds)
+        points = np.ascontiguousarray(merged[:, :3])
+        images, pair_points, pair_pixels = self._views(keyframe, points, options.image_size)
+        return Frame(
+            token=keyframe.token,
+            scene=keyframe.scene,
+            timestamp=keyframe.timestamp,
+            points=points,
+            features=np.ascontiguousarray(merged[:, 3:4]),
+            sweep=np.repeat(np.arange(len(clouds), dtype=np.uint8), [len(cloud) for cloud in clouds]),
+            labels=self._labels(keyframe, len(key), len(points)),
+            cameras=keyframe.cameras,
+            images=images,
+            image_size=options.image_size,
+            pair_points=pair_points,
+            pair_pixels=pair_pixels,
+        )
+
+    def _bytes(self, name: str) -> bytes:
+        try:
+            return (self.root / name).read_bytes()
+        except FileNotFoundError:
+            raise FrameError(f"{name} is missing under {self.root}") from None
+        except OSError as error:
+            raise FrameError(f"{name} cannot be read: {error.strerror}") from None
+
+    def _points(self, name: str) -> Points:
+        """[N, 4] x, y, z (metres, LiDAR frame) and intensity (0..255) of a point file."""
+        data = self._bytes(name)
+        if not data or len(data) % POINT_BYTES:
+            raise FrameError(f"{name} is truncated: {len(data)} bytes are not a whole number of points")
+        points = np.frombuffer(data, "<f4").reshape(-1, 5)[:, :4]
+        if not np.isfinite(points).all():
+            raise FrameError(f"{name} has points that are not finite")
+        return points
+
+    def _sweeps(self, keyframe: Keyframe, count: int) -> list[Points]:
+        """`count` clouds [N_k, 4] before the keyframe, nearest first, in its LiDAR frame."""
+        if not 0 <= count <= MAX_SWEEPS:
+            raise ConfigError(f"nuScenes has 0 to {MAX_SWEEPS} sweeps before a keyframe, not {count}")
+        files = keyframe.sweeps or (keyframe.points,)
+        transforms = keyframe.sweep_to_keyframe if keyframe.sweeps else np.eye(4)[None]
+        clouds = [self._sweep(*pair) for pair in zip(files[:count], transforms[:count], strict=True)]
+        return clouds + clouds[-1:] * (count - len(clouds))
+
+    def _sweep(self, name: str, to_keyframe: Matrix) -> Points:
+        points = self._points(name)
+        far = points[(np.abs(points[:, :2]) >= _NEAR).any(1)]
+        _check(name, to_keyframe)
+        return np.concatenate([transform_points(to_keyframe, far[:, :3]), far[:, 3:]], 1)
+
+    def _labels(self, keyframe: Keyframe, count: int, total: int) -> NDArray[np.uint8] | None:
+        """[total] labels of the `count` points of the keyframe, followed by ignored ones for the sweeps."""
+        if keyframe.labels is None or self._label_table is None:
+            return None
+        raw = np.frombuffer(self._bytes(keyframe.labels), np.uint8)
+        if len(raw) != count:
+            raise FrameError(f"{keyframe.labels} has {len(raw)} labels, {keyframe.points} {count} points")
+        labels = np.full(total, IGNORED, np.uint8)
+        labels[:count] = self._label_table[raw]
+        if (labels[:count] == classes.NO_CATEGORY).any():
+            unknown = raw[labels[:count] == classes.NO_CATEGORY][0]
+            raise FrameError(f"{keyframe.labels} has label {unknown}, which category.json does not list")
+        return labels
+
+    def _views(
+        self, keyframe: Keyframe, points: Points, size: tuple[int, int]
+    ) -> tuple[tuple[bytes, ...], NDArray[np.int32], NDArray[np.int16]]:
+        """The images at the stored size, and the pairs: point index [M], (image, row, column) [M, 3]."""
+        images: list[bytes] = []
+        pair_points, pair_pixels = [np.empty(0, np.int32)], [np.empty((0, 3), np.int16)]
+        for view, name in enumerate(keyframe.images):
+            data, native = self._bytes(name), keyframe.image_sizes[view]
+            try:
+                images.append(fit(data, native, size))
+                seen, pixels = project(points, keyframe.to_camera[view], keyframe.intrinsics[view], native)
+            except (FrameError, ValueError) as error:
+                raise FrameError(f"{name}: {error}") from None
+            pair_points.append(seen.astype(np.int32))
+            image = np.full((len(seen), 1), view, np.int16)
+            pair_pixels.append(np.concatenate([image, stored_pixels(pixels, native, size)], 1))
+        return tuple(images), np.concatenate(pair_points), np.concatenate(pair_pixels)
+
+
+def _check(name: str, transform: Matrix) -> None:
+    try:
+        require_rigid(transform)
+    except ValueError as error:
+        raise FrameError(f"{name}: {error}") from None
+
+
+def _require_tree(root: Path, version: str) -> None:
+    if (root / version).is_dir():
+        return
+    if not root.is_dir():
+        raise DataError(f"no folder {root}; --root is the nuScenes folder that holds {version} and samples")
+    found = sorted(table.parent.name for table in root.glob("*/scene.json"))
+    if (root / "scene.json").is_file():
+        raise DataError(f"{root} holds the tables themselves; --root is the folder above, {root.parent}")
+    hint = f"versions there: {', '.join(found)}" if found else "there is no nuScenes version in it"
+    raise DataError(f"{root} has no folder {version}; {hint}")

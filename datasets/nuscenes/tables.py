@@ -1,0 +1,163 @@
+"""Reads nuScenes tables: JSON lists of rows, up to gigabytes, of which only some columns and rows are needed.
+
+The text is cut between rows, the commas between them become line ends, and Arrow parses the pieces on two
+threads. A cut or a comma can be taken for one between rows that is not (inside a string or a nested list);
+the piece is then no valid JSON, Arrow says so, and the file is read row by row with Python's own parser.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO
+
+import pyarrow as pa
+import pyarrow.json
+
+from scenelift.errors import DataError
+
+Keep = Callable[[pa.Table], pa.Array]
+"""Says which rows of a piece of a table are needed: a boolean array."""
+
+_PIECE = 32 << 20
+"""Bytes parsed at a time: bounds the memory, and long enough that the cuts cost nothing."""
+_WINDOW = 1 << 16
+"""Bytes searched for the end of a row at each cut."""
+_THREADS = 2
+_LONGEST_ROW = 1 << 20
+"""Characters; what is longer and does not parse is broken, not cut off."""
+_ROWS = 50_000
+"""Rows gathered at a time when reading row by row."""
+_BETWEEN_ROWS = re.compile(rb"\}\s*,\s*\{")
+
+
+def read_table(path: Path, schema: pa.Schema, keep: Keep | None = None) -> pa.Table:
+    """The rows of a JSON list of objects that `keep` wants, with the columns of `schema` only.
+
+    Raises DataError for a missing file, broken JSON, a value of another type, or a row without one of the
+    columns that `schema` marks as not nullable.
+    """
+    if not path.is_file():
+        raise DataError(f"{path.parent} has no table {path.name}; unpack the whole metadata archive there")
+
+    def select(piece: pa.Table) -> pa.Table:
+        for field in schema:
+            if not field.nullable and piece[field.name].null_count:
+                raise DataError(f"{path} has a row without {field.name}")
+        kept = piece if keep is None else piece.filter(keep(piece))
+        kept.validate(full=True)  # Arrow takes bytes that are no UTF-8 for text
+        return kept
+
+    nullable = _nullable(schema)
+    try:
+        pieces = _parse_pieces(path, nullable, select)
+    except pa.ArrowInvalid:
+        pieces = [select(piece) for piece in _parse_rows(path, nullable)]
+    return pa.concat_tables([nullable.empty_table(), *pieces]).combine_chunks()
+
+
+def _nullable(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([field.with_nullable(True) for field in schema])
+
+
+def _parse_pieces(path: Path, schema: pa.Schema, select: Callable[[pa.Table], pa.Table]) -> list[pa.Table]:
+    def parse(piece: tuple[int, int]) -> pa.Table:
+        with path.open("rb") as file:
+            file.seek(piece[0])
+            rows = file.read(piece[1] - piece[0])
+        return select(_parse_piece(rows, schema))
+
+    with path.open("rb") as file, ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(parse, _pieces(file)))
+
+
+def _parse_piece(rows: bytes, schema: pa.Schema) -> pa.Table:
+    """Parses rows that have commas between them."""
+    if not rows.startswith(b"{"):  # Arrow's parser crashes on a lone null
+        raise pa.ArrowInvalid("no row")
+    lines = _BETWEEN_ROWS.sub(b"}\n{", rows)
+    return pyarrow.json.read_json(
+        pa.BufferReader(lines),
+        pyarrow.json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
+        pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+    )
+
+
+def _pieces(file: BinaryIO) -> list[tuple[int, int]]:
+    """Where the pieces start and end that the inside of the list is cut into."""
+    start, end = _inside(file)
+    pieces = []
+    for target in range(start + _PIECE, end, _PIECE):
+        file.seek(target)
+        if cut := _BETWEEN_ROWS.search(file.read(_WINDOW)):
+            pieces.append((start, target + cut.start() + 1))
+            start = target + cut.end() - 1
+    return [*pieces, (start, end)] if start < end else pieces
+
+
+def _inside(file: BinaryIO) -> tuple[int, int]:
+    """Where the text between the list's brackets starts and ends, without the spaces around it."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    head = re.match(rb"\s*\[\s*", file.read(_WINDOW))
+    file.seek(max(0, size - _WINDOW))
+    tail = re.search(rb"\s*\]\s*\Z", file.read(_WINDOW))
+    if head is None or tail is None:
+        raise pa.ArrowInvalid("no list")
+    return head.end(), max(0, size - _WINDOW) + tail.start()
+
+
+def _parse_rows(path: Path, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The same tables by Python's parser: slow, and right for everything that is JSON."""
+    rows: list[dict[str, Any]] = []
+    try:
+        with path.open(encoding="utf-8") as file:
+            for row in _rows(file):
+                rows.append({name: row.get(name) for name in schema.names})
+                if len(rows) == _ROWS:
+                    yield pa.Table.from_pylist(rows, schema)
+                    rows.clear()
+        yield pa.Table.from_pylist(rows, schema)
+    except (ValueError, AttributeError, OverflowError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path} is no table of the right form; unpack it again: {reason}") from None
+
+
+def _rows(file: TextIO) -> Iterator[Any]:
+    """Decodes the elements of a JSON list one by one, holding little more than a piece of the text."""
+    decoder = json.JSONDecoder()
+    text = file.read(_PIECE).lstrip()
+    if text[:1] != "[":
+        raise ValueError("it does not start as a list")
+    start, separator = 1, ","
+    while True:
+        start = _skip(text, start)
+        if text[start : start + 1] == "]":
+            break
+        try:
+            row, end = decoder.raw_decode(text, start)
+            end = _skip(text, end)
+            separator = text[end : end + 1]
+            if not separator:
+                raise ValueError("it ends within the list")
+        except ValueError:
+            more = file.read(_PIECE) if len(text) - start < _LONGEST_ROW else ""
+            if not more:
+                raise
+            text, start = text[start:] + more, 0
+            continue
+        yield row
+        if separator not in ",]":
+            raise ValueError(f"{separator!r} between rows")
+        start = end + (separator == ",")
+    if (text[start + 1 :] + file.read(_WINDOW)).strip():
+        raise ValueError("text after the list")
+
+
+def _skip(text: str, start: int) -> int:
+    while text[start : start + 1].isspace():
+        start += 1
+    return start

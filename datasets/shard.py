@@ -1,0 +1,118 @@
+"""A data set -> a folder of shards: `python -m datasets.shard nuscenes --root ROOT --out DIR`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from datasets.nuscenes import NuScenes
+from scenelift.config import command
+from scenelift.errors import ConfigError
+from scenelift.manifest import Manifest
+from scenelift.sources import ReadOptions, Source
+from scenelift.storage import megabytes
+
+SOURCES: dict[str, Callable[[Path, str], Source]] = {"nuscenes": NuScenes}
+"""Data set -> what opens its root and release."""
+
+
+@dataclass(frozen=True)
+class ShardConfig:
+    """Reads a data set frame by frame, projects its points into its images, and writes shards.
+
+    Interrupted and started again it goes on where it stopped.
+    """
+
+    dataset: Literal["nuscenes"] = "nuscenes"
+    """Which data set; the preset's name."""
+    root: Path | None = None
+    """Folder of the data set, as it is unpacked."""
+    version: str = "v1.0-trainval"
+    """Its release: the name of the folder with the tables."""
+    split: str | None = None
+    """Split to take; none: every scene that is there."""
+    out: str | None = None
+    """Folder or URI to write to; none: data/shards/DATASET/VERSION/SPLIT."""
+    image_size: tuple[int, int] = ReadOptions.image_size
+    """Height and width the images are stored at, pixels."""
+    sweeps: int = ReadOptions.sweeps
+    """Earlier sweeps to add to every keyframe."""
+    frames_per_shard: int = 32
+    """Frames of one file; a real one with six images takes about 0.8 MB."""
+    max_bad_frames: int = 0
+    """Frames that may be unreadable; more of them, and the job fails and lists them in bad_frames.json."""
+
+    def __post_init__(self) -> None:
+        least = {"sweeps": 0, "frames_per_shard": 1, "max_bad_frames": 0}
+        for name, minimum in least.items():
+            if getattr(self, name) < minimum:
+                raise ConfigError(f"{name} is at least {minimum}, not {getattr(self, name)}")
+        if min(self.image_size) < 1:
+            raise ConfigError(f"image_size is a height and a width in pixels, not {self.image_size}")
+
+    @property
+    def folder(self) -> str:
+        """Where the shards go."""
+        return self.out or f"data/shards/{self.dataset}/{self.version}/{self.split or 'all'}"
+
+
+PRESETS = {"nuscenes": ShardConfig(dataset="nuscenes")}
+
+
+def run(config: ShardConfig) -> Manifest:
+    """Write the shards and print what they hold."""
+    from scenelift.cluster import connect
+    from scenelift.sharding import write_shards
+
+    if config.root is None:
+        raise ConfigError(f"--root is missing: the folder where {config.dataset} is unpacked")
+    source = SOURCES[config.dataset](config.root.expanduser().absolute(), config.version)
+    start = time.monotonic()
+    with connect():
+        manifest = write_shards(
+            source,
+            config.split,
+            config.folder,
+            ReadOptions(sweeps=config.sweeps, image_size=config.image_size),
+            frames_per_shard=config.frames_per_shard,
+            max_bad_frames=config.max_bad_frames,
+            command=shlex.join(["python", "-m", "datasets.shard", *sys.argv[1:]]),
+        )
+    print(report(manifest, time.monotonic() - start))
+    print(f"next: python -m trainables.distill --data.train {shlex.quote(config.folder)}")
+    return manifest
+
+
+def report(manifest: Manifest, seconds: float) -> str:
+    """A short table of what a folder of shards holds."""
+    rows = {
+        "data set": f"{manifest.dataset} {manifest.dataset_version} {manifest.split}",
+        "frames": f"{manifest.frames:,}",
+        "bad frames": f"{len(manifest.bad_frames):,}",
+        "points": f"{manifest.points:,}",
+        "pairs": _counts(manifest.pairs),
+        "labels": "none" if manifest.labels is None else _counts(manifest.labels),
+        "size": f"{megabytes(manifest.bytes)} in {len(manifest.shards)} shards",
+        "time": f"{seconds:.1f} s",
+    }
+    return "\n".join(f"{name:<11} {value}" for name, value in rows.items())
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def main() -> None:
+    """The command."""
+    command(run, ShardConfig, PRESETS, "python -m datasets.shard")
+
+
+if __name__ == "__main__":
+    from datasets.shard import main
+
+    main()

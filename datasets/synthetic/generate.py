@@ -1,0 +1,132 @@
+"""From a configuration to a folder that holds its world: whole, or plainly unfinished."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+from datasets.synthetic.config import WorldConfig
+from datasets.synthetic.nuscenes import write_scene
+from datasets.synthetic.tables import SceneRecord, folders, save_tables
+from scenelift.config import dump, load, to_dict
+from scenelift.errors import ConfigError, StorageError
+
+DONE, UNFINISHED = "world.yaml", "world.unfinished.yaml"
+"""The configuration of what a folder holds, and of what an interrupted run began to write there."""
+
+
+def generate(config: WorldConfig) -> list[SceneRecord] | None:
+    """Write the world of `config` to `config.out`; None if it is completely there already.
+
+    An interrupted run of the same configuration is done again. Raises ConfigError where the folder holds
+    anything else, StorageError where it cannot be written.
+    """
+    if _complete(config):
+        return None
+    try:
+        _prepare(config)
+        records = _render(config)
+        save_tables(config, records)
+        os.replace(config.out / UNFINISHED, config.out / DONE)
+    except OSError as error:
+        raise StorageError(f"cannot write {config.out}: {error}; mend that and run the same again") from error
+    return records
+
+
+def _complete(config: WorldConfig) -> bool:
+    """Whether the folder holds this very world; ConfigError if it holds anything that is not ours."""
+    if not config.out.exists():
+        return False
+    if not config.out.is_dir():
+        raise ConfigError(f"{config.out} is a file; choose another --out")
+    for mark in (DONE, UNFINISHED):
+        if (config.out / mark).exists():
+            _same(config, config.out / mark)
+            return mark == DONE
+    if any(config.out.iterdir()):
+        raise ConfigError(f"{config.out} is not empty and no synthetic world; choose another --out")
+    return False
+
+
+def _same(config: WorldConfig, mark: Path) -> None:
+    """ConfigError unless the folder was begun with this configuration."""
+    advice = "choose another --out or delete it"
+    try:
+        there = to_dict(load(WorldConfig, mark))
+    except ConfigError as error:
+        raise ConfigError(f"{config.out} holds a world of another version ({error}); {advice}") from None
+    wanted = to_dict(config.identity)
+    changed = [f"{key} {there[key]}, not {wanted[key]}" for key in wanted if there[key] != wanted[key]]
+    if changed:
+        raise ConfigError(f"{config.out} holds another world ({'; '.join(changed)}); {advice}")
+
+
+def _prepare(config: WorldConfig) -> None:
+    """Mark the folder as unfinished and clear what an interrupted run left."""
+    config.out.mkdir(parents=True, exist_ok=True)
+    (config.out / UNFINISHED).write_text(dump(config.identity))
+    for leftover in ("samples", "sweeps", "lidarseg", "maps", config.version):
+        shutil.rmtree(config.out / leftover, ignore_errors=True)
+    for folder in folders(config):
+        (config.out / folder).mkdir(parents=True)
+
+
+def _render(config: WorldConfig) -> list[SceneRecord]:
+    """Write all scenes, in any order, with a progress bar of keyframes; their records in order."""
+    names = [name for scenes in config.splits().values() for name in scenes]
+    workers = min(config.workers or os.cpu_count() or 1, len(names))
+    records: dict[str, SceneRecord] = {}
+    total = len(names) * config.frames_per_scene
+    with (
+        tqdm(total=total, unit="frame", desc="rendering") as progress,
+        _scenes(config, names, workers) as scenes,
+    ):
+        for record in scenes:
+            records[record.name] = record
+            progress.update(config.frames_per_scene)
+    return [records[name] for name in names]
+
+
+@contextmanager
+def _scenes(config: WorldConfig, names: list[str], workers: int) -> Iterator[Iterator[SceneRecord]]:
+    """The records of all scenes as they get done; whatever goes wrong, no process is left behind."""
+    if workers == 1:
+        yield (write_scene(config, name) for name in names)
+        return
+    others = set(multiprocessing.active_children())
+    # spawn: safe beside threads; all arithmetic is NumPy ufuncs, so each process keeps one core busy
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _serve)
+    try:
+        futures = [pool.submit(write_scene, config, name) for name in names]
+        yield (future.result() for future in as_completed(futures))
+    except BaseException as error:
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        if isinstance(error, BrokenProcessPool):
+            raise StorageError("a rendering process died (out of memory?); try fewer --workers") from None
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _serve() -> None:
+    """Before a process renders: leave Ctrl+C to the parent, and end with it even if it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow, daemon=True).start()
+
+
+def _follow() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

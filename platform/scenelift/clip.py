@@ -1,0 +1,292 @@
+"""The 2D teacher: a frozen CLIP ViT whose patches are named one by one, as MaskCLIP does (CLIP2Scene 3.1).
+
+Nothing here upsamples: scores stay on the patch grid and are sampled bilinearly at the pixels that points
+project to. No call needs a network. Outputs are made under `no_grad`, not `inference_mode`, because losses
+keep them for their backward pass.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
+from torch import Tensor, nn
+
+from scenelift.clip_weights import LoadedClip, load_clip
+from scenelift.errors import TeacherError
+from scenelift.vocabulary import TEMPLATES, Vocabulary
+
+PROMPTS_AT_ONCE = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """Which CLIP is the teacher, and how it reads images and class names."""
+
+    model: str = "tiny"
+    """"tiny" (its weights file says how it is built) or the name of an open_clip ViT, such as
+    ViT-B-16-quickgelu, which is what OpenAI's weights were trained as."""
+    weights: str
+    """A file (.safetensors, or a torch file of tensors only), the tag of open_clip weights that are already
+    in the local cache, such as "openai", or "random" (for tests; the same on every machine)."""
+    templates: str = "model"
+    """Prompt ensemble, a key of scenelift.vocabulary.TEMPLATES; "model": the one a tiny model was trained
+    with, else "clip2scene"."""
+    normalise: bool = True
+    """Subtract CLIP's mean colour and divide by its deviation. CLIP2Scene's code did not (false)."""
+    activation: Literal["model", "quickgelu", "gelu"] = "model"
+    """Activation in the image tower: the one its weights were trained with ("model"), or another:
+    CLIP2Scene's code ran "gelu" on OpenAI's weights. The text tower keeps the one of its weights."""
+    value_path: Literal["model", "value", "residual"] = "model"
+    """What the last block gives for a patch: its projected value alone ("value"), or the value with residual
+    and MLP, as MaskCLIP does for ViTs ("residual"); "model": as a tiny model was trained, else "residual"."""
+    image_size: tuple[int, int] = (112, 192)
+    """(height, width) at which the ViT reads images, pixels, multiples of its patch; others are resized."""
+
+
+def build_teacher(config: TeacherConfig, vocabulary: Vocabulary) -> DenseClip:
+    """The teacher of a data set's classes, frozen, on the CPU.
+
+    Raises TeacherError if the weights are not on this machine or do not fit, if the model is no plain ViT, or
+    if a tiny model's tokenizer does not know a word of the vocabulary.
+    """
+    if config.templates not in ("model", *TEMPLATES):
+        raise TeacherError(f"teacher.templates: {config.templates!r} is not one of {', '.join(TEMPLATES)}")
+    loaded = load_clip(config.model, config.weights, vocabulary)
+    check_tower(config.model, loaded.clip)
+    resolved = dataclasses.replace(
+        config,
+        templates=loaded.templates if config.templates == "model" else config.templates,
+        value_path=loaded.value_path if config.value_path == "model" else config.value_path,
+        activation=loaded.activation if config.activation == "model" else config.activation,
+    )
+    return DenseClip(resolved, loaded, vocabulary)
+
+
+class DenseClip(nn.Module):
+    """A frozen CLIP ViT that scores every image patch against the classes of a vocabulary.
+
+    Shapes: B images of H x W pixels, D embedding channels, C classes, an h x w grid of patches, M pixels.
+    """
+
+    mean: Tensor
+    std: Tensor
+    positions: Tensor
+    text: Tensor
+
+    def __init__(self, config: TeacherConfig, loaded: LoadedClip, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.config, self.vocabulary = config, vocabulary
+        self.tokenizer = loaded.tokenizer
+        self.clip: Any = loaded.clip
+        set_activation(self.clip, loaded.activation)
+        set_activation(self.visual, config.activation)
+        self.requires_grad_(False)
+        self.grid_size = _grid(config.image_size, self.visual.patch_size)
+        self.register_buffer("mean", torch.tensor(loaded.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(loaded.std).view(3, 1, 1), persistent=False)
+        self.register_buffer("positions", resized_positions(self.visual, self.grid_size), persistent=False)
+        super().train(False)
+        self.register_buffer("text", self.text_features(vocabulary), persistent=False)
+
+    @property
+    def visual(self) -> VisionTransformer:
+        """The image tower."""
+        return self.clip.visual
+
+    def train(self, mode: bool = True) -> DenseClip:
+        """A teacher stays as it is, whatever the modules around it do."""
+        return self
+
+    @torch.no_grad()
+    def tokens(self, images: Tensor) -> Tensor:
+        """Value-path output of each patch after `ln_post`, before CLIP's projection.
+
+        images: uint8 [B, 3, H, W], RGB. Returns [B, width, h, w].
+        """
+        assert images.dtype == torch.uint8 and images.ndim == 4 and images.shape[1] == 3
+        pixels = images.float() / 255
+        if tuple(pixels.shape[-2:]) != self.config.image_size:
+            pixels = F.interpolate(pixels, self.config.image_size, mode="bilinear", antialias=True)
+        if self.config.normalise:
+            pixels = (pixels - self.mean) / self.std
+        tokens = value_tokens(self.visual, pixels, self.positions, self.config.value_path)
+        return self.visual.ln_post(tokens).transpose(1, 2).unflatten(2, self.grid_size)
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """Patch features in the space of the text: float32 [B, D, h, w], unit length over D.
+
+        images: uint8 [B, 3, H, W], RGB.
+        """
+        features = torch.einsum("bkhw,kd->bdhw", self.tokens(images), self.visual.proj)
+        return F.normalize(features.float(), dim=1)
+
+    @torch.no_grad()
+    def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
+        """Text embeddings of whole sentences: float32 [P, D], unit rows."""
+        device = self.visual.proj.device
+        encoded = [
+            self.clip.encode_text(self.tokenizer(list(prompts[start : start + PROMPTS_AT_ONCE])).to(device))
+            for start in range(0, len(prompts), PROMPTS_AT_ONCE)
+        ]
+        return F.normalize(torch.cat(encoded).float(), dim=1)
+
+    @torch.no_grad()
+    def text_features(self, vocabulary: Vocabulary, templates: str | None = None) -> Tensor:
+        """Class embeddings: the mean over a class's words and templates, float32 [C, D], unit rows.
+
+        templates: a key of TEMPLATES; None: the teacher's own. `self.text` holds those of its vocabulary.
+        """
+        prompts = vocabulary.prompts(templates or self.config.templates)
+        encoded = self.encode_prompts([prompt for group in prompts for prompt in group])
+        means = [group.mean(0) for group in encoded.split([len(group) for group in prompts])]
+        return F.normalize(torch.stack(means), dim=1)
+
+    @torch.no_grad()
+    def scores(self, images: Tensor) -> Tensor:
+        """Cosine of every patch with every class: float32 [B, C, h, w], for images uint8 [B, 3, H, W]."""
+        features = self.features(images)
+        with torch.autocast(features.device.type, enabled=False):
+            return torch.einsum("bdhw,cd->bchw", features, self.text)
+
+    @torch.no_grad()
+    def pixel_scores(self, images: Tensor, image_index: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+        """Cosine of M pixels with every class: float32 [M, C].
+
+        images: uint8 [B, 3, H, W]; image_index, rows, cols: integers [M] (0..B-1, 0..H-1, 0..W-1).
+        """
+        height, width = images.shape[-2:]
+        return sample(self.scores(images), image_index, rows, cols, (height, width))
+
+    def label_pixels(
+        self, images: Tensor, image_index: Tensor, rows: Tensor, cols: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Pseudo-labels of M pixels: best class int64 [M] in 0..C-1, and its cosine float32 [M].
+
+        Arguments as in `pixel_scores`.
+        """
+        score, label = self.pixel_scores(images, image_index, rows, cols).max(dim=1)
+        return label, score
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """12 hexadecimal digits that change with the weights, the prompts, the resolution, or the reading."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.clip.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.cpu().float().contiguous().numpy().tobytes())
+        reading = dataclasses.asdict(self.config) | {"weights": "", "vocabulary": self.vocabulary.version}
+        digest.update(json.dumps(reading, sort_keys=True).encode())
+        digest.update(json.dumps(TEMPLATES[self.config.templates]).encode())
+        return digest.hexdigest()[:12]
+
+
+def check_tower(model: str, clip: nn.Module) -> None:
+    """TeacherError if the image tower's last block has no value path to read."""
+    visual: Any = clip.visual
+    fits = isinstance(visual, VisionTransformer) and visual.attn_pool is None
+    if not fits or not all(
+        isinstance(block, ResidualAttentionBlock) for block in visual.transformer.resblocks
+    ):
+        raise TeacherError(f"teacher.model {model} has no plain ViT image tower; use one such as ViT-B-16")
+
+
+def set_activation(module: nn.Module, activation: str) -> None:
+    """Put one activation into every MLP of a transformer: open_clip's default differs by model name."""
+    made = {"quickgelu": QuickGELU, "gelu": nn.GELU}[activation]
+    blocks = [block for block in module.modules() if isinstance(block, ResidualAttentionBlock)]
+    assert blocks, "no transformer blocks"
+    for block in blocks:
+        assert isinstance(block.mlp.gelu, QuickGELU | nn.GELU)
+        block.mlp.gelu = made()
+
+
+def resized_positions(visual: VisionTransformer, grid: tuple[int, int]) -> Tensor:
+    """The position table [1 + h w, width] for another grid: bicubic, the class token's row kept."""
+    table = visual.positional_embedding.detach()
+    if grid == tuple(visual.grid_size):
+        return table.clone()
+    patches = table[1:].T.unflatten(1, tuple(visual.grid_size))[None]
+    patches = F.interpolate(patches, grid, mode="bicubic", align_corners=False)
+    return torch.cat([table[:1], patches[0].flatten(1).T])
+
+
+def value_tokens(visual: VisionTransformer, pixels: Tensor, positions: Tensor, value_path: str) -> Tensor:
+    """Patches through all blocks but the last, then through the last one's value path: [B, h w, width].
+
+    pixels: float [B, 3, H, W]; positions: [1 + h w, width]. Differentiable: the tiny teacher is trained so.
+    """
+    patches = visual.conv1(pixels).flatten(2).transpose(1, 2)
+    leading = visual.class_embedding.expand(len(patches), 1, -1)
+    x = visual.ln_pre(torch.cat([leading, patches], dim=1) + positions)
+    blocks = visual.transformer.resblocks
+    x = x if visual.transformer.batch_first else x.transpose(0, 1)
+    for block in blocks[:-1]:
+        x = block(x)
+    x = x if visual.transformer.batch_first else x.transpose(0, 1)
+    return last_value(blocks[-1], x[:, 1:], value_path)
+
+
+def last_value(block: ResidualAttentionBlock, x: Tensor, value_path: str) -> Tensor:
+    """A block as if every token attended to itself alone (MaskCLIP): [B, N, width] -> [B, N, width]."""
+    weight, bias = block.attn.in_proj_weight, block.attn.in_proj_bias
+    rows = slice(2 * x.shape[-1], None)
+    value = block.ls_1(block.attn.out_proj(F.linear(block.ln_1(x), weight[rows], bias[rows])))
+    if value_path == "value":
+        return value
+    x = x + value
+    return x + block.ls_2(block.mlp(block.ln_2(x)))
+
+
+def sample(
+    grid: Tensor,
+    image_index: Tensor,
+    rows: Tensor,
+    cols: Tensor,
+    size: tuple[int, int],
+    align_corners: bool = False,
+) -> Tensor:
+    """What upsampling the grid to `size` and indexing it would give, without upsampling.
+
+    grid: [B, C, h, w]; image_index, rows, cols: [M], whole pixels of images of size (H, W). Bilinear, clamped
+    at the border. Returns [M, C] in the grid's dtype, differentiable in the grid.
+    """
+    _, channels, h, w = grid.shape
+    row0, row1, row_part = _corners(rows, h, size[0], align_corners)
+    col0, col1, col_part = _corners(cols, w, size[1], align_corners)
+    start = image_index.long() * h
+    index = torch.stack([(start + row) * w + col for row in (row0, row1) for col in (col0, col1)], dim=1)
+    weight = torch.stack(
+        [row * col for row in (1 - row_part, row_part) for col in (1 - col_part, col_part)], dim=1
+    )
+    table = grid.permute(0, 2, 3, 1).reshape(-1, channels)
+    return F.embedding_bag(index, table, mode="sum", per_sample_weights=weight.to(table.dtype))
+
+
+def _corners(pixel: Tensor, cells: int, pixels: int, align_corners: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """The two cells around each pixel and the share of the second."""
+    position = pixel.double()
+    if align_corners:
+        position = position * ((cells - 1) / max(pixels - 1, 1))
+    else:
+        position = ((position + 0.5) * (cells / pixels) - 0.5).clamp(0, cells - 1)
+    first = position.floor().long().clamp(max=cells - 1)
+    return first, (first + 1).clamp(max=cells - 1), (position - first).float()
+
+
+def _grid(image_size: tuple[int, int], patch_size: tuple[int, int]) -> tuple[int, int]:
+    if any(pixels % patch or pixels < patch for pixels, patch in zip(image_size, patch_size, strict=True)):
+        raise TeacherError(
+            f"teacher.image_size {image_size} must be multiples of the ViT's patch {patch_size}"
+        )
+    height, width = (pixels // patch for pixels, patch in zip(image_size, patch_size, strict=True))
+    return height, width

@@ -1,0 +1,155 @@
+"""A CLIP small enough to ship: open_clip's own model with few layers and a tokenizer of few words.
+
+One safetensors file holds the weights and, as metadata, everything needed to build the model and to say where
+it came from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import open_clip
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from scenelift.config import from_dict, to_dict
+from scenelift.errors import TeacherError
+
+METADATA = "scenelift_tiny_clip"
+PADDING = 0
+
+
+@dataclass(frozen=True)
+class TinyModel:
+    """How a tiny CLIP is built, read and prompted; it stands in the metadata of its weights file."""
+
+    ids: tuple[int, ...]
+    """Ids of CLIP's tokenizer that the model knows, ascending; the model's own ids are their positions."""
+    image_size: tuple[int, int] = (112, 192)
+    """(height, width) of the images it was trained on, pixels."""
+    patch: int = 8
+    width: int = 128
+    layers: int = 2
+    head_width: int = 32
+    text_width: int = 128
+    text_layers: int = 1
+    context: int = 20
+    """Longest sentence, tokens, with start and end."""
+    embedding: int = 128
+    """Channels that images and texts share."""
+    value_path: Literal["value", "residual"] = "value"
+    templates: str = "tiny"
+    provenance: str = ""
+    """JSON: the command that trained it, its seed, seconds, commit and scores."""
+
+    @classmethod
+    def of(cls, sentences: Iterable[str], **fields: Any) -> TinyModel:
+        """A model whose tokenizer knows every word of the sentences."""
+        known = {PADDING, *_bpe().all_special_ids}
+        return cls(ids=tuple(sorted(known.union(*(_bpe().encode(text) for text in sentences)))), **fields)
+
+
+class TinyTokenizer:
+    """CLIP's tokenizer with its 49408 ids mapped to the few that a tiny model knows, order kept.
+
+    The order matters: the end of a sentence is found as its largest id.
+    """
+
+    def __init__(self, model: TinyModel) -> None:
+        assert list(model.ids) == sorted(set(model.ids)) and model.ids[0] == PADDING
+        self.position = {token: position for position, token in enumerate(model.ids)}
+        self.context = model.context
+
+    def __call__(self, sentences: Sequence[str]) -> Tensor:
+        """Token ids int64 [P, context]. TeacherError names the words that the model was never built for."""
+        tokens = torch.zeros(len(sentences), self.context, dtype=torch.int64)
+        for row, sentence in zip(tokens, sentences, strict=True):
+            ids = self._ids(sentence)
+            row[: len(ids)] = torch.tensor(ids)
+        return tokens
+
+    def _ids(self, sentence: str) -> list[int]:
+        start, end = _bpe().all_special_ids
+        tokens = [start, *_bpe().encode(sentence), end]
+        if len(tokens) > self.context:
+            raise TeacherError(f"{sentence!r} is longer than the tiny teacher's {self.context} tokens")
+        if not self.position.keys() >= set(tokens):
+            words = [
+                word for word in sentence.split() if not self.position.keys() >= set(_bpe().encode(word))
+            ]
+            raise TeacherError(
+                f"the tiny teacher does not know {', '.join(words)} (in {sentence!r}); use words it was "
+                "trained with, train another with python -m trainables.teacher, or set teacher.model to an "
+                "open_clip ViT"
+            )
+        return [self.position[token] for token in tokens]
+
+
+@cache
+def _bpe() -> Any:
+    return open_clip.SimpleTokenizer()
+
+
+def build_tiny(model: TinyModel) -> open_clip.CLIP:
+    """The model with random weights."""
+    return open_clip.CLIP(
+        embed_dim=model.embedding,
+        vision_cfg={
+            "image_size": model.image_size,
+            "patch_size": model.patch,
+            "width": model.width,
+            "layers": model.layers,
+            "head_width": model.head_width,
+        },
+        text_cfg={
+            "context_length": model.context,
+            "vocab_size": len(model.ids),
+            "width": model.text_width,
+            "heads": model.text_width // 32,
+            "layers": model.text_layers,
+        },
+    )
+
+
+def save_tiny(path: str | Path, clip: open_clip.CLIP, model: TinyModel) -> None:
+    """Write weights (as float16) and description as one safetensors file."""
+    tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in clip.state_dict().items()}
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, metadata={METADATA: json.dumps(to_dict(model))})
+
+
+def is_tiny(path: str | Path) -> bool:
+    """Whether the path is a file that `save_tiny` wrote."""
+    return Path(path).is_file() and Path(path).suffix == ".safetensors" and METADATA in _metadata(path)
+
+
+def load_tiny(path: str | Path) -> tuple[open_clip.CLIP, TinyModel]:
+    """Build the model that a file describes and fill it, float32 on the CPU."""
+    if not Path(path).is_file():
+        raise TeacherError(
+            f"no tiny teacher at {path}; python -m trainables.teacher makes one, or set teacher.weights to it"
+        )
+    if not is_tiny(path):
+        raise TeacherError(
+            f"{path} is no tiny teacher: its metadata lacks {METADATA}; set teacher.model instead"
+        )
+    model = from_dict(TinyModel, json.loads(_metadata(path)[METADATA]))
+    clip = build_tiny(model)
+    with safe_open(str(path), "pt") as file:
+        clip.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
+    return clip, model
+
+
+def _metadata(path: str | Path) -> dict[str, str]:
+    try:
+        with safe_open(str(path), "pt") as file:
+            return file.metadata() or {}
+    except SafetensorError as error:
+        raise TeacherError(f"{path} is not a whole safetensors file: {error}") from error

@@ -1,0 +1,137 @@
+"""Where a teacher's model and weights come from: a tiny model's own file, any file, or open_clip's cache."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import open_clip
+import torch
+from huggingface_hub import constants, try_to_load_from_cache
+from open_clip.pretrained import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME, get_pretrained_cfg
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from scenelift.clip_tiny import TinyModel, TinyTokenizer, build_tiny, is_tiny, load_tiny
+from scenelift.config import nearest
+from scenelift.errors import TeacherError
+from scenelift.vocabulary import Vocabulary
+
+URL_CACHE = Path("~/.cache/clip")
+"""Where open_clip keeps the weights that it fetches by address and not from a hub."""
+
+Colour = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class LoadedClip:
+    """A CLIP model and how it wants to be used."""
+
+    clip: nn.Module
+    tokenizer: Callable[[list[str]], Tensor]
+    """Sentences -> token ids [P, context]."""
+    templates: str
+    """Key of scenelift.vocabulary.TEMPLATES."""
+    value_path: Literal["value", "residual"]
+    activation: Literal["quickgelu", "gelu"]
+    """What the weights were trained with: "quickgelu" or "gelu"."""
+    mean: Colour = open_clip.OPENAI_DATASET_MEAN
+    std: Colour = open_clip.OPENAI_DATASET_STD
+
+
+def load_clip(model: str, weights: str, vocabulary: Vocabulary) -> LoadedClip:
+    """Build `model` and fill it with `weights` (both as in `TeacherConfig`), on the CPU.
+
+    The vocabulary matters to a random tiny model alone: its words are all that its tokenizer knows. Raises
+    TeacherError, and never downloads.
+    """
+    if Path(weights).is_file() and is_tiny(weights) != (model == "tiny"):
+        kind = "a plain file of weights" if model == "tiny" else "a tiny model"
+        raise TeacherError(f"{weights} is {kind}: it does not go with teacher.model {model}")
+    # The seed makes random weights the same in every process.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return _tiny(weights, vocabulary) if model == "tiny" else _open_clip(model, weights)
+
+
+def _tiny(weights: str, vocabulary: Vocabulary) -> LoadedClip:
+    if weights == "random":
+        prompts = [text for name in ("tiny", "plain") for group in vocabulary.prompts(name) for text in group]
+        tiny = TinyModel.of(prompts)
+        clip = build_tiny(tiny)
+    else:
+        clip, tiny = load_tiny(weights)
+    return LoadedClip(clip, TinyTokenizer(tiny), tiny.templates, tiny.value_path, "gelu")
+
+
+def _open_clip(model: str, weights: str) -> LoadedClip:
+    config = _plain_config(model)
+    tag = {} if weights == "random" or Path(weights).is_file() else get_pretrained_cfg(model, weights)
+    path = None if weights == "random" else _weights_file(model, weights, tag)
+    try:
+        clip = open_clip.create_model(model, pretrained=path, pretrained_text=False)
+    except (RuntimeError, ValueError, KeyError, OSError, SafetensorError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TeacherError(
+            f"{path} does not fit {model}, or holds more than tensors (a TorchScript archive does; save its "
+            f"state_dict as .safetensors): {reason}"
+        ) from error
+    quick = tag.get("quick_gelu") or config.get("quick_gelu", False)
+    return LoadedClip(
+        clip=clip,
+        tokenizer=open_clip.get_tokenizer(model),
+        templates="clip2scene",
+        value_path="residual",
+        activation="quickgelu" if quick else "gelu",
+        mean=tag.get("mean", open_clip.OPENAI_DATASET_MEAN),
+        std=tag.get("std", open_clip.OPENAI_DATASET_STD),
+    )
+
+
+def _plain_config(model: str) -> dict[str, Any]:
+    """open_clip's configuration of a model that is built without a network and has a plain ViT."""
+    if model not in open_clip.list_models():
+        raise TeacherError(
+            f"unknown teacher.model {model}; {nearest(model, ['tiny', *open_clip.list_models()])}"
+        )
+    config = open_clip.get_model_config(model)
+    image, text = config["vision_cfg"], config["text_cfg"]
+    foreign = "timm_model_name" in image or isinstance(image["layers"], list) or image.get("attentional_pool")
+    if foreign or "hf_model_name" in text or "hf_tokenizer_name" in text:
+        raise TeacherError(
+            f"teacher.model {model} lacks a plain ViT image tower or CLIP's text tower; use one like ViT-B-16"
+        )
+    return config
+
+
+def _weights_file(model: str, weights: str, tag: dict[str, Any]) -> str:
+    if Path(weights).is_file():
+        return weights
+    if not tag:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(model))
+        raise TeacherError(
+            f"no weights file {weights}; write a file's path, random, or a tag of {model}: {tags}"
+        )
+    repository, name = os.path.split(tag.get("hf_hub", ""))
+    names = (name,) if name else (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
+    cached = [try_to_load_from_cache(repository, name) for name in names] if repository else []
+    by_address = URL_CACHE.expanduser() / os.path.basename(tag.get("url", ""))
+    found = [
+        str(path) for path in [*cached, by_address] if isinstance(path, str | Path) and Path(path).is_file()
+    ]
+    if not found:
+        raise TeacherError(_how_to_get(model, weights, repository, names[0], by_address))
+    return found[0]
+
+
+def _how_to_get(model: str, tag: str, repository: str, name: str, by_address: Path) -> str:
+    wanted = f"{name} of {repository} (cache {constants.HF_HUB_CACHE})" if repository else str(by_address)
+    fetch = f"python -c \"import open_clip; open_clip.create_model('{model}', pretrained='{tag}')\""
+    return (
+        f"the {tag} weights of {model} are not on this machine: wanted is {wanted}. Where there is a network "
+        f"run {fetch} and copy the cache, or copy the file and set teacher.weights to its path"
+    )

@@ -1,0 +1,248 @@
+"""The door to Ray: `connect` is the only caller of `ray.init`, and `require` says what fits the machine."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from scenelift.errors import ClusterError, SceneliftError
+
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_COLOR_PREFIX": "0",
+    # Progress bars and plans of Ray Data: our commands show their own.
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    # The second generation of readers takes seconds an epoch and does not keep the order of rows.
+    "RAY_DATA_USE_DATASOURCE_V2": "0",
+    "RAY_TQDM": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    # Seconds that every train.report() waits for the controller; 2 by default.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Workers run at nice 15 by default and starve beside anything else on the machine.
+    "RAY_worker_niceness": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+}
+"""What the project wants of Ray and MLflow in every process; a variable that the user set wins."""
+
+for _name, _value in ENVIRONMENT.items():  # Ray reads some of them when it is imported
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402
+
+_PASSED_ON = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "MLFLOW_TRACKING_URI")
+_OBJECT_STORE = 1 << 30
+"""Bytes of shared memory of a local Ray: 60 blocks of the reader, instead of a third of the machine."""
+_SOURCES = Path(__file__).resolve().parents[1]
+
+
+@contextmanager
+def connect(address: str | None = None, *, dashboard: bool = False, verbose: bool = False) -> Iterator[None]:
+    """Connected to Ray inside the `with`; inside another `connect` it does nothing.
+
+    Without an address (argument or RAY_ADDRESS, which a submitted job has) it starts a Ray of its own on
+    this machine and stops it at the end; a cluster that was there before is only left.
+
+    Args:
+        address: an existing cluster, HOST:PORT or "auto"; "local": a new one on this machine.
+        dashboard: start the State API too; sweeps that stop trials early leak resources without it.
+        verbose: show what the workers print.
+
+    Raises ClusterError if the cluster does not answer.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    quiet: dict[str, Any] = {"log_to_driver": verbose, "logging_level": "INFO" if verbose else "ERROR"}
+    try:
+        if address == "local":
+            _start(dashboard, quiet)
+        else:
+            _attach(address, quiet)
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise ClusterError(f"no Ray at {address}: {_first_line(error)}") from error
+    logging.getLogger("ray").setLevel(logging.INFO if verbose else logging.ERROR)
+    # Ray Data logs the traceback of every exception before it raises it.
+    logging.getLogger("ray.data").setLevel(logging.INFO if verbose else logging.CRITICAL)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start(dashboard: bool, options: dict[str, Any]) -> None:
+    _own_token()
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # this machine gives no notice
+    ray.init(
+        address="local",
+        # At least 4 logical CPUs: Ray Data hangs without a word if training takes every one.
+        num_cpus=max(4, cores()),
+        object_store_memory=_OBJECT_STORE,
+        include_dashboard=dashboard,
+        runtime_env={"env_vars": worker_environment()},
+        **options,
+    )
+
+
+def _own_token() -> None:
+    """A token for this Ray alone, in memory.
+
+    Ray closes its ports with a token, and would write a new one to ~/.ray, where it changes how every later
+    `ray start` and `ray job submit` on this machine behave.
+    """
+    if not (Path.home() / ".ray" / "auth_token").exists() and "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def _attach(address: str, options: dict[str, Any]) -> None:
+    host, _, port = address.rpartition(":")
+    if port.isdigit():  # else Ray itself would try for a quarter of an hour
+        socket.create_connection((host, int(port)), timeout=10).close()
+    # A job's own env_vars would conflict with ours; ours hold them, as they come from its environment.
+    os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
+    ray.init(address=address, runtime_env={"env_vars": worker_environment()}, **options)
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Raises a user's mistake that a task or an actor met as it was raised there, without Ray's wrapping.
+
+    What Ray itself gives up on becomes a ClusterError; a fault in our code keeps its traceback.
+    """
+    try:
+        yield
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, SceneliftError):
+            # Ray Data adds lines of advice to the message.
+            raise type(error.cause)(_first_line(error.cause)) from None
+        raise
+    except ray.exceptions.RayError as error:
+        raise ClusterError(f"Ray lost a task: {_first_line(error)}; run the command again") from error
+
+
+def worker_environment() -> dict[str, str]:
+    """Variables of every worker, on whichever machine: where the code is, and what the driver was told.
+
+    On another machine the absolute folders are missing and the relative one is found: there a worker of a
+    submitted job starts in the unpacked working directory.
+    """
+    root = _SOURCES.parent
+    folders = [str(_SOURCES), *([str(root)] if (root / "trainables").is_dir() else []), "platform"]
+    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    folders += [folder for folder in known if folder and folder not in folders]
+    names = (*ENVIRONMENT, *_PASSED_ON)
+    passed = {name: os.environ[name] for name in names if name in os.environ}
+    return {"PYTHONPATH": os.pathsep.join(folders), **passed}
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def task_cpus() -> float:
+    """Logical CPUs that a task with work for a whole core asks for: on a small machine Ray has more
+    logical CPUs than there are cores (see `connect`)."""
+    nodes = _nodes()
+    return max(1.0, nodes[0]["CPU"] / cores()) if len(nodes) == 1 and nodes[0].get("CPU") else 1.0
+
+
+def worker_cpus(workers: int, gpus_per_worker: float = 0, data_cpus: float = 1) -> float:
+    """CPUs for each of `workers` training workers, such that reading keeps `data_cpus`.
+
+    As many whole ones as can be placed, on one machine never more than there are cores; 0.5 where one each
+    is too much. Ray Train gives a worker as many threads.
+    """
+    nodes = _nodes()
+    most = int(max(node.get("CPU", 0) for node in nodes))
+    if len(nodes) == 1:
+        most = max(1, min(most, cores() // workers))
+    for cpus in range(most, 0, -1):
+        if _fit(nodes, cpus, gpus_per_worker, data_cpus) >= workers:
+            return float(cpus)
+    return 0.5
+
+
+def require(
+    workers: int,
+    cpus_per_worker: float,
+    gpus_per_worker: float = 0,
+    data_cpus: float = 1,
+    option: str = "scale.workers",
+) -> None:
+    """Raise ClusterError if `workers` cannot all be placed while `data_cpus` stay free for reading data.
+
+    Without this check Ray waits for the missing resources forever. A cluster that grows by itself is
+    judged by what it may grow to. option: what the message tells the user to lower.
+    """
+    fit = _fit(_nodes(), cpus_per_worker, gpus_per_worker, data_cpus)
+    if fit >= workers:
+        return
+    each = f"{cpus_per_worker:g} CPU" + (f" and {gpus_per_worker:g} GPU" if gpus_per_worker else "")
+    total = {kind: sum(node.get(kind, 0) for node in _nodes()) for kind in ("CPU", "GPU")}
+    there = f"{total['CPU']:g} CPU, of which {data_cpus:g} for reading data, and {total['GPU']:g} GPU"
+    advice = f"lower {option} to {fit}" if fit else "ask for less per worker or use a larger machine"
+    raise ClusterError(f"{workers} workers of {each} do not fit: Ray has {there}; {fit} fit, so {advice}")
+
+
+def _nodes() -> list[dict[str, float]]:
+    """Resources of each machine; of a cluster that grows by itself the most it may have, as one."""
+    limits = ray._private.state.state.get_max_resources_from_cluster_config()
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [limits] if limits and limits.get("CPU") else alive
+
+
+def _fit(nodes: list[dict[str, float]], cpus: float, gpus: float, data_cpus: float) -> int:
+    """How many workers can be placed, with `data_cpus` left over somewhere."""
+
+    def on(node: dict[str, float]) -> int:
+        places = [node.get("CPU", 0) / cpus] + ([node.get("GPU", 0) / gpus] if gpus else [])
+        return math.floor(min(places) + 1e-6)
+
+    left = sum(node.get("CPU", 0) for node in nodes) - data_cpus
+    return max(0, min(sum(map(on, nodes)), math.floor(left / cpus + 1e-6)))
+
+
+class _Mailbox:
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    def put(self, event: dict[str, Any]) -> None:
+        self.events.append(event)
+
+    def drain(self) -> list[dict[str, Any]]:
+        events, self.events = self.events, []
+        return events
+
+
+class Board:
+    """Where workers leave events for the driver: a handle that pickles, in front of a Ray actor."""
+
+    def __init__(self) -> None:
+        self._mailbox = ray.remote(num_cpus=0)(_Mailbox).remote()
+
+    def put(self, event: dict[str, Any]) -> None:
+        """Leave an event of plain values; returns at once."""
+        self._mailbox.put.remote(event)
+
+    def drain(self) -> list[dict[str, Any]]:
+        """Events since the last call, those of one worker in its order; none if the actor has died."""
+        try:
+            return ray.get(self._mailbox.drain.remote())
+        except ray.exceptions.RayError:
+            return []

@@ -1,0 +1,167 @@
+"""A run from its first line to `result.json`: folder, MLflow, progress of workers, scores, pictures, status."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from scenelift import config as configuration
+from scenelift import plots, reports, scoring, storage
+from scenelift.clip import DenseClip
+from scenelift.console import Meter, say
+from scenelift.errors import ConfigError
+from scenelift.evaluation import Absent
+from scenelift.launch import Resources
+from scenelift.runs import Run, RunConfig
+from scenelift.scoring import Evaluation
+from scenelift.shards import Shards
+from scenelift.student import Student
+from scenelift.tracking import Tracker, TrackingConfig
+from scenelift.training import Event
+
+Status = Literal["finished", "failed", "interrupted"]
+_MLFLOW_STATUS: dict[Status, Literal["FINISHED", "FAILED", "KILLED"]] = {
+    "finished": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+}
+PICTURED_FRAMES = 3
+"""Test frames that are drawn."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which shards are trained and scored on."""
+
+    train: str | None = None
+    """Folder of training shards; none: the synthetic world, made at first use."""
+    test: str | None = None
+    """Folder of labelled shards that are scored on; none: the synthetic world's, or none with own training
+    shards."""
+    absent_classes: Absent = "leave out"
+    """Classes neither true nor predicted: left out of the mean, or counted as one as the paper's code did."""
+
+
+class Experiment:
+    """One run: everything that hangs on a training from outside."""
+
+    def __init__(self, run: Run, tracker: Tracker, config: Any) -> None:
+        self.run, self.tracker, self.config = run, tracker, config
+        self.began = time.monotonic()
+        self.metrics: dict[str, float] = {}
+        self.result: dict[str, Any] = {}
+        self._meter: Meter | None = None
+        self._last_step = 0
+
+    def dataset(self, shards: Shards, context: str) -> None:
+        """Record which shards the run reads."""
+        manifest = shards.manifest
+        digest = hashlib.sha256(manifest.to_json().encode()).hexdigest()[:16]
+        name = f"{manifest.dataset}-{manifest.split}"
+        self.tracker.dataset(Path(shards.path) / "manifest.json", name, digest, context)
+
+    def listen(self, event: Event) -> None:
+        """Take an event of the workers: to MLflow, to the history, to the screen."""
+        self.run.record(event)
+        step = event["step"]
+        if event["kind"] == "start":
+            if self._meter is None:
+                self._meter = Meter("training", event["steps"], "steps")
+            elif self._last_step:
+                say(f"a worker was lost at step {self._last_step}; going on from step {step}")
+            self._meter.to(step)
+        elif event["kind"] == "metrics":
+            self.tracker.metrics(event["values"], step)
+            self._last_step = step
+            assert self._meter is not None, "metrics before a start"
+            self._meter.to(step, f"loss {event['values']['loss/total']:.4f}")
+
+    def trained(self) -> None:
+        """The training is over: close its progress."""
+        if self._meter is not None:
+            self._meter.__exit__(None, None, None)
+        self.tracker.flush()
+
+    def score(self, shards: Shards, make: scoring.Make, title: str, resources: Resources) -> Evaluation:
+        """Score predictors on all frames, with progress; metrics are recorded under their names."""
+        keep = reports.spread(len(shards), PICTURED_FRAMES)
+        with Meter(title, len(shards), "frames") as meter:
+            evaluation = scoring.score(
+                shards, make, keep, resources.workers, gpus=resources.gpus, done=meter.add
+            )
+        return evaluation
+
+    def report(
+        self, evaluation: Evaluation, shards: Shards, teacher: DenseClip | None, absent: Absent, step: int
+    ) -> str:
+        """Metrics, per-class table and pictures of a scored run; returns the table as text."""
+        self.metrics |= reports.metrics(evaluation, absent)
+        self.tracker.metrics(self.metrics, step)
+        self.tracker.table(reports.class_rows(evaluation), "classes")
+        frames = dict(zip(evaluation.kept, shards.read_many(list(evaluation.kept)), strict=True))
+        reports.draw(self.run.pictures, evaluation, frames, teacher)
+        return reports.table(evaluation, absent)
+
+    def save_student(self, student: Student, step: int) -> None:
+        """Keep the trained student by itself, in the run's folder and as a logged model."""
+        folder = self.run.folder / "student"
+        student.save(folder)
+        params = {"vocabulary": student.vocabulary.version, "parameters": student.size}
+        self.tracker.model("student", folder, params, self.metrics, step)
+
+    def close(self, status: Status, error: str | None = None) -> None:
+        """Write curves and result.json, and end the MLflow run."""
+        curves = self.run.curves()
+        losses = {name: points for name, points in curves.items() if name.startswith("loss/")}
+        if losses:
+            plots.curves(self.run.pictures / "losses.png", losses)
+        if any(self.run.pictures.iterdir()):
+            self.tracker.artifact(self.run.pictures, "pictures")
+        self.run.finish(
+            {
+                "status": status,
+                "metrics": self.metrics,
+                **self.result,
+                "mlflow": self.tracker.info,
+                "seconds": round(time.monotonic() - self.began, 1),
+                "config": configuration.to_dict(self.config),
+                **({"error": error} if error else {}),
+            }
+        )
+        self.tracker.finish(_MLFLOW_STATUS[status])
+
+
+@contextmanager
+def experiment(
+    command: str, config: Any, run: RunConfig, tracking: TrackingConfig, tags: dict[str, str]
+) -> Iterator[Experiment]:
+    """A run that ends well or says why it did not: result.json and the MLflow run get the same status."""
+    if "://" in run.storage:
+        raise ConfigError(f"run.storage is a folder that all workers share, not {run.storage}")
+    storage.require_space(run.storage, 64 << 20)
+    opened = Run.open(command, config, run)
+    tracker = Tracker.start(
+        tracking,
+        opened.folder.parent,
+        opened.name,
+        configuration.flatten(config),
+        {"trainable": command, **tags},
+        run_id=opened.mlflow_run,
+    )
+    opened.remember(tracker.info)
+    tracker.text(configuration.dump(config), "config.yaml")
+    made = Experiment(opened, tracker, config)
+    try:
+        yield made
+    except BaseException as error:
+        status: Status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        made.close(status, f"{type(error).__name__}: {error}")
+        raise
+    made.close("finished")
+    print(f"\nResult: {opened.folder / 'result.json'}", file=sys.stdout)

@@ -1,0 +1,114 @@
+"""Rigid transforms and the pinhole projection that pairs points with pixels.
+
+A transform `b_from_a` is a 4x4 matrix for column vectors: it takes coordinates in frame a to frame b, so a
+chain reads from right to left, `camera_from_ego @ ego_from_lidar`. All functions take stacks of transforms.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Matrix = NDArray[np.float64]
+
+_TOLERANCE = 1e-2
+"""How far a quaternion's length may be from 1, and R R^T from the identity."""
+
+
+def rotation(quaternion: ArrayLike) -> Matrix:
+    """[..., 4] quaternions (w, x, y, z) -> [..., 3, 3] rotation matrices.
+
+    Small errors of length are divided out; what is no unit quaternion at all becomes NaN, so that one bad
+    record of a large table is found where it is used (`require_rigid`).
+    """
+    q = np.asarray(quaternion, np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        length = np.linalg.norm(q, axis=-1, keepdims=True)
+        unit = np.abs(length - 1) < _TOLERANCE
+    w, x, y, z = np.moveaxis(np.divide(q, length, out=np.full(q.shape, np.nan), where=unit), -1, 0)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.stack([np.stack(row, -1) for row in rows], -2)
+
+
+def rigid(quaternion: ArrayLike, translation: ArrayLike) -> Matrix:
+    """[..., 4] quaternions (w, x, y, z) and [..., 3] translations (metres) -> [..., 4, 4] transforms.
+
+    What is not finite becomes NaN, as in `rotation`.
+    """
+    shift = np.asarray(translation, np.float64)
+    return compose(rotation(quaternion), np.where(np.isfinite(shift), shift, np.nan))
+
+
+def compose(rotation: Matrix, translation: Matrix) -> Matrix:
+    """[..., 3, 3] and [..., 3] -> the [..., 4, 4] transform p -> rotation @ p + translation."""
+    transform = np.zeros((*rotation.shape[:-2], 4, 4))
+    transform[..., :3, :3] = rotation
+    transform[..., :3, 3] = translation
+    transform[..., 3, 3] = 1
+    return transform
+
+
+def inverse(transform: Matrix) -> Matrix:
+    """Inverse of rigid [..., 4, 4] transforms: the transposed rotation, no elimination."""
+    back = np.swapaxes(transform[..., :3, :3], -1, -2)
+    return compose(back, -(back @ transform[..., :3, 3:])[..., 0])
+
+
+def require_rigid(transform: Matrix) -> None:
+    """ValueError unless the 4x4 matrix is finite and a rotation with a translation."""
+    if transform.shape != (4, 4):
+        raise ValueError(f"the transform is {transform.shape}, not 4x4")
+    if not np.isfinite(transform).all():
+        raise ValueError("the transform is not finite, or its quaternion not of length 1")
+    turn = transform[:3, :3]
+    if np.abs(turn @ turn.T - np.eye(3)).max() > _TOLERANCE or np.linalg.det(turn) < 0:
+        raise ValueError("the transform's 3x3 part is singular or no rotation")
+    if not np.array_equal(transform[3], (0, 0, 0, 1)):
+        raise ValueError("the transform's last row is not (0, 0, 0, 1)")
+
+
+def require_pinhole(intrinsic: Matrix) -> None:
+    """ValueError unless the 3x3 matrix is finite and invertible with last row (0, 0, 1)."""
+    if intrinsic.shape != (3, 3):
+        raise ValueError(f"the intrinsic matrix is {intrinsic.shape}, not 3x3")
+    if not np.isfinite(intrinsic).all():
+        raise ValueError("the intrinsic matrix is not finite")
+    if not np.array_equal(intrinsic[2], (0, 0, 1)) or abs(np.linalg.det(intrinsic)) < 1e-9:
+        raise ValueError("the intrinsic matrix is singular, or its last row not (0, 0, 1)")
+
+
+def transform_points(transform: Matrix, points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[N, 3] points moved by a 4x4 transform, computed in float64."""
+    moved = points.astype(np.float64) @ transform[:3, :3].T + transform[:3, 3]
+    return moved.astype(np.float32)
+
+
+def project(
+    points: NDArray[np.float32],
+    to_camera: Matrix,
+    intrinsic: Matrix,
+    size: tuple[int, int],
+    min_depth: float = 1.0,
+) -> tuple[NDArray[np.intp], Matrix]:
+    """Which points a pinhole camera sees, and where; no occlusion test (CLIP2Scene, section 3.1).
+
+    Takes [N, 3] points (metres), the 4x4 transform into the camera's frame (x right, y down, z forward),
+    the 3x3 intrinsic matrix and the image's (height, width). Returns the indices [M] of the points, in
+    order, that lie deeper than `min_depth` metres and strictly inside a one-pixel border, and their [M, 2]
+    float64 image coordinates (u, v), pixels. Raises ValueError for a transform that is not rigid or an
+    intrinsic matrix that is singular, or either not finite.
+    """
+    require_rigid(to_camera)
+    require_pinhole(intrinsic)
+    height, width = size
+    to_image = intrinsic @ to_camera[:3]
+    homogeneous = points.astype(np.float64) @ to_image[:, :3].T + to_image[:, 3]
+    ahead = np.flatnonzero(homogeneous[:, 2] > min_depth)
+    pixels = homogeneous[ahead, :2] / homogeneous[ahead, 2:]
+    u, v = pixels[:, 0], pixels[:, 1]
+    inside = (u > 0) & (u < width - 1) & (v > 0) & (v < height - 1)
+    return ahead[inside], pixels[inside]

@@ -1,0 +1,104 @@
+"""Encoded images: checked for wholeness, brought to the stored size once, decoded fast."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torchvision.io import ImageReadMode, decode_jpeg
+
+from scenelift.errors import FrameError
+
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
+_START_OF_IMAGE, _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+_PNG_END = b"IEND\xaeB`\x82"
+_QUALITY = 95
+
+
+def fit(data: bytes, native: Size | None, size: Size) -> bytes:
+    """The encoded image at (height, width) `size`: untouched if it has it, else resized, as JPEG.
+
+    `native` is the size that the data set's tables say, None if they do not. The aspect ratio is not kept;
+    resizing is bilinear with antialiasing, the JPEG quality 95. Raises FrameError for an image that is
+    truncated, not an image, or not of its native size.
+    """
+    image = _open(data)
+    found = (image.height, image.width)
+    if native is not None and found != native:
+        raise FrameError(f"the image is {_text(found)} pixels, the tables say {_text(native)}")
+    if found == size:
+        return data
+    return _encode(_resize(image, size))
+
+
+def decode(data: bytes) -> NDArray[np.uint8]:
+    """Encoded bytes -> uint8 [H, W, 3] RGB; FrameError if they are truncated or no image."""
+    if not data.startswith(_START_OF_IMAGE):
+        return np.array(_pixels(_open(data)))
+    try:
+        encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        return decode_jpeg(encoded, mode=ImageReadMode.RGB).permute(1, 2, 0).numpy()
+    except RuntimeError:
+        raise FrameError("the image is truncated or broken") from None
+
+
+def stored_pixels(pixels: NDArray[np.float64], native: Size, stored: Size) -> NDArray[np.int16]:
+    """[M, 2] (u, v) on the native image -> [M, 2] (row, column) of the image stored at another size.
+
+    The coordinates are rounded to a native pixel (half to even); the stored pixel is the one that covers
+    its centre, so nothing changes where both sizes are equal.
+    """
+    rounded = np.rint(pixels[:, ::-1]).astype(np.int64)
+    covering = (2 * rounded + 1) * np.array(stored) // (2 * np.array(native))
+    return np.clip(covering, 0, np.array(stored) - 1).astype(np.int16)
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(data))
+        if image.format == "JPEG":
+            # Entropy-coded data holds no end marker, so one after the last scan proves the file whole.
+            whole = data.rfind(_END_OF_IMAGE) > data.rfind(_START_OF_SCAN)
+        else:
+            image.load()
+            whole = image.format != "PNG" or _PNG_END in data
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise FrameError(f"the image is truncated or none: {_first_line(error)}") from None
+    if not whole:
+        raise FrameError("the image is truncated: it has no end marker")
+    return image
+
+
+def _pixels(image: Image.Image) -> Image.Image:
+    try:
+        return image.convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise FrameError(f"the image cannot be decoded: {_first_line(error)}") from None
+
+
+def _resize(image: Image.Image, size: Size) -> Image.Image:
+    height, width = size
+    box: tuple[float, float, float, float] = (0, 0, image.width, image.height)
+    drafted = image.draft("RGB", (width, height)) if image.format == "JPEG" else None
+    if drafted is not None:
+        box = drafted[1]
+    return _pixels(image).resize((width, height), Image.Resampling.BILINEAR, box)
+
+
+def _encode(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=_QUALITY)
+    return buffer.getvalue()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _text(size: Size) -> str:
+    return f"{size[1]}x{size[0]}"

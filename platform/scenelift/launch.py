@@ -1,0 +1,200 @@
+"""Starts a training on Ray Train: places the workers, survives lost ones, brings their events to the driver."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+
+from scenelift import cluster
+from scenelift import errors as scenelift_errors
+from scenelift.batches import Collate
+from scenelift.checkpoints import Checkpoint, Checkpoints
+from scenelift.errors import ConfigError, SceneliftError, TrainingError
+from scenelift.methods import Method
+from scenelift.optimisers import OptimiserConfig
+from scenelift.shards import Shards
+from scenelift.training import Event, LoopConfig, Plan, Worker, train
+
+DATA_CPUS = 1.0
+"""Logical CPUs that reading keeps; without them training and reading wait for each other forever."""
+
+
+@dataclass(frozen=True)
+class ScaleConfig:
+    """How many processes train, and what each is given."""
+
+    workers: int = 1
+    """Training workers."""
+    gpus: float | None = None
+    """GPUs a worker; none: one where the cluster has enough, else zero."""
+    cpus: float | None = None
+    """Logical CPUs (and threads) a worker; none: as many as fit beside reading."""
+    retries: int = 3
+    """Lost workers or nodes that a run survives."""
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ConfigError(f"scale.workers is at least 1, not {self.workers}")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one worker gets on this cluster."""
+
+    workers: int
+    cpus: float
+    gpus: float
+
+    @property
+    def device(self) -> str:
+        """What the workers compute on."""
+        return "cuda" if self.gpus else "cpu"
+
+    @classmethod
+    def fit(cls, scale: ScaleConfig) -> Resources:
+        """Fill in what the config leaves open; ClusterError if it cannot all be placed."""
+        gpus = scale.gpus
+        if gpus is None:
+            gpus = 1.0 if ray.cluster_resources().get("GPU", 0) >= scale.workers else 0.0
+        cpus = scale.cpus or cluster.worker_cpus(scale.workers, gpus, DATA_CPUS)
+        cluster.require(scale.workers, cpus, gpus, DATA_CPUS, option="scale.workers")
+        return cls(scale.workers, cpus, gpus)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training, as it travels to the workers."""
+
+    shards: str
+    """Folder of the training shards."""
+    folder: Path
+    """The run's checkpoint folder, the same for all workers."""
+    loop: LoopConfig
+    optimiser: OptimiserConfig
+    collate: Collate
+    build: Callable[[], Method]
+    """Makes the method inside a worker, with the same weights in each."""
+    retries: int = 3
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.folder, self.loop.keep)
+
+    @property
+    def mistake(self) -> Path:
+        """Where a worker leaves a user's mistake, which no new attempt can mend."""
+        return self.folder / "error.json"
+
+
+def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> Checkpoint:
+    """Train to the end and return the last checkpoint; continues from the newest one in the job's folder.
+
+    listen: called in a thread of this process with every event of the workers, in order.
+    Raises what the worker raised if it was a user's mistake, else TrainingError.
+    """
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    job.mistake.unlink(missing_ok=True)
+    each = {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
+    board = cluster.Board()
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"job": job, "board": board},
+        scaling_config=ScalingConfig(
+            num_workers=resources.workers, use_gpu=resources.gpus > 0, resources_per_worker=each
+        ),
+        run_config=RunConfig(
+            # Ours are the checkpoints, so every attempt may have a fresh name.
+            name=f"attempt-{uuid.uuid4().hex[:8]}",
+            storage_path=str(job.folder.parent / "ray"),
+            failure_config=FailureConfig(max_failures=job.retries, controller_failure_limit=3),
+        ),
+    )
+    with _Listener(board, listen):
+        failure = _fit(trainer)
+    _raise_mistake(job)
+    latest = job.checkpoints.latest()
+    if failure is not None or latest is None:
+        raise TrainingError(f"the training failed {job.retries + 1} times: {failure}")
+    return latest
+
+
+def _fit(trainer: Any) -> str | None:
+    """Run the trainer; the last line of what went wrong, or None."""
+    try:
+        trainer.fit()
+    except KeyboardInterrupt:
+        raise
+    except Exception as error:  # Ray wraps whatever a worker raised in types of its own
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return lines[-1] if lines else type(error).__name__
+    return None
+
+
+def _raise_mistake(job: Job) -> None:
+    if job.mistake.exists():
+        said = json.loads(job.mistake.read_text())
+        raise getattr(scenelift_errors, said["type"], TrainingError)(said["message"])
+
+
+class _Listener:
+    """A thread that takes events off the board until the `with` ends."""
+
+    def __init__(self, board: cluster.Board, listen: Callable[[Event], None]) -> None:
+        self.board, self.listen = board, listen
+        self.stopped = threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> None:
+        self.thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stopped.set()
+        self.thread.join()
+        self._take()
+
+    def _run(self) -> None:
+        while not self.stopped.wait(0.3):
+            self._take()
+
+    def _take(self) -> None:
+        for event in self.board.drain():
+            self.listen(event)
+
+
+def _worker(config: dict[str, Any]) -> None:
+    """What every worker of Ray Train runs."""
+    from ray import train as ray_train
+    from ray.train.torch import get_device
+
+    job: Job = config["job"]
+    if job.mistake.exists():
+        return
+    context = ray_train.get_context()
+    shards = Shards.open(job.shards)
+    try:
+        plan = Plan(len(shards), job.loop, context.get_world_size())
+        worker = Worker(
+            plan=plan,
+            optimiser=job.optimiser,
+            checkpoints=job.checkpoints,
+            collate=job.collate,
+            stream=shards.stream,
+            rank=context.get_world_rank(),
+            device=torch.device(get_device()),
+            post=config["board"].put,
+            report=ray_train.report,
+        )
+        train(job.build(), worker)
+    except SceneliftError as error:
+        job.mistake.write_text(json.dumps({"type": type(error).__name__, "message": str(error)}))
+        raise

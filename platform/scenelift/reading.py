@@ -1,0 +1,135 @@
+"""Reads single frames out of shards, in this process or as a Ray Data source; turns rows into batches.
+
+Ray's reading processes import this file, so it stays light: no torch, no vocabulary.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from ray.data import Datasource, ReadTask
+from ray.data.block import BlockMetadata
+from ray.data.collate_fn import ArrowBatchCollateFn
+
+from scenelift import storage
+from scenelift.errors import ShardError, StorageError
+from scenelift.frames import Frame
+
+BLOCK_BYTES = 8 << 20
+"""Frames of one reading task; Ray Data wants room for several blocks of every reader in its store."""
+BLOCK_FRAMES = 32
+"""At most so many however small they are: the first batch waits for the first block."""
+_TASKS = 16
+"""At least so many tasks where there are as many frames, so that all actors of a job have work."""
+
+
+@dataclass(frozen=True)
+class FrameFile:
+    """A shard, told apart from an earlier one of the same name by its hash."""
+
+    path: str
+    sha256: str
+
+
+Place = tuple[FrameFile, int]
+"""Where a frame lies: the shard and the row group in it."""
+
+
+@functools.lru_cache(maxsize=1024)
+def _footer(file: FrameFile) -> pq.FileMetaData:
+    filesystem, path = storage.resolve(file.path)
+    with storage.explained(filesystem, path), filesystem.open_input_file(path) as source:
+        return pq.read_metadata(source)
+
+
+def read_rows(places: Sequence[Place]) -> pa.Table:
+    """[len(places)] rows of frames, in the order asked for; ShardError for a file that is damaged."""
+    return pa.concat_tables([_read_row(*place) for place in places])
+
+
+def _read_row(file: FrameFile, row: int) -> pa.Table:
+    filesystem, path = storage.resolve(file.path)
+    try:
+        with storage.explained(filesystem, path), filesystem.open_input_file(path) as source:
+            shard = pq.ParquetFile(source, metadata=_footer(file), pre_buffer=True)
+            return shard.read_row_group(row, use_threads=False)
+    except pa.ArrowInvalid as error:
+        raise ShardError(f"{path} is damaged: {str(error).splitlines()[0]}; delete it and make it again") from None
+    except StorageError as error:
+        raise ShardError(f"{error}; was the folder changed while it was read?") from None
+
+
+def to_frames(table: pa.Table) -> list[Frame]:
+    """Rows as frames; their arrays are read-only views of the table's memory."""
+    batches = table.to_batches()  # a row of a chunked column would be searched for in every chunk
+    return [Frame.from_row(_row(batch, row)) for batch in batches for row in range(batch.num_rows)]
+
+
+def _row(batch: pa.RecordBatch, row: int) -> dict[str, Any]:
+    values = {name: batch[name][row] for name in batch.schema.names}
+    return {
+        name: value.as_buffer() if pa.types.is_binary(value.type) and value.is_valid else value.as_py()
+        for name, value in values.items()
+    }
+
+
+class FrameCollate(ArrowBatchCollateFn):
+    """Calls `collate(frames, number of the batch)`; `first` is the number of this pipeline's first batch."""
+
+    def __init__(self, collate: Callable[[list[Frame], int], Any], batch_size: int, first: int) -> None:
+        super().__init__()
+        self._collate, self._batch_size, self._first = collate, batch_size, first
+
+    def __call__(self, batch: pa.Table) -> Any:
+        """One batch, as `collate` makes it."""
+        number = self._first + batch["position"][0].as_py() // self._batch_size
+        return self._collate(to_frames(batch), number)
+
+
+class FrameSource(Datasource):
+    """Ray Data rows {"index", "position", frame columns...} of given frames, in blocks of about 8 MiB.
+
+    index: number of the frame in its folder; position: its place in the order asked for.
+    """
+
+    def __init__(self, indices: NDArray[np.int64], places: Sequence[Place], frame_bytes: int) -> None:
+        super().__init__()
+        self._indices, self._places, self._frame_bytes = indices, places, max(1, frame_bytes)
+        count = min(BLOCK_BYTES // self._frame_bytes, BLOCK_FRAMES, -(-len(places) // _TASKS))
+        self._starts = range(0, len(places), max(1, count))
+
+    @property
+    def tasks(self) -> int:
+        """Number of reading tasks, which is that of blocks."""
+        return len(self._starts)
+
+    def estimate_inmemory_data_size(self) -> int:
+        """Bytes of all rows."""
+        return self._frame_bytes * len(self._places)
+
+    def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[ReadTask]:
+        """One task a block, whatever Ray Data would like."""
+        return [self._task(start) for start in self._starts]
+
+    def _task(self, start: int) -> ReadTask:
+        part = slice(start, start + self._starts.step)
+        positions = np.arange(len(self._places))[part]
+        indices, places = self._indices[part], self._places[part]
+        size = self._frame_bytes * len(places)
+        meta = BlockMetadata(num_rows=len(places), size_bytes=size, input_files=None, exec_stats=None)
+        return ReadTask(functools.partial(_read_block, indices, positions, places), meta)
+
+
+def _read_block(
+    indices: NDArray[np.int64], positions: NDArray[np.int64], places: Sequence[Place]
+) -> list[pa.Table]:
+    table = read_rows(places)
+    table = table.add_column(0, "position", pa.array(positions))
+    return [table.add_column(0, "index", pa.array(indices))]

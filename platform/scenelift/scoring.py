@@ -1,0 +1,173 @@
+"""Scores predictors on every frame of a folder of shards: a Ray Data job, each frame read once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scenelift.batches import Collate, VoxelConfig
+from scenelift.clip import DenseClip, TeacherConfig, build_teacher
+from scenelift.errors import DataError
+from scenelift.evaluation import Absent, Counts, Scores, confusion, scores
+from scenelift.frames import Frame
+from scenelift.shards import Shards
+from scenelift.student import Student
+from scenelift.vocabulary import Vocabulary
+
+Labels = NDArray[np.uint8]
+GROUPS = ("all", "seen", "unseen")
+"""All points; those that a camera sees; those that none does."""
+
+
+class Predictor(Protocol):
+    """Anything that names the points of a frame."""
+
+    def predict(self, frame: Frame) -> Labels:
+        """[N_k] labels 1..C of the keyframe's points, 0 where nothing is said."""
+
+
+Make = Callable[[torch.device], Mapping[str, Predictor]]
+"""Builds predictors by name on a device, inside the process that runs them."""
+
+
+@dataclass(frozen=True)
+class Predictors:
+    """Makes the predictors of a segmentation run: saved students by name, and the teacher."""
+
+    vocabulary: Vocabulary
+    students: Mapping[str, Path]
+    """Name -> folder that `Student.save` wrote."""
+    teacher: TeacherConfig | None = None
+
+    def __call__(self, device: torch.device) -> dict[str, Predictor]:
+        made: dict[str, Predictor] = {
+            name: Student.load(path).to(device) for name, path in self.students.items()
+        }
+        if self.teacher is not None:
+            made["teacher"] = TeacherPredictor(build_teacher(self.teacher, self.vocabulary).to(device))
+        return made
+
+
+class TeacherPredictor:
+    """The teacher's labels projected to the points that cameras see: what it is worth without any student."""
+
+    def __init__(self, teacher: DenseClip) -> None:
+        self.teacher = teacher
+
+    def predict(self, frame: Frame) -> Labels:
+        """Argmax of a point's scores, averaged over the images that show it; 0 for points no camera sees."""
+        batch = Collate(VoxelConfig())([frame]).to(self.teacher.text.device)
+        pair_scores = self.teacher.pixel_scores(batch.images, *batch.pair_pixels.unbind(1))
+        total = pair_scores.new_zeros(len(batch.labels), pair_scores.shape[1])
+        total.index_add_(0, batch.pair_points, pair_scores)
+        labels = total.argmax(1) + 1
+        seen = torch.zeros_like(labels, dtype=torch.bool).index_fill_(0, batch.pair_points, True)
+        return torch.where(seen, labels, 0).to(torch.uint8).cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Confusion matrices of some predictors over a whole split."""
+
+    vocabulary: Vocabulary
+    frames: int
+    matrices: dict[str, dict[str, Counts]]
+    """Predictor -> group of points -> [C, C] counts."""
+    kept: dict[int, dict[str, Labels]]
+    """Frame index -> predictor -> its labels, for the frames that were asked for."""
+
+    def __or__(self, other: Evaluation) -> Evaluation:
+        """The predictors of both, scored on the same frames."""
+        assert (self.vocabulary, self.frames) == (other.vocabulary, other.frames)
+        kept = {i: {**self.kept.get(i, {}), **other.kept.get(i, {})} for i in self.kept | other.kept}
+        return Evaluation(self.vocabulary, self.frames, {**self.matrices, **other.matrices}, kept)
+
+    def scores(self, name: str, group: str = "all", absent: Absent = "leave out") -> Scores:
+        """Scores of one predictor on one group of points."""
+        return scores(self.matrices[name][group], self.vocabulary, absent)
+
+
+def score(
+    shards: Shards,
+    make: Make,
+    keep: Sequence[int] = (),
+    actors: int = 1,
+    cpus: float = 1.0,
+    gpus: float = 0.0,
+    done: Callable[[int], None] = lambda frames: None,
+) -> Evaluation:
+    """Run the predictors over all frames with `actors` processes; DataError if the shards hold no labels.
+
+    done: called with the number of frames that became ready.
+    """
+    rows = shards.dataset().map_batches(
+        _Scorer,
+        fn_constructor_args=(make, len(shards.vocabulary.classes), frozenset(keep), gpus > 0),
+        batch_size=1,
+        batch_format="pyarrow",
+        concurrency=actors,
+        num_cpus=cpus,
+        num_gpus=gpus,
+    )
+    matrices: dict[str, dict[str, Counts]] = {}
+    kept: dict[int, dict[str, Labels]] = {}
+    for row in rows.iter_rows():
+        groups = matrices.setdefault(row["name"], {})
+        for group in GROUPS:
+            counts = np.frombuffer(row[group], np.int64).reshape(-1, len(shards.vocabulary.classes))
+            groups[group] = groups.get(group, 0) + counts
+        if row["labels"] is not None:
+            kept.setdefault(row["index"], {})[row["name"]] = np.frombuffer(row["labels"], np.uint8)
+        if row["last"]:
+            done(1)
+    return Evaluation(shards.vocabulary, len(shards), matrices, kept)
+
+
+class _Scorer:
+    """Ray Data actor: rows of frames -> a row of counts per frame and predictor."""
+
+    def __init__(self, make: Make, classes: int, keep: frozenset[int], gpu: bool) -> None:
+        self.predictors = make(torch.device("cuda" if gpu else "cpu"))
+        self.classes, self.keep = classes, keep
+
+    def __call__(self, table: Any) -> Any:
+        import pyarrow as pa
+
+        rows = [made for row in table.to_pylist() for made in self._score(row)]
+        return pa.Table.from_pylist(rows, schema=_result_schema())
+
+    def _score(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+        frame = Frame.from_row(row)
+        if frame.labels is None:
+            raise DataError(f"frame {frame.token} has no labels, so nothing can be scored on it")
+        truth, seen = frame.labels[frame.keyframe], frame.seen[frame.keyframe]
+        parts = {"all": np.ones_like(seen), "seen": seen, "unseen": ~seen}
+        made: list[dict[str, Any]] = []
+        for name, predictor in self.predictors.items():
+            labels = predictor.predict(frame)
+            counts = {
+                group: confusion(truth[part], labels[part], self.classes) for group, part in parts.items()
+            }
+            made.append(
+                {
+                    "index": row["index"],
+                    "name": name,
+                    "labels": labels.tobytes() if row["index"] in self.keep else None,
+                    "last": len(made) == len(self.predictors) - 1,
+                    **{group: matrix.tobytes() for group, matrix in counts.items()},
+                }
+            )
+        return made
+
+
+def _result_schema() -> Any:
+    import pyarrow as pa
+
+    columns = [("index", pa.int64()), ("name", pa.string()), ("labels", pa.binary()), ("last", pa.bool_())]
+    return pa.schema([*columns, *((group, pa.binary()) for group in GROUPS)])

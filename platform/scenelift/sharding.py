@@ -1,0 +1,259 @@
+"""Any data set -> a folder of shards: a Ray Data job that goes on where a killed one stopped.
+
+A shard is written under a temporary name and renamed, and its footer says what is in it: what is there is
+finished, and the manifest is made of the footers. The same job gives the same bytes however often it was
+interrupted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.data
+from tqdm import tqdm
+
+from scenelift import cluster, errors, manifest, storage
+from scenelift.errors import DataError, FrameError, SceneliftError, ShardError
+from scenelift.frames import IGNORED, SCHEMA_VERSION, Frame
+from scenelift.manifest import BadFrame, Manifest, ShardFile
+from scenelift.shard_file import encode, read_summary, summarise
+from scenelift.sources import Keyframe, ReadOptions, Source
+
+BAD_FRAMES = "bad_frames.json"
+"""What a job that met too many bad frames leaves instead of a manifest."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What every task of a job knows."""
+
+    source: Source
+    options: ReadOptions
+    out: str
+    fingerprint: str
+    """Of everything that decides the bytes, except what the files of the data set hold."""
+
+    def path(self, number: int) -> str:
+        """Of a shard, on the file system of `out`."""
+        return storage.join(storage.resolve(self.out)[1], f"shard-{number:05d}.parquet")
+
+
+@dataclass
+class _Done:
+    """A finished shard."""
+
+    number: int
+    file: ShardFile
+    summary: dict[str, Any]
+
+
+def write_shards(
+    source: Source,
+    split: str | None,
+    out: str,
+    options: ReadOptions,
+    frames_per_shard: int = 32,
+    max_bad_frames: int = 0,
+    command: str = "",
+    progress: bool = True,
+) -> Manifest:
+    """Write the shards of a split into the folder or URI `out` on all cores of the connected Ray.
+
+    Called again after it was interrupted it writes the missing shards only; the bad frames of the others are
+    tried once more. Frames that cannot be read are listed; more than `max_bad_frames` of them end in a DataError,
+    with `bad_frames.json` in the folder and no manifest, so that nobody trains on it.
+
+    Raises DataError, ShardError if the folder holds shards of another job, StorageError if it cannot be
+    written or the disk is full.
+    """
+    keyframes: list[Keyframe] = source.keyframes(split)
+    job = _Job(source, options, out, _fingerprint(source, keyframes, options, frames_per_shard))
+    chunks = [keyframes[i : i + frames_per_shard] for i in range(0, len(keyframes), frames_per_shard)]
+    _prepare(job, keyframes, len(chunks))
+    done = sorted(_run(job, chunks, progress), key=lambda shard: shard.number)
+    bad = [BadFrame(token, reason) for shard in done for token, reason in shard.summary["bad"]]
+    _judge(job, bad, len(keyframes), max_bad_frames)
+    described = _describe(job, split, done, bad, command)
+    _write(out, manifest.NAME, described.to_json())
+    return described
+
+
+def _fingerprint(
+    source: Source, keyframes: Sequence[Keyframe], options: ReadOptions, frames_per_shard: int
+) -> str:
+    decides = [
+        SCHEMA_VERSION,
+        source.name,
+        source.version,
+        source.vocabulary.version,
+        source.vocabulary.colours,
+        options.sweeps,
+        options.image_size,
+        frames_per_shard,
+        [keyframe.token for keyframe in keyframes],
+    ]
+    return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
+
+
+def _prepare(job: _Job, keyframes: Sequence[Keyframe], shards: int) -> None:
+    """Make the folder; find out here rather than after hours what will not work."""
+    filesystem, folder = storage.resolve(job.out)
+    storage.make_folder(filesystem, folder)
+    storage.remove_temporary(filesystem, folder)
+    there = [name for name in storage.list_files(filesystem, folder) if name.endswith(".parquet")]
+    for name in there:
+        _require_same_job(job, storage.join(folder, name))
+    missing = 1 - len(there) / shards
+    if missing > 0:
+        storage.require_space(job.out, int(missing * len(keyframes) * _frame_bytes(job, keyframes)))
+
+
+def _require_same_job(job: _Job, path: str) -> None:
+    """Raise ShardError for a finished file of another job."""
+    summary = read_summary(storage.resolve(job.out)[0], path)
+    if summary is not None and summary.get("fingerprint") != job.fingerprint:
+        raise ShardError(
+            f"{path} is of another job (other data set, split, options, classes or version); "
+            "write into another folder or delete this one"
+        )
+
+
+def _frame_bytes(job: _Job, keyframes: Sequence[Keyframe]) -> int:
+    """Bytes of one stored frame, from the first that can be read; 0 if none of the first few can."""
+    for keyframe in keyframes[:8]:
+        try:
+            return len(encode([job.source.read(keyframe, job.options)], {}))
+        except FrameError:
+            continue
+    return 0
+
+
+def _run(job: _Job, chunks: Sequence[Sequence[Keyframe]], progress: bool) -> Iterator[_Done]:
+    specs = [{"number": number, "keyframes": list(chunk)} for number, chunk in enumerate(chunks)]
+    rows = (
+        ray.data.from_items(specs, override_num_blocks=len(specs))
+        .map(_task, fn_args=(job,), num_cpus=cluster.task_cpus())
+        .iter_rows()
+    )
+    interval = 0.1 if sys.stderr.isatty() else 10.0
+    total = sum(map(len, chunks))
+    bar = tqdm(total=total, unit="frame", desc="shards", disable=not progress, mininterval=interval)
+    with bar, cluster.user_errors():
+        for row in rows:
+            if row["mistake"]:
+                raise getattr(errors, row["mistake"])(row["summary"])
+            bar.update(len(chunks[row["number"]]))
+            yield _Done(row["number"], ShardFile(**json.loads(row["file"])), json.loads(row["summary"]))
+
+
+def _task(spec: dict[str, Any], job: _Job) -> dict[str, Any]:
+    """Write one shard, or find it finished: a row for the driver.
+
+    A user's mistake travels in the row, as Ray Data would bury it in an exception of its own.
+    """
+    row = {"number": spec["number"], "mistake": "", "file": "", "summary": ""}
+    try:
+        done = _finished(job, spec["number"]) or _make(job, spec["number"], spec["keyframes"])
+    except SceneliftError as error:
+        return row | {"mistake": type(error).__name__, "summary": str(error)}
+    return row | {"file": json.dumps(vars(done.file)), "summary": json.dumps(done.summary)}
+
+
+def _finished(job: _Job, number: int) -> _Done | None:
+    """The shard that is there already, unless it has to be read again for its bad frames."""
+    path = job.path(number)
+    filesystem, _ = storage.resolve(job.out)
+    summary = read_summary(filesystem, path)
+    if summary is None or summary["bad"]:
+        return None
+    return _done(path, number, storage.read_bytes(filesystem, path), summary)
+
+
+def _make(job: _Job, number: int, keyframes: Sequence[Keyframe]) -> _Done:
+    frames: list[Frame] = []
+    bad: list[tuple[str, str]] = []
+    for keyframe in keyframes:
+        try:
+            frames.append(job.source.read(keyframe, job.options))
+        except FrameError as error:
+            bad.append((keyframe.token, str(error)))
+    summary = summarise(frames, bad, job.source.vocabulary, job.fingerprint)
+    data = encode(frames, summary)
+    filesystem, path = storage.resolve(job.out)[0], job.path(number)
+    if not (storage.exists(filesystem, path) and data.equals(pa.py_buffer(storage.read_bytes(filesystem, path)))):
+        storage.write_atomic(filesystem, path, data)
+    return _done(path, number, data, summary)
+
+
+def _done(path: str, number: int, data: bytes | pa.Buffer, summary: dict[str, Any]) -> _Done:
+    digest = hashlib.sha256(data).hexdigest()
+    return _Done(number, ShardFile(path.rpartition("/")[2], summary["frames"], len(data), digest), summary)
+
+
+def _judge(job: _Job, bad: Sequence[BadFrame], frames: int, max_bad_frames: int) -> None:
+    """Raise DataError for too many bad frames, and leave their list instead of a manifest."""
+    filesystem, folder = storage.resolve(job.out)
+    failed = len(bad) > max_bad_frames or len(bad) == frames
+    stale = manifest.NAME if failed else BAD_FRAMES
+    if stale in storage.list_files(filesystem, folder):
+        with storage.explained(filesystem, folder):
+            filesystem.delete_file(storage.join(folder, stale))
+    if not failed:
+        return
+    _write(job.out, BAD_FRAMES, json.dumps([vars(frame) for frame in bad], indent=2) + "\n")
+    reasons = "; ".join(f"{frame.token}: {frame.reason}" for frame in bad[:3])
+    advice = (
+        "mend them" if len(bad) == frames else f"mend them or allow them with --max_bad_frames {len(bad)}"
+    )
+    raise DataError(
+        f"{len(bad)} of {frames} frames cannot be read, {max_bad_frames} are allowed; {advice}. {reasons}"
+        f"{'; ...' if len(bad) > 3 else ''} (all in {storage.join(job.out, BAD_FRAMES)})"
+    )
+
+
+def _describe(
+    job: _Job, split: str | None, done: Sequence[_Done], bad: Sequence[BadFrame], command: str
+) -> Manifest:
+    summaries = [shard.summary for shard in done]
+    cameras = tuple(dict.fromkeys(camera for summary in summaries for camera in summary["pairs"]))
+    source = job.source
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        dataset=source.name,
+        dataset_version=source.version,
+        split=split or "all",
+        vocabulary=source.vocabulary,
+        prompts=source.vocabulary.version,
+        image_size=job.options.image_size,
+        sweeps=job.options.sweeps,
+        cameras=cameras,
+        frames=sum(summary["frames"] for summary in summaries),
+        points=sum(summary["points"] for summary in summaries),
+        pairs={camera: sum(summary["pairs"].get(camera, 0) for summary in summaries) for camera in cameras},
+        labels=_labels(source.vocabulary.classes, [summary["labels"] for summary in summaries]),
+        bytes=sum(shard.file.bytes for shard in done),
+        shards=tuple(shard.file for shard in done),
+        bad_frames=tuple(bad),
+        command=command,
+    )
+
+
+def _labels(classes: Sequence[str], counts: Sequence[list[int] | None]) -> dict[str, int] | None:
+    known = [count for count in counts if count is not None]
+    if not known:
+        return None
+    total = np.sum(known, 0).tolist()
+    return dict(zip(classes, total[IGNORED + 1 :], strict=True)) | {"ignored": total[IGNORED]}
+
+
+def _write(out: str, name: str, text: str) -> None:
+    filesystem, folder = storage.resolve(out)
+    storage.write_atomic(filesystem, storage.join(folder, name), text.encode())

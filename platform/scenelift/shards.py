@@ -1,0 +1,192 @@
+"""A folder of shards: checked when opened, read frame by frame, streamed to training in a given order."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import ArrayLike, NDArray
+
+from scenelift import cluster, manifest, reading, storage
+from scenelift.errors import ShardError
+from scenelift.frames import Frame
+from scenelift.manifest import Manifest
+from scenelift.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import ray.data
+
+B = TypeVar("B")
+
+_SEGMENT = 4096
+"""Frames of one Ray Data pipeline of a stream: planning a longer one takes seconds before its first batch."""
+_READERS = 2
+"""Reading tasks of one stream at a time; one reads some 500 frames a second from a local disk."""
+
+
+def epoch_order(frames: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """[frames] a permutation that seed and epoch alone decide."""
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
+    return generator.permutation(frames).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Frames 0..len-1 of a folder of shards, in the data set's order. Small to pickle."""
+
+    path: str
+    """Folder or URI."""
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str, classes: Sequence[str] | None = None) -> Shards:
+        """Open and check a folder.
+
+        Raises ShardError if it has no manifest, another schema version, another class list than `classes`,
+        or if a file is missing or has another size than the manifest says.
+        """
+        filesystem, folder = storage.resolve(path)
+        files = storage.list_files(filesystem, folder)
+        if manifest.NAME not in files:
+            raise ShardError(_no_manifest(str(path), files))
+        file = storage.join(folder, manifest.NAME)
+        described = Manifest.from_json(storage.read_bytes(filesystem, file).decode(), file)
+        _check_files(str(path), described, files)
+        _check_classes(str(path), described.vocabulary.classes, classes)
+        return cls(path if "://" in str(path) else folder, described)
+
+    def __len__(self) -> int:
+        return self.manifest.frames
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What the labels mean, as the shards say."""
+        return self.manifest.vocabulary
+
+    @functools.cached_property
+    def tokens(self) -> tuple[str, ...]:
+        """Names of the keyframes; reads one small column of every file, once."""
+        filesystem, _ = storage.resolve(self.path)
+        tables = [
+            pq.read_table(storage.resolve(file.path)[1], columns=["token"], filesystem=filesystem)
+            for file in self._files
+        ]
+        return tuple(pa.concat_tables(tables)["token"].to_pylist()) if tables else ()
+
+    @functools.cached_property
+    def _files(self) -> list[reading.FrameFile]:
+        return [
+            reading.FrameFile(storage.join(self.path, shard.name), shard.sha256)
+            for shard in self.manifest.shards
+        ]
+
+    @functools.cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        """[S + 1] index of the first frame of each shard, and the number of frames."""
+        return np.cumsum([0, *(shard.frames for shard in self.manifest.shards)])
+
+    def _places(self, indices: NDArray[np.int64]) -> list[reading.Place]:
+        assert not len(indices) or (indices.min() >= 0 and indices.max() < len(self)), "no such frame"
+        shards = np.searchsorted(self._starts, indices, side="right") - 1
+        rows = indices - self._starts[shards]
+        return [(self._files[shard], row) for shard, row in zip(shards.tolist(), rows.tolist(), strict=True)]
+
+    def read(self, index: int) -> Frame:
+        """One frame, read in this process."""
+        return self.read_many([index])[0]
+
+    def read_many(self, indices: ArrayLike) -> list[Frame]:
+        """Frames in the order asked for, read in this process. Their arrays are read-only."""
+        places = self._places(np.asarray(indices, np.int64))
+        return reading.to_frames(reading.read_rows(places)) if places else []
+
+    def dataset(self, indices: ArrayLike | None = None) -> ray.data.Dataset:
+        """Rows {"index", "position", frame columns...} for map_batches; all frames where none are given.
+
+        A row becomes a frame by Frame.from_row. Rows come in any order; "index" says which frame they are.
+        """
+        import ray.data
+
+        wanted = np.arange(len(self)) if indices is None else np.asarray(indices, np.int64)
+        frame_bytes = self.manifest.bytes // max(1, len(self))
+        source = reading.FrameSource(wanted, self._places(wanted), frame_bytes)
+        return ray.data.read_datasource(source, concurrency=_READERS, override_num_blocks=source.tasks)
+
+    def stream(
+        self,
+        indices: ArrayLike,
+        collate: Callable[[list[Frame], int], B],
+        batch_size: int,
+        prefetch: int = 2,
+    ) -> Iterator[B]:
+        """Batches of exactly these frames in exactly this order; needs Ray (`cluster.connect`, or a worker).
+
+        Batch i is collate(frames indices[i * batch_size : (i + 1) * batch_size], i); the last one may be
+        smaller. A training worker passes its own part of the epoch orders, those of all epochs to come in one
+        call: starting takes half a second. Ray tasks read; `collate` runs in threads of this process, up to
+        `prefetch` batches ahead and several at a time, so whatever it draws must come from i or the frames.
+        Frames are views of shared memory: collate copies what it keeps.
+        """
+        wanted = np.asarray(indices, np.int64)
+        step = max(1, _SEGMENT // batch_size) * batch_size
+        with cluster.user_errors():
+            for start in range(0, len(wanted), step):
+                first = start // batch_size
+                yield from self._segment(wanted[start : start + step], collate, batch_size, prefetch, first)
+
+    def _segment(
+        self,
+        indices: NDArray[np.int64],
+        collate: Callable[[list[Frame], int], B],
+        batch_size: int,
+        prefetch: int,
+        first: int,
+    ) -> Iterator[B]:
+        dataset = self.dataset(indices)
+        dataset.context.execution_options.preserve_order = True
+        return iter(
+            dataset.iter_torch_batches(
+                batch_size=batch_size,
+                prefetch_batches=prefetch,
+                collate_fn=reading.FrameCollate(collate, batch_size, first),
+                device="cpu",
+            )
+        )
+
+
+def _no_manifest(path: str, files: dict[str, int]) -> str:
+    if "bad_frames.json" in files:
+        return f"{path} has no {manifest.NAME}: too many frames were bad, see bad_frames.json in it"
+    if any(name.endswith(".parquet") for name in files):
+        return f"{path} has no {manifest.NAME}: the job was interrupted; run the same datasets.shard again"
+    return (
+        f"{path} holds no shards; make some with: python -m datasets.shard nuscenes --root ROOT --out {path}"
+    )
+
+
+def _check_files(path: str, described: Manifest, files: dict[str, int]) -> None:
+    for shard in described.shards:
+        if shard.name not in files:
+            raise ShardError(
+                f"{path} lacks {shard.name}; run the same datasets.shard again: {described.command}"
+            )
+        if files[shard.name] != shard.bytes:
+            raise ShardError(
+                f"{path}/{shard.name} has {files[shard.name]} bytes, the manifest says {shard.bytes}; "
+                f"delete it and run again: {described.command}"
+            )
+
+
+def _check_classes(path: str, have: Sequence[str], want: Sequence[str] | None) -> None:
+    if want is None or list(want) == list(have):
+        return
+    extra, missing = sorted(set(have) - set(want)), sorted(set(want) - set(have))
+    parts = [f"it has {', '.join(extra)}"] if extra else []
+    parts += [f"it lacks {', '.join(missing)}"] if missing else []
+    difference = "; ".join(parts) or "the same classes in another order"
+    raise ShardError(f"{path} has another class list ({difference}); use shards made for the same classes")

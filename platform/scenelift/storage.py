@@ -1,0 +1,154 @@
+"""Paths on any file system that pyarrow knows: local folders, s3://, gs://, hdfs://."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import fs as pafs
+
+from scenelift.errors import StorageError
+
+TEMPORARY = ".tmp-"
+"""Start of the name of a file that is being written; what a killed job leaves behind carries it."""
+
+
+def resolve(path: str | Path) -> tuple[pafs.FileSystem, str]:
+    """The file system of a path or URI and the path on it; local paths become absolute.
+
+    Raises StorageError for a scheme that pyarrow has no file system for.
+    """
+    text = str(path)
+    if "://" not in text:
+        return pafs.LocalFileSystem(), str(Path(text).expanduser().absolute())
+    try:
+        filesystem, inner = pafs.FileSystem.from_uri(text)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        raise StorageError(
+            f"{text}: {_first_line(error)}; write a local path or an s3:// or gs:// URI"
+        ) from None
+    return filesystem, inner
+
+
+def join(folder: str, name: str) -> str:
+    """A name inside a folder of a resolved path."""
+    return f"{folder.rstrip('/')}/{name}"
+
+
+def is_local(filesystem: pafs.FileSystem) -> bool:
+    """Whether paths of this file system are paths of this machine."""
+    return isinstance(filesystem, pafs.LocalFileSystem)
+
+
+@contextmanager
+def explained(filesystem: pafs.FileSystem, path: str, need: int = 0) -> Iterator[None]:
+    """Turns what the operating system or the cloud says of `path` into a StorageError with the fix.
+
+    need: bytes that were to be written, for the message of a full disk.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise StorageError(f"{path} does not exist; check the path or the bucket's name") from error
+    except PermissionError as error:
+        raise StorageError(f"{path} is not accessible: permission denied; check owner and rights") from error
+    except (IsADirectoryError, NotADirectoryError, FileExistsError) as error:
+        raise StorageError(f"{path} is in the way: {_first_line(error)}") from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageError(_full(filesystem, path, need)) from error
+        raise StorageError(f"{path}: {_first_line(error)}") from error
+
+
+def make_folder(filesystem: pafs.FileSystem, folder: str) -> None:
+    """Create a folder and its parents; StorageError if it cannot be made."""
+    with explained(filesystem, folder):
+        filesystem.create_dir(folder, recursive=True)
+
+
+def write_atomic(
+    filesystem: pafs.FileSystem, path: str, data: bytes | pa.Buffer | Callable[[pa.NativeFile], Any]
+) -> None:
+    """Write a file so that a reader sees all of it or nothing, whatever happens meanwhile.
+
+    Locally: a temporary file in the same folder, then a rename. Elsewhere one output stream, whose object
+    appears when it is closed. A callable receives the stream and writes to it. Raises StorageError.
+    """
+    folder, _, name = path.rpartition("/")
+    target = join(folder, f"{TEMPORARY}{uuid.uuid4().hex}-{name}") if is_local(filesystem) else path
+    need = 0 if callable(data) else len(data)
+    with explained(filesystem, path, need):
+        try:
+            with filesystem.open_output_stream(target) as stream:
+                if callable(data):
+                    data(stream)
+                else:
+                    stream.write(data)
+            if target != path:
+                filesystem.move(target, path)
+        except BaseException:
+            if target != path:
+                with suppress(OSError):
+                    filesystem.delete_file(target)
+            raise
+
+
+def exists(filesystem: pafs.FileSystem, path: str) -> bool:
+    """Whether a file or folder is there."""
+    with explained(filesystem, path):
+        return filesystem.get_file_info(path).type != pafs.FileType.NotFound
+
+
+def read_bytes(filesystem: pafs.FileSystem, path: str) -> bytes:
+    """A whole file; StorageError if it cannot be read."""
+    with explained(filesystem, path), filesystem.open_input_stream(path) as stream:
+        return stream.read()
+
+
+def list_files(filesystem: pafs.FileSystem, folder: str) -> dict[str, int]:
+    """Name -> bytes of the files directly in a folder, sorted by name; empty if there is no such folder."""
+    with explained(filesystem, folder):
+        infos = filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+    return {info.base_name: info.size for info in sorted(infos, key=lambda i: i.base_name) if info.is_file}
+
+
+def remove_temporary(filesystem: pafs.FileSystem, folder: str) -> None:
+    """Delete what a killed `write_atomic` left in a folder."""
+    for name in list_files(filesystem, folder):
+        if name.startswith(TEMPORARY):
+            with explained(filesystem, folder):
+                filesystem.delete_file(join(folder, name))
+
+
+def require_space(path: str | Path, need: int) -> None:
+    """Raise StorageError if a local disk has less than `need` bytes free at `path`; URIs have room."""
+    filesystem, inner = resolve(path)
+    if is_local(filesystem) and _free(inner) < need:
+        raise StorageError(_full(filesystem, inner, need))
+
+
+def _free(path: str) -> int:
+    """Bytes free at the nearest folder above a local path that exists."""
+    folder = next(parent for parent in (Path(path), *Path(path).parents) if parent.exists())
+    return shutil.disk_usage(folder).free
+
+
+def _full(filesystem: pafs.FileSystem, path: str, need: int) -> str:
+    free = f", {megabytes(_free(path))} free" if is_local(filesystem) else ""
+    wanted = f"need about {megabytes(need)}" if need else "no space left"
+    return f"disk is full: {wanted}{free} at {path}; free some space or write somewhere else"
+
+
+def megabytes(size: int) -> str:
+    """1234567 -> "1.2 MB"; from 10 GB on in GB."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e10 else f"{size / 1e6:.1f} MB"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

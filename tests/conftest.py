@@ -1,0 +1,38 @@
+"""Fixtures that several test files share."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def real_nuscenes() -> Path:
+    """Root of one real key frame in nuScenes' layout (v1.0-mini); only ever read."""
+    root = _SHARED / "nuscenes"
+    if not root.is_dir():
+        pytest.skip("the real nuScenes frame is not here: no ../shared/data/nuscenes beside the repository")
+    return root
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One small Ray for all tests that need one; its workers can import what the tests define."""
+    from scenelift.cluster import connect
+
+    tests = Path(__file__).parent
+    folders = [
+        tests,
+        *(path for path in sorted(tests.iterdir()) if path.is_dir() and path.name != "__pycache__"),
+    ]
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(map(str, folders))
+    with connect():
+        yield
+    if before is None:
+        del os.environ["PYTHONPATH"]
+    else:
+        os.environ["PYTHONPATH"] = before

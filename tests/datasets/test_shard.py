@@ -1,0 +1,102 @@
+"""Protects `python -m datasets.shard`: a real frame from its files to shards, and one line for every mistake."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from datasets import shard
+from datasets.shard import PRESETS, ShardConfig, run
+from scenelift.errors import ConfigError, DataError
+from scenelift.shards import Shards
+
+pytestmark = pytest.mark.ray
+
+LABELS = {
+    "pedestrian": 109,
+    "barrier": 289,
+    "traffic_cone": 13,
+    "bicycle": 1,
+    "bus": 3,
+    "car": 79,
+    "construction_vehicle": 4,
+    "truck": 486,
+}
+"""Points of the real frame by class; all others are ignored."""
+
+
+def config(root: Path, out: Path, **changes: object) -> ShardConfig:
+    given = {"root": root, "version": "v1.0-mini", "out": str(out), **changes}
+    return dataclasses.replace(PRESETS["nuscenes"], **given)  # type: ignore[arg-type]
+
+
+def test_real_frame_through_the_whole_job(
+    ray_session: None, real_nuscenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = run(config(real_nuscenes, tmp_path / "out"))
+    assert (manifest.frames, manifest.points, len(manifest.pairs)) == (1, 34688, 6)
+    assert manifest.labels is not None
+    assert {name: count for name, count in manifest.labels.items() if count} == LABELS | {
+        "ignored": 34688 - sum(LABELS.values())
+    }
+    frame = Shards.open(str(tmp_path / "out")).read(0)
+    assert [Image.open(io.BytesIO(image)).size for image in frame.images] == [(416, 224)] * 6
+    assert len(frame.pair_points) == sum(manifest.pairs.values())
+    said = capsys.readouterr().out
+    assert "34,688" in said and f"next: python -m trainables.distill --data.train {tmp_path / 'out'}" in said
+
+
+def test_truncated_point_file_is_listed_with_its_reason(
+    ray_session: None, real_nuscenes: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(real_nuscenes, tmp_path / "nuscenes"))
+    points = next((root / "samples" / "LIDAR_TOP").iterdir())
+    points.chmod(0o644)
+    points.write_bytes(points.read_bytes()[:-7])
+    with pytest.raises(DataError, match=r"1 of 1 frames cannot be read.*truncated"):
+        run(config(root, tmp_path / "out"))
+    assert "truncated" in (tmp_path / "out" / "bad_frames.json").read_text()
+
+
+def said(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """What the command answers to a wrong command line, which must be one line, status 1 and no Ray."""
+    monkeypatch.setattr(sys, "argv", ["shard", *words.split()])
+    with pytest.raises(SystemExit) as stopped:
+        shard.main()
+    output = capsys.readouterr()
+    assert stopped.value.code == 1 and output.out == "" and output.err.count("\n") == 1
+    return output.err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("kitti --root .", "unknown preset kitti; known: nuscenes"),
+        ("nuscenes", "--root is missing"),
+        ("nuscenes --rot .", "did you mean root?"),
+        ("nuscenes --root /nowhere/at/all", "no folder /nowhere/at/all"),
+        ("nuscenes --root . --max-bad-frames -1", "max_bad_frames is at least 0"),
+        ("nuscenes --root . --frames_per_shard 0", "frames_per_shard is at least 1"),
+        ("nuscenes --root . --image_size 224", "image_size takes 2 values"),
+    ],
+)
+def test_mistakes_are_answered_in_one_line(
+    words: str, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert says in said(words, monkeypatch, capsys)
+
+
+def test_impossible_sizes_are_refused() -> None:
+    with pytest.raises(ConfigError, match="pixels"):
+        ShardConfig(image_size=(0, 416))
+
+
+def test_folder_without_out_says_what_is_in_it() -> None:
+    assert ShardConfig(version="v1.0-mini").folder == "data/shards/nuscenes/v1.0-mini/all"
+    assert ShardConfig(split="train").folder == "data/shards/nuscenes/v1.0-trainval/train"

@@ -1,0 +1,146 @@
+"""Protects the door to Ray: workers find the code, events arrive, and what cannot be placed is refused."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import ray
+
+from scenelift import cluster
+from scenelift.errors import ClusterError, DataError
+
+pytestmark = pytest.mark.ray
+
+_ATTACH = """
+import ray
+from scenelift.cluster import connect
+
+@ray.remote
+def where():
+    import os, datasets, scenelift
+    return scenelift.__file__, os.environ["RAY_CHDIR_TO_TRIAL_DIR"]
+
+with connect():
+    print(*ray.get(where.remote()))
+assert not ray.is_initialized()
+"""
+
+
+def test_connect_inside_a_connection_changes_nothing(ray_session: None) -> None:
+    before = ray.get_runtime_context().job_id
+    with cluster.connect():
+        assert ray.get_runtime_context().job_id == before
+    assert ray.is_initialized()
+
+
+def test_workers_find_the_code_from_any_folder(ray_session: None) -> None:
+    """Ray Train moves its workers to a folder of its own, so relative paths are not enough."""
+
+    def found() -> str:
+        os.chdir("/")
+        import scenelift.vocabulary
+        import trainables
+
+        return trainables.__name__ + scenelift.vocabulary.__name__
+
+    assert ray.get(ray.remote(found).remote()) == "trainablesscenelift.vocabulary"
+
+
+def test_existing_cluster_is_joined_and_left_running(ray_session: None, tmp_path: Path) -> None:
+    """A process elsewhere joins the Ray of this test by RAY_ADDRESS, as a submitted job does."""
+    address = ray.get_runtime_context().gcs_address
+    environment = os.environ | {"RAY_ADDRESS": address, "PYTHONPATH": str(Path(cluster.__file__).parents[1])}
+    said = subprocess.run(
+        [sys.executable, "-c", _ATTACH],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.split() == [str(Path(cluster.__file__).with_name("__init__.py")), "0"]
+    assert ray.get(ray.remote(lambda: 1).remote()) == 1
+
+
+def test_cluster_that_does_not_answer() -> None:
+    code = "from scenelift.cluster import connect\nwith connect('127.0.0.1:1'): pass"
+    environment = os.environ | {"PYTHONPATH": str(Path(cluster.__file__).parents[1])}
+    said = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert "ClusterError: no Ray at 127.0.0.1:1" in said.stderr
+
+
+def test_more_workers_than_fit_are_refused_with_the_number_that_fits(ray_session: None) -> None:
+    cpus = int(ray.cluster_resources()["CPU"])
+    cluster.require(cpus - 1, 1.0)
+    with pytest.raises(
+        ClusterError, match=rf"{cpus} workers .*; {cpus - 1} fit, so lower scale.workers to {cpus - 1}"
+    ):
+        cluster.require(cpus, 1.0)
+    with pytest.raises(ClusterError, match="0 fit"):
+        cluster.require(1, 1.0, gpus_per_worker=64)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 4, 6])
+def test_worker_cpus_leave_room_for_reading(ray_session: None, workers: int) -> None:
+    cpus = cluster.worker_cpus(workers)
+    cluster.require(workers, cpus)
+    assert workers * cpus + 1 <= ray.cluster_resources()["CPU"]
+    assert cpus == 0.5 or (cpus == int(cpus) and cpus * workers <= max(cluster.cores(), workers))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cpus", "gpus", "fit"),
+    [
+        ([{"CPU": 8.0}], 2, 0, 3),
+        ([{"CPU": 3.0}, {"CPU": 3.0}], 2, 0, 2),
+        ([{"CPU": 3.0}, {"CPU": 3.0}], 4, 0, 0),
+        ([{"CPU": 32.0, "GPU": 4.0}, {"CPU": 64.0}], 4, 1, 4),
+        ([{"CPU": 9.0, "GPU": 8.0}], 2, 1, 4),
+        ([{"GPU": 1.0}], 1, 1, 0),
+        ([{"CPU": 2.0}], 0.1, 0, 10),
+    ],
+)
+def test_workers_are_not_split_over_machines(
+    nodes: list[dict[str, float]], cpus: float, gpus: float, fit: int
+) -> None:
+    assert cluster._fit(nodes, cpus, gpus, data_cpus=1) == fit
+
+
+def test_board_brings_events_in_order_and_survives_its_actor(ray_session: None) -> None:
+    board = cluster.Board()
+
+    def leave(board: cluster.Board) -> None:
+        for step in range(50):
+            board.put({"step": step})
+
+    ray.get(ray.remote(leave).remote(board))
+    events: list[dict[str, int]] = []
+    deadline = time.monotonic() + 20
+    while len(events) < 50 and time.monotonic() < deadline:
+        events += board.drain()
+    assert events == [{"step": step} for step in range(50)]
+    ray.kill(board._mailbox)
+    board.put({"step": 50})
+    assert board.drain() == []
+
+
+def test_mistakes_in_tasks_arrive_as_they_were_raised(ray_session: None) -> None:
+    def mistaken() -> None:
+        raise DataError("frames are missing; fetch them")
+
+    def faulty() -> None:
+        raise KeyError("ours")
+
+    with pytest.raises(DataError) as caught, cluster.user_errors():
+        ray.get(ray.remote(mistaken).remote())
+    assert type(caught.value) is DataError and str(caught.value) == "frames are missing; fetch them"
+    with pytest.raises(ray.exceptions.RayTaskError, match="KeyError"), cluster.user_errors():
+        ray.get(ray.remote(faulty).remote())

@@ -1,0 +1,100 @@
+"""Two workers on Ray Train: a killed one changes nothing, a user's mistake ends the run at once."""
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from made_up import MadeUp, VOCABULARY
+
+from scenelift.batches import Augmentation, Collate, VoxelConfig
+from scenelift.errors import ClusterError, TrainingError
+from scenelift.launch import Job, Resources, ScaleConfig, launch
+from scenelift.methods import Method
+from scenelift.networks import MinkUNetConfig
+from scenelift.optimisers import OptimiserConfig
+from scenelift.sharding import write_shards
+from scenelift.sources import ReadOptions
+from scenelift.student import Student, StudentConfig
+from scenelift.training import LoopConfig
+
+VOXELS = VoxelConfig(4.0, "geometry", 1 / 255)
+
+
+class Fragile(Method):
+    """Learns a constant; kills its own process, or spoils its loss, at one step of the first attempt."""
+
+    def __init__(self, mark: Path, kill_at=None, spoil_at=None):
+        super().__init__()
+        torch.manual_seed(0)
+        self.student = Student(
+            StudentConfig(VOXELS, MinkUNetConfig(8, (8,), (8,))), 1, torch.eye(3, 8), VOCABULARY
+        )
+        self.weights = {"height": 1.0}
+        self.mark, self.kill_at, self.spoil_at = mark, kill_at, spoil_at
+
+    def forward(self, batch, progress):
+        if progress.step == self.kill_at and not self.mark.exists():
+            self.mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        logits = self.student.class_logits(self.student(batch.voxels))
+        loss = (logits[:, 0] - batch.voxels.features[:, 1]).square().mean()
+        return {"height": loss * float("nan") if progress.step == self.spoil_at else loss}
+
+
+class Build:
+    """Pickles by value with its arguments; a worker calls it."""
+
+    def __init__(self, *args):
+        self.args = args
+
+    def __call__(self):
+        return Fragile(*self.args)
+
+
+@pytest.fixture
+def job(ray_session, tmp_path):
+    write_shards(
+        MadeUp(12), None, str(tmp_path / "shards"), ReadOptions(image_size=(8, 12)), 4, progress=False
+    )
+    return Job(
+        shards=str(tmp_path / "shards"),
+        folder=tmp_path / "checkpoints",
+        loop=LoopConfig(epochs=2, batch=4, checkpoint_every=2, log_every=1),
+        optimiser=OptimiserConfig("adamw", lr=1e-2),
+        collate=Collate(VOXELS, Augmentation()),
+        build=Build(tmp_path / "mark"),
+    )
+
+
+@pytest.mark.ray
+def test_a_killed_worker_changes_nothing(job, tmp_path):
+    resources = Resources(workers=2, cpus=0.5, gpus=0)
+    events: list[dict] = []
+    whole = launch(job, resources, events.append)
+    assert [e["step"] for e in events if e["kind"] == "metrics"] == [1, 2, 3, 4, 5, 6]
+    again: list[dict] = []
+    broken = replace(job, folder=tmp_path / "broken", build=Build(tmp_path / "mark", 3))
+    last = launch(broken, resources, again.append)
+    assert (tmp_path / "mark").exists(), "a worker was killed"
+    assert [e["step"] for e in again if e["kind"] == "start"] == [0, 2]
+    assert last.step == whole.step == 6
+    one, two = Student.load(whole.folder).state_dict(), Student.load(last.folder).state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.ray
+def test_a_mistake_ends_the_run_without_another_attempt(job, tmp_path):
+    spoiled = replace(job, build=Build(tmp_path / "mark", None, 1))
+    events: list[dict] = []
+    with pytest.raises(TrainingError, match="not finite"):
+        launch(spoiled, Resources(workers=2, cpus=0.5, gpus=0), events.append)
+    assert len([e for e in events if e["kind"] == "start"]) == 1
+
+
+@pytest.mark.ray
+def test_more_workers_than_fit_are_refused_with_the_number_that_fits(ray_session):
+    with pytest.raises(ClusterError, match=r"lower scale.workers to \d"):
+        Resources.fit(ScaleConfig(workers=99))

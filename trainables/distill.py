@@ -1,0 +1,206 @@
+"""CLIP2Scene: a frozen CLIP names pixels, calibration says which points they show, a 3D network learns from it.
+
+`python -m trainables.distill [PRESET] [--group.field VALUE ...]`
+
+What is here: semantic consistency (paper section 3.2). Spatial-temporal consistency and switchable
+self-training are further losses of `Clip2Scene.forward`, by name beside the first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from datasets.synthetic_shards import synthetic_shards
+from scenelift import cluster
+from scenelift.batches import Augmentation, Batch, Collate, VoxelConfig
+from scenelift.clip import DenseClip, TeacherConfig, build_teacher
+from scenelift.config import command
+from scenelift.console import say
+from scenelift.errors import ConfigError, DataError
+from scenelift.experiment import DataConfig, Experiment, experiment
+from scenelift.launch import Job, Resources, ScaleConfig, launch
+from scenelift.methods import Method, Progress
+from scenelift.networks import MINKUNET_TINY
+from scenelift.optimisers import OptimiserConfig
+from scenelift.runs import RunConfig
+from scenelift.scoring import Predictors
+from scenelift.shards import Shards
+from scenelift.student import Student, StudentConfig
+from scenelift.tracking import TrackingConfig
+from scenelift.training import LoopConfig, Plan
+from trainables.teachers import CLIP_TEACHER, TINY_TEACHER
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights and temperatures of the losses."""
+
+    semantic: float = 1.0
+    """Weight of semantic consistency."""
+    temperature: float = 1.0
+    """Logits are divided by this; the paper's code has none (1), its Eq. 1 says 0.5."""
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise ConfigError(f"loss.temperature is positive, not {self.temperature}")
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """CLIP2Scene: distil a dense CLIP teacher into a sparse 3D student, without labels."""
+
+    data: DataConfig = DataConfig()
+    """What is trained and scored on."""
+    teacher: TeacherConfig = CLIP_TEACHER
+    """The 2D vision-language model."""
+    student: StudentConfig = StudentConfig()
+    """The 3D network."""
+    augmentation: Augmentation = Augmentation()
+    """Changes of the training clouds."""
+    loss: LossConfig = LossConfig()
+    """The losses."""
+    optimiser: OptimiserConfig = OptimiserConfig(dampening=0.1)
+    """Optimiser and schedule."""
+    loop: LoopConfig = LoopConfig()
+    """The training loop."""
+    scale: ScaleConfig = ScaleConfig()
+    """Workers and what each is given."""
+    tracking: TrackingConfig = TrackingConfig(experiment="distill")
+    """MLflow."""
+    run: RunConfig = RunConfig()
+    """The run's folder."""
+
+
+class Clip2Scene(Method):
+    """The student learns to say of a point what the teacher says of its pixel."""
+
+    student: Student
+    teacher: DenseClip
+
+    def __init__(self, student: Student, teacher: DenseClip, loss: LossConfig) -> None:
+        super().__init__()
+        self.student, self.teacher, self.loss = student, teacher, loss
+        self.weights = {"semantic": loss.semantic}
+
+    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        labels, _ = self.teacher.label_pixels(batch.images, *batch.pair_pixels.unbind(1))
+        features = self.student(batch.voxels)[batch.pair_voxel]
+        logits = self.student.class_logits(features)
+        return {"semantic": semantic_consistency(logits, labels, self.loss.temperature)}
+
+
+def semantic_consistency(logits: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy over the classes of each pair's point, against the label of its pixel.
+
+    logits: [M, C] point feature . text of each class, float32; labels: [M] 0..C-1 from the teacher. A point
+    in two cameras counts twice. Without pairs the loss is 0. Source: clip2scene.md 4.1, as the code has it.
+    """
+    if not len(labels):
+        return logits.sum() * 0
+    return F.cross_entropy(logits.float() / temperature, labels)
+
+
+def make_method(config: DistillConfig, initial: Path) -> Clip2Scene:
+    """The method with the student that the folder holds; called in every training worker."""
+    student = Student.load(initial)
+    return Clip2Scene(student, build_teacher(config.teacher, student.vocabulary), config.loss)
+
+
+def open_data(data: DataConfig) -> tuple[Shards, Shards | None]:
+    """Training and test shards, of one class list; the synthetic world is made where none are named."""
+    if data.train is None and data.test is None:
+        data = replace(data, train=synthetic_shards("train"), test=synthetic_shards("val"))
+    if data.train is None:
+        raise ConfigError(
+            "data.test is given without data.train; name both, or neither for the synthetic world"
+        )
+    train = Shards.open(data.train)
+    test = Shards.open(data.test, train.vocabulary.classes) if data.test else None
+    if test is not None and test.manifest.labels is None:
+        raise DataError(f"{data.test} has no labels to score on; leave data.test out")
+    return train, test
+
+
+def run(config: DistillConfig) -> None:
+    """Score the teacher, distil, score the student, show both."""
+    train, test = open_data(config.data)
+    with cluster.connect():
+        resources = Resources.fit(config.scale)
+        Plan(
+            len(train), config.loop, resources.workers
+        )  # refuses what cannot be split, before anything is made
+        torch.manual_seed(config.loop.seed)
+        teacher = build_teacher(config.teacher, train.vocabulary)
+        tags = {"dataset": train.manifest.dataset, "teacher": config.teacher.model, "protocol": "label-free"}
+        with experiment("distill", config, config.run, config.tracking, tags) as made:
+            distil(config, made, train, test, teacher, resources)
+
+
+def distil(
+    config: DistillConfig,
+    made: Experiment,
+    train: Shards,
+    test: Shards | None,
+    teacher: DenseClip,
+    resources: Resources,
+) -> None:
+    """The run itself, once everything it needs is there."""
+    initial = made.run.initial
+    if not initial.exists():
+        point_features = train.read(0).features.shape[1]
+        Student(config.student, point_features, teacher.text, train.vocabulary).save(initial)
+    made.dataset(train, "train")
+    if test is not None:
+        made.dataset(test, "test")
+        make = Predictors(train.vocabulary, {"random": initial}, config.teacher)
+        before = made.score(test, make, "scoring the teacher", resources)
+        miou = before.scores("teacher", "seen").miou
+        say(f"teacher, projected to the points that cameras see: mIoU {miou:.3f}")
+    job = Job(
+        shards=train.path,
+        folder=made.run.checkpoints,
+        loop=config.loop,
+        optimiser=config.optimiser,
+        collate=Collate(config.student.voxels, config.augmentation, config.loop.seed),
+        build=partial(make_method, config, initial),
+        retries=config.scale.retries,
+    )
+    last = launch(job, resources, made.listen)
+    made.trained()
+    made.result |= {"checkpoint": str(last.folder), "device": resources.device, "workers": resources.workers}
+    if test is not None:
+        make = Predictors(train.vocabulary, {"student": last.folder})
+        after = made.score(test, make, "scoring the student", resources)
+        print(made.report(before | after, test, teacher, config.data.absent_classes, last.step))
+    made.save_student(Student.load(last.folder), last.step)
+
+
+PRESETS = {
+    "synthetic": DistillConfig(
+        teacher=TINY_TEACHER,
+        student=StudentConfig(VoxelConfig(0.4, "geometry", 1 / 255), MINKUNET_TINY),
+        augmentation=Augmentation(scale=0.05),
+        optimiser=OptimiserConfig("adamw", lr=5e-3, weight_decay=0.01, schedule="one_cycle", warmup=0.1),
+        loop=LoopConfig(epochs=10, batch=4, checkpoint_every=100),
+        scale=ScaleConfig(workers=2),
+    ),
+    "nuscenes": DistillConfig(),
+}
+"""`synthetic`: minutes on two cores; `nuscenes`: CLIP ViT-B/16 into MinkUNet14A, trained as in section 5."""
+
+
+def main() -> None:
+    """Entry point."""
+    command(run, DistillConfig, PRESETS, "python -m trainables.distill")
+
+
+if __name__ == "__main__":
+    from trainables.distill import main
+
+    main()

@@ -1,0 +1,93 @@
+"""Scores a trained student, the teacher alone, or both, on labelled shards; no training.
+
+`python -m trainables.evaluate [PRESET] --student runs/NAME/student --data DIR`
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.synthetic_shards import synthetic_shards
+from scenelift import cluster
+from scenelift.clip import TeacherConfig, build_teacher
+from scenelift.config import command
+from scenelift.errors import ConfigError, DataError
+from scenelift.evaluation import Absent
+from scenelift.experiment import experiment
+from scenelift.launch import Resources, ScaleConfig
+from scenelift.runs import RunConfig
+from scenelift.scoring import Predictors
+from scenelift.shards import Shards
+from scenelift.student import Student
+from scenelift.tracking import TrackingConfig
+from trainables.teachers import CLIP_TEACHER, TINY_TEACHER
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Label-free scores of a student and of its teacher, on every point of every frame."""
+
+    student: str | None = None
+    """Folder of a student: runs/NAME/student, or any checkpoint folder; none: the teacher alone."""
+    data: str | None = None
+    """Folder of labelled shards; none: the test split of the synthetic world."""
+    with_teacher: bool = True
+    """Score the teacher's projected labels too."""
+    teacher: TeacherConfig = TINY_TEACHER
+    """The 2D vision-language model."""
+    absent_classes: Absent = "leave out"
+    """Classes neither true nor predicted: left out of the mean, or counted as one as the paper's code did."""
+    scale: ScaleConfig = ScaleConfig()
+    """Processes that score."""
+    tracking: TrackingConfig = TrackingConfig(experiment="evaluate")
+    """MLflow."""
+    run: RunConfig = RunConfig()
+    """The run's folder."""
+
+    def __post_init__(self) -> None:
+        if self.student is None and not self.with_teacher:
+            raise ConfigError("nothing to score: give student a folder or leave with_teacher on")
+
+
+PRESETS = {
+    "synthetic": EvaluateConfig(scale=ScaleConfig(workers=2)),
+    "nuscenes": EvaluateConfig(teacher=CLIP_TEACHER),
+}
+
+
+def run(config: EvaluateConfig) -> None:
+    """Score, show, record."""
+    shards = Shards.open(config.data or synthetic_shards("val"))
+    if shards.manifest.labels is None:
+        raise DataError(f"{shards.path} has no labels, so nothing can be scored on it")
+    students = {} if config.student is None else {"student": Path(config.student).resolve()}
+    for path in students.values():
+        _require_same_classes(Student.load(path), shards)
+    teacher = build_teacher(config.teacher, shards.vocabulary) if config.with_teacher else None
+    make = Predictors(shards.vocabulary, students, config.teacher if config.with_teacher else None)
+    with cluster.connect():
+        resources = Resources.fit(config.scale)
+        tags = {"dataset": shards.manifest.dataset, "protocol": "label-free"}
+        with experiment("evaluate", config, config.run, config.tracking, tags) as made:
+            made.dataset(shards, "test")
+            evaluation = made.score(shards, make, "scoring", resources)
+            print(made.report(evaluation, shards, teacher, config.absent_classes, step=0))
+
+
+def _require_same_classes(student: Student, shards: Shards) -> None:
+    """A student names the classes it was trained for; other shards would be scored by wrong names."""
+    have, want = student.vocabulary.classes, shards.vocabulary.classes
+    if have != want:
+        raise ConfigError(f"the student knows {', '.join(have)}; the shards have {', '.join(want)}")
+
+
+def main() -> None:
+    """Entry point."""
+    command(run, EvaluateConfig, PRESETS, "python -m trainables.evaluate")
+
+
+if __name__ == "__main__":
+    from trainables.evaluate import main
+
+    main()

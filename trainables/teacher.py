@@ -1,0 +1,294 @@
+"""Trains the tiny CLIP that teaches in the synthetic world, from images whose regions have captions.
+
+The whole image goes through the ViT once; the value path of its last block, the one that `scenelift.clip`
+reads patches from, is averaged over each region and matched with the caption's embedding as CLIP matches
+images and texts. Captions name what is inside a box; no pixel is ever labelled.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from datasets.nuscenes.classes import FULL
+from scenelift.clip import TeacherConfig, build_teacher, value_tokens
+from scenelift.clip_tiny import TinyModel, TinyTokenizer, build_tiny, save_tiny
+from scenelift.config import command, to_dict
+from scenelift.errors import ConfigError, DataError, TrainingError
+from scenelift.vocabulary import TEMPLATES, Vocabulary
+from trainables.teacher_regions import (
+    Batch,
+    RegionImage,
+    Sampler,
+    collate,
+    patch_shares,
+    read_regions,
+    split_by_scene,
+)
+
+NAMES: Vocabulary = FULL
+"""The words that captions are made of: those that students are prompted with."""
+
+ABSENT = (
+    "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture", "desk", "curtain",
+    "refrigerator", "shower curtain", "toilet", "sink", "bathtub", "cabinet", "counter", "bicyclist",
+    "motorcyclist", "train",
+)  # fmt: skip
+"""Words of other data sets for things that no street here holds; captions that fit no region."""
+
+NEUTRAL = (
+    "floor", "other furniture", "other vehicle", "rider", "parking", "other ground", "fence", "trunk",
+    "traffic sign", "traffic light", "sky",
+)  # fmt: skip
+"""Words of other data sets that may be prompted with, though no caption ever names them."""
+
+COLOUR = (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+MOST_NAMES = 3
+"""A caption names this many classes; more would not fit the context."""
+MAX_LOGIT_SCALE = math.log(100)
+
+
+@dataclass(frozen=True)
+class TeacherTraining:
+    """Training of the tiny teacher on region captions."""
+
+    root: Path = Path("data/synthetic-teacher")
+    """World with region captions, as python -m datasets.synthetic teacher writes it."""
+    version: str = "v1.0-synthetic"
+    """Name of the folder of tables inside `root`."""
+    out: Path = Path("runs/teacher/tiny_clip.safetensors")
+    """File to write: weights, how they are built, and how they came about."""
+    steps: int = 6000
+    """Optimiser steps."""
+    images: int = 4
+    """Images a step."""
+    regions: int = 24
+    """Regions an image."""
+    learning_rate: float = 1e-3
+    """Highest learning rate of AdamW."""
+    weight_decay: float = 0.05
+    """Decay of AdamW; gains and biases have none."""
+    warmup: int = 30
+    """Steps over which the learning rate rises."""
+    clip_norm: float = 1.0
+    """Largest length of a step's gradient."""
+    held_out: float = 0.1
+    """Share of the scenes, the last ones, that training never sees."""
+    seed: int = 0
+    """Decides the first weights and every draw."""
+    threads: int = 0
+    """Threads; 0 means one per core."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "images", "regions", "learning_rate", "clip_norm"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} must be above 0, not {getattr(self, name)}")
+        if not 0 < self.held_out < 1:
+            raise ConfigError(f"held_out must be between 0 and 1, not {self.held_out}")
+
+
+PRESETS = {"synthetic": TeacherTraining()}
+"""Trainings by name; the first is the default."""
+
+
+def run(config: TeacherTraining) -> dict[str, Any]:
+    """Train, test on scenes never seen, and write the model; returns its provenance."""
+    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    torch.manual_seed(config.seed)
+    model = TinyModel.of(sentences())
+    images = read_regions(config.root, config.version, model.image_size)
+    train_images, test_images = split_by_scene(images, config.held_out)
+    clip, start = build_tiny(model), time.monotonic()
+    train(clip, model, train_images, config)
+    provenance = {
+        "config": {k: v for k, v in to_dict(config).items() if k not in ("root", "out", "threads")},
+        "world": _world(config.root),
+        "images": len(train_images),
+        "seconds": round(time.monotonic() - start),
+        "commit": _commit(),
+    }
+    save_tiny(config.out, clip, model)
+    provenance["held_out"] = {"images": len(test_images), **region_scores(config.out, test_images)}
+    save_tiny(config.out, clip, replace(model, provenance=json.dumps(provenance)))
+    _print(config, provenance)
+    return provenance
+
+
+def sentences() -> list[str]:
+    """Every prompt that the tokenizer must know."""
+    words = [word for group in NAMES.words for word in group]
+    words += [*NAMES.classes, *ABSENT, *NEUTRAL, "and"]
+    return [template.format(word) for template in (*TEMPLATES["tiny"], "{}") for word in words]
+
+
+def train(
+    clip: open_clip.CLIP, model: TinyModel, images: Sequence[RegionImage], config: TeacherTraining
+) -> list[float]:
+    """Train in place; returns the loss of each step. TrainingError if it stops being finite."""
+    rng = np.random.default_rng(config.seed)
+    sampler, tokenizer = Sampler(images, config.regions, rng), TinyTokenizer(model)
+    optimizer, schedule = _optimizer(clip, config)
+    losses, progress = [], tqdm(range(config.steps), "teacher", mininterval=1)
+    clip.train()
+    for step in progress:
+        loss = batch_loss(clip, model, tokenizer, sampler.draw(config.images), rng)
+        if not torch.isfinite(loss):
+            raise TrainingError(f"the loss is {loss.item()} at step {step}; lower learning_rate")
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(clip.parameters(), config.clip_norm)
+        optimizer.step()
+        schedule.step()
+        with torch.no_grad():
+            clip.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+        losses.append(loss.item())
+        if step % 50 == 0:
+            progress.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}")
+    clip.eval()
+    return losses
+
+
+def _optimizer(
+    clip: open_clip.CLIP, config: TeacherTraining
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+    """AdamW without decay of gains, biases and the logit scale; linear warm-up, then a cosine to zero."""
+    used = [parameter for parameter in clip.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in used if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in used if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
+
+    def factor(step: int) -> float:
+        warm = min(1.0, (step + 1) / max(config.warmup, 1))
+        return warm * 0.5 * (1 + math.cos(math.pi * min(step / config.steps, 1)))
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def batch_loss(
+    clip: open_clip.CLIP, model: TinyModel, tokenizer: TinyTokenizer, batch: Batch, rng: np.random.Generator
+) -> Tensor:
+    """Contrastive loss of a batch's regions and captions."""
+    regions = region_features(clip, model, batch)
+    captions, target = caption(batch.names, rng)
+    texts = clip.encode_text(tokenizer(captions), normalize=True)
+    return contrastive_loss(clip.logit_scale.exp() * regions @ texts.T, torch.tensor(target))
+
+
+def caption(names: Sequence[tuple[str, ...]], rng: np.random.Generator) -> tuple[list[str], list[int]]:
+    """Distinct captions [U], those that fit a region first, and the caption of each region [R].
+
+    One word for each class and one template serve a whole batch: otherwise equal regions would have different
+    captions and none could be right. Captions of classes and things that are not there follow.
+    """
+    words = {name: str(rng.choice(group)) for name, group in zip(NAMES.classes, NAMES.words, strict=True)}
+    template = str(rng.choice(TEMPLATES["tiny"]))
+    phrases = [" and ".join(words[name] for name in region[:MOST_NAMES]) for region in names]
+    distinct = list(dict.fromkeys(phrases))
+    target = [distinct.index(phrase) for phrase in phrases]
+    others = [*words.values(), *rng.choice(ABSENT, 4, replace=False).tolist()]
+    return [template.format(phrase) for phrase in dict.fromkeys([*distinct, *others])], target
+
+
+def contrastive_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """CLIP's loss when several regions share a caption. logits: [R, U]; target: [R], the caption of each.
+
+    Region to text is a cross entropy over distinct captions; text to region averages the log-likelihood of
+    all regions that have the caption. Captions without a region only serve the first.
+    """
+    to_text = F.cross_entropy(logits, target)
+    fits = F.one_hot(target, logits.shape[1]).to(logits.dtype)
+    count = fits.sum(0)
+    likelihood = (F.log_softmax(logits, dim=0) * fits).sum(0)[count > 0] / count[count > 0]
+    return (to_text - likelihood.mean()) / 2
+
+
+def region_features(clip: open_clip.CLIP, model: TinyModel, batch: Batch) -> Tensor:
+    """Unit features of all regions: [B K, D]; the mean of the value path over a box, then as for a patch."""
+    mean, std = (torch.tensor(colour).view(3, 1, 1) for colour in COLOUR)
+    visual = clip.visual
+    pixels = (batch.images.float() / 255 - mean) / std
+    tokens = value_tokens(visual, pixels, visual.positional_embedding, model.value_path)
+    pooled = patch_shares(batch.boxes, visual.grid_size, model.patch) @ tokens
+    return F.normalize(visual.ln_post(pooled) @ visual.proj, dim=-1).flatten(0, 1)
+
+
+@torch.no_grad()
+def region_scores(weights: Path, images: Sequence[RegionImage]) -> dict[str, float]:
+    """How well the written file names regions of one class: accuracy, and its mean over classes.
+
+    Every class of nuScenes competes, those without regions too. A region's score is the mean of its patches'.
+    """
+    teacher = build_teacher(TeacherConfig(weights=str(weights)), NAMES)
+    truth, found = [], []
+    for image in tqdm(images, "held out", leave=False):
+        single = [index for index, names in enumerate(image.names) if len(names) == 1]
+        if not single:
+            continue
+        batch = collate([image])
+        shares = patch_shares(batch.boxes[0, single], teacher.grid_size, teacher.visual.patch_size[0])
+        found += (shares @ teacher.scores(batch.images)[0].flatten(1).T).argmax(1).tolist()
+        truth += [NAMES.classes.index(image.names[index][0]) for index in single]
+    if not truth:
+        raise DataError("no held-out region is of one class; write more scenes")
+    right = np.array(truth) == np.array(found)
+    by_class = {
+        name: float(right[np.array(truth) == i].mean()) for i, name in enumerate(NAMES.classes) if i in truth
+    }
+    return {
+        "accuracy": float(right.mean()),
+        "mean_class_accuracy": float(np.mean(list(by_class.values()))),
+        **by_class,
+    }
+
+
+def _world(root: Path) -> str:
+    path = root / "world.yaml"
+    return path.read_text() if path.is_file() else "unknown"
+
+
+def _commit() -> str:
+    """The commit that is checked out, marked if files differ from it."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def _print(config: TeacherTraining, provenance: dict[str, Any]) -> None:
+    for name, value in provenance["held_out"].items():
+        print(f"{name:24} {value:.3f}" if isinstance(value, float) else f"{name:24} {value}")
+    print(f"{config.out} ({config.out.stat().st_size / 1e6:.1f} MB, {provenance['seconds']} s)")
+
+
+def main() -> None:
+    """python -m trainables.teacher"""
+    command(run, TeacherTraining, PRESETS, "python -m trainables.teacher")
+
+
+if __name__ == "__main__":
+    from trainables.teacher import main
+
+    main()

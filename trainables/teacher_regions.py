@@ -1,0 +1,168 @@
+"""Images with captioned regions: what the tiny teacher learns from, read, split, drawn in batches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from scenelift.errors import DataError
+
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True)
+class RegionImage:
+    """One image and its R regions."""
+
+    scene: str
+    pixels: NDArray[np.uint8]
+    """[H, W, 3] RGB."""
+    boxes: NDArray[np.float32]
+    """[R, 4] row0, col0, row1, col1, pixels; the ends are outside."""
+    names: tuple[tuple[str, ...], ...]
+    """[R] names of the classes in each region, most-covering first."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B images with K regions each."""
+
+    images: Tensor
+    """uint8 [B, 3, H, W]."""
+    boxes: Tensor
+    """float32 [B, K, 4], as in `RegionImage`."""
+    names: list[tuple[str, ...]]
+    """[B K] classes of each region."""
+
+
+def read_regions(root: Path, version: str, size: tuple[int, int]) -> list[RegionImage]:
+    """Every captioned image of a world, ordered by scene.
+
+    Raises DataError if there are no captions, or the images are not of `size` (height, width).
+    """
+    path = root / version / "regions.json"
+    if not path.is_file():
+        raise DataError(
+            f"no region captions at {path}; write a world that has them with "
+            f"python -m datasets.synthetic teacher --out {root} --version {version}"
+        )
+    regions, scenes = json.loads(path.read_text()), _scenes(root / version)
+    images = [
+        _region_image(root, file, scenes[file], regions[file])
+        for file in tqdm(sorted(regions, key=lambda file: (scenes[file], file)), "images", leave=False)
+        if regions[file]
+    ]
+    if not images or any(image.pixels.shape[:2] != size for image in images):
+        raise DataError(f"{path} must list images of {size[0]} x {size[1]} pixels with regions")
+    return images
+
+
+def _region_image(root: Path, file: str, scene: str, regions: list[list[Any]]) -> RegionImage:
+    with Image.open(root / file) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    boxes = np.array([region[:4] for region in regions], np.float32)
+    return RegionImage(scene, pixels, boxes, tuple(tuple(region[4]) for region in regions))
+
+
+def _scenes(tables: Path) -> dict[str, str]:
+    """Image file -> name of its scene, by the nuScenes tables."""
+
+    def table(name: str) -> list[dict[str, Any]]:
+        return json.loads((tables / f"{name}.json").read_text())
+
+    scene = {row["token"]: row["name"] for row in table("scene")}
+    sample = {row["token"]: scene[row["scene_token"]] for row in table("sample")}
+    return {row["filename"]: sample[row["sample_token"]] for row in table("sample_data")}
+
+
+def split_by_scene(
+    images: Sequence[RegionImage], held_out: float
+) -> tuple[list[RegionImage], list[RegionImage]]:
+    """Images of the first scenes for training, those of the last `held_out` share of scenes for testing.
+
+    Raises DataError if that leaves either without a scene.
+    """
+    scenes = sorted({image.scene for image in images})
+    last = set(scenes[len(scenes) - round(len(scenes) * held_out) :])
+    train = [image for image in images if image.scene not in last]
+    test = [image for image in images if image.scene in last]
+    if not train or not test:
+        raise DataError(f"{len(scenes)} scenes cannot be split for held_out {held_out}; write more scenes")
+    return train, test
+
+
+class Sampler:
+    """Draws batches in which rare classes are as frequent as common ones."""
+
+    def __init__(self, images: Sequence[RegionImage], regions: int, rng: Rng) -> None:
+        self.images, self.regions, self.rng = images, regions, rng
+        self.by_class = [_by_class(image) for image in images]
+
+    def draw(self, count: int) -> Batch:
+        """`count` different images, augmented, with K regions each (repeated where there are fewer)."""
+        chosen = self.rng.choice(len(self.images), count, replace=count > len(self.images))
+        return collate([self._one(int(index)) for index in chosen])
+
+    def _one(self, index: int) -> RegionImage:
+        image, groups = self.images[index], self.by_class[index]
+        group = self.rng.integers(len(groups), size=self.regions)
+        rows = [int(self.rng.choice(groups[g])) for g in group]
+        picked = RegionImage(
+            image.scene, image.pixels, image.boxes[rows], tuple(image.names[r] for r in rows)
+        )
+        return augment(picked, self.rng)
+
+
+def _by_class(image: RegionImage) -> list[list[int]]:
+    """Regions of each class that covers one most."""
+    groups: dict[str, list[int]] = {}
+    for index, names in enumerate(image.names):
+        groups.setdefault(names[0], []).append(index)
+    return list(groups.values())
+
+
+def augment(image: RegionImage, rng: Rng) -> RegionImage:
+    """Mirror half of the images with their boxes; change brightness and contrast by up to a fifth."""
+    pixels, boxes = image.pixels, image.boxes
+    if rng.random() < 0.5:
+        width = pixels.shape[1]
+        pixels = pixels[:, ::-1]
+        boxes = np.stack([boxes[:, 0], width - boxes[:, 3], boxes[:, 2], width - boxes[:, 1]], axis=1)
+    contrast, brightness = rng.uniform(0.8, 1.2), rng.uniform(-25, 25)
+    mean = pixels.mean()
+    pixels = ((pixels - mean) * contrast + mean + brightness).clip(0, 255).astype(np.uint8)
+    return RegionImage(image.scene, pixels, boxes, image.names)
+
+
+def collate(images: Sequence[RegionImage]) -> Batch:
+    """Stack images that have equally many regions."""
+    pixels = np.stack([image.pixels for image in images]).transpose(0, 3, 1, 2)
+    return Batch(
+        images=torch.from_numpy(np.ascontiguousarray(pixels)),
+        boxes=torch.from_numpy(np.stack([image.boxes for image in images])),
+        names=[names for image in images for names in image.names],
+    )
+
+
+def patch_shares(boxes: Tensor, grid: tuple[int, int], patch: int) -> Tensor:
+    """How much of each box every patch holds: [..., 4] pixels -> [..., h w], each box summing to 1."""
+    rows = _overlap(boxes[..., 0], boxes[..., 2], grid[0], patch)
+    cols = _overlap(boxes[..., 1], boxes[..., 3], grid[1], patch)
+    area = (rows.unsqueeze(-1) * cols.unsqueeze(-2)).flatten(-2)
+    return area / area.sum(-1, keepdim=True)
+
+
+def _overlap(first: Tensor, last: Tensor, cells: int, patch: int) -> Tensor:
+    start = torch.arange(cells) * patch
+    inside = torch.minimum(last.unsqueeze(-1), start + patch) - torch.maximum(first.unsqueeze(-1), start)
+    return inside.clamp(min=0)
