@@ -59,7 +59,7 @@ def _jpeg(rng: np.random.Generator, size: tuple[int, int]) -> bytes:
     return buffer.getvalue()
 
 
-@dataclass(frozen=True)
+@dataclass
 class MadeUp:
     """`frames` keyframes, of which those numbered in `bad` cannot be read."""
 

@@ -1,8 +1,8 @@
 """Reads nuScenes tables: JSON lists of rows, up to gigabytes, of which only some columns and rows are needed.
 
-The text is cut between rows, the commas between them become line ends, and Arrow parses the pieces on two
-threads. A cut or a comma can be taken for one between rows that is not (inside a string or a nested list);
-the piece is then no valid JSON, Arrow says so, and the file is read row by row with Python's own parser.
+The text is cut between rows, and Arrow parses the pieces on two threads. A cut can be taken for one between
+rows that is not (inside a string or a nested list); its pieces are then no valid JSON, Arrow says so, and the
+file is read row by row with Python's own parser.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json
 
 from scenelift.errors import DataError
@@ -75,15 +76,20 @@ def _parse_pieces(path: Path, schema: pa.Schema, select: Callable[[pa.Table], pa
 
 
 def _parse_piece(rows: bytes, schema: pa.Schema) -> pa.Table:
-    """Parses rows that have commas between them."""
-    if not rows.startswith(b"{"):  # Arrow's parser crashes on a lone null
-        raise pa.ArrowInvalid("no row")
-    lines = _BETWEEN_ROWS.sub(b"}\n{", rows)
-    return pyarrow.json.read_json(
-        pa.BufferReader(lines),
-        pyarrow.json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
-        pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+    """Parses rows with commas between them, as the one list in one JSON object."""
+    text = b'{"rows":[%b]}' % rows
+    lists = pyarrow.json.read_json(
+        pa.BufferReader(text),
+        pyarrow.json.ReadOptions(use_threads=False, block_size=len(text) + 1),
+        pyarrow.json.ParseOptions(
+            explicit_schema=pa.schema({"rows": pa.list_(pa.struct(list(schema)))}),
+            unexpected_field_behavior="ignore",
+        ),
     )
+    structs = pc.list_flatten(lists["rows"]).combine_chunks()
+    if structs.null_count:
+        raise pa.ArrowInvalid("a row is null")
+    return pa.Table.from_struct_array(structs)
 
 
 def _pieces(file: BinaryIO) -> list[tuple[int, int]]:

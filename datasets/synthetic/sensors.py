@@ -164,7 +164,7 @@ def _camera(config: WorldConfig, scene: str, channel: str) -> Camera:
     """Looks outwards and a little down; turned by up to half a degree from where it should look."""
     rng = stream(config.seed, scene, "rig", channel)
     angle = CAMERA_YAWS[channel]
-    yaw, pitch = np.radians(angle + rng.uniform(-0.5, 0.5)), np.radians(rng.uniform(1.0, 2.5))
+    yaw, pitch = np.radians(angle + rng.uniform(-0.5, 0.5)), np.radians(rng.uniform(5.0, 7.0))
     x, y = 0.9 + 0.8 * np.cos(yaw), 0.5 * np.sin(yaw)
     upright = yaw_pose(x, y, 1.5 + rng.uniform(-0.02, 0.02), yaw)
     cos, sin = np.cos(pitch), np.sin(pitch)

@@ -83,8 +83,17 @@ def require_pinhole(intrinsic: Matrix) -> None:
 
 def transform_points(transform: Matrix, points: NDArray[np.float32]) -> NDArray[np.float32]:
     """[N, 3] points moved by a 4x4 transform, computed in float64."""
-    moved = points.astype(np.float64) @ transform[:3, :3].T + transform[:3, 3]
-    return moved.astype(np.float32)
+    moved = _affine(transform[:3], points.T.astype(np.float64, order="C"))
+    return np.ascontiguousarray(moved.T, np.float32)
+
+
+def _affine(matrix: Matrix, columns: Matrix) -> Matrix:
+    """[R, 4] applied to homogeneous [3, N] columns -> [R, N].
+
+    Written out: BLAS would start threads for a product this thin, in every one of many reading processes.
+    """
+    x, y, z = columns
+    return matrix[:, 0:1] * x + matrix[:, 1:2] * y + matrix[:, 2:3] * z + matrix[:, 3:4]
 
 
 def project(
@@ -105,10 +114,9 @@ def project(
     require_rigid(to_camera)
     require_pinhole(intrinsic)
     height, width = size
-    to_image = intrinsic @ to_camera[:3]
-    homogeneous = points.astype(np.float64) @ to_image[:, :3].T + to_image[:, 3]
-    ahead = np.flatnonzero(homogeneous[:, 2] > min_depth)
-    pixels = homogeneous[ahead, :2] / homogeneous[ahead, 2:]
-    u, v = pixels[:, 0], pixels[:, 1]
+    columns = points.T.astype(np.float64, order="C")
+    depth = _affine(to_camera[2:3], columns)[0]
+    ahead = np.flatnonzero(depth > min_depth)
+    u, v = _affine((intrinsic @ to_camera[:3])[:2], columns[:, ahead]) / depth[ahead]
     inside = (u > 0) & (u < width - 1) & (v > 0) & (v < height - 1)
-    return ahead[inside], pixels[inside]
+    return ahead[inside], np.stack([u[inside], v[inside]], 1)

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pyarrow import fs as pafs
 from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 from ray.data.collate_fn import ArrowBatchCollateFn
@@ -34,8 +35,15 @@ _TASKS = 16
 class FrameFile:
     """A shard, told apart from an earlier one of the same name by its hash."""
 
-    path: str
+    folder: str
+    """Folder or URI."""
+    name: str
     sha256: str
+
+    def locate(self) -> tuple[pafs.FileSystem, str]:
+        """Its file system, and the path on it."""
+        filesystem, folder = storage.resolve(self.folder)
+        return filesystem, storage.join(folder, self.name)
 
 
 Place = tuple[FrameFile, int]
@@ -44,7 +52,7 @@ Place = tuple[FrameFile, int]
 
 @functools.lru_cache(maxsize=1024)
 def _footer(file: FrameFile) -> pq.FileMetaData:
-    filesystem, path = storage.resolve(file.path)
+    filesystem, path = file.locate()
     with storage.explained(filesystem, path), filesystem.open_input_file(path) as source:
         return pq.read_metadata(source)
 
@@ -55,13 +63,15 @@ def read_rows(places: Sequence[Place]) -> pa.Table:
 
 
 def _read_row(file: FrameFile, row: int) -> pa.Table:
-    filesystem, path = storage.resolve(file.path)
+    filesystem, path = file.locate()
     try:
         with storage.explained(filesystem, path), filesystem.open_input_file(path) as source:
             shard = pq.ParquetFile(source, metadata=_footer(file), pre_buffer=True)
             return shard.read_row_group(row, use_threads=False)
     except pa.ArrowInvalid as error:
-        raise ShardError(f"{path} is damaged: {str(error).splitlines()[0]}; delete it and make it again") from None
+        raise ShardError(
+            f"{path} is damaged: {str(error).splitlines()[0]}; delete it and make it again"
+        ) from None
     except StorageError as error:
         raise ShardError(f"{error}; was the folder changed while it was read?") from None
 

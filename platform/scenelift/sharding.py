@@ -188,7 +188,9 @@ def _make(job: _Job, number: int, keyframes: Sequence[Keyframe]) -> _Done:
     summary = summarise(frames, bad, job.source.vocabulary, job.fingerprint)
     data = encode(frames, summary)
     filesystem, path = storage.resolve(job.out)[0], job.path(number)
-    if not (storage.exists(filesystem, path) and data.equals(pa.py_buffer(storage.read_bytes(filesystem, path)))):
+    if not (
+        storage.exists(filesystem, path) and data.equals(pa.py_buffer(storage.read_bytes(filesystem, path)))
+    ):
         storage.write_atomic(filesystem, path, data)
     return _done(path, number, data, summary)
 

@@ -71,19 +71,15 @@ class Shards:
     @functools.cached_property
     def tokens(self) -> tuple[str, ...]:
         """Names of the keyframes; reads one small column of every file, once."""
-        filesystem, _ = storage.resolve(self.path)
-        tables = [
-            pq.read_table(storage.resolve(file.path)[1], columns=["token"], filesystem=filesystem)
-            for file in self._files
-        ]
-        return tuple(pa.concat_tables(tables)["token"].to_pylist()) if tables else ()
+        tables = []
+        for file in self._files:
+            filesystem, path = file.locate()
+            tables.append(pq.read_table(path, columns=["token"], filesystem=filesystem))
+        return tuple(pa.concat_tables(tables)["token"].to_pylist())
 
     @functools.cached_property
     def _files(self) -> list[reading.FrameFile]:
-        return [
-            reading.FrameFile(storage.join(self.path, shard.name), shard.sha256)
-            for shard in self.manifest.shards
-        ]
+        return [reading.FrameFile(self.path, shard.name, shard.sha256) for shard in self.manifest.shards]
 
     @functools.cached_property
     def _starts(self) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -25,14 +26,17 @@ def resolve(path: str | Path) -> tuple[pafs.FileSystem, str]:
     Raises StorageError for a scheme that pyarrow has no file system for.
     """
     text = str(path)
-    if "://" not in text:
-        return pafs.LocalFileSystem(), str(Path(text).expanduser().absolute())
+    if "://" in text:
+        return _resolve_uri(text)
+    return pafs.LocalFileSystem(), str(Path(text).expanduser().absolute())
+
+
+@functools.lru_cache(maxsize=64)  # a cloud's client takes long to make and keeps its connections
+def _resolve_uri(uri: str) -> tuple[pafs.FileSystem, str]:
     try:
-        filesystem, inner = pafs.FileSystem.from_uri(text)
+        filesystem, inner = pafs.FileSystem.from_uri(uri)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        raise StorageError(
-            f"{text}: {_first_line(error)}; write a local path or an s3:// or gs:// URI"
-        ) from None
+        raise StorageError(f"{uri}: {_first_line(error)}; write a local path, s3://... or gs://...") from None
     return filesystem, inner
 
 
@@ -78,25 +82,32 @@ def write_atomic(
     """Write a file so that a reader sees all of it or nothing, whatever happens meanwhile.
 
     Locally: a temporary file in the same folder, then a rename. Elsewhere one output stream, whose object
-    appears when it is closed. A callable receives the stream and writes to it. Raises StorageError.
+    appears when it is closed. A callable is given the stream and writes to it. Raises StorageError.
     """
+    if not is_local(filesystem):
+        whole = _collected(data)  # closing a stream that was half written would show the half
+        with explained(filesystem, path, len(whole)), filesystem.open_output_stream(path) as stream:
+            stream.write(whole)
+        return
     folder, _, name = path.rpartition("/")
-    target = join(folder, f"{TEMPORARY}{uuid.uuid4().hex}-{name}") if is_local(filesystem) else path
-    need = 0 if callable(data) else len(data)
-    with explained(filesystem, path, need):
+    temporary = join(folder, f"{TEMPORARY}{uuid.uuid4().hex}-{name}")
+    with explained(filesystem, path, 0 if callable(data) else len(data)):
         try:
-            with filesystem.open_output_stream(target) as stream:
-                if callable(data):
-                    data(stream)
-                else:
-                    stream.write(data)
-            if target != path:
-                filesystem.move(target, path)
+            with filesystem.open_output_stream(temporary) as stream:
+                data(stream) if callable(data) else stream.write(data)
+            filesystem.move(temporary, path)
         except BaseException:
-            if target != path:
-                with suppress(OSError):
-                    filesystem.delete_file(target)
+            with suppress(OSError):
+                filesystem.delete_file(temporary)
             raise
+
+
+def _collected(data: bytes | pa.Buffer | Callable[[pa.NativeFile], Any]) -> bytes | pa.Buffer:
+    if not callable(data):
+        return data
+    sink = pa.BufferOutputStream()
+    data(sink)
+    return sink.getvalue()
 
 
 def exists(filesystem: pafs.FileSystem, path: str) -> bool:

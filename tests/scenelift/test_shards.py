@@ -178,7 +178,6 @@ def test_mistakes_in_collate_arrive_as_they_are(folder: Path) -> None:
         list(stream)
 
 
-@ray.remote(num_cpus=1)
 class Trainer:
     """What a training worker does with a stream; two of them, and reading, share four logical CPUs."""
 
@@ -190,9 +189,9 @@ class Trainer:
 
 @pytest.mark.ray
 def test_two_workers_stream_at_once(folder: Path) -> None:
-    trainers = [Trainer.remote() for _ in range(2)]
+    trainers = [ray.remote(num_cpus=1)(Trainer).remote() for _ in range(2)]
     got = ray.get(
-        [trainer.epochs.remote(str(folder), seed) for seed, trainer in enumerate(trainers)], timeout=60
+        [trainer.epochs.remote(str(folder), seed) for seed, trainer in enumerate(trainers)], timeout=180
     )
     for seed, tokens_of_worker in enumerate(got):
         order = np.concatenate([epoch_order(FRAMES, seed, epoch) for epoch in range(4)])

@@ -1,0 +1,226 @@
+"""CLIP2Scene: its loss against torch, its method's gradients, and the whole job on a tiny world."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made_up import VOCABULARY, MadeUp, made_up_frame
+
+from datasets.nuscenes import NuScenes
+from datasets.synthetic.config import PRESETS as WORLDS
+from datasets.synthetic.generate import generate
+from scenelift import config as configuration
+from scenelift.batches import Collate, VoxelConfig
+from scenelift.clip import TeacherConfig, build_teacher
+from scenelift.errors import ClusterError, ConfigError, DataError, ShardError, StorageError, TrackingError
+from scenelift.experiment import DataConfig
+from scenelift.methods import Progress
+from scenelift.networks import MinkUNetConfig
+from scenelift.runs import RunConfig
+from scenelift.sharding import write_shards
+from scenelift.sources import ReadOptions
+from scenelift.student import Student, StudentConfig
+from trainables import distill, evaluate
+from trainables.distill import PRESETS, Clip2Scene, DistillConfig, LossConfig, semantic_consistency
+
+SMALL = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), MinkUNetConfig(8, (8,), (8,)))
+RANDOM = TeacherConfig(weights="random", image_size=(32, 48))
+
+
+def test_semantic_consistency_is_cross_entropy_over_classes():
+    """clip2scene.md 9, point 9: equals torch's cross-entropy on p t^T."""
+    torch.manual_seed(0)
+    features, text, labels = torch.randn(50, 8), torch.randn(5, 8), torch.randint(0, 5, (50,))
+    for temperature in (1.0, 0.5):
+        want = torch.nn.functional.cross_entropy(features @ text.T / temperature, labels)
+        assert torch.allclose(semantic_consistency(features @ text.T, labels, temperature), want)
+
+
+def test_semantic_consistency_of_no_pairs_is_zero_and_has_a_gradient():
+    logits = torch.zeros(0, 5, requires_grad=True)
+    loss = semantic_consistency(logits, torch.zeros(0, dtype=torch.long), 1.0)
+    loss.backward()
+    assert loss == 0
+    assert logits.grad is not None
+
+
+def test_the_method_teaches_the_student_the_teachers_labels_and_nothing_else():
+    torch.manual_seed(0)
+    teacher = build_teacher(RANDOM, VOCABULARY)
+    student = Student(SMALL, 1, teacher.text, VOCABULARY)
+    method = Clip2Scene(student, teacher, LossConfig(semantic=3.0)).train()
+    batch = Collate(SMALL.voxels)([made_up_frame(f"frame-{i:05d}") for i in range(3)])
+    losses = method(batch, Progress(0, 0, 1))
+    assert losses.keys() == method.weights.keys() == {"semantic"}
+    student.train()
+    labels = [int(teacher.label_pixels(batch.images, *pixel[:, None])[0]) for pixel in batch.pair_pixels]
+    logits = student.class_logits(student(batch.voxels))
+    terms = [
+        -torch.log_softmax(logits[batch.point_voxel[point]], 0)[label]
+        for point, label in zip(batch.pair_points, labels, strict=True)
+    ]
+    assert losses["semantic"].item() == pytest.approx(torch.stack(terms).mean().item(), rel=1e-4)
+    losses["semantic"].backward()
+    assert all(p.grad is not None for p in student.parameters())
+    assert all(p.grad is None for p in teacher.parameters())
+
+
+def test_presets_replay(tmp_path: Path):
+    for preset in PRESETS.values():
+        file = tmp_path / "config.yaml"
+        file.write_text(configuration.dump(preset))
+        assert configuration.load(DistillConfig, file) == preset
+
+
+@pytest.fixture(scope="module")
+def tiny_world(ray_session, tmp_path_factory):
+    """Shards of the smallest synthetic world: (train, val)."""
+    folder = tmp_path_factory.mktemp("world")
+    world = replace(WORLDS["tiny"], out=folder / "world")
+    generate(world)
+    source = NuScenes(world.out, world.version)
+    options = ReadOptions(image_size=world.image_size)
+    for split in ("train", "val"):
+        write_shards(source, split, str(folder / split), options, 2, progress=False)
+    return folder / "train", folder / "val"
+
+
+def tiny(tiny_world, tmp_path, **loop) -> DistillConfig:
+    train, val = map(str, tiny_world)
+    preset = PRESETS["synthetic"]
+    return replace(
+        preset,
+        data=DataConfig(train, val),
+        teacher=RANDOM,
+        student=SMALL,
+        loop=replace(preset.loop, **{"epochs": 2, "batch": 2, "log_every": 1, **loop}),
+        run=RunConfig("tiny", str(tmp_path / "runs")),
+    )
+
+
+@pytest.mark.ray
+def test_the_whole_job(tiny_world, tmp_path, capsys):
+    config = tiny(tiny_world, tmp_path)
+    distill.run(config)
+    folder = tmp_path / "runs" / "tiny"
+    result = json.loads((folder / "result.json").read_text())
+    assert result["status"] == "finished"
+    for name in (
+        "label_free/miou",
+        "label_free/miou_seen",
+        "label_free/miou_unseen",
+        "teacher/miou",
+        "random/miou",
+    ):
+        assert 0 <= result["metrics"][name] <= 1
+    assert configuration.load(DistillConfig, folder / "config.yaml") == config
+    assert Path(result["checkpoint"]).is_dir()
+    assert {"losses.png", "confusion_student.png", "birds_eye_00000.png"} <= {
+        path.name for path in (folder / "pictures").iterdir()
+    }
+    out = capsys.readouterr().out
+    assert "student" in out
+    assert out.rstrip().endswith("result.json")
+    _same_scores_again(result, tiny_world[1], tmp_path)
+    _mlflow_has_it(result)
+
+
+def _same_scores_again(result, shards, tmp_path):
+    """`trainables.evaluate` on the saved student gives the numbers that the training reported."""
+    config = evaluate.EvaluateConfig(
+        student=str(tmp_path / "runs" / "tiny" / "student"),
+        data=str(shards),
+        teacher=RANDOM,
+        run=RunConfig("again", str(tmp_path / "runs")),
+    )
+    evaluate.run(config)
+    again = json.loads((tmp_path / "runs" / "again" / "result.json").read_text())["metrics"]
+    for name in again:
+        assert again[name] == result["metrics"][name], name
+
+
+def _mlflow_has_it(result):
+    from mlflow import MlflowClient
+
+    run = MlflowClient(result["mlflow"]["tracking_uri"]).get_run(result["mlflow"]["run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["optimiser.name"] == "adamw"
+    assert run.data.metrics["label_free/miou"] == pytest.approx(result["metrics"]["label_free/miou"])
+    assert len(run.inputs.dataset_inputs) == 2
+
+
+@pytest.mark.ray
+def test_a_finished_run_resumes_to_the_same_result(tiny_world, tmp_path):
+    config = tiny(tiny_world, tmp_path, epochs=1)
+    distill.run(config)
+    before = json.loads((tmp_path / "runs/tiny/result.json").read_text())
+    with pytest.raises(ConfigError, match=r"--run.resume true"):
+        distill.run(config)
+    distill.run(replace(config, run=replace(config.run, resume=True)))
+    after = json.loads((tmp_path / "runs/tiny/result.json").read_text())
+    assert after["metrics"] == before["metrics"]
+    assert after["mlflow"]["run_id"] == before["mlflow"]["run_id"]
+
+
+@pytest.mark.ray
+def test_bad_input_ends_with_one_clear_line(tiny_world, tmp_path):
+    good = tiny(tiny_world, tmp_path)
+    other = tmp_path / "other"
+    write_shards(MadeUp(4), None, str(other), ReadOptions(image_size=(32, 48)), 2, progress=False)
+    train, val = map(str, tiny_world)
+    mistakes = [
+        (replace(good, data=DataConfig(str(tmp_path / "nowhere"), val)), ShardError, "nowhere"),
+        (replace(good, data=DataConfig(train, str(other))), ShardError, "class"),
+        (replace(good, data=DataConfig(None, val)), ConfigError, "data.train"),
+        (replace(good, scale=replace(good.scale, workers=99)), ClusterError, "lower scale.workers to"),
+        (replace(good, loop=replace(good.loop, batch=64)), ConfigError, "lower loop.batch"),
+        (
+            replace(good, tracking=replace(good.tracking, uri="http://127.0.0.1:9")),
+            TrackingError,
+            "127.0.0.1:9",
+        ),
+        (replace(good, run=RunConfig("x", "/proc/nowhere")), StorageError, "/proc/nowhere"),
+    ]
+    for config, kind, message in mistakes:
+        with pytest.raises(kind, match=message) as caught:
+            distill.run(config)
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "runs" / "tiny" / "result.json").exists()
+
+
+@pytest.mark.ray
+def test_shards_without_labels_cannot_be_scored(tiny_world, tmp_path):
+    manifest = json.loads((tiny_world[1] / "manifest.json").read_text())
+    unlabelled = tmp_path / "unlabelled"
+    unlabelled.mkdir()
+    for file in tiny_world[1].glob("*.parquet"):
+        (unlabelled / file.name).write_bytes(file.read_bytes())
+    (unlabelled / "manifest.json").write_text(json.dumps(manifest | {"labels": None}))
+    with pytest.raises(DataError, match="no labels"):
+        distill.run(replace(tiny(tiny_world, tmp_path), data=DataConfig(str(tiny_world[0]), str(unlabelled))))
+
+
+@pytest.mark.ray
+def test_two_epochs_on_the_real_frame(ray_session, real_nuscenes, tmp_path):
+    """The same code on bytes that this project did not write: finite losses that fall."""
+    shards = tmp_path / "shards"
+    source = NuScenes(real_nuscenes, "v1.0-mini")
+    write_shards(source, None, str(shards), ReadOptions(image_size=(112, 192)), progress=False)
+    preset = PRESETS["synthetic"]
+    distill.run(
+        replace(
+            preset,
+            data=DataConfig(str(shards), str(shards)),
+            loop=replace(preset.loop, epochs=2, batch=1, log_every=1),
+            scale=replace(preset.scale, workers=1),
+            run=RunConfig("real", str(tmp_path / "runs")),
+        )
+    )
+    events = [json.loads(line) for line in (tmp_path / "runs/real/history.jsonl").read_text().splitlines()]
+    losses = [e["values"]["loss/total"] for e in events if e["kind"] == "metrics"]
+    assert len(losses) == 2
+    assert np.isfinite(losses).all()
+    assert losses[1] < losses[0]
