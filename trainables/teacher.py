@@ -33,8 +33,8 @@ from scenelift.vocabulary import TEMPLATES, Vocabulary
 from trainables.teacher_regions import (
     Batch,
     RegionImage,
-    Sampler,
     collate,
+    draw_batch,
     patch_shares,
     read_regions,
     split_by_scene,
@@ -76,7 +76,7 @@ class TeacherTraining:
     """Optimiser steps."""
     images: int = 4
     """Images a step."""
-    regions: int = 24
+    regions: int = 32
     """Regions an image."""
     learning_rate: float = 1e-3
     """Highest learning rate of AdamW."""
@@ -140,12 +140,13 @@ def train(
 ) -> list[float]:
     """Train in place; returns the loss of each step. TrainingError if it stops being finite."""
     rng = np.random.default_rng(config.seed)
-    sampler, tokenizer = Sampler(images, config.regions, rng), TinyTokenizer(model)
+    tokenizer = TinyTokenizer(model)
     optimizer, schedule = _optimizer(clip, config)
     losses, progress = [], tqdm(range(config.steps), "teacher", mininterval=1)
     clip.train()
     for step in progress:
-        loss = batch_loss(clip, model, tokenizer, sampler.draw(config.images), rng)
+        batch = draw_batch(images, config.images, config.regions, rng)
+        loss = batch_loss(clip, model, tokenizer, batch, rng)
         if not torch.isfinite(loss):
             raise TrainingError(f"the loss is {loss.item()} at step {step}; lower learning_rate")
         optimizer.zero_grad()
@@ -184,10 +185,10 @@ def batch_loss(
     clip: open_clip.CLIP, model: TinyModel, tokenizer: TinyTokenizer, batch: Batch, rng: np.random.Generator
 ) -> Tensor:
     """Contrastive loss of a batch's regions and captions."""
-    regions = region_features(clip, model, batch)
     captions, target = caption(batch.names, rng)
     texts = clip.encode_text(tokenizer(captions), normalize=True)
-    return contrastive_loss(clip.logit_scale.exp() * regions @ texts.T, torch.tensor(target))
+    cosines = region_features(clip, model, batch) @ texts.T
+    return contrastive_loss(clip.logit_scale.exp() * cosines, torch.tensor(target))
 
 
 def caption(names: Sequence[tuple[str, ...]], rng: np.random.Generator) -> tuple[list[str], list[int]]:
@@ -219,13 +220,13 @@ def contrastive_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def region_features(clip: open_clip.CLIP, model: TinyModel, batch: Batch) -> Tensor:
-    """Unit features of all regions: [B K, D]; the mean of the value path over a box, then as for a patch."""
+    """Mean over each region of what the teacher will give for its patches, unit features: [B K, D]."""
     mean, std = (torch.tensor(colour).view(3, 1, 1) for colour in COLOUR)
     visual = clip.visual
     pixels = (batch.images.float() / 255 - mean) / std
     tokens = value_tokens(visual, pixels, visual.positional_embedding, model.value_path)
-    pooled = patch_shares(batch.boxes, visual.grid_size, model.patch) @ tokens
-    return F.normalize(visual.ln_post(pooled) @ visual.proj, dim=-1).flatten(0, 1)
+    patches = F.normalize(visual.ln_post(tokens) @ visual.proj, dim=-1)
+    return (patch_shares(batch.boxes, visual.grid_size, model.patch) @ patches).flatten(0, 1)
 
 
 @torch.no_grad()

@@ -101,34 +101,16 @@ def split_by_scene(
     return train, test
 
 
-class Sampler:
-    """Draws batches in which rare classes are as frequent as common ones."""
-
-    def __init__(self, images: Sequence[RegionImage], regions: int, rng: Rng) -> None:
-        self.images, self.regions, self.rng = images, regions, rng
-        self.by_class = [_by_class(image) for image in images]
-
-    def draw(self, count: int) -> Batch:
-        """`count` different images, augmented, with K regions each (repeated where there are fewer)."""
-        chosen = self.rng.choice(len(self.images), count, replace=count > len(self.images))
-        return collate([self._one(int(index)) for index in chosen])
-
-    def _one(self, index: int) -> RegionImage:
-        image, groups = self.images[index], self.by_class[index]
-        group = self.rng.integers(len(groups), size=self.regions)
-        rows = [int(self.rng.choice(groups[g])) for g in group]
-        picked = RegionImage(
-            image.scene, image.pixels, image.boxes[rows], tuple(image.names[r] for r in rows)
-        )
-        return augment(picked, self.rng)
+def draw_batch(images: Sequence[RegionImage], count: int, regions: int, rng: Rng) -> Batch:
+    """`count` different images, augmented, with `regions` different regions each (fewer are repeated)."""
+    chosen = rng.choice(len(images), count, replace=count > len(images))
+    return collate([augment(_some(images[int(index)], regions, rng), rng) for index in chosen])
 
 
-def _by_class(image: RegionImage) -> list[list[int]]:
-    """Regions of each class that covers one most."""
-    groups: dict[str, list[int]] = {}
-    for index, names in enumerate(image.names):
-        groups.setdefault(names[0], []).append(index)
-    return list(groups.values())
+def _some(image: RegionImage, regions: int, rng: Rng) -> RegionImage:
+    """All regions are equally likely: the world already draws squares evenly over its classes of stuff."""
+    rows = np.resize(rng.permutation(len(image.boxes)), regions).tolist()
+    return RegionImage(image.scene, image.pixels, image.boxes[rows], tuple(image.names[row] for row in rows))
 
 
 def augment(image: RegionImage, rng: Rng) -> RegionImage:

@@ -16,8 +16,8 @@ from trainables import teacher
 from trainables.teacher import NAMES, TeacherTraining
 from trainables.teacher_regions import (
     RegionImage,
-    Sampler,
     augment,
+    draw_batch,
     patch_shares,
     read_regions,
     split_by_scene,
@@ -122,13 +122,14 @@ def test_the_tokenizer_knows_the_classes_of_every_data_set() -> None:
             assert tokenize([template.format(word)]).max() == len(model.ids) - 1
 
 
-def test_rare_classes_are_drawn_as_often_as_common_ones() -> None:
-    boxes = np.tile(np.array([[0, 0, 8, 8]], np.float32), (20, 1))
-    names = (("car",), *[("vegetation",)] * 19)
-    image = RegionImage("scene-4001", np.zeros((32, 48, 3), np.uint8), boxes, names)
-    batch = Sampler([image], 400, np.random.default_rng(0)).draw(1)
-    assert batch.images.shape == (1, 3, 32, 48) and batch.boxes.shape == (1, 400, 4)
-    assert 0.4 < np.mean([name == ("car",) for name in batch.names]) < 0.6
+def test_a_batch_takes_every_region_before_it_repeats_one() -> None:
+    images = [painted(seed) for seed in range(3)]
+    batch = draw_batch(images, 2, 8, np.random.default_rng(0))
+    assert batch.images.shape == (2, 3, 32, 48) and batch.boxes.shape == (2, 8, 4) and len(batch.names) == 16
+    for boxes in batch.boxes:
+        assert len({tuple(box) for box in boxes.tolist()}) == 6
+    few = draw_batch(images, 3, 4, np.random.default_rng(0))
+    assert all(len({tuple(box) for box in boxes.tolist()}) == 4 for boxes in few.boxes)
 
 
 def test_training_on_a_dozen_images_learns_their_regions() -> None:
@@ -138,8 +139,7 @@ def test_training_on_a_dozen_images_learns_their_regions() -> None:
     config = TeacherTraining(steps=40, regions=6, warmup=5)
     losses = teacher.train(clip, model, [painted(seed) for seed in range(12)], config)
     assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
-    sampler = Sampler([painted(seed) for seed in range(100, 106)], 6, np.random.default_rng(1))
-    batch = sampler.draw(6)
+    batch = draw_batch([painted(seed) for seed in range(100, 106)], 6, 6, np.random.default_rng(1))
     with torch.no_grad():
         regions = teacher.region_features(clip, model, batch)
         prompts = [TEMPLATES["tiny"][0].format(words[0]) for words in NAMES.words]
