@@ -45,6 +45,9 @@ class LossConfig:
     """Weight of semantic consistency."""
     temperature: float = 1.0
     """Logits are divided by this; the paper's code has none (1), its Eq. 1 says 0.5."""
+    balance: float = 0.0
+    """A class weighs (its share of the batch's pseudo-labels) ** -balance; the paper weighs all alike (0).
+    At 0.5 a short training does not forget rare classes."""
 
     def __post_init__(self) -> None:
         if self.temperature <= 0:
@@ -92,18 +95,21 @@ class Clip2Scene(Method):
         labels, _ = self.teacher.label_pixels(batch.images, *batch.pair_pixels.unbind(1))
         features = self.student(batch.voxels)[batch.pair_voxel]
         logits = self.student.class_logits(features)
-        return {"semantic": semantic_consistency(logits, labels, self.loss.temperature)}
+        return {"semantic": semantic_consistency(logits, labels, self.loss.temperature, self.loss.balance)}
 
 
-def semantic_consistency(logits: Tensor, labels: Tensor, temperature: float) -> Tensor:
+def semantic_consistency(logits: Tensor, labels: Tensor, temperature: float, balance: float) -> Tensor:
     """Cross-entropy over the classes of each pair's point, against the label of its pixel.
 
     logits: [M, C] point feature . text of each class, float32; labels: [M] 0..C-1 from the teacher. A point
-    in two cameras counts twice. Without pairs the loss is 0. Source: clip2scene.md 4.1, as the code has it.
+    in two cameras counts twice. A pair weighs (share of its class among the labels) ** -balance, and the sum
+    is divided by that of the weights. Without pairs the loss is 0. Source: clip2scene.md 4.1, as the code has
+    it, for temperature 1 and balance 0.
     """
     if not len(labels):
         return logits.sum() * 0
-    return F.cross_entropy(logits.float() / temperature, labels)
+    share = torch.bincount(labels, minlength=logits.shape[1]).clamp(min=1) / len(labels)
+    return F.cross_entropy(logits.float() / temperature, labels, weight=share.float() ** -balance)
 
 
 def make_method(config: DistillConfig, initial: Path) -> Clip2Scene:

@@ -242,7 +242,7 @@ def region_scores(weights: Path, images: Sequence[RegionImage]) -> dict[str, flo
         if not single:
             continue
         batch = collate([image])
-        shares = patch_shares(batch.boxes[0, single], teacher.grid_size, teacher.visual.patch_size[0])
+        shares = patch_shares(batch.boxes[0, single], teacher.grid_size, teacher.visual.patch_size)
         found += (shares @ teacher.scores(batch.images)[0].flatten(1).T).argmax(1).tolist()
         truth += [NAMES.classes.index(image.names[index][0]) for index in single]
     if not truth:

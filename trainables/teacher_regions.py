@@ -136,10 +136,10 @@ def collate(images: Sequence[RegionImage]) -> Batch:
     )
 
 
-def patch_shares(boxes: Tensor, grid: tuple[int, int], patch: int) -> Tensor:
+def patch_shares(boxes: Tensor, grid: tuple[int, int], patch: tuple[int, int]) -> Tensor:
     """How much of each box every patch holds: [..., 4] pixels -> [..., h w], each box summing to 1."""
-    rows = _overlap(boxes[..., 0], boxes[..., 2], grid[0], patch)
-    cols = _overlap(boxes[..., 1], boxes[..., 3], grid[1], patch)
+    rows = _overlap(boxes[..., 0], boxes[..., 2], grid[0], patch[0])
+    cols = _overlap(boxes[..., 1], boxes[..., 3], grid[1], patch[1])
     area = (rows.unsqueeze(-1) * cols.unsqueeze(-2)).flatten(-2)
     return area / area.sum(-1, keepdim=True)
 

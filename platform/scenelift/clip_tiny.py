@@ -34,7 +34,8 @@ class TinyModel:
     """Ids of CLIP's tokenizer that the model knows, ascending; the model's own ids are their positions."""
     image_size: tuple[int, int] = (112, 192)
     """(height, width) of the images it was trained on, pixels."""
-    patch: int = 8
+    patch: tuple[int, int] = (8, 8)
+    """(height, width) of a patch, pixels."""
     width: int = 128
     layers: int = 2
     head_width: int = 32

@@ -49,6 +49,7 @@ def load_clip(model: str, weights: str, vocabulary: Vocabulary) -> LoadedClip:
     The vocabulary matters to a random tiny model alone: its words are all that its tokenizer knows. Raises
     TeacherError, and never downloads.
     """
+    weights = _in_repository(weights)
     if Path(weights).is_file() and is_tiny(weights) != (model == "tiny"):
         kind = "a plain file of weights" if model == "tiny" else "a tiny model"
         raise TeacherError(f"{weights} is {kind}: it does not go with teacher.model {model}")
@@ -56,6 +57,12 @@ def load_clip(model: str, weights: str, vocabulary: Vocabulary) -> LoadedClip:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return _tiny(weights, vocabulary) if model == "tiny" else _open_clip(model, weights)
+
+
+def _in_repository(weights: str) -> str:
+    """A relative path that is not there where the command runs may be one of the repository's own files."""
+    ours = Path(__file__).parents[2] / weights
+    return str(ours) if not Path(weights).exists() and ours.is_file() else weights
 
 
 def _tiny(weights: str, vocabulary: Vocabulary) -> LoadedClip:

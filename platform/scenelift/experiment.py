@@ -92,10 +92,7 @@ class Experiment:
         """Score predictors on all frames, with progress; metrics are recorded under their names."""
         keep = reports.spread(len(shards), PICTURED_FRAMES)
         with Meter(title, len(shards), "frames") as meter:
-            evaluation = scoring.score(
-                shards, make, keep, resources.workers, gpus=resources.gpus, done=meter.add
-            )
-        return evaluation
+            return scoring.score(shards, make, keep, resources.workers, gpus=resources.gpus, done=meter.add)
 
     def report(
         self, evaluation: Evaluation, shards: Shards, teacher: DenseClip | None, absent: Absent, step: int

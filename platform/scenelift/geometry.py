@@ -105,6 +105,8 @@ def project(
 ) -> tuple[NDArray[np.intp], Matrix]:
     """Which points a pinhole camera sees, and where; no occlusion test (CLIP2Scene, section 3.1).
 
+    The border of one pixel is the nuScenes devkit's; CLIP2Scene's code let the first row and column in.
+
     Takes [N, 3] points (metres), the 4x4 transform into the camera's frame (x right, y down, z forward),
     the 3x3 intrinsic matrix and the image's (height, width). Returns the indices [M] of the points, in
     order, that lie deeper than `min_depth` metres and strictly inside a one-pixel border, and their [M, 2]
@@ -118,5 +120,5 @@ def project(
     depth = _affine(to_camera[2:3], columns)[0]
     ahead = np.flatnonzero(depth > min_depth)
     u, v = _affine((intrinsic @ to_camera[:3])[:2], columns[:, ahead]) / depth[ahead]
-    inside = (u > 0) & (u < width - 1) & (v > 0) & (v < height - 1)
+    inside = (u > 1) & (u < width - 1) & (v > 1) & (v < height - 1)
     return ahead[inside], np.stack([u[inside], v[inside]], 1)

@@ -196,5 +196,6 @@ def _worker(config: dict[str, Any]) -> None:
         )
         train(job.build(), worker)
     except SceneliftError as error:
+        job.folder.mkdir(parents=True, exist_ok=True)
         job.mistake.write_text(json.dumps({"type": type(error).__name__, "message": str(error)}))
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -107,4 +108,4 @@ class MinkUNet(nn.Module):
 
 def _blocks(in_channels: int, out_channels: int, config: MinkUNetConfig) -> nn.Sequential:
     widths = [in_channels, *[out_channels] * config.blocks]
-    return nn.Sequential(*(BasicBlock(a, b, config.engine) for a, b in zip(widths, widths[1:], strict=False)))
+    return nn.Sequential(*(BasicBlock(a, b, config.engine) for a, b in itertools.pairwise(widths)))

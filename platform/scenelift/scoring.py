@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scenelift import cluster
 from scenelift.batches import Collate, VoxelConfig
 from scenelift.clip import DenseClip, TeacherConfig, build_teacher
 from scenelift.errors import DataError
@@ -117,15 +118,15 @@ def score(
     )
     matrices: dict[str, dict[str, Counts]] = {}
     kept: dict[int, dict[str, Labels]] = {}
-    for row in rows.iter_rows():
-        groups = matrices.setdefault(row["name"], {})
-        for group in GROUPS:
-            counts = np.frombuffer(row[group], np.int64).reshape(-1, len(shards.vocabulary.classes))
-            groups[group] = groups.get(group, 0) + counts
-        if row["labels"] is not None:
-            kept.setdefault(row["index"], {})[row["name"]] = np.frombuffer(row["labels"], np.uint8)
-        if row["last"]:
-            done(1)
+    with cluster.user_errors():
+        for row in rows.iter_rows():
+            groups = matrices.setdefault(row["name"], {})
+            for group in GROUPS:
+                counts = np.frombuffer(row[group], np.int64).reshape(-1, len(shards.vocabulary.classes))
+                groups[group] = groups.get(group, 0) + counts
+            if row["labels"] is not None:
+                kept.setdefault(row["index"], {})[row["name"]] = np.frombuffer(row["labels"], np.uint8)
+            done(int(row["last"]))
     return Evaluation(shards.vocabulary, len(shards), matrices, kept)
 
 

@@ -17,16 +17,16 @@ from scenelift.sources import ReadOptions
 
 
 def _expect_pairs(root: Path, frame: Frame, size: tuple[int, int]) -> dict[str, int]:
-    """The frame's pairs are the oracle's, camera by camera; the number that also keep one pixel's distance."""
+    """The frame's pairs are the oracle's, camera by camera; how many they are."""
     counts = {}
     for view, channel in enumerate(frame.cameras):
         u, v, depth = oracle(root, frame.token, channel)
-        seen = (depth > 1) & (u > 0) & (u < size[1] - 1) & (v > 0) & (v < size[0] - 1)
+        seen = (depth > 1) & (u > 1) & (u < size[1] - 1) & (v > 1) & (v < size[0] - 1)
         mine = frame.pair_pixels[:, 0] == view
         assert frame.pair_points[mine].tolist() == np.flatnonzero(seen).tolist()
         assert frame.pair_pixels[mine, 1].tolist() == v[seen].round().tolist()
         assert frame.pair_pixels[mine, 2].tolist() == u[seen].round().tolist()
-        counts[channel] = int((seen & (u > 1) & (v > 1)).sum())
+        counts[channel] = int(mine.sum())
     return counts
 
 

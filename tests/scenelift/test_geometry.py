@@ -70,8 +70,8 @@ def test_project_gives_the_expected_pixels():
 
 
 def test_project_is_strict_at_every_border_and_at_the_depth():
-    inside = np.array([[0.5, 0.5], [63.5, 39.5]])
-    border = np.array([[0, 20], [64, 20], [32, 0], [32, 40.0]])
+    inside = np.array([[1.5, 1.5], [63.5, 39.5]])
+    border = np.array([[1, 20], [64, 20], [32, 1], [32, 40.0]])
     pixels = np.concatenate([inside, border])
     points = np.concatenate([(pixels - PINHOLE[:2, 2]) / [64, 32], np.ones((6, 1))], 1) * 2
     assert project(points.astype(np.float32), np.eye(4), PINHOLE, SIZE)[0].tolist() == [0, 1]
@@ -91,7 +91,7 @@ def test_project_agrees_with_a_loop_over_points():
         if z <= 1:
             continue
         u, v = 64 * x / z + 32, 32 * y / z + 20
-        if 0 < u < 64 and 0 < v < 40:
+        if 1 < u < 64 and 1 < v < 40:
             expected.append((number, u, v))
     index, pixels = project(points, rigid(quaternion[0], translation[0] / 100), PINHOLE, SIZE)
     assert len(expected) > 20

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_up import MadeUp, VOCABULARY
+from made_up import VOCABULARY, MadeUp
 
 from scenelift.batches import Augmentation, Collate, VoxelConfig
 from scenelift.errors import ClusterError, TrainingError

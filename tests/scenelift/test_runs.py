@@ -29,7 +29,7 @@ def test_a_run_keeps_its_config_and_a_taken_name_is_refused(tmp_path):
 
 def test_a_storage_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="run.storage"):
+    with pytest.raises(StorageError, match=r"run\.storage"):
         Run.open("distill", Config(), RunConfig(storage=str(tmp_path / "file")))
 
 

@@ -78,18 +78,18 @@ def test_the_loss_falls_and_events_tell_the_story(tmp_path):
 def test_a_training_broken_anywhere_ends_as_an_unbroken_one(tmp_path, broken_at):
     train(Supervised(), worker(tmp_path / "whole"))
 
-    class Broken(Exception):
+    class BrokenError(Exception):
         pass
 
     def stop(indices, collate, size):
         for number, batch in enumerate(stream(indices, collate, size)):
             if number == broken_at + 1:
-                raise Broken
+                raise BrokenError
             yield batch
 
     first = worker(tmp_path / "broken")
     first.stream = stop
-    with pytest.raises(Broken):
+    with pytest.raises(BrokenError):
         train(Supervised(), first)
     assert Checkpoints(tmp_path / "broken").latest().step == broken_at
     events = []

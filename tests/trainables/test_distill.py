@@ -36,12 +36,23 @@ def test_semantic_consistency_is_cross_entropy_over_classes():
     features, text, labels = torch.randn(50, 8), torch.randn(5, 8), torch.randint(0, 5, (50,))
     for temperature in (1.0, 0.5):
         want = torch.nn.functional.cross_entropy(features @ text.T / temperature, labels)
-        assert torch.allclose(semantic_consistency(features @ text.T, labels, temperature), want)
+        assert torch.allclose(semantic_consistency(features @ text.T, labels, temperature, 0.0), want)
+
+
+def test_balanced_classes_weigh_by_their_share():
+    torch.manual_seed(0)
+    logits, labels = torch.randn(60, 4), torch.tensor([0] * 40 + [1] * 15 + [2] * 5)
+    pairs = [-torch.log_softmax(row, 0)[label].item() for row, label in zip(logits, labels, strict=True)]
+    share = {0: 40 / 60, 1: 15 / 60, 2: 5 / 60}
+    for balance in (0.0, 0.5, 1.0):
+        weights = [share[int(label)] ** -balance for label in labels]
+        want = np.dot(weights, pairs) / np.sum(weights)
+        assert semantic_consistency(logits, labels, 1.0, balance).item() == pytest.approx(want, rel=1e-5)
 
 
 def test_semantic_consistency_of_no_pairs_is_zero_and_has_a_gradient():
     logits = torch.zeros(0, 5, requires_grad=True)
-    loss = semantic_consistency(logits, torch.zeros(0, dtype=torch.long), 1.0)
+    loss = semantic_consistency(logits, torch.zeros(0, dtype=torch.long), 1.0, 0.5)
     loss.backward()
     assert loss == 0
     assert logits.grad is not None

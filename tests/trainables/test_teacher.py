@@ -63,7 +63,7 @@ def test_patch_shares_equal_the_count_of_pixels() -> None:
     rng = np.random.default_rng(0)
     corners = [np.sort(rng.choice(25, 2, replace=False)) for _ in range(40)]
     boxes = torch.tensor([[a[0], b[0], a[1], b[1]] for a, b in zip(corners[:20], corners[20:], strict=True)])
-    shares = patch_shares(boxes.float(), (3, 4), 8)
+    shares = patch_shares(boxes.float(), (3, 4), (8, 8))
     for box, share in zip(boxes.tolist(), shares, strict=True):
         inside = np.zeros((24, 32))
         inside[box[0] : box[2], box[1] : box[3]] = 1
@@ -136,7 +136,7 @@ def test_training_on_a_dozen_images_learns_their_regions() -> None:
     model = TinyModel.of(teacher.sentences(), image_size=(32, 48), width=64, text_width=64, embedding=64)
     torch.manual_seed(0)
     clip = build_tiny(model)
-    config = TeacherTraining(steps=40, regions=6, warmup=5)
+    config = TeacherTraining(steps=80, regions=6, warmup=5)
     losses = teacher.train(clip, model, [painted(seed) for seed in range(12)], config)
     assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
     batch = draw_batch([painted(seed) for seed in range(100, 106)], 6, 6, np.random.default_rng(1))
