@@ -8,6 +8,7 @@ self-training are further losses of `Clip2Scene.forward`, by name beside the fir
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -48,10 +49,15 @@ class LossConfig:
     balance: float = 0.0
     """A class weighs (its share of the batch's pseudo-labels) ** -balance; the paper weighs all alike (0).
     At 0.5 a short training does not forget rare classes."""
+    surest: float = 1.0
+    """Share of a batch's pairs that are learnt from: those whose best class leads the second by most. The
+    paper learns from all (1); where patches straddle two things the teacher is unsure and mostly wrong."""
 
     def __post_init__(self) -> None:
         if self.temperature <= 0:
             raise ConfigError(f"loss.temperature is positive, not {self.temperature}")
+        if not 0 < self.surest <= 1:
+            raise ConfigError(f"loss.surest is a share above 0 and up to 1, not {self.surest}")
 
 
 @dataclass(frozen=True)
@@ -92,10 +98,23 @@ class Clip2Scene(Method):
         self.weights = {"semantic": loss.semantic}
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        labels, _ = self.teacher.label_pixels(batch.images, *batch.pair_pixels.unbind(1))
-        features = self.student(batch.voxels)[batch.pair_voxel]
+        scores = self.teacher.pixel_scores(batch.images, *batch.pair_pixels.unbind(1))
+        labels, sure = pseudo_labels(scores, self.loss.surest)
+        features = self.student(batch.voxels)[batch.pair_voxel[sure]]
         logits = self.student.class_logits(features)
         return {"semantic": semantic_consistency(logits, labels, self.loss.temperature, self.loss.balance)}
+
+
+def pseudo_labels(scores: Tensor, surest: float) -> tuple[Tensor, Tensor]:
+    """The class of each pair's pixel, for the surest pairs: (labels [K] 0..C-1, which pairs they are [K]).
+
+    scores: [M, C] of the teacher. K = the share `surest` of M, rounded up, by the lead of the best class over
+    the second; in the order of the pairs.
+    """
+    best = scores.topk(2, dim=1)
+    lead = best.values[:, 0] - best.values[:, 1]
+    kept = lead.topk(math.ceil(surest * len(lead)), sorted=False).indices.sort().values
+    return best.indices[kept, 0], kept
 
 
 def semantic_consistency(logits: Tensor, labels: Tensor, temperature: float, balance: float) -> Tensor:

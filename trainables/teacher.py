@@ -27,7 +27,7 @@ from tqdm import tqdm
 from datasets.nuscenes.classes import FULL
 from scenelift.clip import TeacherConfig, build_teacher, value_tokens
 from scenelift.clip_tiny import TinyModel, TinyTokenizer, build_tiny, save_tiny
-from scenelift.config import command, to_dict
+from scenelift.config import command, flatten, to_dict
 from scenelift.errors import ConfigError, DataError, TrainingError
 from scenelift.vocabulary import TEMPLATES, Vocabulary
 from trainables.teacher_regions import (
@@ -72,7 +72,7 @@ class TeacherTraining:
     """Name of the folder of tables inside `root`."""
     out: Path = Path("runs/teacher/tiny_clip.safetensors")
     """File to write: weights, how they are built, and how they came about."""
-    steps: int = 6000
+    steps: int = 7000
     """Optimiser steps."""
     images: int = 4
     """Images a step."""
@@ -101,6 +101,9 @@ class TeacherTraining:
             raise ConfigError(f"held_out must be between 0 and 1, not {self.held_out}")
 
 
+PLACES = ("root", "out", "threads")
+"""Settings that the result does not depend on."""
+
 PRESETS = {"synthetic": TeacherTraining()}
 """Trainings by name; the first is the default."""
 
@@ -115,7 +118,8 @@ def run(config: TeacherTraining) -> dict[str, Any]:
     clip, start = build_tiny(model), time.monotonic()
     train(clip, model, train_images, config)
     provenance = {
-        "config": {k: v for k, v in to_dict(config).items() if k not in ("root", "out", "threads")},
+        "command": _command(config),
+        "config": {k: v for k, v in to_dict(config).items() if k not in PLACES},
         "world": _world(config.root),
         "images": len(train_images),
         "seconds": round(time.monotonic() - start),
@@ -256,6 +260,15 @@ def region_scores(weights: Path, images: Sequence[RegionImage]) -> dict[str, flo
         "mean_class_accuracy": float(np.mean(list(by_class.values()))),
         **by_class,
     }
+
+
+def _command(config: TeacherTraining) -> str:
+    """The command line without the places of files, which are each machine's own."""
+    preset = flatten(PRESETS["synthetic"])
+    changed = {
+        key: value for key, value in flatten(config).items() if value != preset[key] and key not in PLACES
+    }
+    return " ".join(["python -m trainables.teacher", *(f"--{key} {value}" for key, value in changed.items())])
 
 
 def _world(root: Path) -> str:

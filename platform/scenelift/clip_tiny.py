@@ -34,10 +34,10 @@ class TinyModel:
     """Ids of CLIP's tokenizer that the model knows, ascending; the model's own ids are their positions."""
     image_size: tuple[int, int] = (112, 192)
     """(height, width) of the images it was trained on, pixels."""
-    patch: tuple[int, int] = (8, 8)
+    patch: tuple[int, int] = (7, 6)
     """(height, width) of a patch, pixels."""
     width: int = 128
-    layers: int = 2
+    layers: int = 3
     head_width: int = 32
     text_width: int = 64
     text_layers: int = 1

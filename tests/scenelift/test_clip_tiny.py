@@ -21,7 +21,9 @@ STREET = Vocabulary(
 
 
 def small(**fields: object) -> TinyModel:
-    return TinyModel.of(SENTENCES, **({"image_size": (32, 48), "width": 64, "embedding": 32} | fields))
+    return TinyModel.of(
+        SENTENCES, **({"image_size": (32, 48), "patch": (8, 8), "width": 64, "embedding": 32} | fields)
+    )
 
 
 def test_tokens_keep_their_order_and_their_end() -> None:
@@ -90,7 +92,7 @@ def test_random_tiny_is_the_same_every_time_and_leaves_the_generator_alone() -> 
 
 def test_the_value_path_of_a_wide_vit_takes_the_trained_grid() -> None:
     teacher = build_teacher(TeacherConfig(weights="random"), STREET)
-    assert teacher.grid_size == (14, 24)
+    assert teacher.grid_size == (16, 32)
     assert torch.equal(teacher.positions, teacher.visual.positional_embedding)
 
 

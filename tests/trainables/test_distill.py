@@ -24,7 +24,14 @@ from scenelift.sharding import write_shards
 from scenelift.sources import ReadOptions
 from scenelift.student import Student, StudentConfig
 from trainables import distill, evaluate
-from trainables.distill import PRESETS, Clip2Scene, DistillConfig, LossConfig, semantic_consistency
+from trainables.distill import (
+    PRESETS,
+    Clip2Scene,
+    DistillConfig,
+    LossConfig,
+    pseudo_labels,
+    semantic_consistency,
+)
 
 SMALL = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), MinkUNetConfig(8, (8,), (8,)))
 RANDOM = TeacherConfig(weights="random", image_size=(32, 48))
@@ -48,6 +55,19 @@ def test_balanced_classes_weigh_by_their_share():
         weights = [share[int(label)] ** -balance for label in labels]
         want = np.dot(weights, pairs) / np.sum(weights)
         assert semantic_consistency(logits, labels, 1.0, balance).item() == pytest.approx(want, rel=1e-5)
+
+
+def test_the_surest_pairs_are_those_with_the_clearest_lead():
+    torch.manual_seed(0)
+    scores = torch.randn(40, 5)
+    ordered = scores.sort(dim=1, descending=True).values
+    lead = (ordered[:, 0] - ordered[:, 1]).tolist()
+    labels, kept = pseudo_labels(scores, 0.3)
+    assert kept.tolist() == sorted(sorted(range(40), key=lambda i: -lead[i])[:12])
+    assert labels.tolist() == [int(scores[i].argmax()) for i in kept]
+    labels, kept = pseudo_labels(scores, 1.0)
+    assert kept.tolist() == list(range(40)), "the paper learns from all pairs"
+    assert len(pseudo_labels(scores[:0], 0.3)[0]) == 0
 
 
 def test_semantic_consistency_of_no_pairs_is_zero_and_has_a_gradient():

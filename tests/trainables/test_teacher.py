@@ -133,7 +133,9 @@ def test_a_batch_takes_every_region_before_it_repeats_one() -> None:
 
 
 def test_training_on_a_dozen_images_learns_their_regions() -> None:
-    model = TinyModel.of(teacher.sentences(), image_size=(32, 48), width=64, text_width=64, embedding=64)
+    model = TinyModel.of(
+        teacher.sentences(), image_size=(32, 48), patch=(8, 8), width=64, text_width=64, embedding=64
+    )
     torch.manual_seed(0)
     clip = build_tiny(model)
     config = TeacherTraining(steps=80, regions=6, warmup=5)
