@@ -24,12 +24,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from datasets.nuscenes.classes import FULL
 from scenelift.clip import TeacherConfig, build_teacher, value_tokens
 from scenelift.clip_tiny import TinyModel, TinyTokenizer, build_tiny, save_tiny
 from scenelift.config import command, flatten, to_dict
 from scenelift.errors import ConfigError, DataError, TrainingError
-from scenelift.vocabulary import TEMPLATES, Vocabulary
+from trainables.teacher_captions import NAMES, caption, sentences
 from trainables.teacher_regions import (
     Batch,
     RegionImage,
@@ -40,25 +39,7 @@ from trainables.teacher_regions import (
     split_by_scene,
 )
 
-NAMES: Vocabulary = FULL
-"""The words that captions are made of: those that students are prompted with."""
-
-ABSENT = (
-    "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture", "desk", "curtain",
-    "refrigerator", "shower curtain", "toilet", "sink", "bathtub", "cabinet", "counter", "bicyclist",
-    "motorcyclist", "train",
-)  # fmt: skip
-"""Words of other data sets for things that no street here holds; captions that fit no region."""
-
-NEUTRAL = (
-    "floor", "other furniture", "other vehicle", "rider", "parking", "other ground", "fence", "trunk",
-    "traffic sign", "traffic light", "sky",
-)  # fmt: skip
-"""Words of other data sets that may be prompted with, though no caption ever names them."""
-
 COLOUR = (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
-MOST_NAMES = 3
-"""A caption names this many classes; more would not fit the context."""
 MAX_LOGIT_SCALE = math.log(100)
 
 
@@ -132,13 +113,6 @@ def run(config: TeacherTraining) -> dict[str, Any]:
     return provenance
 
 
-def sentences() -> list[str]:
-    """Every prompt that the tokenizer must know."""
-    words = [word for group in NAMES.words for word in group]
-    words += [*NAMES.classes, *ABSENT, *NEUTRAL, "and"]
-    return [template.format(word) for template in (*TEMPLATES["tiny"], "{}") for word in words]
-
-
 def train(
     clip: open_clip.CLIP, model: TinyModel, images: Sequence[RegionImage], config: TeacherTraining
 ) -> list[float]:
@@ -193,21 +167,6 @@ def batch_loss(
     texts = clip.encode_text(tokenizer(captions), normalize=True)
     cosines = region_features(clip, model, batch) @ texts.T
     return contrastive_loss(clip.logit_scale.exp() * cosines, torch.tensor(target))
-
-
-def caption(names: Sequence[tuple[str, ...]], rng: np.random.Generator) -> tuple[list[str], list[int]]:
-    """Distinct captions [U], those that fit a region first, and the caption of each region [R].
-
-    One word for each class and one template serve a whole batch: otherwise equal regions would have different
-    captions and none could be right. Captions of classes and things that are not there follow.
-    """
-    words = {name: str(rng.choice(group)) for name, group in zip(NAMES.classes, NAMES.words, strict=True)}
-    template = str(rng.choice(TEMPLATES["tiny"]))
-    phrases = [" and ".join(words[name] for name in region[:MOST_NAMES]) for region in names]
-    distinct = list(dict.fromkeys(phrases))
-    target = [distinct.index(phrase) for phrase in phrases]
-    others = [*words.values(), *rng.choice(ABSENT, 4, replace=False).tolist()]
-    return [template.format(phrase) for phrase in dict.fromkeys([*distinct, *others])], target
 
 
 def contrastive_loss(logits: Tensor, target: Tensor) -> Tensor:

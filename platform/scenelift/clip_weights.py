@@ -14,7 +14,7 @@ import torch
 from huggingface_hub import constants, try_to_load_from_cache
 from open_clip.pretrained import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME, get_pretrained_cfg
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
 from scenelift.clip_tiny import TinyModel, TinyTokenizer, build_tiny, is_tiny, load_tiny
 from scenelift.config import nearest
@@ -31,7 +31,7 @@ Colour = tuple[float, float, float]
 class LoadedClip:
     """A CLIP model and how it wants to be used."""
 
-    clip: nn.Module
+    clip: open_clip.CLIP
     tokenizer: Callable[[list[str]], Tensor]
     """Sentences -> token ids [P, context]."""
     templates: str
@@ -108,6 +108,7 @@ def _plain_config(model: str) -> dict[str, Any]:
     config = open_clip.get_model_config(model)
     image, text = config["vision_cfg"], config["text_cfg"]
     foreign = "timm_model_name" in image or isinstance(image["layers"], list) or image.get("attentional_pool")
+    foreign = foreign or config.get("custom_text") or "multimodal_cfg" in config
     if foreign or "hf_model_name" in text or "hf_tokenizer_name" in text:
         raise TeacherError(
             f"teacher.model {model} lacks a plain ViT image tower or CLIP's text tower; use one like ViT-B-16"

@@ -38,9 +38,9 @@ class Meter:
             self.bar.set_postfix_str(self.note)
             self.bar.update(count - self.count)
         self.count = count
-        if self.bar is None and time.monotonic() - self.spoke >= self.every:
+        if self.bar is None and count and time.monotonic() - self.spoke >= self.every:
             self.spoke = time.monotonic()
-            left = (self.spoke - self.began) / max(count, 1) * (self.total - count)
+            left = (self.spoke - self.began) / count * (self.total - count)
             say(f"{self.title}: {count}/{self.total} {self.unit}, about {left:.0f} s left  {self.note}")
 
     def add(self, count: int = 1) -> None:

@@ -111,7 +111,9 @@ class Shards:
         wanted = np.arange(len(self)) if indices is None else np.asarray(indices, np.int64)
         frame_bytes = self.manifest.bytes // max(1, len(self))
         source = reading.FrameSource(wanted, self._places(wanted), frame_bytes)
-        return ray.data.read_datasource(source, concurrency=_READERS, override_num_blocks=source.tasks)
+        return ray.data.read_datasource(
+            source, concurrency=min(_READERS, max(1, source.tasks)), override_num_blocks=source.tasks
+        )
 
     def stream(
         self,

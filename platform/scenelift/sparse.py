@@ -340,6 +340,11 @@ def _tensor(features: Tensor, sites: Sites, shape: Shape, pairs: dict[Any, Any])
 def _spconv() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # every import prints a dozen FutureWarnings of torch.cuda.amp
+        if not torch.cuda.is_available():
+            from spconv import core
+
+            # Describing every GPU kernel takes 3.5 s of each process's start; without a GPU none is asked for.
+            core.ALL_IMPGEMM_PARAMS.clear()
         import spconv.pytorch as sp
     return sp
 

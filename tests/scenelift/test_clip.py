@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from scenelift.clip import DenseClip, TeacherConfig, build_teacher, resized_positions, sample
+from scenelift.clip import DenseClip, TeacherConfig, build_teacher, resized_positions
 from scenelift.clip_weights import LoadedClip
 from scenelift.errors import TeacherError
 from scenelift.vocabulary import TEMPLATES, Vocabulary
@@ -35,8 +36,13 @@ def small_clip(seed: int = 0, layer_scale: float | None = None) -> open_clip.CLI
     )
 
 
-def teacher(clip: open_clip.CLIP | None = None, trained_with: str = "gelu", **fields: object) -> DenseClip:
-    reading = {"templates": "plain", "value_path": "residual", "activation": "gelu", "image_size": SIZE}
+def teacher(clip: open_clip.CLIP | None = None, trained_with: Any = "gelu", **fields: Any) -> DenseClip:
+    reading: dict[str, Any] = {
+        "templates": "plain",
+        "value_path": "residual",
+        "activation": "gelu",
+        "image_size": SIZE,
+    }
     config = TeacherConfig(weights="random", **(reading | fields))
     tokenizer = open_clip.SimpleTokenizer(context_length=20)
     loaded = LoadedClip(clip or small_clip(), tokenizer, "plain", "residual", trained_with)
@@ -119,22 +125,6 @@ def test_positions_of_the_trained_size_stay_untouched() -> None:
     square = visual.positional_embedding[1:].detach().reshape(14, 14, 8).permute(2, 0, 1)[None]
     expected = F.interpolate(square, (14, 26), mode="bicubic", align_corners=False)[0]
     torch.testing.assert_close(wide[1:].reshape(14, 26, 8).permute(2, 0, 1), expected)
-
-
-@pytest.mark.parametrize("align_corners", [False, True])
-@pytest.mark.parametrize(("grid", "size"), [((14, 26), (224, 416)), ((14, 24), (112, 192)), ((5, 1), (7, 9))])
-def test_sampling_equals_upsampling_and_indexing(
-    align_corners: bool, grid: tuple[int, int], size: tuple[int, int]
-) -> None:
-    scores = torch.randn(3, 5, *grid, generator=torch.Generator().manual_seed(0))
-    height, width = size
-    rows, cols = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    rows, cols = rows.flatten(), cols.flatten()
-    upsampled = F.interpolate(scores, size, mode="bilinear", align_corners=align_corners)
-    for image in range(3):
-        index = torch.full_like(rows, image)
-        got = sample(scores, index.int(), rows.short(), cols.short(), size, align_corners)
-        torch.testing.assert_close(got, upsampled[image, :, rows, cols].T, atol=1e-5, rtol=0)
 
 
 def test_pixel_labels_are_the_argmax_of_the_upsampled_scores() -> None:
@@ -258,7 +248,7 @@ def test_a_named_open_clip_model_is_built_and_its_file_read(tmp_path: Path) -> N
     ],
 )
 def test_what_cannot_be_had_is_said_in_one_line(
-    fields: dict[str, object], words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    fields: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("scenelift.clip_weights.URL_CACHE", tmp_path)
     monkeypatch.setattr("scenelift.clip_weights.try_to_load_from_cache", lambda *_: None)

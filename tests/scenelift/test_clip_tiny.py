@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -20,7 +21,7 @@ STREET = Vocabulary(
 )
 
 
-def small(**fields: object) -> TinyModel:
+def small(**fields: Any) -> TinyModel:
     return TinyModel.of(
         SENTENCES, **({"image_size": (32, 48), "patch": (8, 8), "width": 64, "embedding": 32} | fields)
     )

@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from scenelift.clip_tiny import TinyModel, build_tiny, load_tiny
+from scenelift.clip_tiny import TinyModel, TinyTokenizer, build_tiny, load_tiny
 from scenelift.errors import ConfigError, DataError
 from scenelift.vocabulary import TEMPLATES
 from trainables import teacher
-from trainables.teacher import NAMES, TeacherTraining
+from trainables.teacher import TeacherTraining
+from trainables.teacher_captions import NAMES, caption, sentences
 from trainables.teacher_regions import (
     RegionImage,
     augment,
@@ -98,7 +99,7 @@ def test_captions_are_distinct_and_name_the_regions() -> None:
     names = [("car",), ("car", "driveable_surface"), ("car",), ("terrain",)]
     seen = set()
     for seed in range(30):
-        captions, target = teacher.caption(names, np.random.default_rng(seed))
+        captions, target = caption(names, np.random.default_rng(seed))
         assert len(set(captions)) == len(captions) and target == [0, 1, 0, 2]
         assert " and " in captions[1] and " and " not in captions[0]
         assert len(captions) == 3 + (len(NAMES.classes) - 2) + 4
@@ -115,8 +116,8 @@ def test_the_tokenizer_knows_the_classes_of_every_data_set() -> None:
         "shower curtain, toilet, sink, bathtub, other furniture, other vehicle, person, bicyclist, "
         "motorcyclist, road, parking, other ground, building, fence, trunk, pole, traffic sign"
     )
-    model = TinyModel.of(teacher.sentences())
-    tokenize = teacher.TinyTokenizer(model)
+    model = TinyModel.of(sentences())
+    tokenize = TinyTokenizer(model)
     for word in text.split(", "):
         for template in (*TEMPLATES["tiny"], *TEMPLATES["plain"]):
             assert tokenize([template.format(word)]).max() == len(model.ids) - 1
@@ -134,7 +135,7 @@ def test_a_batch_takes_every_region_before_it_repeats_one() -> None:
 
 def test_training_on_a_dozen_images_learns_their_regions() -> None:
     model = TinyModel.of(
-        teacher.sentences(), image_size=(32, 48), patch=(8, 8), width=64, text_width=64, embedding=64
+        sentences(), image_size=(32, 48), patch=(8, 8), width=64, text_width=64, embedding=64
     )
     torch.manual_seed(0)
     clip = build_tiny(model)
@@ -145,7 +146,7 @@ def test_training_on_a_dozen_images_learns_their_regions() -> None:
     with torch.no_grad():
         regions = teacher.region_features(clip, model, batch)
         prompts = [TEMPLATES["tiny"][0].format(words[0]) for words in NAMES.words]
-        texts = clip.encode_text(teacher.TinyTokenizer(model)(prompts))
+        texts = clip.encode_text(TinyTokenizer(model)(prompts))
     truth = torch.tensor([NAMES.classes.index(names[0]) for names in batch.names])
     assert ((regions @ texts.T).argmax(1) == truth).float().mean() > 0.7
 

@@ -1,0 +1,43 @@
+"""Reading a coarse grid of values at pixels of the image that it covers, without ever upsampling it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def sample(
+    grid: Tensor,
+    image_index: Tensor,
+    rows: Tensor,
+    cols: Tensor,
+    size: tuple[int, int],
+    align_corners: bool = False,
+) -> Tensor:
+    """What upsampling the grid to `size` and indexing it would give, without upsampling.
+
+    grid: [B, C, h, w]; image_index, rows, cols: [M], whole pixels of images of size (H, W). Bilinear, clamped
+    at the border. Returns [M, C] in the grid's dtype, differentiable in the grid.
+    """
+    _, channels, h, w = grid.shape
+    row0, row1, row_part = _corners(rows, h, size[0], align_corners)
+    col0, col1, col_part = _corners(cols, w, size[1], align_corners)
+    start = image_index.long() * h
+    index = torch.stack([(start + row) * w + col for row in (row0, row1) for col in (col0, col1)], dim=1)
+    weight = torch.stack(
+        [row * col for row in (1 - row_part, row_part) for col in (1 - col_part, col_part)], dim=1
+    )
+    table = grid.permute(0, 2, 3, 1).reshape(-1, channels)
+    return F.embedding_bag(index, table, mode="sum", per_sample_weights=weight.to(table.dtype))
+
+
+def _corners(pixel: Tensor, cells: int, pixels: int, align_corners: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """The two cells around each pixel and the share of the second."""
+    position = pixel.double()
+    if align_corners:
+        position = position * ((cells - 1) / max(pixels - 1, 1))
+    else:
+        position = ((position + 0.5) * (cells / pixels) - 0.5).clamp(0, cells - 1)
+    first = position.floor().long().clamp(max=cells - 1)
+    return first, (first + 1).clamp(max=cells - 1), (position - first).float()
