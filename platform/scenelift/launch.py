@@ -12,8 +12,9 @@ from typing import Any
 
 import ray
 import torch
+from ray import cloudpickle
 
-from scenelift import cluster
+from scenelift import cluster, worker
 from scenelift import errors as scenelift_errors
 from scenelift.batches import Collate
 from scenelift.checkpoints import Checkpoint, Checkpoints
@@ -107,8 +108,8 @@ def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> C
     each = {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
     board = cluster.Board()
     trainer = TorchTrainer(
-        _worker,
-        train_loop_config={"job": job, "board": board},
+        worker.run,
+        train_loop_config={"job": cloudpickle.dumps(job), "board": board},
         scaling_config=ScalingConfig(
             num_workers=resources.workers, use_gpu=resources.gpus > 0, resources_per_worker=each
         ),
@@ -171,30 +172,28 @@ class _Listener:
             self.listen(event)
 
 
-def _worker(config: dict[str, Any]) -> None:
-    """What every worker of Ray Train runs."""
+def train_worker(job: Job, board: cluster.Board) -> None:
+    """What every worker of Ray Train does."""
     from ray import train as ray_train
     from ray.train.torch import get_device
 
-    job: Job = config["job"]
     if job.mistake.exists():
         return
     context = ray_train.get_context()
-    shards = Shards.open(job.shards)
     try:
-        plan = Plan(len(shards), job.loop, context.get_world_size())
-        worker = Worker(
-            plan=plan,
+        shards = Shards.open(job.shards)
+        mine = Worker(
+            plan=Plan(len(shards), job.loop, context.get_world_size()),
             optimiser=job.optimiser,
             checkpoints=job.checkpoints,
             collate=job.collate,
             stream=shards.stream,
             rank=context.get_world_rank(),
             device=torch.device(get_device()),
-            post=config["board"].put,
+            post=board.put,
             report=ray_train.report,
         )
-        train(job.build(), worker)
+        train(job.build(), mine)
     except SceneliftError as error:
         job.folder.mkdir(parents=True, exist_ok=True)
         job.mistake.write_text(json.dumps({"type": type(error).__name__, "message": str(error)}))
