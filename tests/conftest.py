@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import scenelift  # noqa: F401  sets what libgomp reads when torch is loaded
+
 _SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

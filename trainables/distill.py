@@ -53,6 +53,10 @@ class LossConfig:
     """Share of a batch's pairs that are learnt from: those whose best class leads the second by most. The
     paper learns from all (1); where patches straddle two things the teacher is unsure and mostly wrong."""
 
+    remember: int = 0
+    """Frames whose pseudo-labels each worker keeps in memory (5 bytes a pair), so that the teacher sees a
+    frame once and not every epoch."""
+
     def __post_init__(self) -> None:
         if self.temperature <= 0:
             raise ConfigError(f"loss.temperature is positive, not {self.temperature}")
@@ -85,6 +89,10 @@ class DistillConfig:
     run: RunConfig = RunConfig()
     """The run's folder."""
 
+    def __post_init__(self) -> None:
+        if self.loss.remember and self.augmentation.sweeps:
+            raise ConfigError("loss.remember is for the same pairs every epoch: set augmentation.sweeps to 0")
+
 
 class Clip2Scene(Method):
     """The student learns to say of a point what the teacher says of its pixel."""
@@ -96,25 +104,46 @@ class Clip2Scene(Method):
         super().__init__()
         self.student, self.teacher, self.loss = student, teacher, loss
         self.weights = {"semantic": loss.semantic}
+        self.remembered: dict[str, tuple[Tensor, Tensor]] = {}
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        scores = self.teacher.pixel_scores(batch.images, *batch.pair_pixels.unbind(1))
-        labels, sure = pseudo_labels(scores, self.loss.surest)
+        labels, lead = self.pseudo_labels(batch)
+        sure = surest(lead, self.loss.surest)
         features = self.student(batch.voxels)[batch.pair_voxel[sure]]
         logits = self.student.class_logits(features)
-        return {"semantic": semantic_consistency(logits, labels, self.loss.temperature, self.loss.balance)}
+        named = labels[sure]
+        return {"semantic": semantic_consistency(logits, named, self.loss.temperature, self.loss.balance)}
+
+    def pseudo_labels(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The teacher's class of each pair's pixel [M] 0..C-1, and its lead over the second class [M].
+
+        Frame by frame, so that what is remembered does not depend on a frame's neighbours in the batch.
+        """
+        views = len(batch.images) // len(batch.tokens)
+        image, row, column = batch.pair_pixels.unbind(1)
+        found = []
+        for i, token in enumerate(batch.tokens):
+            said = self.remembered.get(token)
+            if said is None:
+                mine = image // views == i
+                images = batch.images[i * views : (i + 1) * views]
+                scores = self.teacher.pixel_scores(images, image[mine] - i * views, row[mine], column[mine])
+                said = leading(scores)
+                if len(self.remembered) < self.loss.remember:
+                    self.remembered[token] = said
+            found.append(said)
+        return torch.cat([labels for labels, _ in found]).long(), torch.cat([lead for _, lead in found])
 
 
-def pseudo_labels(scores: Tensor, surest: float) -> tuple[Tensor, Tensor]:
-    """The class of each pair's pixel, for the surest pairs: (labels [K] 0..C-1, which pairs they are [K]).
-
-    scores: [M, C] of the teacher. K = the share `surest` of M, rounded up, by the lead of the best class over
-    the second; in the order of the pairs.
-    """
+def leading(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """[M, C] scores -> the best class (uint8 [M], 0..C-1) and how far it leads the second (float32 [M])."""
     best = scores.topk(2, dim=1)
-    lead = best.values[:, 0] - best.values[:, 1]
-    kept = lead.topk(math.ceil(surest * len(lead)), sorted=False).indices.sort().values
-    return best.indices[kept, 0], kept
+    return best.indices[:, 0].to(torch.uint8), best.values[:, 0] - best.values[:, 1]
+
+
+def surest(lead: Tensor, share: float) -> Tensor:
+    """[K] which of M pairs are the given share with the largest lead; K is rounded up, in their order."""
+    return lead.topk(math.ceil(share * len(lead)), sorted=False).indices.sort().values
 
 
 def semantic_consistency(logits: Tensor, labels: Tensor, temperature: float, balance: float) -> Tensor:
@@ -211,9 +240,9 @@ PRESETS = {
         teacher=TINY_TEACHER,
         student=StudentConfig(VoxelConfig(0.4, "geometry", 1 / 255), MINKUNET_TINY),
         augmentation=Augmentation(scale=0.05),
-        loss=LossConfig(temperature=0.2, balance=0.5, surest=0.7),
+        loss=LossConfig(temperature=0.2, balance=0.5, surest=0.7, remember=1000),
         optimiser=OptimiserConfig("adamw", lr=1e-2, weight_decay=0.01, schedule="one_cycle", warmup=0.1),
-        loop=LoopConfig(epochs=10, batch=4, checkpoint_every=100),
+        loop=LoopConfig(epochs=20, batch=4, checkpoint_every=200),
         scale=ScaleConfig(workers=2),
     ),
     "nuscenes": DistillConfig(),

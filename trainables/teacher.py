@@ -83,7 +83,7 @@ class TeacherTraining:
 
 
 PLACES = ("root", "out", "threads")
-"""Settings that the result does not depend on."""
+"""Settings that say where and how fast, and not what the model becomes."""
 
 PRESETS = {"synthetic": TeacherTraining()}
 """Trainings by name; the first is the default."""
@@ -96,7 +96,7 @@ def run(config: TeacherTraining) -> dict[str, Any]:
     model = TinyModel.of(sentences())
     images = read_regions(config.root, config.version, model.image_size)
     train_images, test_images = split_by_scene(images, config.held_out)
-    clip, start = build_tiny(model), time.monotonic()
+    clip, start, commit = build_tiny(model), time.monotonic(), _commit()
     train(clip, model, train_images, config)
     provenance = {
         "command": _command(config),
@@ -104,7 +104,7 @@ def run(config: TeacherTraining) -> dict[str, Any]:
         "world": _world(config.root),
         "images": len(train_images),
         "seconds": round(time.monotonic() - start),
-        "commit": _commit(),
+        "commit": commit,
     }
     save_tiny(config.out, clip, model)
     provenance["held_out"] = {"images": len(test_images), **region_scores(config.out, test_images)}

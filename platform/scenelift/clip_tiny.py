@@ -101,7 +101,7 @@ def _bpe() -> Any:
 def build_tiny(model: TinyModel) -> open_clip.CLIP:
     """The model with random weights, except for the positions of patches, which start as sines.
 
-    Starting from sines took region accuracy on new scenes from .67 to .72 after 1000 steps.
+    Sines help a little: region accuracy on new scenes .74 instead of .73 after 1000 steps (one seed).
     """
     clip = open_clip.CLIP(
         embed_dim=model.embedding,

@@ -13,7 +13,7 @@ from datasets.nuscenes import NuScenes
 from datasets.synthetic.config import PRESETS as WORLDS
 from datasets.synthetic.generate import generate
 from scenelift import config as configuration
-from scenelift.batches import Collate, VoxelConfig
+from scenelift.batches import Augmentation, Collate, VoxelConfig
 from scenelift.clip import TeacherConfig, build_teacher
 from scenelift.errors import ClusterError, ConfigError, DataError, ShardError, StorageError, TrackingError
 from scenelift.experiment import DataConfig
@@ -29,8 +29,9 @@ from trainables.distill import (
     Clip2Scene,
     DistillConfig,
     LossConfig,
-    pseudo_labels,
+    leading,
     semantic_consistency,
+    surest,
 )
 
 SMALL = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), MinkUNetConfig(8, (8,), (8,)))
@@ -62,12 +63,27 @@ def test_the_surest_pairs_are_those_with_the_clearest_lead():
     scores = torch.randn(40, 5)
     ordered = scores.sort(dim=1, descending=True).values
     lead = (ordered[:, 0] - ordered[:, 1]).tolist()
-    labels, kept = pseudo_labels(scores, 0.3)
-    assert kept.tolist() == sorted(sorted(range(40), key=lambda i: -lead[i])[:12])
-    assert labels.tolist() == [int(scores[i].argmax()) for i in kept]
-    labels, kept = pseudo_labels(scores, 1.0)
-    assert kept.tolist() == list(range(40)), "the paper learns from all pairs"
-    assert len(pseudo_labels(scores[:0], 0.3)[0]) == 0
+    labels, got = leading(scores)
+    assert labels.tolist() == scores.argmax(1).tolist()
+    assert got.tolist() == pytest.approx(lead)
+    assert surest(got, 0.3).tolist() == sorted(sorted(range(40), key=lambda i: -lead[i])[:12])
+    assert surest(got, 1.0).tolist() == list(range(40)), "the paper learns from all pairs"
+    assert len(surest(got[:0], 0.3)) == 0
+
+
+def test_remembered_labels_are_those_of_the_teacher():
+    teacher = build_teacher(RANDOM, VOCABULARY)
+    student = Student(SMALL, 1, teacher.text, VOCABULARY)
+    method = Clip2Scene(student, teacher, LossConfig(remember=2))
+    fresh = Clip2Scene(student, teacher, LossConfig())
+    frames = [made_up_frame(f"frame-{i:05d}") for i in range(4)]
+    for chosen in ([0, 1, 2], [2, 0], [3, 1], [1, 0, 3]):
+        batch = Collate(SMALL.voxels)([frames[i] for i in chosen])
+        for got, want in zip(method.pseudo_labels(batch), fresh.pseudo_labels(batch), strict=True):
+            assert torch.equal(got, want)
+    assert list(method.remembered) == [frames[0].token, frames[1].token]
+    with pytest.raises(ConfigError, match="remember"):
+        replace(PRESETS["synthetic"], augmentation=Augmentation(sweeps=1))
 
 
 def test_semantic_consistency_of_no_pairs_is_zero_and_has_a_gradient():

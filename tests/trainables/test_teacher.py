@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from scenelift.clip import TeacherConfig, build_teacher
 from scenelift.clip_tiny import TinyModel, TinyTokenizer, build_tiny, load_tiny
 from scenelift.errors import ConfigError, DataError
 from scenelift.vocabulary import TEMPLATES
@@ -188,3 +189,14 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
         read_regions(tmp_path / "small", "v1.0-synthetic", (112, 192))
     with pytest.raises(ConfigError, match="steps"):
         TeacherTraining(steps=0)
+
+
+def test_the_shipped_teacher_is_small_knows_the_classes_and_says_where_it_came_from() -> None:
+    path = Path(teacher.__file__).parent / "weights" / "tiny_clip.safetensors"
+    assert path.stat().st_size < 5e6
+    provenance = json.loads(load_tiny(path)[1].provenance)
+    assert provenance["command"].startswith("python -m trainables.teacher") and provenance["seconds"] > 0
+    assert provenance["held_out"]["accuracy"] > 0.8
+    shipped = build_teacher(TeacherConfig(weights=str(path)), NAMES)
+    learnt = shipped.text[[name in provenance["held_out"] for name in NAMES.classes]]
+    assert (learnt @ learnt.T - torch.eye(len(learnt))).max() < 0.95, "no two classes mean the same"
