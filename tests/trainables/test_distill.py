@@ -35,7 +35,7 @@ from trainables.distill import (
 )
 
 SMALL = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), MinkUNetConfig(8, (8,), (8,)))
-RANDOM = TeacherConfig(weights="random", image_size=(32, 48))
+RANDOM = TeacherConfig(weights="random", image_size=(28, 48))
 
 
 def test_semantic_consistency_is_cross_entropy_over_classes():
