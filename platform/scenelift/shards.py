@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 B = TypeVar("B")
 
-_SEGMENT = 4096
-"""Frames of one Ray Data pipeline of a stream: planning a longer one takes seconds before its first batch."""
+_SEGMENT = 128
+"""Frames of one pipeline of a stream. Ray Data's executor lives in the training process and, while it waits for
+its reader, holds the interpreter half of the time; one that is soon done with reading ends and costs nothing."""
 _READERS = 2
 """Reading tasks of one stream at a time; one reads some 500 frames a second from a local disk."""
 
