@@ -1,6 +1,7 @@
 """The function that Ray Train runs in every worker: as light as can be, since Ray's controller imports it too.
 
-The job travels as bytes (from our own driver, through Ray, never from disk), so that only workers pay the seconds that torch and the method take to import.
+The job travels as bytes, from our own driver through Ray and never from disk, so that only workers pay the
+seconds that torch and the method take to import.
 """
 
 from __future__ import annotations
