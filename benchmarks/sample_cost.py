@@ -15,7 +15,8 @@ from pathlib import Path
 
 from datasets.nuscenes import NuScenes
 from scenelift import cluster
-from scenelift.batches import Augmentation, Collate, VoxelConfig
+from scenelift.augmentation import Augmentation
+from scenelift.batches import Collate, VoxelConfig
 from scenelift.images import decode
 from scenelift.sharding import write_shards
 from scenelift.shards import Shards

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from datasets.synthetic_shards import synthetic_shards
 from scenelift import cluster
-from scenelift.batches import Augmentation, Batch, Collate, VoxelConfig
+from scenelift.augmentation import Augmentation
+from scenelift.batches import Batch, Collate, VoxelConfig
 from scenelift.clip import DenseClip, TeacherConfig, build_teacher
 from scenelift.config import command
 from scenelift.console import say
@@ -119,15 +120,17 @@ class Clip2Scene(Method):
 
         Frame by frame, so that what is remembered does not depend on a frame's neighbours in the batch.
         """
-        views = len(batch.images) // len(batch.tokens)
         image, row, column = batch.pair_pixels.unbind(1)
+        frame = batch.image_frame[image]
         found = []
         for i, token in enumerate(batch.tokens):
             said = self.remembered.get(token)
             if said is None:
-                mine = image // views == i
-                images = batch.images[i * views : (i + 1) * views]
-                scores = self.teacher.pixel_scores(images, image[mine] - i * views, row[mine], column[mine])
+                mine, images = frame == i, torch.nonzero(batch.image_frame == i).squeeze(1)
+                first = int(images[0]) if len(images) else 0
+                scores = self.teacher.pixel_scores(
+                    batch.images[images], image[mine] - first, row[mine], column[mine]
+                )
                 said = leading(scores)
                 if len(self.remembered) < self.loss.remember:
                     self.remembered[token] = said
@@ -208,7 +211,8 @@ def distil(
     initial = made.run.initial
     if not initial.exists():
         point_features = train.read(0).features.shape[1]
-        Student(config.student, point_features, teacher.text, train.vocabulary).save(initial)
+        heads = {"semantic": teacher.text.shape[1]}
+        Student(config.student, point_features, teacher.text, train.vocabulary, heads).save(initial)
     made.dataset(train, "train")
     if test is not None:
         made.dataset(test, "test")

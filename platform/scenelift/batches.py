@@ -16,12 +16,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scenelift.augmentation import (
+    NO_AUGMENTATION,
+    Augmentation,
+    Floats,
+    ImageAugmentation,
+    Indices,
+    View,
+    augment,
+    draw_view,
+)
 from scenelift.errors import ConfigError, DataError
 from scenelift.frames import Frame
-from scenelift.images import decode
+from scenelift.images import decode, decode_segments
 from scenelift.sparse import Voxels
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -45,23 +53,6 @@ class VoxelConfig:
         return point_features + (3 if self.features == "geometry" else 0)
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """Changes of a training cloud, drawn for each cloud of each frame and epoch (clip2scene.md 1.4)."""
-
-    rotate: bool = True
-    """Rotate about z by an angle uniform in [0, 2 pi)."""
-    flip: bool = True
-    """Mirror x, and y, with probability one half each."""
-    scale: float = 0.0
-    """Scale by a factor uniform in [1 - scale, 1 + scale]."""
-    sweeps: int = 0
-    """Earlier sweeps drawn beside the keyframe, of those that the shards hold; each becomes its own cloud."""
-
-
-NO_AUGMENTATION = Augmentation(rotate=False, flip=False)
-
-
 @dataclass
 class Batch:
     """What a method's step sees; every index is checked when it is made and valid from then on."""
@@ -76,10 +67,17 @@ class Batch:
     """[N] int64, 0 = ignored (all 0 where the data set has no labels)."""
     images: Tensor
     """[I, 3, H, W] uint8 RGB, the images of all frames."""
+    image_frame: Tensor
+    """[I] int64 the frame 0..B-1 of each image."""
     pair_points: Tensor
-    """[M] int64 rows of the N points."""
+    """[M] int64 rows of the N points. Pairs are ordered by frame, cloud (the keyframe first), image, point."""
     pair_pixels: Tensor
     """[M, 3] int64 (image 0..I-1, row, column)."""
+    pair_cell: Tensor | None
+    """[M] int64 the cell of the frame's merged, un-augmented clouds that each pair's point lies in; 0..G-1 over
+    the whole batch (clip2scene.md 1.5). None unless `Collate.grid` asks for it."""
+    superpixels: Tensor | None
+    """[I, H, W] int64 superpixel of each pixel, 0.. in each image; None unless `Collate.superpixels` asks."""
     tokens: tuple[str, ...]
     """[B] which frames these are."""
 
@@ -100,20 +98,9 @@ class Batch:
         return dataclasses.replace(self, voxels=voxels, **moved)
 
 
-def augment(points: Floats, config: Augmentation, rng: np.random.Generator) -> Floats:
-    """[N, 3] -> [N, 3]: one random rotation about z, mirroring and scaling of a whole cloud."""
-    angle = rng.uniform(0, 2 * np.pi) if config.rotate else 0.0
-    mirror = rng.choice([-1.0, 1.0], 2) if config.flip else np.ones(2)
-    factor = rng.uniform(1 - config.scale, 1 + config.scale)
-    cos, sin = np.cos(angle), np.sin(angle)
-    turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
-    matrix = factor * np.diag([*mirror, 1.0]) @ turn
-    return points @ matrix.T.astype(np.float32)
-
-
 def voxelise(
     points: Floats, features: Floats, config: VoxelConfig
-) -> tuple[NDArray[np.int32], Floats, NDArray[np.int64]]:
+) -> tuple[NDArray[np.int32], Floats, Indices]:
     """Quantise a cloud: ([V, 3] cells from 0, [V, C] features, [N] the voxel of each point).
 
     Cells are floor(p / size), shifted so that the smallest is 0 along each axis and sorted by (x, y, z).
@@ -143,27 +130,30 @@ class Collate:
     seed: int = 0
     images: bool = True
     """Decode the images (the 3D network alone needs none)."""
+    superpixels: bool = False
+    """Decode the superpixels; DataError where the shards hold none."""
+    grid: float | None = None
+    """Edge of the cells that `Batch.pair_cell` tells apart, metres; none: no cells."""
 
     def __call__(self, frames: Sequence[Frame], epoch: int = 0) -> Batch:
         """Collate B frames; DataError if a frame holds fewer sweeps than are asked for."""
-        clouds = [_clouds(frame, self.augmentation, self._rng(frame, epoch)) for frame in frames]
-        merged = _Merged()
-        image_offset = 0
-        for frame, parts in zip(frames, clouds, strict=True):
-            for rows, points in parts:
-                merged.add(frame, rows, points, self.voxels, image_offset)
-            image_offset += len(frame.images)
-        return merged.batch(frames, self.images)
+        merged = _Merged(self)
+        for number, frame in enumerate(frames):
+            rng = self._rng(frame, epoch)
+            merged.add(number, frame, _clouds(frame, self.augmentation, rng), rng)
+        return merged.batch(frames)
 
     def _rng(self, frame: Frame, epoch: int) -> np.random.Generator:
         key = np.frombuffer(frame.token.encode().ljust(4, b"\0"), np.uint8)
         return np.random.default_rng([self.seed, epoch, *key.tolist()])
 
 
-def _clouds(
-    frame: Frame, config: Augmentation, rng: np.random.Generator
-) -> list[tuple[NDArray[np.int64], Floats]]:
-    """The clouds of a frame that enter the batch: (rows of the frame's points, their augmented positions)."""
+Cloud = tuple[Indices, Floats]
+"""The rows of a frame's points that make a cloud of the batch, and their augmented positions."""
+
+
+def _clouds(frame: Frame, config: Augmentation, rng: np.random.Generator) -> list[Cloud]:
+    """The clouds of a frame that enter the batch, the keyframe first."""
     held = int(frame.sweep.max(initial=0))
     if config.sweeps > held:
         raise DataError(
@@ -178,56 +168,128 @@ def _clouds(
 
 
 class _Merged:
-    """Clouds laid one behind the other, with every index shifted to match."""
+    """Frames laid one behind the other, with every index shifted to match."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: Collate) -> None:
+        self.config = config
         self.coords: list[NDArray[np.int32]] = []
         self.features: list[Floats] = []
-        self.point_voxel: list[NDArray[np.int64]] = []
+        self.point_voxel: list[Indices] = []
         self.labels: list[NDArray[np.uint8]] = []
-        self.pair_points: list[NDArray[np.int64]] = []
-        self.pair_pixels: list[NDArray[np.int64]] = []
-        self.points = self.voxels = 0
+        self.pair_points: list[Indices] = []
+        self.pair_pixels: list[Indices] = []
+        self.pair_cells: list[Indices] = []
+        self.images: list[Tensor] = []
+        self.superpixels: list[Tensor] = []
+        self.image_frame: list[int] = []
+        self.points = self.voxels = self.cells = 0
 
-    def add(
-        self, frame: Frame, rows: NDArray[np.int64], points: Floats, config: VoxelConfig, image_offset: int
-    ) -> None:
-        cells, features, point_voxel = voxelise(points, frame.features[rows], config)
+    def add(self, number: int, frame: Frame, clouds: list[Cloud], rng: np.random.Generator) -> None:
+        """Add a frame's clouds, its photos, and the pairs between them: cloud by cloud, image by image."""
+        config = self.config.augmentation.image
+        chosen = _chosen(frame, config, rng)
+        everything = np.concatenate([rows for rows, _ in clouds])
+        used: list[Indices] = []
+        views: list[View] = []
+        for rows, points in clouds:
+            if config.per_cloud or not views:
+                views = self._photos(number, frame, chosen, rows if config.per_cloud else everything, rng)
+            place = np.full(len(frame.points), -1, np.int64)
+            place[rows] = np.arange(len(rows)) + self.points
+            used.append(self._pairs(frame, chosen, views, place))
+            self._cloud(frame, rows, points)
+        if self.config.grid is not None:
+            self._cells(frame, np.concatenate(used), self.config.grid)
+
+    def _cloud(self, frame: Frame, rows: Indices, points: Floats) -> None:
+        cells, features, point_voxel = voxelise(points, frame.features[rows], self.config.voxels)
         sample = np.full((len(cells), 1), len(self.coords), np.int32)
         self.coords.append(np.concatenate((sample, cells), 1))
         self.features.append(features)
         self.point_voxel.append(point_voxel + self.voxels)
         self.labels.append(np.zeros(len(rows), np.uint8) if frame.labels is None else frame.labels[rows])
-        place = np.full(len(frame.points), -1, np.int64)
-        place[rows] = np.arange(len(rows)) + self.points
-        pair_points = place[frame.pair_points]
-        kept = pair_points >= 0
-        self.pair_points.append(pair_points[kept])
-        shift = np.array([image_offset, 0, 0], np.int64)
-        self.pair_pixels.append(frame.pair_pixels[kept].astype(np.int64) + shift)
         self.points += len(rows)
         self.voxels += len(cells)
 
-    def batch(self, frames: Sequence[Frame], images: bool) -> Batch:
+    def _photos(
+        self, number: int, frame: Frame, chosen: Indices, rows: Indices, rng: np.random.Generator
+    ) -> list[View]:
+        """Draw how each chosen photo enters the batch, and add it; the points at `rows` are what must stay."""
+        member = np.zeros(len(frame.points), bool)
+        member[rows] = True
+        kept = member[frame.pair_points]
+        views = []
+        for image in chosen.tolist():
+            pixels = frame.pair_pixels[kept & (frame.pair_pixels[:, 0] == image)].astype(np.int64)
+            view = draw_view(
+                pixels[:, 1], pixels[:, 2], frame.image_size, self.config.augmentation.image, rng
+            )
+            views.append(view)
+            self.image_frame.append(number)
+            if self.config.images:
+                stored = torch.from_numpy(decode(frame.images[image])).permute(2, 0, 1)
+                self.images.append(view.image(stored))
+            if self.config.superpixels:
+                self.superpixels.append(view.segments(_segments(frame, image)))
+        return views
+
+    def _pairs(self, frame: Frame, chosen: Indices, views: list[View], place: Indices) -> Indices:
+        """Add the pairs of the cloud whose points `place` [N_frame] numbers; returns their rows in the frame."""
+        mine = np.flatnonzero(place[frame.pair_points] >= 0)
+        first = len(self.image_frame) - len(views)
+        used = [np.zeros(0, np.int64)]
+        for offset, (image, view) in enumerate(zip(chosen.tolist(), views, strict=True)):
+            pairs = mine[frame.pair_pixels[mine, 0] == image]
+            rows, columns = frame.pair_pixels[pairs, 1:].astype(np.int64).T
+            rows, columns, inside = view.pixels(rows, columns)
+            number = np.full(int(inside.sum()), first + offset)
+            self.pair_pixels.append(np.stack([number, rows[inside], columns[inside]], 1))
+            self.pair_points.append(place[frame.pair_points[pairs[inside]]])
+            used.append(pairs[inside])
+        return np.concatenate(used)
+
+    def _cells(self, frame: Frame, pairs: Indices, grid: float) -> None:
+        """Number the cells of the merged, un-augmented cloud in which the pairs' points lie."""
+        cells = np.floor(frame.points[frame.pair_points[pairs]] / np.float32(grid)).astype(np.int64)
+        if not len(cells):
+            return
+        cells -= cells.min(0)
+        extent = cells.max(0) + 1
+        keys = (cells[:, 0] * extent[1] + cells[:, 1]) * extent[2] + cells[:, 2]
+        found, number = np.unique(keys, return_inverse=True)
+        self.pair_cells.append(number + self.cells)
+        self.cells += len(found)
+
+    def batch(self, frames: Sequence[Frame]) -> Batch:
         coords = torch.from_numpy(np.concatenate(self.coords))
         shape = (coords[:, 1:].amax(0) + 1).tolist() if len(coords) else [1, 1, 1]
         features = torch.from_numpy(np.concatenate(self.features))
         counts = torch.tensor([len(part) for part in self.point_voxel])
-        decoded = [decode(image) for frame in frames for image in frame.images] if images else []
+        cells = np.concatenate([np.zeros(0, np.int64), *self.pair_cells])
         return Batch(
             voxels=Voxels.checked(features, coords, (shape[0], shape[1], shape[2]), len(self.coords)),
             point_voxel=torch.from_numpy(np.concatenate(self.point_voxel)),
             point_cloud=torch.repeat_interleave(torch.arange(len(counts)), counts),
             labels=torch.from_numpy(np.concatenate(self.labels)).long(),
-            images=_stack(decoded),
-            pair_points=torch.from_numpy(np.concatenate(self.pair_points)),
-            pair_pixels=torch.from_numpy(np.concatenate(self.pair_pixels)),
+            images=torch.stack(self.images) if self.images else torch.zeros((0, 3, 1, 1), dtype=torch.uint8),
+            image_frame=torch.tensor(self.image_frame, dtype=torch.int64),
+            pair_points=torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *self.pair_points])),
+            pair_pixels=torch.from_numpy(np.concatenate([np.zeros((0, 3), np.int64), *self.pair_pixels])),
+            pair_cell=None if self.config.grid is None else torch.from_numpy(cells),
+            superpixels=torch.stack(self.superpixels) if self.superpixels else None,
             tokens=tuple(frame.token for frame in frames),
         )
 
 
-def _stack(images: list[NDArray[np.uint8]]) -> Tensor:
-    """[H, W, 3] arrays -> [I, 3, H, W] uint8."""
-    if not images:
-        return torch.zeros((0, 3, 1, 1), dtype=torch.uint8)
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+def _chosen(frame: Frame, config: ImageAugmentation, rng: np.random.Generator) -> Indices:
+    """Which of a frame's photos are used this time, in their order."""
+    count = len(frame.images)
+    if not 0 < config.views < count:
+        return np.arange(count)
+    return np.sort(rng.choice(count, config.views, replace=False))
+
+
+def _segments(frame: Frame, image: int) -> Tensor:
+    if frame.superpixels is None:
+        raise DataError(f"frame {frame.token} holds no superpixels; make shards with --superpixels 150")
+    return torch.from_numpy(decode_segments(frame.superpixels[image]))

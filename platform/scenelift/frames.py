@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 IGNORED = 0
 """Label of points that are not evaluated; the classes of a data set are 1..C."""
 
@@ -56,6 +56,9 @@ class Frame:
     pair_pixels: NDArray[np.int16]
     """[M, 3] ... is which pixel: (image index 0..V-1, row, column) of the stored image. A point that two
     cameras see makes two pairs. Ordered by image, then by point."""
+    superpixels: tuple[bytes, ...] | None = None
+    """[V] PNG of one channel: the superpixel (0, 1, ...) of each pixel of the stored image; None where none
+    were made."""
 
     def __post_init__(self) -> None:
         n, m = len(self.points), len(self.pair_points)
@@ -64,6 +67,7 @@ class Frame:
         assert self.sweep.shape == (n,) and self.sweep.dtype == np.uint8
         assert self.labels is None or (self.labels.shape == (n,) and self.labels.dtype == np.uint8)
         assert len(self.cameras) == len(self.images)
+        assert self.superpixels is None or len(self.superpixels) == len(self.images)
         assert self.pair_points.dtype == np.int32 and self.pair_pixels.dtype == np.int16
         assert self.pair_pixels.shape == (m, 3)
 
@@ -92,6 +96,7 @@ class Frame:
             "image_width": self.image_size[1],
             "cameras": list(self.cameras),
             "images": list(self.images),
+            "superpixels": None if self.superpixels is None else list(self.superpixels),
         }
         for name, (dtype, _) in _ARRAYS.items():
             array = getattr(self, name)
@@ -115,6 +120,7 @@ class Frame:
             labels=None if row["labels"] is None else array("labels"),
             cameras=tuple(row["cameras"]),
             images=tuple(row["images"]),
+            superpixels=None if row["superpixels"] is None else tuple(row["superpixels"]),
             image_size=(row["image_height"], row["image_width"]),
             **{name: array(name) for name in _ARRAYS if name != "labels"},
         )
@@ -132,6 +138,7 @@ ROW_SCHEMA = pa.schema(
         ("image_width", pa.int32()),
         ("cameras", pa.list_(pa.string())),
         ("images", pa.list_(pa.binary())),
+        ("superpixels", pa.list_(pa.binary())),
         *((name, pa.binary()) for name in _ARRAYS),
     ]
 )

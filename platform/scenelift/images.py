@@ -47,6 +47,20 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         raise FrameError("the image is truncated or broken") from None
 
 
+def encode_segments(segments: NDArray[np.integer]) -> bytes:
+    """[H, W] segment numbers 0..65535 -> PNG of one channel, 8 bits where they fit."""
+    assert segments.min() >= 0 and segments.max() < 1 << 16
+    small = segments.max() < 256
+    buffer = io.BytesIO()
+    Image.fromarray(segments.astype(np.uint8 if small else np.uint16)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def decode_segments(data: bytes) -> NDArray[np.int64]:
+    """Inverse of `encode_segments`."""
+    return np.array(_open(data), np.int64)
+
+
 def stored_pixels(pixels: NDArray[np.float64], native: Size, stored: Size) -> NDArray[np.int16]:
     """[M, 2] (u, v) on the native image -> [M, 2] (row, column) of the image stored at another size.
 

@@ -17,6 +17,9 @@ class ReadOptions:
     """Earlier sweeps to add to the keyframe's points."""
     image_size: tuple[int, int] = (224, 416)
     """(height, width) the images are stored at, pixels."""
+    superpixels: int = 0
+    """SLIC segments of each stored image, about so many; 0 makes none. The shard job adds them to what an
+    adapter reads."""
 
 
 class Keyframe(Protocol):

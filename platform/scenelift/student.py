@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,10 +37,12 @@ class StudentConfig:
 
 
 class Student(nn.Module):
-    """Backbone, heads into the D-dimensional text space, and the text prototypes that name the classes.
+    """Backbone, linear heads on its features, and the text prototypes that name the classes.
 
-    Heads (clip2scene.md 3.1): `semantic` is compared with text; `local` carries spatial-temporal consistency.
-    A head is a Linear without activation, so it may be applied to any subset of voxels.
+    Heads (clip2scene.md 3.1), each a Linear without activation, so that it may be applied to any subset of
+    voxels: `semantic` is compared with text; `local` carries spatial-temporal consistency; `classifier` has
+    one output a class, and where there is one it names the points instead of the text.
+    Projections are Linears that a training applies to the 2D side; they are saved and restored with the rest.
     """
 
     text: Tensor
@@ -50,14 +53,19 @@ class Student(nn.Module):
         point_features: int,
         text: Tensor,
         vocabulary: Vocabulary,
-        heads: tuple[str, ...] = ("semantic",),
+        heads: Mapping[str, int],
+        projections: Mapping[str, tuple[int, int]] | None = None,
     ) -> None:
+        """heads: name -> channels; projections: name -> (channels in, channels out)."""
         super().__init__()
         assert text.shape[0] == len(vocabulary.classes), f"{len(text)} prototypes for {vocabulary.classes}"
         self.config, self.point_features, self.vocabulary = config, point_features, vocabulary
         self.backbone = MinkUNet(config.voxels.channels(point_features), config.network)
         width = self.backbone.out_channels
-        self.heads = nn.ModuleDict({name: nn.Linear(width, text.shape[1]) for name in heads})
+        self.heads = nn.ModuleDict({name: nn.Linear(width, channels) for name, channels in heads.items()})
+        self.projections = nn.ModuleDict(
+            {name: nn.Linear(*channels) for name, channels in (projections or {}).items()}
+        )
         self.register_buffer("text", text.float().clone())
 
     @property
@@ -70,11 +78,14 @@ class Student(nn.Module):
         return self.backbone(voxels)
 
     def class_logits(self, features: Tensor) -> Tensor:
-        """[*, C] raw dot products of the semantic head with the text prototypes (section 6.1), in float32.
+        """[*, C] what the student thinks of the classes, in float32.
 
-        No void column competes and nothing is normalised: features carry their own confidence.
+        The classifier's outputs, or the raw dot products of the semantic head with the text (section 6.1): no
+        void column competes and nothing is normalised, features carry their own confidence.
         """
         with torch.autocast(features.device.type, enabled=False):
+            if "classifier" in self.heads:
+                return self.heads["classifier"](features.float())
             return self.heads["semantic"](features.float()) @ self.text.T
 
     @torch.inference_mode()
@@ -94,7 +105,8 @@ class Student(nn.Module):
         description = {
             "config": configuration.to_dict(self.config),
             "point_features": self.point_features,
-            "heads": list(self.heads),
+            "heads": {name: _channels(head)[1] for name, head in self.heads.items()},
+            "projections": {name: _channels(linear) for name, linear in self.projections.items()},
             "vocabulary": dataclasses.asdict(self.vocabulary),
         }
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=1))
@@ -118,7 +130,13 @@ class Student(nn.Module):
             description["point_features"],
             state["text"],
             configuration.from_dict(Vocabulary, description["vocabulary"]),
-            tuple(description["heads"]),
+            description["heads"],
+            {name: (wide, out) for name, (wide, out) in description["projections"].items()},
         )
         student.load_state_dict(state)
         return student.eval()
+
+
+def _channels(linear: nn.Module) -> tuple[int, int]:
+    assert isinstance(linear, nn.Linear)
+    return linear.in_features, linear.out_features

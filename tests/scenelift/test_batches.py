@@ -5,7 +5,8 @@ import pytest
 import torch
 from made_up import made_up_frame
 
-from scenelift.batches import NO_AUGMENTATION, Augmentation, Collate, VoxelConfig, augment, voxelise
+from scenelift.augmentation import NO_AUGMENTATION, Augmentation, augment
+from scenelift.batches import Collate, VoxelConfig, voxelise
 from scenelift.errors import ConfigError, DataError
 from scenelift.images import decode
 from scenelift.sources import ReadOptions

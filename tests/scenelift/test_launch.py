@@ -9,7 +9,8 @@ import pytest
 import torch
 from made_up import VOCABULARY, MadeUp
 
-from scenelift.batches import Augmentation, Collate, VoxelConfig
+from scenelift.augmentation import Augmentation
+from scenelift.batches import Collate, VoxelConfig
 from scenelift.errors import ClusterError, TrainingError
 from scenelift.launch import Job, Resources, ScaleConfig, launch
 from scenelift.methods import Method
@@ -30,7 +31,7 @@ class Fragile(Method):
         super().__init__()
         torch.manual_seed(0)
         self.student = Student(
-            StudentConfig(VOXELS, MinkUNetConfig(8, (8,), (8,))), 1, torch.eye(3, 8), VOCABULARY
+            StudentConfig(VOXELS, MinkUNetConfig(8, (8,), (8,))), 1, torch.eye(3, 8), VOCABULARY, {"x": 8}
         )
         self.weights = {"height": 1.0}
         self.mark, self.kill_at, self.spoil_at = mark, kill_at, spoil_at

@@ -16,13 +16,17 @@ CONFIG = StudentConfig(VoxelConfig(2.0), MinkUNetConfig(8, (8,), (8,)))
 def student():
     torch.manual_seed(0)
     text = torch.nn.functional.normalize(torch.randn(3, 16), dim=1)
-    return Student(CONFIG, 1, text, VOCABULARY).eval()
+    return Student(CONFIG, 1, text, VOCABULARY, {"semantic": 16}).eval()
 
 
 def test_two_heads_have_the_parameters_of_the_specification():
     """clip2scene.md 9, point 7: two 512-d heads on MinkUNet14A are 99,328 parameters."""
     whole = Student(
-        StudentConfig(network=MINKUNET14A), 3, torch.eye(3, 512), VOCABULARY, ("semantic", "local")
+        StudentConfig(network=MINKUNET14A),
+        3,
+        torch.eye(3, 512),
+        VOCABULARY,
+        {"semantic": 512, "local": 512},
     )
     assert whole.size == 8_013_152 + 99_328
 

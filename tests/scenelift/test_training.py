@@ -8,7 +8,8 @@ import torch
 from made_up import VOCABULARY, made_up_frame
 from torch.nn import functional as F
 
-from scenelift.batches import Augmentation, Collate, VoxelConfig
+from scenelift.augmentation import Augmentation
+from scenelift.batches import Collate, VoxelConfig
 from scenelift.checkpoints import Checkpoints
 from scenelift.errors import ConfigError, TrainingError
 from scenelift.methods import Method
@@ -29,7 +30,7 @@ class Supervised(Method):
         super().__init__()
         torch.manual_seed(0)
         config = StudentConfig(VOXELS, MinkUNetConfig(8, (8,), (8,)))
-        self.student = Student(config, 1, torch.eye(3, 8), VOCABULARY)
+        self.student = Student(config, 1, torch.eye(3, 8), VOCABULARY, {"semantic": 8})
         self.weights = {"height": 2.0}
         self.spoil_at = spoil_at
 

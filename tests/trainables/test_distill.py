@@ -13,7 +13,8 @@ from datasets.nuscenes import NuScenes
 from datasets.synthetic.config import PRESETS as WORLDS
 from datasets.synthetic.generate import generate
 from scenelift import config as configuration
-from scenelift.batches import Augmentation, Collate, VoxelConfig
+from scenelift.augmentation import Augmentation
+from scenelift.batches import Collate, VoxelConfig
 from scenelift.clip import TeacherConfig, build_teacher
 from scenelift.errors import ClusterError, ConfigError, DataError, ShardError, StorageError, TrackingError
 from scenelift.experiment import DataConfig
@@ -73,7 +74,7 @@ def test_the_surest_pairs_are_those_with_the_clearest_lead():
 
 def test_remembered_labels_are_those_of_the_teacher():
     teacher = build_teacher(RANDOM, VOCABULARY)
-    student = Student(SMALL, 1, teacher.text, VOCABULARY)
+    student = Student(SMALL, 1, teacher.text, VOCABULARY, {"semantic": teacher.text.shape[1]})
     method = Clip2Scene(student, teacher, LossConfig(remember=2))
     fresh = Clip2Scene(student, teacher, LossConfig())
     frames = [made_up_frame(f"frame-{i:05d}") for i in range(4)]
@@ -97,7 +98,7 @@ def test_semantic_consistency_of_no_pairs_is_zero_and_has_a_gradient():
 def test_the_method_teaches_the_student_the_teachers_labels_and_nothing_else():
     torch.manual_seed(0)
     teacher = build_teacher(RANDOM, VOCABULARY)
-    student = Student(SMALL, 1, teacher.text, VOCABULARY)
+    student = Student(SMALL, 1, teacher.text, VOCABULARY, {"semantic": teacher.text.shape[1]})
     method = Clip2Scene(student, teacher, LossConfig(semantic=3.0)).train()
     batch = Collate(SMALL.voxels)([made_up_frame(f"frame-{i:05d}") for i in range(3)])
     losses = method(batch, Progress(0, 0, 1))
