@@ -138,8 +138,12 @@ class DenseClip(nn.Module):
 
         images: uint8 [B, 3, H, W], RGB.
         """
-        features = torch.einsum("bkhw,kd->bdhw", self.tokens(images), self.visual.proj)
-        return F.normalize(features.float(), dim=1)
+        return self.project(self.tokens(images))
+
+    @torch.no_grad()
+    def project(self, tokens: Tensor) -> Tensor:
+        """What `tokens` gave, in the space of the text: float32 [B, D, h, w], unit length over D."""
+        return F.normalize(torch.einsum("bkhw,kd->bdhw", tokens, self.visual.proj).float(), dim=1)
 
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
@@ -165,7 +169,11 @@ class DenseClip(nn.Module):
     @torch.no_grad()
     def scores(self, images: Tensor) -> Tensor:
         """Cosine of every patch with every class: float32 [B, C, h, w], for images uint8 [B, 3, H, W]."""
-        features = self.features(images)
+        return self.compare(self.features(images))
+
+    @torch.no_grad()
+    def compare(self, features: Tensor) -> Tensor:
+        """Cosine of projected patches [B, D, h, w] with every class: float32 [B, C, h, w]."""
         with torch.autocast(features.device.type, enabled=False):
             return torch.einsum("bdhw,cd->bchw", features, self.text)
 

@@ -95,10 +95,16 @@ class Experiment:
             return scoring.score(shards, make, keep, resources.workers, gpus=resources.gpus, done=meter.add)
 
     def report(
-        self, evaluation: Evaluation, shards: Shards, teacher: DenseClip | None, absent: Absent, step: int
+        self,
+        evaluation: Evaluation,
+        shards: Shards,
+        teacher: DenseClip | None,
+        absent: Absent,
+        step: int,
+        protocol: reports.Protocol = "label_free",
     ) -> str:
         """Metrics, per-class table and pictures of a scored run; returns the table as text."""
-        self.metrics |= reports.metrics(evaluation, absent)
+        self.metrics |= reports.metrics(evaluation, absent, protocol)
         self.tracker.metrics(self.metrics, step)
         self.tracker.table(reports.class_rows(evaluation), "classes")
         frames = dict(zip(evaluation.kept, shards.read_many(list(evaluation.kept)), strict=True))
@@ -151,7 +157,7 @@ def experiment(
         {"trainable": command, **tags},
         run_id=opened.mlflow_run,
     )
-    opened.remember(tracker.info)
+    opened.remember({**tracker.info, "tags": {"trainable": command, **tags}})
     tracker.text(configuration.dump(config), "config.yaml")
     made = Experiment(opened, tracker, config)
     try:

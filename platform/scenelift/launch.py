@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 import torch
 from ray import cloudpickle
@@ -84,6 +85,8 @@ class Job:
     build: Callable[[], Method]
     """Makes the method inside a worker, with the same weights in each."""
     retries: int = 3
+    frames: Sequence[int] | None = None
+    """Which frames of the shards are trained on; None: all."""
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -181,13 +184,13 @@ def train_worker(job: Job, board: cluster.Board) -> None:
         return
     context = ray_train.get_context()
     try:
-        shards = Shards.open(job.shards)
+        frames, stream = _frames(job)
         mine = Worker(
-            plan=Plan(len(shards), job.loop, context.get_world_size()),
+            plan=Plan(frames, job.loop, context.get_world_size()),
             optimiser=job.optimiser,
             checkpoints=job.checkpoints,
             collate=job.collate,
-            stream=shards.stream,
+            stream=stream,
             rank=context.get_world_rank(),
             device=torch.device(get_device()),
             post=board.put,
@@ -198,3 +201,12 @@ def train_worker(job: Job, board: cluster.Board) -> None:
         job.folder.mkdir(parents=True, exist_ok=True)
         job.mistake.write_text(json.dumps({"type": type(error).__name__, "message": str(error)}))
         raise
+
+
+def _frames(job: Job) -> tuple[int, Callable[..., Iterator[Any]]]:
+    """How many frames the job trains on, and their stream, numbered from 0 as the plan numbers them."""
+    shards = Shards.open(job.shards)
+    if job.frames is None:
+        return len(shards), shards.stream
+    chosen = np.asarray(job.frames, np.int64)
+    return len(chosen), lambda indices, *rest: shards.stream(chosen[indices], *rest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,17 +16,19 @@ from scenelift.frames import Frame
 from scenelift.images import decode
 from scenelift.scoring import GROUPS, Evaluation, Labels
 
-PREFIX = {"student": "label_free", "teacher": "teacher", "random": "random"}
-"""Predictor -> first part of its metrics' names."""
+Protocol = Literal["label_free", "labelled"]
+"""How a student came to know the classes: from text alone, or from labels; names its metrics."""
 _GROUP = {"student": "all", "teacher": "seen", "random": "all"}
 """Predictor -> the points its headline figure is over: a teacher says nothing where no camera looks."""
 
 
-def metrics(evaluation: Evaluation, absent: Absent = "leave out") -> dict[str, float]:
+def metrics(
+    evaluation: Evaluation, absent: Absent = "leave out", protocol: Protocol = "label_free"
+) -> dict[str, float]:
     """Fractions by name, such as label_free/miou, label_free/miou_seen, label_free/iou/car, teacher/miou."""
     named: dict[str, float] = {}
     for name in evaluation.matrices:
-        prefix, group = PREFIX[name], _GROUP[name]
+        prefix, group = protocol if name == "student" else name, _GROUP[name]
         headline = evaluation.scores(name, group, absent)
         named[f"{prefix}/miou"] = headline.miou
         named[f"{prefix}/accuracy"] = headline.accuracy
@@ -45,7 +47,7 @@ def class_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     share = first.sum(1) / max(1, first.sum())
     rows = []
     for i, label in enumerate(evaluation.vocabulary.classes):
-        iou = {f"{PREFIX[name]}_iou": scores.iou.get(label) for name, scores in headline.items()}
+        iou = {f"{name}_iou": scores.iou.get(label) for name, scores in headline.items()}
         rows.append({"class": label, "share_of_points": round(float(share[i]), 4), **iou})
     return rows
 
@@ -64,7 +66,7 @@ def table(evaluation: Evaluation, absent: Absent = "leave out") -> str:
             )
     rows = class_rows(evaluation)
     columns = [key for key in rows[0] if key.endswith("_iou")]
-    names = {column: column.removesuffix("_iou").replace("label_free", "student") for column in columns}
+    names = {column: column.removesuffix("_iou") for column in columns}
     lines += ["", f"{'IoU by class':<24}{'share':>7}" + "".join(f"{names[column]:>10}" for column in columns)]
     for row in rows:
         values = "".join(f"{'-' if row[c] is None else format(row[c], '.3f'):>10}" for c in columns)

@@ -70,13 +70,27 @@ class Shards:
         return self.manifest.vocabulary
 
     @functools.cached_property
+    def point_features(self) -> int:
+        """Width of a point's own features, as the first frame has them."""
+        return int(self.read(0).features.shape[1])
+
+    @functools.cached_property
     def tokens(self) -> tuple[str, ...]:
-        """Names of the keyframes; reads one small column of every file, once."""
+        """[len] names of the keyframes."""
+        return self._column("token")
+
+    @functools.cached_property
+    def scenes(self) -> tuple[str, ...]:
+        """[len] name of the scene that each keyframe belongs to."""
+        return self._column("scene")
+
+    def _column(self, name: str) -> tuple[str, ...]:
+        """One small column of every file; nothing else of them is read."""
         tables = []
         for file in self._files:
             filesystem, path = file.locate()
-            tables.append(pq.read_table(path, columns=["token"], filesystem=filesystem))
-        return tuple(pa.concat_tables(tables)["token"].to_pylist())
+            tables.append(pq.read_table(path, columns=[name], filesystem=filesystem))
+        return tuple(pa.concat_tables(tables)[name].to_pylist())
 
     @functools.cached_property
     def _files(self) -> list[reading.FrameFile]:

@@ -13,9 +13,9 @@ from datasets.nuscenes import NuScenes
 from datasets.synthetic.config import PRESETS as WORLDS
 from datasets.synthetic.generate import generate
 from scenelift import config as configuration
-from scenelift.augmentation import Augmentation
+from scenelift.augmentation import Augmentation, ImageAugmentation
 from scenelift.batches import Collate, VoxelConfig
-from scenelift.clip import TeacherConfig, build_teacher
+from scenelift.clip import DenseClip, TeacherConfig, build_teacher
 from scenelift.errors import ClusterError, ConfigError, DataError, ShardError, StorageError, TrackingError
 from scenelift.experiment import DataConfig
 from scenelift.methods import Progress
@@ -23,15 +23,17 @@ from scenelift.networks import MinkUNetConfig
 from scenelift.runs import RunConfig
 from scenelift.sharding import write_shards
 from scenelift.sources import ReadOptions
-from scenelift.student import Student, StudentConfig
+from scenelift.student import StudentConfig
 from trainables import distill, evaluate
 from trainables.distill import (
+    NO_SELF_TRAINING,
     PRESETS,
     Clip2Scene,
     DistillConfig,
     LossConfig,
+    SelfTrainingConfig,
     leading,
-    semantic_consistency,
+    make_student,
     surest,
 )
 
@@ -39,24 +41,12 @@ SMALL = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), MinkUNetConfig(8, (
 RANDOM = TeacherConfig(weights="random", image_size=(28, 48))
 
 
-def test_semantic_consistency_is_cross_entropy_over_classes():
-    """clip2scene.md 9, point 9: equals torch's cross-entropy on p t^T."""
+def method_of(
+    loss: LossConfig, teacher: DenseClip, self_training: SelfTrainingConfig = NO_SELF_TRAINING
+) -> Clip2Scene:
     torch.manual_seed(0)
-    features, text, labels = torch.randn(50, 8), torch.randn(5, 8), torch.randint(0, 5, (50,))
-    for temperature in (1.0, 0.5):
-        want = torch.nn.functional.cross_entropy(features @ text.T / temperature, labels)
-        assert torch.allclose(semantic_consistency(features @ text.T, labels, temperature, 0.0), want)
-
-
-def test_balanced_classes_weigh_by_their_share():
-    torch.manual_seed(0)
-    logits, labels = torch.randn(60, 4), torch.tensor([0] * 40 + [1] * 15 + [2] * 5)
-    pairs = [-torch.log_softmax(row, 0)[label].item() for row, label in zip(logits, labels, strict=True)]
-    share = {0: 40 / 60, 1: 15 / 60, 2: 5 / 60}
-    for balance in (0.0, 0.5, 1.0):
-        weights = [share[int(label)] ** -balance for label in labels]
-        want = np.dot(weights, pairs) / np.sum(weights)
-        assert semantic_consistency(logits, labels, 1.0, balance).item() == pytest.approx(want, rel=1e-5)
+    config = replace(PRESETS["synthetic"], student=SMALL, loss=loss)
+    return Clip2Scene(make_student(config, teacher, 1), teacher, loss, self_training)
 
 
 def test_the_surest_pairs_are_those_with_the_clearest_lead():
@@ -72,38 +62,32 @@ def test_the_surest_pairs_are_those_with_the_clearest_lead():
     assert len(surest(got[:0], 0.3)) == 0
 
 
-def test_remembered_labels_are_those_of_the_teacher():
+@pytest.mark.parametrize("form", ["code", "joint"])
+def test_remembered_scores_are_those_of_the_teacher(form):
+    """What a worker remembers of a frame is what the teacher says of it, whatever its batch and its sweeps."""
     teacher = build_teacher(RANDOM, VOCABULARY)
-    student = Student(SMALL, 1, teacher.text, VOCABULARY, {"semantic": teacher.text.shape[1]})
-    method = Clip2Scene(student, teacher, LossConfig(remember=2))
-    fresh = Clip2Scene(student, teacher, LossConfig())
+    loss = LossConfig(spatial_temporal=1.0, spatial_temporal_form=form, grid=1.0)
+    method = method_of(replace(loss, remember=2), teacher)
+    fresh = method_of(loss, teacher)
     frames = [made_up_frame(f"frame-{i:05d}") for i in range(4)]
     for chosen in ([0, 1, 2], [2, 0], [3, 1], [1, 0, 3]):
         batch = Collate(SMALL.voxels)([frames[i] for i in chosen])
-        for got, want in zip(method.pseudo_labels(batch), fresh.pseudo_labels(batch), strict=True):
+        for got, want in zip(method.look(batch), fresh.look(batch), strict=True):
             assert torch.equal(got, want)
     assert list(method.remembered) == [frames[0].token, frames[1].token]
     with pytest.raises(ConfigError, match="remember"):
-        replace(PRESETS["synthetic"], augmentation=Augmentation(sweeps=1))
-
-
-def test_semantic_consistency_of_no_pairs_is_zero_and_has_a_gradient():
-    logits = torch.zeros(0, 5, requires_grad=True)
-    loss = semantic_consistency(logits, torch.zeros(0, dtype=torch.long), 1.0, 0.5)
-    loss.backward()
-    assert loss == 0
-    assert logits.grad is not None
+        image = ImageAugmentation(flip=True)
+        replace(PRESETS["synthetic"], augmentation=Augmentation(image=image))
 
 
 def test_the_method_teaches_the_student_the_teachers_labels_and_nothing_else():
     torch.manual_seed(0)
     teacher = build_teacher(RANDOM, VOCABULARY)
-    student = Student(SMALL, 1, teacher.text, VOCABULARY, {"semantic": teacher.text.shape[1]})
-    method = Clip2Scene(student, teacher, LossConfig(semantic=3.0)).train()
+    method = method_of(LossConfig(semantic=3.0), teacher).train()
+    student = method.student
     batch = Collate(SMALL.voxels)([made_up_frame(f"frame-{i:05d}") for i in range(3)])
     losses = method(batch, Progress(0, 0, 1))
     assert losses.keys() == method.weights.keys() == {"semantic"}
-    student.train()
     labels = [int(teacher.label_pixels(batch.images, *pixel[:, None])[0]) for pixel in batch.pair_pixels]
     logits = student.class_logits(student(batch.voxels))
     terms = [
@@ -113,6 +97,43 @@ def test_the_method_teaches_the_student_the_teachers_labels_and_nothing_else():
     assert losses["semantic"].item() == pytest.approx(torch.stack(terms).mean().item(), rel=1e-4)
     losses["semantic"].backward()
     assert all(p.grad is not None for p in student.parameters())
+    assert all(p.grad is None for p in teacher.parameters())
+
+
+@pytest.mark.parametrize("semantic_form", ["classes", "points"])
+@pytest.mark.parametrize(
+    ("form", "image_features"),
+    [("code", "clip"), ("joint", "trained"), ("joint", "clip"), ("cosine", "frozen")],
+)
+def test_every_form_of_the_losses_trains_everything_it_should(form, image_features, semantic_form):
+    """All trained parameters get gradients, frozen ones none, and sweeps enter as clouds of their own."""
+    torch.manual_seed(0)
+    teacher = build_teacher(RANDOM, VOCABULARY)
+    loss = LossConfig(
+        semantic_form=semantic_form,
+        spatial_temporal=1.0,
+        spatial_temporal_form=form,
+        image_features=image_features,
+        grid=5.0,
+    )
+    self_training = SelfTrainingConfig(start=1, probability=1.0, unpaired=0.5)
+    method = method_of(loss, teacher, self_training).train()
+    options = ReadOptions(sweeps=2, image_size=(28, 48))
+    frames = [made_up_frame(f"frame-{i:05d}", options) for i in range(3)]
+    collate = Collate(SMALL.voxels, Augmentation(sweeps=2), grid=loss.grid if loss.cells else None)
+    batch = collate(frames)
+    assert batch.voxels.sites.batch_size == 9
+    before = method(batch, Progress(0, 0, 2))
+    assert before.keys() == method.weights.keys() == {"semantic", "spatial_temporal", "unpaired"}
+    assert before["unpaired"] == 0, "self-training has not begun"
+    after = method(batch, Progress(5, 1, 2))
+    assert after["unpaired"] > 0
+    assert not torch.equal(before["semantic"], after["semantic"]), "own labels replace the teacher's"
+    assert torch.equal(before["spatial_temporal"], after["spatial_temporal"]), "always the teacher's labels"
+    sum(after.values()).backward()
+    frozen = {"projections.image.weight", "projections.image.bias"} if image_features == "frozen" else set()
+    for name, parameter in method.student.named_parameters():
+        assert (parameter.grad is None) == (name in frozen), name
     assert all(p.grad is None for p in teacher.parameters())
 
 

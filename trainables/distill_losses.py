@@ -1,0 +1,146 @@
+"""The losses of CLIP2Scene, each in one function, and the draw of its self-training.
+
+Shapes: M pairs of a point and a pixel, D channels of the text space, C classes, G grid cells. A pair has the
+student's features of its point, the teacher's features and label of its pixel, and the cell of the merged,
+un-augmented clouds that its point lies in.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from scenelift.segments import (
+    segment_first,
+    segment_rank,
+    segment_size,
+    segment_softmax,
+    segment_sum,
+)
+
+SLOTS = 8
+"""Places of a cell in the paper's code: it averages over as many, filled or not."""
+
+
+def semantic_consistency(logits: Tensor, labels: Tensor, temperature: float, balance: float) -> Tensor:
+    """Cross-entropy over the classes of each pair's point, against the label of its pixel.
+
+    logits: [M, C] point feature . text of each class, float32; labels: [M] 0..C-1 from the teacher. A point
+    in two cameras counts twice. A pair weighs (share of its class among the labels) ** -balance, and the sum
+    is divided by that of the weights. Without pairs the loss is 0. Source: clip2scene.md 4.1, as the code has
+    it, for temperature 1 and balance 0.
+    """
+    if not len(labels):
+        return logits.sum() * 0
+    share = torch.bincount(labels, minlength=logits.shape[1]).clamp(min=1) / len(labels)
+    return F.cross_entropy(logits.float() / temperature, labels, weight=share.float() ** -balance)
+
+
+def semantic_contrast(logits: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """The paper's Eq. 1: for each class, its points against all others, with the class's text as anchor.
+
+    Arguments as in `semantic_consistency`. Sum over the classes that have points of their own and of others,
+    of -log(sum of exp(logit / temperature) over the own points / the same over the others).
+    """
+    own = F.one_hot(labels, logits.shape[1]).bool()
+    scaled = logits.float() / temperature
+    counted = own.any(0) & ~own.all(0)
+    if not counted.any():
+        return logits.sum() * 0
+    scaled, own = scaled[:, counted], own[:, counted]
+    positive = scaled.masked_fill(~own, -torch.inf).logsumexp(0)
+    negative = scaled.masked_fill(own, -torch.inf).logsumexp(0)
+    return (negative - positive).sum()
+
+
+def spatial_temporal(features: Tensor, labels: Tensor, cell: Tensor, text: Tensor, cap: int | None) -> Tensor:
+    """Pulls the points of a cell to their mean, weighted by how much each looks like the cell's class.
+
+    features: [M, D] of the local head, float32, not normalised; labels: [M] the teacher's; cell: [M] 0..G-1;
+    text: [C, D]. The class of a cell is the label of its first pair. At most `cap` first pairs of a cell take
+    part; None: all. Mean of 1 - sigmoid(f . p) over `SLOTS` places a cell, of which empty ones give 0.5.
+    Source: clip2scene.md 4.2, as the paper's code has it with a cap of 8.
+    """
+    if not len(cell):
+        return features.sum() * 0
+    if cap is not None:
+        taken = segment_rank(cell) < cap
+        features, labels, cell = features[taken], labels[taken], cell[taken]
+    count = int(cell.max()) + 1
+    label = labels[segment_first(cell, count)]
+    scores = (features @ text.T).gather(1, label[cell, None]).squeeze(1)
+    weights = segment_softmax(scores, cell, count)
+    fused = segment_sum(weights[:, None] * features, cell, count)
+    apart = _apart(features, fused, cell).sum()
+    empty = (SLOTS - segment_size(cell, count)).clamp(min=0).sum()
+    return (apart + 0.5 * empty) / (SLOTS * count)
+
+
+def spatial_temporal_joint(
+    features: Tensor, pixels: Tensor, labels: Tensor, cell: Tensor, text: Tensor, sharpness: float
+) -> Tensor:
+    """The paper's Eq. 2-4: the mean is over the cell's pixel features and point features together.
+
+    pixels: [M, D] the teacher's features of the pairs' pixels; other arguments as in `spatial_temporal`. Each
+    pair is compared with the text of its own label; scores are divided by `sharpness` (lambda). Sum over the
+    pairs of 1 - sigmoid(f . p), divided by the number of cells.
+    """
+    if not len(cell):
+        return (features.sum() + pixels.sum()) * 0
+    count = int(cell.max()) + 1
+    both = torch.cat([pixels, features])
+    scores = (both @ text.T).gather(1, labels.repeat(2)[:, None]).squeeze(1) / sharpness
+    weights = segment_softmax(scores, cell.repeat(2), count)
+    fused = segment_sum(weights[:, None] * both, cell.repeat(2), count)
+    return _apart(features, fused, cell).sum() / count
+
+
+def _apart(features: Tensor, fused: Tensor, cell: Tensor) -> Tensor:
+    """[M] 1 - sigmoid of the dot product of each pair's features with its cell's."""
+    return torch.sigmoid(-torch.linalg.vecdot(features, fused[cell]))
+
+
+def image_cosine(features: Tensor, pixels: Tensor) -> Tensor:
+    """Mean of 1 - cosine between a pair's point and its pixel, both [M, D] (clip2scene.md 4.3, ScanNet)."""
+    if not len(features):
+        return features.sum() * 0
+    return (1 - F.cosine_similarity(features, pixels, dim=1)).mean()
+
+
+def switched_labels(
+    logits: Tensor,
+    labels: Tensor,
+    probability: float,
+    scope: Literal["batch", "point"],
+    threshold: float,
+    seed: int,
+) -> Tensor:
+    """[M] targets of a step of self-training: the teacher's labels, or the student's own where it switches.
+
+    With the given probability the whole batch switches, or each pair by itself. A pair whose own best class
+    has a softmax below the threshold keeps the teacher's label. `seed` decides the draw, alike on all ranks.
+    Source: clip2scene.md 4.4.
+    """
+    rng = np.random.default_rng(seed)
+    draws = rng.random(len(labels)) if scope == "point" else np.full(len(labels), rng.random())
+    switched = torch.from_numpy(draws < probability).to(labels.device)
+    confidence, own = logits.detach().softmax(1).max(1) if len(labels) else (logits.sum(1), labels)
+    return torch.where(switched & (confidence >= threshold), own, labels)
+
+
+def unpaired_consistency(logits: Tensor, weights: Tensor, threshold: float) -> Tensor:
+    """Cross-entropy of points that no camera sees against the student's own best class (clip2scene.md 4.4).
+
+    logits: [V, C] of voxels; weights: [V] unpaired points in each. Points whose best class has a softmax below
+    the threshold are left out.
+    """
+    if not len(logits):
+        return logits.sum() * 0
+    confidence, own = logits.detach().softmax(1).max(1)
+    weights = torch.where(confidence >= threshold, weights.float(), 0.0)
+    each = F.cross_entropy(logits.float(), own, reduction="none")
+    return (weights * each).sum() / weights.sum().clamp(min=1)

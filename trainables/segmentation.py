@@ -1,0 +1,137 @@
+"""What every training of a 3D student shares: which shards it reads, and a run's way from shards to scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from datasets.synthetic_shards import synthetic_shards
+from scenelift import cluster
+from scenelift.batches import Collate
+from scenelift.clip import TeacherConfig, build_teacher
+from scenelift.console import say
+from scenelift.errors import ConfigError, DataError
+from scenelift.experiment import DataConfig, Experiment, experiment
+from scenelift.launch import Job, Resources, ScaleConfig, launch
+from scenelift.methods import Method
+from scenelift.optimisers import OptimiserConfig
+from scenelift.reports import Protocol as ScoreProtocol
+from scenelift.runs import RunConfig
+from scenelift.scoring import Predictors
+from scenelift.shards import Shards
+from scenelift.student import Student
+from scenelift.tracking import TrackingConfig
+from scenelift.training import LoopConfig, Plan
+
+
+class TrainingConfig(Protocol):
+    """The branches that every training's config tree has."""
+
+    @property
+    def data(self) -> DataConfig: ...
+    @property
+    def optimiser(self) -> OptimiserConfig: ...
+    @property
+    def loop(self) -> LoopConfig: ...
+    @property
+    def scale(self) -> ScaleConfig: ...
+    @property
+    def tracking(self) -> TrackingConfig: ...
+    @property
+    def run(self) -> RunConfig: ...
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of a student, ready to run."""
+
+    command: str
+    """Name of the trainable, such as distill."""
+    config: TrainingConfig
+    train: Shards
+    test: Shards | None
+    """Labelled shards that the student is scored on; None: it is not."""
+    student: Callable[[], Student]
+    """Makes the student as it is before the first step."""
+    collate: Collate
+    build: Callable[[Path], Method]
+    """Makes the method, inside each worker, around the student that the folder holds."""
+    tags: Mapping[str, str]
+    """Tags of the MLflow run, beside the data set and the trainable."""
+    frames: Sequence[int] | None = None
+    """Which frames are trained on; None: all."""
+    teacher: TeacherConfig | None = None
+    """A teacher to score before and to draw beside the student."""
+    protocol: ScoreProtocol = "label_free"
+    """How the student came to know the classes; the first part of its metrics' names."""
+
+
+def open_data(data: DataConfig) -> tuple[Shards, Shards | None]:
+    """Training and test shards, of one class list; the synthetic world is made where none are named."""
+    if data.train is None and data.test is None:
+        data = replace(data, train=synthetic_shards("train"), test=synthetic_shards("val"))
+    if data.train is None:
+        raise ConfigError(
+            "data.test is given without data.train; name both, or neither for the synthetic world"
+        )
+    train = Shards.open(data.train)
+    test = Shards.open(data.test, train.vocabulary.classes) if data.test else None
+    if test is not None and test.manifest.labels is None:
+        raise DataError(f"{data.test} has no labels to score on; leave data.test out")
+    return train, test
+
+
+def run_training(training: Training) -> None:
+    """Score what is there before, train, score the student, show all of it."""
+    config = training.config
+    with cluster.connect():
+        resources = Resources.fit(config.scale)
+        frames = len(training.train) if training.frames is None else len(training.frames)
+        # Refuses what cannot be split over the workers, before anything is made.
+        Plan(frames, config.loop, resources.workers)
+        torch.manual_seed(config.loop.seed)
+        tags = {"dataset": training.train.manifest.dataset, "seed": str(config.loop.seed), **training.tags}
+        with experiment(training.command, config, config.run, config.tracking, tags) as made:
+            _run(training, made, resources)
+
+
+def _run(training: Training, made: Experiment, resources: Resources) -> None:
+    """The run itself, once everything it needs is there."""
+    test, initial = training.test, made.run.initial
+    if not initial.exists():
+        training.student().save(initial)
+    made.dataset(training.train, "train")
+    scored = None
+    if test is not None:
+        made.dataset(test, "test")
+        if training.teacher is not None:
+            make = Predictors(test.vocabulary, {"random": initial}, training.teacher)
+            scored = made.score(test, make, "scoring the teacher", resources)
+            miou = scored.scores("teacher", "seen").miou
+            say(f"teacher, projected to the points that cameras see: mIoU {miou:.3f}")
+    job = Job(
+        shards=training.train.path,
+        folder=made.run.checkpoints,
+        loop=training.config.loop,
+        optimiser=training.config.optimiser,
+        collate=training.collate,
+        build=lambda: training.build(initial),
+        retries=training.config.scale.retries,
+        frames=training.frames,
+    )
+    last = launch(job, resources, made.listen)
+    made.trained()
+    made.result |= {"checkpoint": str(last.folder), "device": resources.device, "workers": resources.workers}
+    if test is not None:
+        after = made.score(
+            test, Predictors(test.vocabulary, {"student": last.folder}), "scoring the student", resources
+        )
+        scored = after if scored is None else scored | after
+        teacher = None if training.teacher is None else build_teacher(training.teacher, test.vocabulary)
+        absent = training.config.data.absent_classes
+        print(made.report(scored, test, teacher, absent, last.step, training.protocol))
+    made.save_student(Student.load(last.folder), last.step)
