@@ -8,16 +8,21 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from datasets.nuscenes import NuScenes
-from scenelift.config import command
+from datasets.scannet import ScanNet
+from datasets.semantickitti import SemanticKITTI
+from scenelift.config import command, nearest
 from scenelift.errors import ConfigError
 from scenelift.manifest import Manifest
 from scenelift.sources import ReadOptions, Source
 from scenelift.storage import megabytes
 
-SOURCES: dict[str, Callable[[Path, str], Source]] = {"nuscenes": NuScenes}
+SOURCES: dict[str, Callable[[Path, str], Source]] = {
+    "nuscenes": NuScenes,
+    "semantickitti": SemanticKITTI,
+    "scannet": ScanNet,
+}
 """Data set -> what opens its root and release."""
 
 
@@ -28,27 +33,32 @@ class ShardConfig:
     Interrupted and started again it goes on where it stopped.
     """
 
-    dataset: Literal["nuscenes"] = "nuscenes"
-    """Which data set; the preset's name."""
+    dataset: str = "nuscenes"
+    """Which data set: nuscenes, semantickitti, scannet; the preset's name."""
     root: Path | None = None
     """Folder of the data set, as it is unpacked."""
     version: str = "v1.0-trainval"
-    """Its release: the name of the folder with the tables."""
+    """Its release; of nuScenes, the name of the folder with the tables."""
     split: str | None = None
     """Split to take; none: every scene that is there."""
     out: str | None = None
     """Folder or URI to write to; none: data/shards/DATASET/VERSION/SPLIT."""
     image_size: tuple[int, int] = ReadOptions.image_size
-    """Height and width the images are stored at, pixels."""
+    """Height and width the images are stored at, pixels; the presets keep about the photos' aspect, in whole
+    patches of 16."""
     sweeps: int = ReadOptions.sweeps
-    """Earlier sweeps to add to every keyframe."""
+    """Earlier sweeps to add to every keyframe; ScanNet has none."""
+    superpixels: int = ReadOptions.superpixels
+    """Superpixels (SLIC) to cut each stored image into, about so many; 0: none. SLidR needs them: 150."""
     frames_per_shard: int = 32
-    """Frames of one file; a real one with six images takes about 0.8 MB."""
+    """Frames of one file; one of nuScenes with six images takes about 0.8 MB."""
     max_bad_frames: int = 0
     """Frames that may be unreadable; more of them, and the job fails and lists them in bad_frames.json."""
 
     def __post_init__(self) -> None:
-        least = {"sweeps": 0, "frames_per_shard": 1, "max_bad_frames": 0}
+        if self.dataset not in SOURCES:
+            raise ConfigError(f"unknown data set {self.dataset}; {nearest(self.dataset, SOURCES)}")
+        least = {"sweeps": 0, "superpixels": 0, "frames_per_shard": 1, "max_bad_frames": 0}
         for name, minimum in least.items():
             if getattr(self, name) < minimum:
                 raise ConfigError(f"{name} is at least {minimum}, not {getattr(self, name)}")
@@ -61,7 +71,11 @@ class ShardConfig:
         return self.out or f"data/shards/{self.dataset}/{self.version}/{self.split or 'all'}"
 
 
-PRESETS = {"nuscenes": ShardConfig(dataset="nuscenes")}
+PRESETS = {
+    "nuscenes": ShardConfig(dataset="nuscenes"),
+    "semantickitti": ShardConfig(dataset="semantickitti", version="1.0", image_size=(160, 528)),
+    "scannet": ShardConfig(dataset="scannet", version="v2", image_size=(240, 320), frames_per_shard=8),
+}
 
 
 def run(config: ShardConfig) -> Manifest:
@@ -78,7 +92,7 @@ def run(config: ShardConfig) -> Manifest:
             source,
             config.split,
             config.folder,
-            ReadOptions(sweeps=config.sweeps, image_size=config.image_size),
+            ReadOptions(config.sweeps, config.image_size, config.superpixels),
             frames_per_shard=config.frames_per_shard,
             max_bad_frames=config.max_bad_frames,
             command=shlex.join(["python", "-m", "datasets.shard", *sys.argv[1:]]),
@@ -95,7 +109,7 @@ def report(manifest: Manifest, seconds: float) -> str:
         "frames": f"{manifest.frames:,}",
         "bad frames": f"{len(manifest.bad_frames):,}",
         "points": f"{manifest.points:,}",
-        "pairs": _counts(manifest.pairs),
+        "pairs": _counts(manifest.pairs) or "none, as there are no images",
         "labels": "none" if manifest.labels is None else _counts(manifest.labels),
         "size": f"{megabytes(manifest.bytes)} in {len(manifest.shards)} shards",
         "time": f"{seconds:.1f} s",

@@ -20,6 +20,14 @@ def real_nuscenes() -> Path:
     return root
 
 
+@pytest.fixture
+def real_data() -> Path:
+    """Folder of real frames of several data sets, each in its own layout; only ever read."""
+    if not _SHARED.is_dir():
+        pytest.skip("the real frames are not here: no ../shared/data beside the repository")
+    return _SHARED
+
+
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """One small Ray for all tests that need one; its workers can import what the tests define."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from scenelift.errors import DataError
 
 _SCENE = (
     "there is a {} in the scene.",
@@ -72,3 +76,32 @@ class Vocabulary:
             tuple(template.format(word) for word in words for template in _templates()[templates])
             for words in self.words
         )
+
+
+def with_words(vocabulary: Vocabulary, path: Path) -> Vocabulary:
+    """The vocabulary with the words that a JSON file, {class: [words]}, gives some of its classes.
+
+    Where there is no such file, the vocabulary as it is. Raises DataError for a class that it does not have
+    and for a file that holds anything else.
+    """
+    if not path.exists():
+        return vocabulary
+    try:
+        own = json.loads(path.read_text())
+        words = {name: _words(given) for name, given in own.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        raise DataError(
+            f'{path} must be {{class: [words]}} as JSON, such as {{"car": ["car", "van"]}}'
+        ) from None
+    if unknown := sorted(set(words) - set(vocabulary.classes)):
+        raise DataError(f"{path} has an unknown class {unknown[0]}; known: {', '.join(vocabulary.classes)}")
+    merged = dict(zip(vocabulary.classes, vocabulary.words, strict=True)) | words
+    return dataclasses.replace(vocabulary, words=tuple(merged.values()))
+
+
+def _words(values: object) -> tuple[str, ...]:
+    if not isinstance(values, list) or not values:
+        raise TypeError
+    if not all(isinstance(word, str) and word.strip() for word in values):
+        raise TypeError
+    return tuple(values)

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from kitti_tree import KittiTree
 from PIL import Image
+from scannet_tree import ScanNetTree
 
 from datasets import shard
 from datasets.shard import PRESETS, ShardConfig, run
@@ -31,9 +33,10 @@ LABELS = {
 """Points of the real frame by class; all others are ignored."""
 
 
-def config(root: Path, out: Path, **changes: object) -> ShardConfig:
-    given = {"root": root, "version": "v1.0-mini", "out": str(out), **changes}
-    return dataclasses.replace(PRESETS["nuscenes"], **given)  # type: ignore[arg-type]
+def config(root: Path, out: Path, dataset: str = "nuscenes", **changes: object) -> ShardConfig:
+    version = {"nuscenes": "v1.0-mini"}.get(dataset, PRESETS[dataset].version)
+    given = {"root": root, "version": version, "out": str(out), **changes}
+    return dataclasses.replace(PRESETS[dataset], **given)  # type: ignore[arg-type]
 
 
 def test_real_frame_through_the_whole_job(
@@ -64,6 +67,49 @@ def test_truncated_point_file_is_listed_with_its_reason(
     assert "truncated" in (tmp_path / "out" / "bad_frames.json").read_text()
 
 
+def test_real_kitti_frame_and_real_room(
+    ray_session: None, real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kitti = run(config(real_data / "semantickitti", tmp_path / "kitti", "semantickitti", split="val"))
+    assert (kitti.frames, kitti.points, kitti.cameras, kitti.labels) == (1, 17238, ("image_2",), None)
+    assert kitti.image_size == (160, 528) and kitti.vocabulary.name == "semantickitti-19"
+    frame = Shards.open(str(tmp_path / "kitti")).read(0)
+    assert Image.open(io.BytesIO(frame.images[0])).size == (528, 160)
+    room = run(config(real_data / "scannet", tmp_path / "room", "scannet", split="train"))
+    assert (room.frames, room.points, room.pairs, room.labels) == (1, 40684, {}, None)
+    assert Shards.open(str(tmp_path / "room")).read(0).features.shape == (40684, 3)
+    assert "none, as there are no images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dataset", ["semantickitti", "scannet"])
+def test_a_restarted_job_gives_the_bytes_of_an_unbroken_one(
+    ray_session: None, dataset: str, tmp_path: Path
+) -> None:
+    """As a killed job leaves it: some shards whole, one half written, no manifest."""
+    {"semantickitti": KittiTree, "scannet": ScanNetTree}[dataset](tmp_path / "data")
+    job = config(tmp_path / "data", tmp_path / "out", dataset, image_size=(32, 48), frames_per_shard=1)
+    unbroken = run(dataclasses.replace(job, superpixels=6))
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    names = [shard.name for shard in unbroken.shards]
+    assert len(names) == unbroken.frames >= 3
+    (tmp_path / "out" / names[1]).write_bytes(kept[names[1]][:1000])
+    (tmp_path / "out" / names[-1]).unlink()
+    (tmp_path / "out" / "manifest.json").unlink()
+    assert run(dataclasses.replace(job, superpixels=6)) == unbroken
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == kept
+    frame = Shards.open(str(tmp_path / "out")).read(0)
+    assert frame.superpixels is not None and len(frame.superpixels) == len(frame.images) > 0
+    assert unbroken.labels is not None and sum(unbroken.labels.values()) == unbroken.points
+
+
+def test_presets_keep_about_the_aspect_of_the_photos() -> None:
+    native = {"nuscenes": (900, 1600), "semantickitti": (376, 1241), "scannet": (968, 1296)}
+    assert set(native) == set(PRESETS)
+    for name, (height, width) in native.items():
+        rows, columns = PRESETS[name].image_size
+        assert abs(columns * height / (rows * width) - 1) < 0.05 and rows % 16 == columns % 16 == 0
+
+
 def said(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
     """What the command answers to a wrong command line, which must be one line, status 1 and no Ray."""
     monkeypatch.setattr(sys, "argv", ["shard", *words.split()])
@@ -77,10 +123,15 @@ def said(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("kitti --root .", "unknown preset kitti; known: nuscenes"),
+        ("kitti --root .", "unknown preset kitti; known: nuscenes, scannet, semantickitti"),
         ("nuscenes", "--root is missing"),
         ("nuscenes --rot .", "did you mean root?"),
         ("nuscenes --root /nowhere/at/all", "no folder /nowhere/at/all"),
+        ("nuscenes --root . --dataset kitti", "unknown data set kitti; known: nuscenes, scannet"),
+        ("semantickitti", "--root is missing: the folder where semantickitti is unpacked"),
+        ("semantickitti --root tests", "has no folder sequences"),
+        ("scannet --root tests", "has no folder scans"),
+        ("scannet --root . --superpixels -1", "superpixels is at least 0"),
         ("nuscenes --root . --max-bad-frames -1", "max_bad_frames is at least 0"),
         ("nuscenes --root . --frames_per_shard 0", "frames_per_shard is at least 1"),
         ("nuscenes --root . --image_size 224", "image_size takes 2 values"),
@@ -100,3 +151,4 @@ def test_impossible_sizes_are_refused() -> None:
 def test_folder_without_out_says_what_is_in_it() -> None:
     assert ShardConfig(version="v1.0-mini").folder == "data/shards/nuscenes/v1.0-mini/all"
     assert ShardConfig(split="train").folder == "data/shards/nuscenes/v1.0-trainval/train"
+    assert PRESETS["scannet"].folder == "data/shards/scannet/v2/all"

@@ -1,0 +1,5 @@
+"""ScanNet: indoor scenes as coloured surfaces, and the photos they were made of; and all data in its layout."""
+
+from datasets.scannet.source import Keyframe, ScanNet
+
+__all__ = ["Keyframe", "ScanNet"]

@@ -1,0 +1,169 @@
+"""ScanNet as a source of frames: checks the tree, lists its scenes, reads them with their photos."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.files import read_bytes, read_points, require_finite
+from datasets.scannet import classes
+from datasets.scannet.ply import columns, read_vertices
+from datasets.scannet.views import Views, read_views
+from scenelift.errors import ConfigError, DataError, FrameError
+from scenelift.frames import Frame
+from scenelift.sources import ReadOptions
+from scenelift.vocabulary import with_words
+
+FRAMES = "scannet_frames_25k"
+_LIST = "scannetv2_{}.txt"
+_POINT = ("x", "y", "z", "red", "green", "blue")
+
+Points = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Keyframe:
+    """Where the files of a scene are, relative to the data set's root."""
+
+    token: str
+    """The scene, such as scene0000_00."""
+    points: str
+    labels: str | None
+    """None where the scenes of the split have no labels."""
+    photos: str | None
+    """Folder of the photos; None where the tree has no photos at all."""
+
+
+class ScanNet:
+    """A ScanNet tree. One keyframe is one whole scene, with all of its photos.
+
+    Points: `ROOT/scans/SCENE/SCENE_vh_clean_2.ply`, or `ROOT/points/SCENE.bin`, raw float32 x, y, z, r, g, b.
+    Labels, NYU40 ids: `ROOT/scans/SCENE/SCENE_vh_clean_2.labels.ply`. Photos:
+    `ROOT/scannet_frames_25k/SCENE/{color,depth,pose,intrinsics_depth.txt}`. The label table and the lists
+    `scannetv2_SPLIT.txt` lie in ROOT or in ROOT/meta; the class list is what the table has of the 20 classes of
+    the benchmark. An optional `ROOT/prompts.json` ({class: [words]}) replaces prompted words.
+
+    A tree without photos, or a split without labels, is read without them; where one scene has some, all must.
+    Small to pickle.
+    """
+
+    name = "scannet"
+
+    def __init__(self, root: str | Path, version: str = "v2") -> None:
+        """`version` is what the manifest will say; the folders do not. DataError for a wrong root or table."""
+        self.root, self.version = Path(root), version
+        _require_tree(self.root)
+        self.meta = self.root if (self.root / classes.TABLE).is_file() else self.root / "meta"
+        listed = classes.read_table(self.meta / classes.TABLE)
+        self.vocabulary = with_words(classes.vocabulary(listed), self.root / "prompts.json")
+        self._label_table = classes.label_table(listed)
+
+    def keyframes(self, split: str | None = None) -> list[Keyframe]:
+        """The scenes of a split (None: all that are here), by name.
+
+        Raises DataError for an unknown split or one without scenes here.
+        """
+        here = self._scenes()
+        wanted = sorted(here) if split is None else sorted(self._split(split).intersection(here))
+        if not wanted:
+            raise DataError(
+                f"{self.root} has no scene{f' of {_LIST.format(split)}' if split else ''}; "
+                f"{len(here)} scenes are in scans and points"
+            )
+        labels = {scene: f"scans/{scene}/{scene}_vh_clean_2.labels.ply" for scene in wanted}
+        labelled = any((self.root / file).is_file() for file in labels.values())
+        photos = (self.root / FRAMES).is_dir()
+        return [
+            Keyframe(
+                token=scene,
+                points=here[scene],
+                labels=labels[scene] if labelled else None,
+                photos=f"{FRAMES}/{scene}" if photos else None,
+            )
+            for scene in wanted
+        ]
+
+    def _scenes(self) -> dict[str, str]:
+        """Scene -> its points; meshes win over raw points."""
+        raw = {path.stem: f"points/{path.name}" for path in (self.root / "points").glob("*.bin")}
+        scans = [path.name for path in (self.root / "scans").glob("*") if path.is_dir()]
+        return raw | {scene: f"scans/{scene}/{scene}_vh_clean_2.ply" for scene in scans}
+
+    def _split(self, split: str) -> set[str]:
+        start, end = _LIST.split("{}")
+        known = sorted(path.name[len(start) : -len(end)] for path in self.meta.glob(_LIST.format("*")))
+        if split not in known:
+            raise DataError(
+                f"unknown split {split}; known: {', '.join(known) or 'none'} (the lists "
+                f"{_LIST.format('SPLIT')} in {self.meta})"
+            )
+        return set((self.meta / _LIST.format(split)).read_text().split())
+
+    def read(self, keyframe: Keyframe, options: ReadOptions) -> Frame:
+        """Read one scene: its vertices, colours, labels, and the photos that show them (clip2scene.md 1.6).
+
+        Features are the colours as the paper's student takes them, rgb / 127.5 - 1 (F = 3). Points stay in the
+        scene's own frame (z up). The timestamp is 0: a scene has none. Raises FrameError for whatever is wrong
+        with the files, ConfigError for sweeps, which ScanNet does not have.
+        """
+        if options.sweeps:
+            raise ConfigError(f"ScanNet has no sweeps; use --sweeps 0, not {options.sweeps}")
+        cloud = self._points(keyframe.points)
+        points = np.ascontiguousarray(cloud[:, :3])
+        views = self._views(keyframe, points, options.image_size)
+        return Frame(
+            token=keyframe.token,
+            scene=keyframe.token,
+            timestamp=0,
+            points=points,
+            features=cloud[:, 3:] / np.float32(127.5) - np.float32(1),
+            sweep=np.zeros(len(points), np.uint8),
+            labels=self._labels(keyframe, len(points)),
+            cameras=views.cameras,
+            images=views.images,
+            image_size=options.image_size,
+            pair_points=views.pair_points,
+            pair_pixels=views.pair_pixels,
+        )
+
+    def _points(self, name: str) -> Points:
+        """[N, 6] x, y, z (metres) and red, green, blue (0..255)."""
+        if name.endswith(".bin"):
+            cloud = read_points(self.root, name, len(_POINT))
+        else:
+            vertices = read_vertices(name, read_bytes(self.root, name))
+            cloud = require_finite(name, columns(name, vertices, _POINT))
+        if cloud[:, 3:].min() < 0 or cloud[:, 3:].max() > 255:
+            raise FrameError(f"{name} has colours that are not 0..255")
+        return cloud
+
+    def _labels(self, keyframe: Keyframe, count: int) -> NDArray[np.uint8] | None:
+        if keyframe.labels is None:
+            return None
+        vertices = read_vertices(keyframe.labels, read_bytes(self.root, keyframe.labels))
+        raw = columns(keyframe.labels, vertices, ("label",))[:, 0].astype(np.int64)
+        if len(raw) != count:
+            raise FrameError(f"{keyframe.labels} has {len(raw)} labels, {keyframe.points} {count} points")
+        labels = self._label_table[np.clip(raw, -1, len(self._label_table) - 1)]
+        if (labels == classes.NO_CLASS).any():
+            unknown = raw[labels == classes.NO_CLASS][0]
+            raise FrameError(f"{keyframe.labels} has label {unknown}, which {classes.TABLE} does not list")
+        return labels
+
+    def _views(self, keyframe: Keyframe, points: Points, size: tuple[int, int]) -> Views:
+        if keyframe.photos is None:
+            return Views((), (), np.empty(0, np.int32), np.empty((0, 3), np.int16))
+        return read_views(self.root, keyframe.photos, points, size)
+
+
+def _require_tree(root: Path) -> None:
+    if not root.is_dir():
+        raise DataError(f"no folder {root}; --root is the ScanNet folder that holds scans")
+    if (root / "scans").is_dir() or (root / "points").is_dir():
+        return
+    if root.name == "scans":
+        raise DataError(f"{root} holds the scenes themselves; --root is the folder above, {root.parent}")
+    raise DataError(f"{root} has no folder scans (nor points); --root is the ScanNet folder that holds it")

@@ -1,0 +1,191 @@
+"""One drive: its calibration, poses and times become keyframes that can be read without them, in any process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scenelift.errors import DataError
+from scenelift.geometry import Matrix, compose, inverse, require_rigid
+
+CAMERA = "image_2"
+MAX_SWEEPS = 10
+"""Earlier scans a keyframe knows of: one second."""
+PERIOD = 100_000
+"""Microseconds between scans, where there is no times.txt."""
+GAP = 1_000_000
+"""Microseconds between two scans that are not of one drive: no sweeps are taken from beyond."""
+
+
+@dataclass(frozen=True, eq=False)
+class Keyframe:
+    """Where the files of a scan are (relative to the data set's root) and how they fit together.
+
+    S <= MAX_SWEEPS earlier scans. Transforms are 4x4 for column vectors, metres.
+    """
+
+    token: str
+    scene: str
+    """The sequence, such as 08."""
+    timestamp: int
+    """Microseconds since the sequence began."""
+    points: str
+    labels: str | None
+    """None where the sequence has no labels."""
+    image: str | None
+    """None where the sequence has no images."""
+    to_camera: Matrix
+    """[4, 4] from the LiDAR frame to that of the left colour camera; NaN where nothing needs it."""
+    intrinsic: Matrix
+    """[3, 3] its pinhole matrix, pixels."""
+    sweeps: tuple[str, ...]
+    """[S] point files of the preceding scans, nearest first."""
+    sweep_to_keyframe: Matrix | None
+    """[S, 4, 4] from the LiDAR frame at the sweep's time to that at the keyframe's; None without poses."""
+
+
+@dataclass(frozen=True)
+class _Calibration:
+    camera_from_lidar: Matrix
+    """[4, 4] into the frame of camera 0, which the poses are of."""
+    to_camera: Matrix
+    intrinsic: Matrix
+
+
+def load_keyframes(root: Path, sequence: str) -> list[Keyframe]:
+    """The keyframes of ROOT/sequences/NN, by frame number.
+
+    Raises DataError for files that are missing, broken, or do not fit together.
+    """
+    folder = f"sequences/{sequence}"
+    numbers = _frame_numbers(root / folder / "velodyne")
+    calibration = _calibration(root / folder)
+    relative = _sweep_transforms(root / folder, calibration, numbers)
+    times = _times(root / folder, numbers)
+    starts = _starts(times)
+    has_labels, has_images = ((root / folder / name).is_dir() for name in ("labels", CAMERA))
+
+    def make(index: int) -> Keyframe:
+        name = f"{numbers[index]:06d}"
+        past = numbers[max(starts[index], index - MAX_SWEEPS) : index][::-1]
+        return Keyframe(
+            token=f"{sequence}-{name}",
+            scene=sequence,
+            timestamp=times[index],
+            points=f"{folder}/velodyne/{name}.bin",
+            labels=f"{folder}/labels/{name}.label" if has_labels else None,
+            image=f"{folder}/{CAMERA}/{name}.png" if has_images else None,
+            to_camera=calibration.to_camera,
+            intrinsic=calibration.intrinsic,
+            sweeps=tuple(f"{folder}/velodyne/{number:06d}.bin" for number in past),
+            sweep_to_keyframe=None if relative is None else relative[index, : len(past)],
+        )
+
+    return [make(index) for index in range(len(numbers))]
+
+
+def _frame_numbers(folder: Path) -> list[int]:
+    if not folder.is_dir():
+        raise DataError(f"no folder {folder}; unpack KITTI odometry's data_odometry_velodyne.zip there")
+    names = sorted(file.stem for file in folder.glob("*.bin"))
+    if not names:
+        raise DataError(f"{folder} holds no .bin files")
+    for name in names:
+        if len(name) != 6 or not (name.isascii() and name.isdigit()):
+            raise DataError(
+                f"{folder}/{name}.bin is not named by a frame number of six digits, as 000000.bin"
+            )
+    return [int(name) for name in names]
+
+
+def _calibration(folder: Path) -> _Calibration:
+    """From calib.txt, if images or poses need it; else NaN."""
+    if not any((folder / name).exists() for name in ("calib.txt", "poses.txt", CAMERA)):
+        unknown = np.full((4, 4), np.nan)
+        return _Calibration(unknown, unknown, unknown[:3, :3])
+    path = folder / "calib.txt"
+    lines = dict(line.partition(":")[::2] for line in _text(path).splitlines())
+    projection, camera_from_lidar = _matrix(path, lines, "P2"), _matrix(path, lines, "Tr")
+    intrinsic = projection[:, :3]
+    try:
+        # P2 = K [1 | t]: its fourth column moves points from camera 0 to camera 2 before K projects them.
+        offset = np.asarray(np.linalg.solve(intrinsic, projection[:, 3]), np.float64)
+        lidar = np.concatenate([camera_from_lidar, [[0, 0, 0, 1]]])
+        require_rigid(lidar)
+    except (np.linalg.LinAlgError, ValueError) as error:
+        raise DataError(f"{path}: P2 or Tr is wrong: {error}") from None
+    return _Calibration(lidar, compose(np.eye(3), offset) @ lidar, intrinsic)
+
+
+def _matrix(path: Path, lines: dict[str, str], name: str) -> Matrix:
+    if name not in lines:
+        raise DataError(f"{path} has no line {name}; use the calib.txt of SemanticKITTI or KITTI odometry")
+    return _numbers(path, lines[name].split(), 12).reshape(3, 4)
+
+
+def _numbers(path: Path, words: list[str], count: int) -> NDArray[np.float64]:
+    try:
+        values = np.array(words, np.float64)
+    except ValueError:
+        values = np.empty(0)
+    if len(values) != count:
+        raise DataError(f"{path} has a line that is not {count} numbers: {' '.join(words)[:40]!r}")
+    return values
+
+
+def _sweep_transforms(folder: Path, calibration: _Calibration, numbers: list[int]) -> Matrix | None:
+    """[F, MAX_SWEEPS, 4, 4] from the LiDAR frames before each scan, nearest first; None without poses.
+
+    The first scans have fewer predecessors; what stands in their place is not used.
+    """
+    path = folder / "poses.txt"
+    if not path.is_file():
+        return None
+    lines = _lines(path, numbers)
+    rows = np.stack([_numbers(path, line.split(), 12) for line in lines])
+    rows[~np.isfinite(rows).all(1)] = np.nan  # found where it is used, and silent until then
+    world_from_camera = rows.reshape(-1, 3, 4)
+    poses = compose(world_from_camera[..., :3], world_from_camera[..., 3])
+    world_from_lidar = (poses @ calibration.camera_from_lidar)[numbers]
+    before = np.arange(len(numbers))[:, None] - np.arange(1, MAX_SWEEPS + 1)
+    return inverse(world_from_lidar)[:, None] @ world_from_lidar[np.maximum(before, 0)]
+
+
+def _times(folder: Path, numbers: list[int]) -> list[int]:
+    """Microseconds, of each scan."""
+    path = folder / "times.txt"
+    if not path.is_file():
+        return [number * PERIOD for number in numbers]
+    lines = _lines(path, numbers)
+    seconds = [_numbers(path, lines[number].split(), 1)[0] for number in numbers]
+    if not np.isfinite(seconds).all():
+        raise DataError(f"{path} has a time that is not finite")
+    return [round(second * 1e6) for second in seconds]
+
+
+def _starts(times: list[int]) -> list[int]:
+    """Index of the first scan of the drive that each scan belongs to."""
+    steps = np.diff(times, prepend=times[0])
+    number = np.arange(len(times))
+    starts: list[int] = np.maximum.accumulate(np.where((steps < 0) | (steps > GAP), number, 0)).tolist()
+    return starts
+
+
+def _lines(path: Path, numbers: list[int]) -> list[str]:
+    """The lines of a file that has one for every frame of the sequence."""
+    lines = _text(path).splitlines()
+    if len(lines) <= numbers[-1]:
+        raise DataError(f"{path} has {len(lines)} lines, but there is a frame {numbers[-1]:06d}")
+    return lines
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        raise DataError(f"{path.parent} has no {path.name}, which its images and poses need") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None

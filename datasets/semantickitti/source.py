@@ -1,0 +1,155 @@
+"""SemanticKITTI as a source of frames: checks the tree, lists its scans, reads and projects them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.files import image_size, read_bytes, read_points, require_centred
+from datasets.semantickitti.classes import LABEL_TABLE, NO_LABEL, VOCABULARY
+from datasets.semantickitti.sequence import CAMERA, MAX_SWEEPS, Keyframe, load_keyframes
+from scenelift.errors import ConfigError, DataError, FrameError
+from scenelift.frames import IGNORED, Frame
+from scenelift.geometry import Matrix, project, require_rigid, transform_points
+from scenelift.images import fit, stored_pixels
+from scenelift.sources import ReadOptions
+from scenelift.vocabulary import with_words
+
+SPLITS = {
+    "train": ("00", "01", "02", "03", "04", "05", "06", "07", "09", "10"),
+    "val": ("08",),
+    "test": tuple(str(number) for number in range(11, 22)),
+}
+"""Sequences by split."""
+
+Points = NDArray[np.float32]
+
+
+class SemanticKITTI:
+    """A SemanticKITTI tree: `ROOT/sequences/NN/{velodyne,labels,image_2,calib.txt,poses.txt,times.txt}`.
+
+    Needed is velodyne alone: a sequence without the folder labels has no labels, one without image_2 no
+    images, one without poses.txt no sweeps. A folder that is there must have a file for every scan. An
+    optional `ROOT/prompts.json` ({class: [words]}) replaces prompted words. Small to pickle.
+    """
+
+    name = "semantickitti"
+
+    def __init__(self, root: str | Path, version: str = "1.0") -> None:
+        """`version` is what the manifest will say; the folders do not. DataError for a wrong root."""
+        self.root, self.version = Path(root), version
+        _require_tree(self.root)
+        self.vocabulary = with_words(VOCABULARY, self.root / "prompts.json")
+
+    def keyframes(self, split: str | None = None) -> list[Keyframe]:
+        """The scans of a split (None: of all sequences here), by sequence, then by frame number.
+
+        Raises DataError for an unknown split, one without sequences here, and files that do not fit.
+        """
+        here = sorted(path.name for path in (self.root / "sequences").iterdir() if path.is_dir())
+        if split is not None and split not in SPLITS:
+            raise DataError(f"unknown split {split}; known: {', '.join(SPLITS)}")
+        wanted = [name for name in here if split is None or name in SPLITS[split]]
+        if not wanted:
+            of = f" of {split} ({', '.join(SPLITS[split])})" if split else ""
+            raise DataError(f"{self.root} has no sequence{of}; there: {', '.join(here) or 'none'}")
+        return [keyframe for name in wanted for keyframe in load_keyframes(self.root, name)]
+
+    def read(self, keyframe: Keyframe, options: ReadOptions) -> Frame:
+        """Read and project one scan with `options.sweeps` earlier ones (clip2scene.md 1.2, 1.3).
+
+        Features are the remission, 0..1 (F = 1). Sweeps come nearest first, moved into the keyframe's LiDAR
+        frame by the poses; at the start of a sequence the last available one is repeated. Points of the
+        sweeps are projected as if captured with the keyframe. Raises FrameError for whatever is wrong with
+        the files, DataError for sweeps without poses.
+        """
+        key = read_points(self.root, keyframe.points, 4)
+        clouds = [key, *self._sweeps(keyframe, key, options.sweeps)]
+        merged = np.concatenate(clouds)
+        points = np.ascontiguousarray(merged[:, :3])
+        images, pair_points, pair_pixels = self._view(keyframe, points, options.image_size)
+        return Frame(
+            token=keyframe.token,
+            scene=keyframe.scene,
+            timestamp=keyframe.timestamp,
+            points=points,
+            features=np.ascontiguousarray(merged[:, 3:]),
+            sweep=np.repeat(np.arange(len(clouds), dtype=np.uint8), [len(cloud) for cloud in clouds]),
+            labels=self._labels(keyframe, len(key), len(points)),
+            cameras=(CAMERA,) * len(images),
+            images=images,
+            image_size=options.image_size,
+            pair_points=pair_points,
+            pair_pixels=pair_pixels,
+        )
+
+    def _sweeps(self, keyframe: Keyframe, key: Points, count: int) -> list[Points]:
+        """`count` clouds [N_k, 4] before the keyframe, nearest first, in its LiDAR frame."""
+        if not 0 <= count <= MAX_SWEEPS:
+            raise ConfigError(f"SemanticKITTI has 0 to {MAX_SWEEPS} sweeps before a scan, not {count}")
+        if not count:
+            return []
+        if keyframe.sweep_to_keyframe is None:
+            raise DataError(
+                f"sequence {keyframe.scene} has no poses.txt, by which sweeps are moved into the keyframe; "
+                "unpack SemanticKITTI's poses or use --sweeps 0"
+            )
+        pairs = zip(keyframe.sweeps[:count], keyframe.sweep_to_keyframe[:count], strict=True)
+        clouds = [self._sweep(name, transform) for name, transform in pairs] or [key]
+        return clouds + clouds[-1:] * (count - len(clouds))
+
+    def _sweep(self, name: str, to_keyframe: Matrix) -> Points:
+        points = read_points(self.root, name, 4)
+        try:
+            require_rigid(to_keyframe)
+        except ValueError as error:
+            raise FrameError(f"{name}: its pose or the keyframe's in poses.txt is wrong: {error}") from None
+        return np.concatenate([transform_points(to_keyframe, points[:, :3]), points[:, 3:]], 1)
+
+    def _labels(self, keyframe: Keyframe, count: int, total: int) -> NDArray[np.uint8] | None:
+        """[total] labels of the `count` points of the keyframe, followed by ignored ones for the sweeps."""
+        if keyframe.labels is None:
+            return None
+        data = read_bytes(self.root, keyframe.labels)
+        if len(data) != 4 * count:
+            raise FrameError(
+                f"{keyframe.labels} has {len(data) / 4:g} labels, {keyframe.points} {count} points"
+            )
+        raw = np.frombuffer(data, "<u4") & 0xFFFF  # the upper half numbers instances
+        labels = np.full(total, IGNORED, np.uint8)
+        labels[:count] = LABEL_TABLE[raw]
+        if (labels == NO_LABEL).any():
+            unknown = raw[labels[:count] == NO_LABEL][0]
+            raise FrameError(f"{keyframe.labels} has label {unknown}, which SemanticKITTI does not use")
+        return labels
+
+    def _view(
+        self, keyframe: Keyframe, points: Points, size: tuple[int, int]
+    ) -> tuple[tuple[bytes, ...], NDArray[np.int32], NDArray[np.int16]]:
+        """The image at the stored size, and the pairs: point index [M], (0, row, column) [M, 3]."""
+        if keyframe.image is None:
+            return (), np.empty(0, np.int32), np.empty((0, 3), np.int16)
+        data = read_bytes(self.root, keyframe.image)
+        try:
+            image, native = fit(data, None, size), image_size(data)
+            require_centred(keyframe.intrinsic, native)
+            seen, pixels = project(points, keyframe.to_camera, keyframe.intrinsic, native)
+        except (FrameError, ValueError) as error:
+            raise FrameError(f"{keyframe.image}: {error}") from None
+        first = np.zeros((len(seen), 1), np.int16)
+        pair_pixels = np.concatenate([first, stored_pixels(pixels, native, size)], 1)
+        return (image,), seen.astype(np.int32), pair_pixels
+
+
+def _require_tree(root: Path) -> None:
+    if (root / "sequences").is_dir():
+        return
+    if not root.is_dir():
+        raise DataError(f"no folder {root}; --root is the SemanticKITTI folder that holds sequences")
+    if (root / "dataset" / "sequences").is_dir():
+        raise DataError(f"{root} has no folder sequences, but dataset has: use --root {root / 'dataset'}")
+    if root.name == "sequences":
+        raise DataError(f"{root} holds the sequences themselves; --root is the folder above, {root.parent}")
+    raise DataError(f"{root} has no folder sequences; --root is the SemanticKITTI folder that holds it")
