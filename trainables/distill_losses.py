@@ -57,6 +57,17 @@ def semantic_contrast(logits: Tensor, labels: Tensor, temperature: float) -> Ten
     return (negative - positive).sum()
 
 
+def semantic_divergence(logits: Tensor, scores: Tensor, temperature: float) -> Tensor:
+    """Kullback-Leibler divergence of the student's classes from the teacher's, mean over pairs (Table 3).
+
+    logits: [M, C] of the student; scores: [M, C] cosines of the teacher; both divided by the temperature.
+    """
+    if not len(logits):
+        return logits.sum() * 0
+    student, teacher = (F.log_softmax(z.float() / temperature, dim=1) for z in (logits, scores))
+    return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
 def spatial_temporal(features: Tensor, labels: Tensor, cell: Tensor, text: Tensor, cap: int | None) -> Tensor:
     """Pulls the points of a cell to their mean, weighted by how much each looks like the cell's class.
 

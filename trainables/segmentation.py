@@ -26,6 +26,7 @@ from scenelift.shards import Shards
 from scenelift.student import Student
 from scenelift.tracking import TrackingConfig
 from scenelift.training import LoopConfig, Plan
+from scenelift.vocabulary import Vocabulary
 
 
 class TrainingConfig(Protocol):
@@ -66,6 +67,8 @@ class Training:
     """Which frames are trained on; None: all."""
     teacher: TeacherConfig | None = None
     """A teacher to score before and to draw beside the student."""
+    vocabulary: Vocabulary | None = None
+    """The classes of the test shards in other words; None: in the shards' own."""
     protocol: ScoreProtocol = "label_free"
     """How the student came to know the classes; the first part of its metrics' names."""
 
@@ -91,25 +94,27 @@ def run_training(training: Training) -> None:
     with cluster.connect():
         resources = Resources.fit(config.scale)
         frames = len(training.train) if training.frames is None else len(training.frames)
-        # Refuses what cannot be split over the workers, before anything is made.
+        # Refuses what cannot be split over the workers, or weights that are not there, before a run is begun.
         Plan(frames, config.loop, resources.workers)
         torch.manual_seed(config.loop.seed)
+        student = training.student()
         tags = {"dataset": training.train.manifest.dataset, "seed": str(config.loop.seed), **training.tags}
         with experiment(training.command, config, config.run, config.tracking, tags) as made:
-            _run(training, made, resources)
+            _run(training, student, made, resources)
 
 
-def _run(training: Training, made: Experiment, resources: Resources) -> None:
+def _run(training: Training, student: Student, made: Experiment, resources: Resources) -> None:
     """The run itself, once everything it needs is there."""
     test, initial = training.test, made.run.initial
+    vocabulary = training.vocabulary or training.train.vocabulary
     if not initial.exists():
-        training.student().save(initial)
+        student.save(initial)
     made.dataset(training.train, "train")
     scored = None
     if test is not None:
         made.dataset(test, "test")
         if training.teacher is not None:
-            make = Predictors(test.vocabulary, {"random": initial}, training.teacher)
+            make = Predictors(vocabulary, {"random": initial}, training.teacher)
             scored = made.score(test, make, "scoring the teacher", resources)
             miou = scored.scores("teacher", "seen").miou
             say(f"teacher, projected to the points that cameras see: mIoU {miou:.3f}")
@@ -127,11 +132,10 @@ def _run(training: Training, made: Experiment, resources: Resources) -> None:
     made.trained()
     made.result |= {"checkpoint": str(last.folder), "device": resources.device, "workers": resources.workers}
     if test is not None:
-        after = made.score(
-            test, Predictors(test.vocabulary, {"student": last.folder}), "scoring the student", resources
-        )
+        make = Predictors(vocabulary, {"student": last.folder})
+        after = made.score(test, make, "scoring the student", resources)
         scored = after if scored is None else scored | after
-        teacher = None if training.teacher is None else build_teacher(training.teacher, test.vocabulary)
+        teacher = None if training.teacher is None else build_teacher(training.teacher, vocabulary)
         absent = training.config.data.absent_classes
         print(made.report(scored, test, teacher, absent, last.step, training.protocol))
     made.save_student(Student.load(last.folder), last.step)

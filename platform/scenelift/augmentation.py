@@ -68,8 +68,14 @@ class Augmentation:
     """Add a normal deviate of this size to each element of the rotation's matrix (fine-tuning on ScanNet)."""
     sweeps: int = 0
     """Earlier sweeps drawn beside the keyframe, of those that the shards hold; each becomes its own cloud."""
+    merge: bool = False
+    """Make one cloud of the keyframe and the drawn sweeps instead (an ablation of the paper)."""
     image: ImageAugmentation = ImageAugmentation()
     """Changes of the photos."""
+
+    def __post_init__(self) -> None:
+        if self.merge and not self.sweeps:
+            raise ConfigError("augmentation.merge needs augmentation.sweeps of 1 or more")
 
 
 NO_AUGMENTATION = Augmentation(rotate=False, flip=False)

@@ -161,8 +161,8 @@ def _clouds(frame: Frame, config: Augmentation, rng: np.random.Generator) -> lis
         )
     drawn = [0, *(1 + rng.choice(held, config.sweeps, replace=False) if config.sweeps else [])]
     clouds = []
-    for sweep in drawn:
-        rows = np.flatnonzero(frame.sweep == sweep)
+    for sweeps in [drawn] if config.merge else [[sweep] for sweep in drawn]:
+        rows = np.flatnonzero(np.isin(frame.sweep, sweeps))
         clouds.append((rows, augment(frame.points[rows], config, rng)))
     return clouds
 

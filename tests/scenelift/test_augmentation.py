@@ -176,3 +176,15 @@ def test_impossible_settings_say_what_to_write():
     for options in ({"area": (0.0, 1.0)}, {"area": (0.8, 0.3)}, {"aspect": (2.0, 1.0)}, {"views": -1}):
         with pytest.raises(ConfigError, match=f"augmentation.image.{next(iter(options))}"):
             ImageAugmentation(**options)
+
+
+def test_merged_sweeps_are_one_cloud_with_one_rotation():
+    frame = made_up_frame("frame-00002", SWEEPS, 300)
+    apart = Collate(VOXELS, Augmentation(sweeps=3), grid=1.0)([frame])
+    merged = Collate(VOXELS, Augmentation(sweeps=3, merge=True), grid=1.0)([frame])
+    assert apart.voxels.sites.batch_size == 4 and merged.voxels.sites.batch_size == 1
+    assert len(merged.labels) == len(apart.labels) == len(frame.points)
+    assert len(merged.pair_points) == len(frame.pair_points)
+    assert merged.pair_cell.max() == apart.pair_cell.max(), "cells are of the un-augmented cloud in both"
+    with pytest.raises(ConfigError, match="sweeps"):
+        Augmentation(merge=True)

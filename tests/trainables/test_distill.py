@@ -19,25 +19,22 @@ from scenelift.clip import DenseClip, TeacherConfig, build_teacher
 from scenelift.errors import ClusterError, ConfigError, DataError, ShardError, StorageError, TrackingError
 from scenelift.experiment import DataConfig
 from scenelift.methods import Progress
-from scenelift.networks import MinkUNetConfig
+from scenelift.networks import NetworkConfig
 from scenelift.runs import RunConfig
 from scenelift.sharding import write_shards
 from scenelift.sources import ReadOptions
 from scenelift.student import StudentConfig
 from trainables import distill, evaluate
-from trainables.distill import (
+from trainables.distill import Clip2Scene, leading, make_student, surest
+from trainables.distill_config import (
     NO_SELF_TRAINING,
     PRESETS,
-    Clip2Scene,
     DistillConfig,
     LossConfig,
     SelfTrainingConfig,
-    leading,
-    make_student,
-    surest,
 )
 
-SMALL = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), MinkUNetConfig(8, (8,), (8,)))
+SMALL = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), NetworkConfig(8, (8,), (8,)))
 RANDOM = TeacherConfig(weights="random", image_size=(28, 48))
 
 

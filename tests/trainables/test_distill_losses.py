@@ -204,3 +204,14 @@ def test_unpaired_points_count_as_often_as_they_are_and_only_when_sure():
     each = F.cross_entropy(logits, logits.argmax(1), reduction="none")
     expanded = torch.cat([each[i].repeat(int(weights[i])) for i in range(20) if sure[i]])
     assert torch.allclose(losses.unpaired_consistency(logits, weights, 0.7), expanded.mean())
+
+
+def test_divergence_is_zero_for_equal_classes_and_equals_the_sum_over_classes():
+    torch.manual_seed(0)
+    logits, scores = torch.randn(20, 4), torch.randn(20, 4)
+    p, q = (scores / 0.5).softmax(1), (logits / 0.5).softmax(1)
+    want = (p * (p / q).log()).sum(1).mean()
+    assert torch.allclose(losses.semantic_divergence(logits, scores, 0.5), want, atol=1e-6)
+    assert losses.semantic_divergence(scores + 3, scores, 0.5).item() == pytest.approx(0, abs=1e-6)
+    empty = torch.zeros(0, 4, requires_grad=True)
+    assert losses.semantic_divergence(empty, empty, 1.0) == 0

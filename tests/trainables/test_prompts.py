@@ -1,0 +1,34 @@
+"""Whose class names the teacher chooses between (clip2scene.md 2.1 and Table 3)."""
+
+from typing import get_args
+
+import pytest
+
+from datasets.nuscenes.classes import FULL
+from trainables.prompts import Prompts, named_by, taught_by
+
+
+def test_the_papers_prompts_are_one_word_a_class():
+    words = [words[0] for words in named_by(FULL, "paper").words]
+    assert words == (
+        "barrier, bicycle, bus, car, construction vehicle, motorcycle, pedestrian, traffic_cone, trailer, truck, "
+        "driveable surface, other_flat, sidewalk, terrain, manmade, vegetation"
+    ).split(", ")
+    assert named_by(FULL, "words") is FULL and any(len(words) > 1 for words in FULL.words)
+
+
+@pytest.mark.parametrize("prompts", get_args(Prompts))
+def test_the_student_is_always_asked_for_the_data_sets_own_classes(prompts):
+    assert named_by(FULL, prompts).classes == FULL.classes
+    taught = taught_by(FULL, prompts)
+    assert len(set(taught.classes)) == len(taught.classes)
+    if prompts in ("words", "paper"):
+        assert taught == named_by(FULL, prompts)
+
+
+def test_other_data_sets_have_their_own_numbers_of_classes():
+    counts = {
+        prompts: len(taught_by(FULL, prompts).classes) for prompts in ("semantickitti", "cityscapes", "all")
+    }
+    assert counts["semantickitti"] == counts["cityscapes"] == 19
+    assert 19 + 16 > counts["all"] > 19
