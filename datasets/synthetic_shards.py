@@ -2,28 +2,80 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from datasets.nuscenes import NuScenes
-from datasets.synthetic.config import PRESETS
+from datasets.shard import SOURCES
+from datasets.synthetic.config import PRESETS, Layout, WorldConfig
 from datasets.synthetic.generate import generate
 from scenelift import cluster
-from scenelift.manifest import NAME
+from scenelift.errors import ShardError
+from scenelift.frames import Frame
+from scenelift.manifest import NAME, Manifest
 from scenelift.sharding import write_shards
-from scenelift.sources import ReadOptions
+from scenelift.sources import ReadOptions, Source
+
+SUPERPIXELS = 40
+"""Segments of each image; they are a hundredth of nuScenes' photos in size, which have 150."""
 
 
-def synthetic_shards(split: str) -> str:
-    """Folder of the shards of a split of the demo world; what is missing is made under `data/`."""
-    world = PRESETS["demo"]
+def synthetic_shards(split: str, layout: Layout = "nuscenes") -> str:
+    """Folder of the shards of a split of the demo world; what is missing is made under `data/`.
+
+    They hold sweeps (but ScanNet's, which has none) and superpixels. Of SemanticKITTI, whose every scan is a
+    frame, they hold the world's keyframes, so that no frame's sweeps are of another drive. Raises ShardError
+    if other shards lie there.
+    """
+    world = demo_world(layout)
     out = Path(f"{world.out}-shards") / split
-    if not (out / NAME).exists():
-        generate(world)
-        options = ReadOptions(image_size=world.image_size)
-        source = NuScenes(world.out, world.version)
-        command = (
-            f"python -m datasets.shard nuscenes --root {world.out} --version {world.version} --split {split}"
+    options = ReadOptions(0 if layout == "scannet" else world.sweeps, world.sensors.image_size, SUPERPIXELS)
+    if (out / NAME).exists():
+        _require_same(out / NAME, options)
+        return str(out)
+    generate(world)
+    source = SOURCES[layout](world.out, world.version if layout == "nuscenes" else "synthetic")
+    if layout == "semantickitti":
+        source = Keyframes(source, 1 + world.sweeps)
+    code = f'from datasets.synthetic_shards import synthetic_shards as make; make("{split}", "{layout}")'
+    with cluster.connect():
+        write_shards(
+            source, split, str(out), options, frames_per_shard=8, command=shlex.join(["python", "-c", code])
         )
-        with cluster.connect():
-            write_shards(source, split, str(out), options, frames_per_shard=8, command=command)
     return str(out)
+
+
+def demo_world(layout: Layout) -> WorldConfig:
+    """The demo world in a layout, in its own folder."""
+    world = PRESETS["demo"]
+    if layout == "nuscenes":
+        return world
+    return replace(world, layout=layout, out=Path(f"{world.out}-{layout}"))
+
+
+class Keyframes:
+    """A source of consecutive scans cut down to the last of each `every`: the others are its sweeps."""
+
+    def __init__(self, source: Source, every: int) -> None:
+        self.source, self.every = source, every
+        self.name, self.version, self.vocabulary = source.name, source.version, source.vocabulary
+
+    def keyframes(self, split: str | None) -> list[Any]:
+        """Those of the source that are keyframes of the world."""
+        return self.source.keyframes(split)[self.every - 1 :: self.every]
+
+    def read(self, keyframe: Any, options: ReadOptions) -> Frame:
+        """What the source reads."""
+        return self.source.read(keyframe, options)
+
+
+def _require_same(path: Path, options: ReadOptions) -> None:
+    """ShardError unless the shards that are there were made with these options."""
+    there = Manifest.from_json(path.read_text(), str(path))
+    if ReadOptions(there.sweeps, there.image_size, there.superpixels) != options:
+        raise ShardError(
+            f"{path.parent} holds shards with {there.sweeps} sweeps and {there.superpixels} superpixels of "
+            f"{there.image_size} images, not {options.sweeps}, {options.superpixels}, {options.image_size}; "
+            "delete it or name your own shards"
+        )

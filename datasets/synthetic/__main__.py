@@ -1,20 +1,26 @@
-"""The command `python -m datasets.synthetic [demo|teacher|tiny] [--out DIR] ...`: write a synthetic world."""
+"""The command `python -m datasets.synthetic [demo|teacher|tiny] [--layout LAYOUT --out DIR] ...`: write a world."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
 from datasets.synthetic.classes import CATEGORIES
 from datasets.synthetic.config import PRESETS, WorldConfig
 from datasets.synthetic.generate import generate
-from datasets.synthetic.tables import SceneRecord
+from datasets.synthetic.layouts import Record
 from scenelift.config import command
+from scenelift.errors import ConfigError
 
 
 def run(config: WorldConfig) -> None:
     """Write the world, then say what it holds and what to do next."""
+    if config.layout != "nuscenes" and config.out in {preset.out for preset in PRESETS.values()}:
+        raise ConfigError(
+            f"{config.out} is kept for the nuscenes layout; write --out {config.out}-{config.layout}"
+        )
     start = time.monotonic()
     records = generate(config)
     if records is None:
@@ -24,7 +30,7 @@ def run(config: WorldConfig) -> None:
     print(f"Next: {next_command(config)}")
 
 
-def summary(config: WorldConfig, records: list[SceneRecord], seconds: float) -> str:
+def summary(config: WorldConfig, records: Sequence[Record], seconds: float) -> str:
     """A line of sizes and a line of the classes' shares of all keyframe points."""
     splits = ", ".join(f"{len(names)} {split}" for split, names in config.splits().items())
     size = sum(file.stat().st_size for file in config.out.rglob("*") if file.is_file())
@@ -41,9 +47,11 @@ def summary(config: WorldConfig, records: list[SceneRecord], seconds: float) -> 
 def next_command(config: WorldConfig) -> str:
     """How to make shards of this world."""
     split = next(iter(config.splits()))
+    version = f"--version {config.version} " if config.layout == "nuscenes" else ""
+    height, width = config.sensors.image_size
     return (
-        f"python -m datasets.shard nuscenes --root {config.out} --version {config.version} "
-        f"--split {split} --out {config.out}-shards/{split}"
+        f"python -m datasets.shard {config.layout} --root {config.out} {version}--split {split} "
+        f"--image_size {height} {width} --out {config.out}-shards/{split}"
     )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from datasets.synthetic.classes import CATEGORIES, STUFF, Raw
 from datasets.synthetic.primitives import Floats, normals
 from datasets.synthetic.render import SKY, Hits, trace
-from datasets.synthetic.scene import Scene
+from datasets.synthetic.scene import Pose, Scene
 from datasets.synthetic.sensors import Camera, Lidar
 from datasets.synthetic.shading import colour
 
@@ -47,6 +47,8 @@ class Scan:
     """[N] raw class; `Raw.NOISE` for ghosts."""
     thing: NDArray[np.int32]
     """[N] index of the thing in its scene; negative on the ground and for ghosts."""
+    colour: NDArray[np.uint8] | None = None
+    """[N, 3] RGB of what was hit, if asked for."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,16 @@ class Photo:
     """Thing with a box -> share of its outline inside the picture that nothing hides."""
 
 
-def scan(scene: Scene, lidar: Lidar, time: float, rng: np.random.Generator) -> Scan:
-    """The LiDAR's turn at `time`, seen from where the ego vehicle is then."""
-    hits = trace(scene, lidar, lidar.mount.then(scene.ego_pose(time)), time)
+def scan(
+    scene: Scene,
+    lidar: Lidar,
+    time: float,
+    rng: np.random.Generator,
+    ego: Pose | None = None,
+    coloured: bool = False,
+) -> Scan:
+    """The LiDAR's turn at `time`, seen from where the ego vehicle is then, or from `ego`."""
+    hits = trace(scene, lidar, lidar.mount.then(ego or scene.ego_pose(time)), time)
     range_ = np.where(hits.part == SKY, np.inf, hits.t)
     # weak echoes get lost: one in twenty near by, half of them at the end of the range
     lost = 0.05 + 0.45 * (np.minimum(range_, LIDAR_RANGE) / LIDAR_RANGE) ** 2
@@ -82,7 +91,13 @@ def scan(scene: Scene, lidar: Lidar, time: float, rng: np.random.Generator) -> S
     points = np.concatenate((rays * measured[:, None], intensity[:, None], ring[:, None]), 1)
     raw = np.where(ghost, np.uint8(Raw.NOISE), hits.raw().T[::-1].ravel()[order])
     thing = np.where(ghost, SKY, hits.thing.T[::-1].ravel()[order])
-    return Scan(points.astype(np.float32), raw, thing.astype(np.int32))
+    shades = _bytes(colour(hits)).transpose(1, 0, 2)[::-1].reshape(-1, 3)[order] if coloured else None
+    return Scan(points.astype(np.float32), raw, thing.astype(np.int32), shades)
+
+
+def _bytes(shades: Floats) -> NDArray[np.uint8]:
+    """Colours of about 0..1 -> 0..255."""
+    return np.round(np.clip(shades, 0, 1) * 255).astype(np.uint8)
 
 
 def _intensity(hits: Hits, rng: np.random.Generator) -> Floats:
@@ -102,12 +117,13 @@ def _intensity(hits: Hits, rng: np.random.Generator) -> Floats:
     return np.round(np.clip(value, 0, 1) * 255).astype(np.float32)
 
 
-def photograph(scene: Scene, camera: Camera, time: float, rng: np.random.Generator) -> Photo:
-    """An exposure at `time`, seen from where the ego vehicle is then."""
-    hits = trace(scene, camera, camera.mount.then(scene.ego_pose(time)), time, outlines=True)
+def photograph(
+    scene: Scene, camera: Camera, time: float, rng: np.random.Generator, ego: Pose | None = None
+) -> Photo:
+    """An exposure at `time`, seen from where the ego vehicle is then, or from `ego`."""
+    hits = trace(scene, camera, camera.mount.then(ego or scene.ego_pose(time)), time, outlines=True)
     noise = rng.standard_normal((*camera.size, 3), np.float32) * np.float32(0.02)
-    image = np.round(np.clip(colour(hits) + noise, 0, 1) * 255).astype(np.uint8)
-    return Photo(image, hits.raw(), hits.thing, hits.visible)
+    return Photo(_bytes(colour(hits) + noise), hits.raw(), hits.thing, hits.visible)
 
 
 def regions(scene: Scene, photo: Photo, rng: np.random.Generator, most: int = 48) -> list[Region]:

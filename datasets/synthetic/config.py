@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from scenelift.config import nearest
 from scenelift.errors import ConfigError
@@ -25,37 +26,68 @@ CAMERA_YAWS = {
 """Where each camera looks: degrees to the left of straight ahead."""
 
 SPLITS = {"train": range(1, 2001), "val": range(2001, 4001), "teacher": range(4001, 10_000)}
-"""Numbers of the scenes of each split; a scene's content depends on the seed and its number alone."""
+"""Numbers of the scenes of each split; a scene's content depends on the seed and its name alone."""
+
+Layout = Literal["nuscenes", "semantickitti", "scannet"]
+SCENE_NAMES: dict[Layout, str] = {
+    "nuscenes": "scene-{:04d}",
+    "semantickitti": "drive-{:04d}",
+    "scannet": "scene{:04d}_00",
+}
+"""What a scene is called; as its name decides its content, no two layouts show the same street."""
+
+
+@dataclass(frozen=True)
+class Sensors:
+    """Resolutions of a rig."""
+
+    image_size: tuple[int, int]
+    """(height, width) of the camera images, pixels."""
+    beams: int
+    azimuths: int
+
+
+SENSORS: dict[Layout, Sensors] = {
+    "nuscenes": Sensors((112, 192), 32, 720),
+    "semantickitti": Sensors((96, 320), 64, 480),
+    "scannet": Sensors((144, 192), 32, 720),
+}
+"""What each layout is recorded with, unless the configuration says otherwise."""
 
 
 @dataclass(frozen=True)
 class WorldConfig:
-    """A synthetic driving world, written as a nuScenes v1.0 tree with lidarseg labels."""
+    """A synthetic driving world, written as a nuScenes v1.0 tree with lidarseg labels, as SemanticKITTI
+    sequences, or as ScanNet rooms (streets to scale 1:10 in which time stands still)."""
 
     out: Path = Path("data/synthetic")
     """Folder to write; must be empty, absent, or an earlier run of the same configuration."""
+    layout: Layout = "nuscenes"
+    """Data set in whose files the world is written."""
     version: str = "v1.0-synthetic"
-    """Name of the folder of tables inside `out`."""
+    """nuscenes: name of the folder of tables inside `out`."""
     seed: int = 0
     """The same seed gives the same bytes, whatever the number of scenes or workers."""
     train_scenes: int = 40
-    """Scenes for training students: scene-0001 and on."""
+    """Scenes for training students, numbered from 1; semantickitti: dealt out to its ten training sequences."""
     val_scenes: int = 10
-    """Scenes for testing: scene-2001 and on."""
+    """Scenes for testing, numbered from 2001; semantickitti: one after the other in sequence 08."""
     teacher_scenes: int = 0
-    """Scenes with region captions for training the tiny CLIP teacher: scene-4001 and on."""
+    """nuscenes: scenes with region captions for training the tiny CLIP teacher, numbered from 4001."""
     frames_per_scene: int = 4
-    """Keyframes of each scene, half a second apart."""
+    """Keyframes of each scene; nuscenes: half a second apart; semantickitti: 1 + `sweeps` scans apart, the
+    last of each 1 + `sweeps` scans; scannet: places in a room from which it is scanned and photographed."""
     sweeps: int = 2
-    """LiDAR sweeps written before each keyframe, 0.1 s apart (at most 4)."""
-    image_size: tuple[int, int] = (112, 192)
-    """(height, width) of the camera images, pixels."""
-    beams: int = 32
-    """Rings of the LiDAR."""
-    azimuths: int = 720
-    """Directions of each ring in one turn."""
+    """nuscenes, semantickitti: LiDAR sweeps written before each keyframe, 0.1 s apart (at most 4)."""
+    image_size: tuple[int, int] | None = None
+    """(height, width) of the camera images, pixels; none: 112 192, semantickitti 96 320, scannet 144 192."""
+    beams: int | None = None
+    """Rings of the LiDAR; none: 32, semantickitti 64."""
+    azimuths: int | None = None
+    """Directions of each ring in one turn; none: 720, semantickitti 480."""
     cameras: tuple[str, ...] = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK", "CAM_FRONT_LEFT")
-    """Cameras of the rig, each 75 degrees wide; the default four leave about a third of the points unseen."""
+    """nuscenes: cameras of the rig, each 75 degrees wide; the default four leave about a third of the points
+    unseen. scannet: the ways the camera is turned at each place. semantickitti: its one looks ahead."""
     workers: int = 0
     """Processes that render; 0 means one per core."""
 
@@ -67,18 +99,23 @@ class WorldConfig:
                 raise ConfigError(f"{split}_scenes must be 0 to {limit}, not {count}")
         if not any(scenes.values()):
             raise ConfigError("a world needs a scene: set train_scenes, val_scenes or teacher_scenes")
-        for name, low, high in (
-            ("seed", 0, 2**63),
-            ("frames_per_scene", 1, 400),
-            ("sweeps", 0, 4),
-            ("beams", 2, 256),
-            ("azimuths", 8, 8192),
-            ("workers", 0, 1024),
+        if self.teacher_scenes and self.layout != "nuscenes":
+            raise ConfigError("teacher_scenes: only --layout nuscenes has region captions")
+        sensors = self.sensors
+        for name, value, low, high in (
+            ("seed", self.seed, 0, 2**63),
+            ("frames_per_scene", self.frames_per_scene, 1, 400),
+            ("sweeps", self.sweeps, 0, 4),
+            ("beams", sensors.beams, 2, 256),
+            ("azimuths", sensors.azimuths, 8, 8192),
+            ("workers", self.workers, 0, 1024),
         ):
-            if not low <= getattr(self, name) <= high:
-                raise ConfigError(f"{name} must be {low} to {high}, not {getattr(self, name)}")
-        if not all(16 <= side <= 2048 for side in self.image_size):
-            raise ConfigError(f"image_size must be two numbers from 16 to 2048, not {self.image_size}")
+            if not low <= value <= high:
+                raise ConfigError(f"{name} must be {low} to {high}, not {value}")
+        if not all(16 <= side <= 2048 for side in sensors.image_size):
+            raise ConfigError(f"image_size must be two numbers from 16 to 2048, not {sensors.image_size}")
+        if self.layout == "scannet" and any(side % 4 for side in sensors.image_size):
+            raise ConfigError(f"image_size: scannet's must be multiples of 4, not {sensors.image_size}")
         if not re.fullmatch(r"v[\w.-]+", self.version):
             raise ConfigError(f"version is a folder's name such as v1.0-synthetic, not {self.version!r}")
         for camera in self.cameras:
@@ -91,15 +128,25 @@ class WorldConfig:
         """Scene names of each split that has scenes."""
         counts = {"train": self.train_scenes, "val": self.val_scenes, "teacher": self.teacher_scenes}
         return {
-            split: [f"scene-{number:04d}" for number in SPLITS[split][:count]]
+            split: [SCENE_NAMES[self.layout].format(number) for number in SPLITS[split][:count]]
             for split, count in counts.items()
             if count
         }
 
     @property
+    def sensors(self) -> Sensors:
+        """The layout's, with what this configuration says otherwise."""
+        own = SENSORS[self.layout]
+        return Sensors(
+            own.image_size if self.image_size is None else self.image_size,
+            own.beams if self.beams is None else self.beams,
+            own.azimuths if self.azimuths is None else self.azimuths,
+        )
+
+    @property
     def identity(self) -> WorldConfig:
         """What the bytes depend on: the same world wherever and by however many processes it is made."""
-        return replace(self, out=WorldConfig.out, workers=0)
+        return replace(self, out=WorldConfig.out, workers=0, **vars(self.sensors))
 
 
 PRESETS = {

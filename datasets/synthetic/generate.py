@@ -15,17 +15,23 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from datasets.synthetic.config import WorldConfig
-from datasets.synthetic.nuscenes import write_scene
-from datasets.synthetic.tables import SceneRecord, folders, save_tables
+from datasets.synthetic import nuscenes, scannet, semantickitti
+from datasets.synthetic.config import Layout, WorldConfig
+from datasets.synthetic.layouts import Record, Writer
 from scenelift.config import dump, load, to_dict
 from scenelift.errors import ConfigError, StorageError
 
 DONE, UNFINISHED = "world.yaml", "world.unfinished.yaml"
 """The configuration of what a folder holds, and of what an interrupted run began to write there."""
+WRITERS: dict[Layout, Writer] = {"nuscenes": nuscenes, "semantickitti": semantickitti, "scannet": scannet}
 
 
-def generate(config: WorldConfig) -> list[SceneRecord] | None:
+def write_scene(config: WorldConfig, name: str) -> Record:
+    """Render one scene and write its files below `config.out`."""
+    return WRITERS[config.layout].write_scene(config, name)
+
+
+def generate(config: WorldConfig) -> list[Record] | None:
     """Write the world of `config` to `config.out`; None if it is completely there already.
 
     An interrupted run of the same configuration is done again. Raises ConfigError where the folder holds
@@ -36,7 +42,7 @@ def generate(config: WorldConfig) -> list[SceneRecord] | None:
     try:
         _prepare(config)
         records = _render(config)
-        save_tables(config, records)
+        WRITERS[config.layout].save(config, records)
         os.replace(config.out / UNFINISHED, config.out / DONE)
     except OSError as error:
         raise StorageError(f"cannot write {config.out}: {error}; mend that and run the same again") from error
@@ -75,17 +81,18 @@ def _prepare(config: WorldConfig) -> None:
     """Mark the folder as unfinished and clear what an interrupted run left."""
     config.out.mkdir(parents=True, exist_ok=True)
     (config.out / UNFINISHED).write_text(dump(config.identity))
-    for leftover in ("samples", "sweeps", "lidarseg", "maps", config.version):
+    folders = WRITERS[config.layout].folders(config)
+    for leftover in {folder.parts[0] for folder in folders} | {config.version}:
         shutil.rmtree(config.out / leftover, ignore_errors=True)
-    for folder in folders(config):
+    for folder in folders:
         (config.out / folder).mkdir(parents=True)
 
 
-def _render(config: WorldConfig) -> list[SceneRecord]:
+def _render(config: WorldConfig) -> list[Record]:
     """Write all scenes, in any order, with a progress bar of keyframes; their records in order."""
     names = [name for scenes in config.splits().values() for name in scenes]
     workers = min(config.workers or os.cpu_count() or 1, len(names))
-    records: dict[str, SceneRecord] = {}
+    records: dict[str, Record] = {}
     total = len(names) * config.frames_per_scene
     with (
         tqdm(total=total, unit="frame", desc="rendering") as progress,
@@ -98,7 +105,7 @@ def _render(config: WorldConfig) -> list[SceneRecord]:
 
 
 @contextmanager
-def _scenes(config: WorldConfig, names: list[str], workers: int) -> Iterator[Iterator[SceneRecord]]:
+def _scenes(config: WorldConfig, names: list[str], workers: int) -> Iterator[Iterator[Record]]:
     """The records of all scenes as they get done; whatever goes wrong, no process is left behind."""
     if workers == 1:
         yield (write_scene(config, name) for name in names)

@@ -16,6 +16,8 @@ from datasets.synthetic.config import KEYFRAME_INTERVAL, SPLITS, SWEEP_INTERVAL,
 from datasets.synthetic.scene import Pose, Scene, stream, yaw_pose
 from datasets.synthetic.sensors import Camera, Lidar, build_rig
 from datasets.synthetic.tables import LIDAR, TABLES, VISIBILITIES, Row, SceneRecord, Tokens, chain, quaternion
+from datasets.synthetic.tables import folders as folders
+from datasets.synthetic.tables import save as save
 from datasets.synthetic.world import build
 
 _START = 1_600_000_000_000_000
@@ -120,7 +122,7 @@ class _SceneWriter:
         """Write a sensor's file with its rows of sample_data and ego_pose; returns their token."""
         stamp, camera = self._stamp(time), channel != LIDAR
         token = self.tokens("data", channel, str(stamp))
-        height, width = self.config.image_size if camera else (0, 0)
+        height, width = self.config.sensors.image_size if camera else (0, 0)
         ending = "jpg" if camera else "pcd.bin"
         folder = "samples" if key else "sweeps"
         file = f"{folder}/{channel}/synthetic-{self.split}__{channel}__{stamp}.{ending}"

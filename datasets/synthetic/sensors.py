@@ -13,9 +13,9 @@ from datasets.synthetic.primitives import Floats, Solids
 from datasets.synthetic.scene import Pose, stream, yaw_pose
 
 FIELD_OF_VIEW = 75.0
-"""Horizontal, of every camera, degrees."""
+"""Horizontal, of the cameras of nuScenes, degrees."""
 ELEVATIONS = (-30.67, 10.67)
-"""Lowest and highest beam of the LiDAR, degrees (as the 32-beam one of nuScenes)."""
+"""Lowest and highest beam of the 32-beam LiDAR of nuScenes, degrees."""
 NEAR = 0.2
 """Nothing nearer to a camera is drawn, metres."""
 
@@ -34,12 +34,14 @@ class Camera:
     """(height, width), pixels."""
     delay: float
     """When it exposes after the LiDAR keyframe, seconds (negative: before)."""
+    field_of_view: float = FIELD_OF_VIEW
+    """Horizontal, degrees."""
 
     @property
     def intrinsic(self) -> NDArray[np.float64]:
         """[3, 3]"""
         height, width = self.size
-        focal = width / 2 / np.tan(np.radians(FIELD_OF_VIEW / 2))
+        focal = width / 2 / np.tan(np.radians(self.field_of_view / 2))
         return np.array([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]])
 
     @cached_property
@@ -88,17 +90,19 @@ def _keep(windows: NDArray[np.intp]) -> Windows:
 
 @dataclass(frozen=True)
 class Lidar:
-    """A spinning LiDAR: x right, y ahead, z up; upright, so that its rows are elevations."""
+    """A spinning LiDAR, upright (z up), so that its rows are elevations; how it is turned is its mount's."""
 
     mount: Pose
     """LiDAR coordinates to the ego vehicle's."""
     beams: int
     azimuths: int
+    span: tuple[float, float] = ELEVATIONS
+    """Lowest and highest beam, degrees."""
 
     @cached_property
     def elevations(self) -> NDArray[np.float64]:
         """[beams] radians, lowest first: the ring index."""
-        return np.radians(np.linspace(*ELEVATIONS, self.beams))
+        return np.radians(np.linspace(*self.span, self.beams))
 
     @cached_property
     def rays(self) -> Floats:
@@ -154,8 +158,8 @@ class Rig:
 
 
 def build_rig(config: WorldConfig, scene: str) -> Rig:
-    """The sensors of a scene."""
-    lidar = Lidar(yaw_pose(0.94, 0.0, 1.84, -np.pi / 2), config.beams, config.azimuths)
+    """The sensors of a scene, as nuScenes mounts them: the LiDAR's x to the right, its y ahead."""
+    lidar = Lidar(yaw_pose(0.94, 0.0, 1.84, -np.pi / 2), config.sensors.beams, config.sensors.azimuths)
     cameras = tuple(_camera(config, scene, channel) for channel in config.cameras)
     return Rig(lidar, cameras)
 
@@ -167,8 +171,12 @@ def _camera(config: WorldConfig, scene: str, channel: str) -> Camera:
     yaw, pitch = np.radians(angle + rng.uniform(-0.5, 0.5)), np.radians(rng.uniform(5.0, 7.0))
     x, y = 0.9 + 0.8 * np.cos(yaw), 0.5 * np.sin(yaw)
     upright = yaw_pose(x, y, 1.5 + rng.uniform(-0.02, 0.02), yaw)
-    cos, sin = np.cos(pitch), np.sin(pitch)
-    # columns: the camera's right, down and ahead in upright coordinates (x ahead, y left, z up)
-    axes = np.array([[0.0, -sin, cos], [-1.0, 0.0, 0.0], [0.0, -cos, -sin]])
     delay = -0.045 + 0.04 * ((55.0 - angle) % 360.0) / 360.0  # the LiDAR sweeps past clockwise
-    return Camera(channel, Pose(np.zeros(3), axes).then(upright), config.image_size, delay)
+    return Camera(channel, looking(pitch).then(upright), config.sensors.image_size, delay)
+
+
+def looking(pitch: float) -> Pose:
+    """Camera coordinates in upright ones (x ahead, y left, z up) that look down by `pitch` radians."""
+    cos, sin = np.cos(pitch), np.sin(pitch)
+    axes = np.array([[0.0, -sin, cos], [-1.0, 0.0, 0.0], [0.0, -cos, -sin]])
+    return Pose(np.zeros(3), axes)

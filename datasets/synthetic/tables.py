@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def folders(config: WorldConfig) -> list[Path]:
     return [*keyframes, Path("sweeps") / LIDAR, Path("lidarseg") / config.version, Path("maps")]
 
 
-def save_tables(config: WorldConfig, records: list[SceneRecord]) -> None:
+def save(config: WorldConfig, records: Sequence[SceneRecord]) -> None:
     """Write the tables, `splits.json` and, for the teacher's scenes, `regions.json`."""
     tables: dict[str, list[Row]] = {table: [] for table in TABLES} | _fixed_tables(config)
     for record in records:

@@ -142,8 +142,8 @@ def test_a_scan_is_a_lidar_cloud(scene: Scene) -> None:
     cloud = scan(scene, lidar, 0.0, np.random.default_rng(0))
     points, ring = cloud.points, cloud.points[:, 4]
     assert points.dtype == np.float32 and points.shape == (len(cloud.raw), 5)
-    assert 10_000 < len(points) < DEMO.beams * DEMO.azimuths
-    assert set(ring.tolist()) == set(range(DEMO.beams))
+    assert 10_000 < len(points) < DEMO.sensors.beams * DEMO.sensors.azimuths
+    assert set(ring.tolist()) == set(range(DEMO.sensors.beams))
     assert points[:, 3].min() >= 0 and points[:, 3].max() <= 255
     elevation = np.arctan2(points[:, 2], np.hypot(points[:, 0], points[:, 1]))
     assert np.allclose(elevation, lidar.elevations[ring.astype(int)], atol=1e-4)
