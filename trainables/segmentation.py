@@ -113,7 +113,7 @@ def _run(training: Training, student: Student, made: Experiment, resources: Reso
     scored = None
     if test is not None:
         made.dataset(test, "test")
-        if training.teacher is not None:
+        if training.teacher is not None and not training.config.loop.preflight_steps:
             make = Predictors(vocabulary, {"random": initial}, training.teacher)
             scored = made.score(test, make, "scoring the teacher", resources)
             miou = scored.scores("teacher", "seen").miou

@@ -63,11 +63,13 @@ def from_dict(cls: type[T], values: Any, key: str = "") -> T:
 def override(config: T, values: Mapping[str, Value]) -> T:
     """A copy of `config` with the leaves named by dotted keys replaced: override(c, {"loop.epochs": 3}).
 
-    Raises ConfigError for an unknown key (naming the nearest known one) or a value of the wrong type.
+    A group whose class has `NAMED` instances may be given by name, {"student.network": "spvcnn"}; leaves of
+    it that are given beside win. Raises ConfigError for an unknown key or name (naming the nearest known one)
+    or a value of the wrong type.
     """
     known = flatten(config)
     tree: dict[str, Any] = {}
-    for dotted, value in values.items():
+    for dotted, value in _leaves(config, values).items():
         if dotted not in known:
             raise ConfigError(f"unknown key {dotted}; {nearest(dotted, known)}")
         *groups, leaf = dotted.split(".")
@@ -76,6 +78,24 @@ def override(config: T, values: Mapping[str, Value]) -> T:
             node = node.setdefault(group, {})
         node[leaf] = value
     return cast(T, _build(type(config), config, tree, ""))
+
+
+def _leaves(config: Any, values: Mapping[str, Value]) -> dict[str, Value]:
+    """The values with each named group replaced by all of its leaves."""
+    groups: dict[str, Value] = {}
+    leaves: dict[str, Value] = {}
+    for dotted, value in values.items():
+        group = config
+        for part in dotted.split("."):
+            group = getattr(group, part, None)
+        named = getattr(type(group), "NAMED", None)
+        if named is None:
+            leaves[dotted] = value
+        elif value in named:
+            groups |= {f"{dotted}.{key}": leaf for key, leaf in flatten(named[value]).items()}
+        else:
+            raise ConfigError(f"{dotted}: no {value}; {nearest(str(value), named)}")
+    return groups | leaves
 
 
 def _build(cls: Any, base: Any, values: Mapping[str, Any], prefix: str) -> Any:

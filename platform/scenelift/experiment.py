@@ -18,6 +18,7 @@ from scenelift.console import Meter, say
 from scenelift.errors import ConfigError
 from scenelift.evaluation import Absent
 from scenelift.launch import Resources
+from scenelift.preflight import Estimate, Measured
 from scenelift.runs import Run, RunConfig
 from scenelift.scoring import Evaluation
 from scenelift.shards import Shards
@@ -25,11 +26,12 @@ from scenelift.student import Student
 from scenelift.tracking import Tracker, TrackingConfig
 from scenelift.training import Event
 
-Status = Literal["finished", "failed", "interrupted"]
+Status = Literal["finished", "failed", "interrupted", "measured"]
 _MLFLOW_STATUS: dict[Status, Literal["FINISHED", "FAILED", "KILLED"]] = {
     "finished": "FINISHED",
     "failed": "FAILED",
     "interrupted": "KILLED",
+    "measured": "KILLED",  # so that nobody takes it for a training's result
 }
 PICTURED_FRAMES = 3
 """Test frames that are drawn."""
@@ -81,6 +83,11 @@ class Experiment:
             self._last_step = step
             assert self._meter is not None, "metrics before a start"
             self._meter.to(step, f"loss {event['values']['loss/total']:.4f}")
+        elif event["kind"] == "estimate":
+            assert self._meter is not None, "an estimate before a start"
+            self._meter.to(step)
+            self.result["estimate"] = event["values"]
+            say(f"estimated from the first steps:\n{Estimate(**event['values']).table()}")
 
     def trained(self) -> None:
         """The training is over: close its progress."""
@@ -162,9 +169,14 @@ def experiment(
     made = Experiment(opened, tracker, config)
     try:
         yield made
+    except Measured:
+        made.trained()
+        made.close("measured")
+        print("\nIt fits. To train: the same without loop.preflight_steps; if named, with --run.resume true")
     except BaseException as error:
         status: Status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         made.close(status, f"{type(error).__name__}: {error}")
         raise
-    made.close("finished")
+    else:
+        made.close("finished")
     print(f"\nResult: {opened.folder / 'result.json'}", file=sys.stdout)

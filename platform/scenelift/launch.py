@@ -22,6 +22,7 @@ from scenelift.checkpoints import Checkpoint, Checkpoints
 from scenelift.errors import ConfigError, SceneliftError, TrainingError
 from scenelift.methods import Method
 from scenelift.optimisers import OptimiserConfig
+from scenelift.preflight import Measured
 from scenelift.shards import Shards
 from scenelift.training import Event, LoopConfig, Plan, Worker, train
 
@@ -102,7 +103,7 @@ def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> C
     """Train to the end and return the last checkpoint; continues from the newest one in the job's folder.
 
     listen: called in a thread of this process with every event of the workers, in order.
-    Raises what the worker raised if it was a user's mistake, else TrainingError.
+    Raises what the worker raised if it was a user's mistake, else TrainingError; `Measured` after a pre-flight.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -126,6 +127,8 @@ def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> C
     with _Listener(board, listen):
         failure = _fit(trainer)
     _raise_mistake(job)
+    if failure is None and job.loop.preflight_steps:
+        raise Measured
     latest = job.checkpoints.latest()
     if failure is not None or latest is None:
         raise TrainingError(f"the training failed {job.retries + 1} times: {failure}")

@@ -18,8 +18,9 @@ from scenelift import config as configuration
 from scenelift.batches import NO_AUGMENTATION, Collate, VoxelConfig
 from scenelift.errors import SceneliftError
 from scenelift.frames import Frame
-from scenelift.networks import MINKUNET14A, MinkUNet, MinkUNetConfig
+from scenelift.networks import NetworkConfig
 from scenelift.sparse import Voxels
+from scenelift.spvcnn import build_network
 from scenelift.vocabulary import Vocabulary
 
 WEIGHTS = "student.safetensors"
@@ -32,8 +33,8 @@ class StudentConfig:
 
     voxels: VoxelConfig = VoxelConfig()
     """How a cloud is voxelised, in training and in evaluation."""
-    network: MinkUNetConfig = MINKUNET14A
-    """The sparse U-Net."""
+    network: NetworkConfig = NetworkConfig()
+    """The sparse network: `--student.network spvcnn` (or minkunet14a, minkunet18a, minkunet34c, tiny) sets all."""
 
 
 class Student(nn.Module):
@@ -60,7 +61,7 @@ class Student(nn.Module):
         super().__init__()
         assert text.shape[0] == len(vocabulary.classes), f"{len(text)} prototypes for {vocabulary.classes}"
         self.config, self.point_features, self.vocabulary = config, point_features, vocabulary
-        self.backbone = MinkUNet(config.voxels.channels(point_features), config.network)
+        self.backbone = build_network(config.voxels.channels(point_features), config.network)
         width = self.backbone.out_channels
         self.heads = nn.ModuleDict({name: nn.Linear(width, channels) for name, channels in heads.items()})
         self.projections = nn.ModuleDict(
@@ -77,16 +78,17 @@ class Student(nn.Module):
         """[V, C] backbone features of every voxel."""
         return self.backbone(voxels)
 
-    def class_logits(self, features: Tensor) -> Tensor:
+    def class_logits(self, features: Tensor, text: Tensor | None = None) -> Tensor:
         """[*, C] what the student thinks of the classes, in float32.
 
         The classifier's outputs, or the raw dot products of the semantic head with the text (section 6.1): no
-        void column competes and nothing is normalised, features carry their own confidence.
+        void column competes and nothing is normalised, features carry their own confidence. text: [C, D] other
+        classes to compare with than the student's own.
         """
         with torch.autocast(features.device.type, enabled=False):
             if "classifier" in self.heads:
                 return self.heads["classifier"](features.float())
-            return self.heads["semantic"](features.float()) @ self.text.T
+            return self.heads["semantic"](features.float()) @ (self.text if text is None else text).T
 
     @torch.inference_mode()
     def predict(self, frame: Frame) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from scenelift import preflight
 from scenelift.batches import Batch
 from scenelift.checkpoints import Checkpoints
 from scenelift.errors import ConfigError, TrainingError
@@ -49,11 +50,18 @@ class LoopConfig:
     """Newest checkpoints kept; the best is kept besides."""
     log_every: int = 10
     """Optimiser steps between logged metrics."""
+    preflight_steps: int = 0
+    """Stop after so many optimiser steps, and say what time, memory and disk the whole run takes; 0: train."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "accumulate", "checkpoint_every", "keep", "log_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"loop.{name} is at least 1, not {getattr(self, name)}")
+        if self.preflight_steps and self.preflight_steps <= preflight.WARM_UP:
+            raise ConfigError(
+                f"loop.preflight_steps is more than the {preflight.WARM_UP} steps of warming up, or 0 for none, "
+                f"not {self.preflight_steps}"
+            )
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,16 @@ class Plan:
     def steps(self) -> int:
         return self.steps_per_epoch * self.loop.epochs
 
+    @property
+    def smaller(self) -> str:
+        """What makes micro-batches smaller, as advice to a user."""
+        return preflight.smaller(self.loop.batch, self.loop.accumulate, self.workers)
+
+    def saves(self, done: int) -> int:
+        """Checkpoints that are written after optimiser step `done`."""
+        every = self.loop.checkpoint_every
+        return self.steps // every - done // every + (done < self.steps and self.steps % every > 0)
+
     def indices(self, start: int, rank: int) -> NDArray[np.int64]:
         """Frame indices of one worker from optimiser step `start` to the end, micro-batch after micro-batch."""
         parts: list[NDArray[np.int64]] = []
@@ -120,20 +138,43 @@ class Worker:
 
 
 def train(method: Method, worker: Worker) -> None:
-    """Train `method.student` from the newest checkpoint, or from its start, to the end of the plan."""
-    state = _State(method, worker)
+    """Train `method.student` from the newest checkpoint, or from its start, to the end of the plan.
+
+    With `loop.preflight_steps` it only measures as many steps. Raises ClusterError or StorageError, with what
+    to change, as soon as the first steps show that memory or disk are too small.
+    """
+    with preflight.memory_errors(worker.device, worker.plan.smaller):
+        _train(_State(method, worker), worker)
+
+
+def _train(state: _State, worker: Worker) -> None:
     start = state.restore()
     plan, loop = worker.plan, worker.plan.loop
+    measured = loop.preflight_steps or preflight.MEASURED
+    if loop.preflight_steps > plan.steps - start:
+        raise ConfigError(
+            f"the run has {plan.steps - start} steps to go, less than loop.preflight_steps "
+            f"{loop.preflight_steps}; lower it or train at once"
+        )
     if worker.rank == 0:
         worker.post({"kind": "start", "step": start, "steps": plan.steps})
+    watch = preflight.Stopwatch(start, start + measured, preflight.clock(worker.device))
     batches = _batches(worker, start)
     for step in range(start, plan.steps):
         state.step(step, batches)
         done = step + 1
+        seconds = watch.lap(done)
+        if loop.preflight_steps:
+            if seconds is not None:
+                state.estimate(done, plan.steps - start, seconds)
+                return
+            continue
         if done % loop.log_every == 0 or done == plan.steps:
             state.log(done)
         if done % loop.checkpoint_every == 0 or done == plan.steps:
             state.save(done)
+        if seconds is not None and done < plan.steps:
+            state.estimate(done, plan.steps - done, seconds)
         if done % plan.steps_per_epoch == 0:
             worker.report({"epoch": done // plan.steps_per_epoch, "step": done, "loss": state.loss})
 
@@ -252,6 +293,22 @@ class _State:
             )
             self.worker.post({"kind": "checkpoint", "step": done, "folder": str(checkpoint.folder)})
         self.epoch_losses = []
+
+    def estimate(self, done: int, to_come: int, seconds: float) -> None:
+        """Say what the last `to_come` steps take, at so many seconds each; refuse what cannot fit."""
+        worker, plan = self.worker, self.worker.plan
+        if worker.rank == 0:
+            estimate = preflight.Estimate.take(
+                worker.device,
+                worker.checkpoints,
+                self.method.student.state_dict(),
+                self.optimiser.state_dict(),
+                to_come,
+                seconds,
+                plan.saves(plan.steps - to_come),
+            )
+            worker.post({"kind": "estimate", "step": done, "values": asdict(estimate)})
+            estimate.require(worker.checkpoints.folder, plan.smaller)
 
     def restore(self) -> int:
         """Continue from the newest checkpoint; returns the optimiser steps already done."""

@@ -14,7 +14,7 @@ from scenelift.batches import Collate, VoxelConfig
 from scenelift.errors import ClusterError, TrainingError
 from scenelift.launch import Job, Resources, ScaleConfig, launch
 from scenelift.methods import Method
-from scenelift.networks import MinkUNetConfig
+from scenelift.networks import NetworkConfig
 from scenelift.optimisers import OptimiserConfig
 from scenelift.sharding import write_shards
 from scenelift.sources import ReadOptions
@@ -31,7 +31,11 @@ class Fragile(Method):
         super().__init__()
         torch.manual_seed(0)
         self.student = Student(
-            StudentConfig(VOXELS, MinkUNetConfig(8, (8,), (8,))), 1, torch.eye(3, 8), VOCABULARY, {"x": 8}
+            StudentConfig(VOXELS, NetworkConfig(8, (8,), (8,))),
+            1,
+            torch.eye(3, 8),
+            VOCABULARY,
+            {"semantic": 8},
         )
         self.weights = {"height": 1.0}
         self.mark, self.kill_at, self.spoil_at = mark, kill_at, spoil_at

@@ -7,10 +7,10 @@ from made_up import VOCABULARY, made_up_frame
 
 from scenelift.batches import Collate, VoxelConfig
 from scenelift.errors import SceneliftError
-from scenelift.networks import MINKUNET14A, MinkUNetConfig
+from scenelift.networks import NetworkConfig
 from scenelift.student import Student, StudentConfig
 
-CONFIG = StudentConfig(VoxelConfig(2.0), MinkUNetConfig(8, (8,), (8,)))
+CONFIG = StudentConfig(VoxelConfig(2.0), NetworkConfig(8, (8,), (8,)))
 
 
 def student():
@@ -22,7 +22,7 @@ def student():
 def test_two_heads_have_the_parameters_of_the_specification():
     """clip2scene.md 9, point 7: two 512-d heads on MinkUNet14A are 99,328 parameters."""
     whole = Student(
-        StudentConfig(network=MINKUNET14A),
+        StudentConfig(),
         3,
         torch.eye(3, 512),
         VOCABULARY,

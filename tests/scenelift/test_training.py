@@ -13,7 +13,7 @@ from scenelift.batches import Collate, VoxelConfig
 from scenelift.checkpoints import Checkpoints
 from scenelift.errors import ConfigError, TrainingError
 from scenelift.methods import Method
-from scenelift.networks import MinkUNetConfig
+from scenelift.networks import NetworkConfig
 from scenelift.optimisers import OptimiserConfig
 from scenelift.student import Student, StudentConfig
 from scenelift.training import LoopConfig, Plan, Worker, train
@@ -29,7 +29,7 @@ class Supervised(Method):
     def __init__(self, spoil_at=None):
         super().__init__()
         torch.manual_seed(0)
-        config = StudentConfig(VOXELS, MinkUNetConfig(8, (8,), (8,)))
+        config = StudentConfig(VOXELS, NetworkConfig(8, (8,), (8,)))
         self.student = Student(config, 1, torch.eye(3, 8), VOCABULARY, {"semantic": 8})
         self.weights = {"height": 2.0}
         self.spoil_at = spoil_at
