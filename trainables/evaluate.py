@@ -11,11 +11,14 @@ from pathlib import Path
 from datasets.synthetic_shards import synthetic_shards
 from scenelift import cluster
 from scenelift.clip import TeacherConfig, build_teacher
-from scenelift.config import command
+from scenelift.comparison import student_name
+from scenelift.config import command, flatten
 from scenelift.errors import ConfigError, DataError
 from scenelift.evaluation import Absent
 from scenelift.experiment import experiment
 from scenelift.launch import Resources, ScaleConfig
+from scenelift.origin import Origin
+from scenelift.reports import Protocol
 from scenelift.runs import RunConfig
 from scenelift.scoring import Predictors
 from scenelift.shards import Shards
@@ -26,7 +29,10 @@ from trainables.teachers import CLIP_TEACHER, TINY_TEACHER
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Label-free scores of a student and of its teacher, on every point of every frame."""
+    """Scores of a student and of a teacher, on every point of every frame.
+
+    Those of a student that has learnt from labels are called labelled, all others label-free.
+    """
 
     student: str | None = None
     """Folder of a student: runs/NAME/student, or any checkpoint folder; none: the teacher alone."""
@@ -61,18 +67,34 @@ def run(config: EvaluateConfig) -> None:
     shards = Shards.open(config.data or synthetic_shards("val"))
     if shards.manifest.labels is None:
         raise DataError(f"{shards.path} has no labels, so nothing can be scored on it")
-    students = {} if config.student is None else {"student": Path(config.student).resolve()}
-    for path in students.values():
-        _require_same_classes(Student.load(path), shards)
+    students: dict[str, Path] = {}
+    tags = {"dataset": shards.manifest.dataset, "protocol": "label-free"}
+    protocol: Protocol = "label_free"
+    if config.student is not None:
+        students["student"] = Path(config.student).resolve()
+        student = Student.load(students["student"])
+        _require_same_classes(student, shards)
+        protocol = "labelled" if "classifier" in student.heads else "label_free"
+        tags |= _student_tags(student, students["student"], protocol)
     teacher = build_teacher(config.teacher, shards.vocabulary) if config.with_teacher else None
     make = Predictors(shards.vocabulary, students, config.teacher if config.with_teacher else None)
     with cluster.connect():
         resources = Resources.fit(config.scale)
-        tags = {"dataset": shards.manifest.dataset, "protocol": "label-free"}
         with experiment("evaluate", config, config.run, config.tracking, tags) as made:
             made.dataset(shards, "test")
             evaluation = made.score(shards, make, "scoring", resources)
-            print(made.report(evaluation, shards, teacher, config.absent_classes, step=0))
+            print(made.report(evaluation, shards, teacher, config.absent_classes, step=0, protocol=protocol))
+
+
+def _student_tags(student: Student, folder: Path, protocol: Protocol) -> dict[str, str]:
+    """What is known of the student: its network, and the run that made it with its seed and its protocol."""
+    origin = Origin.of(folder)
+    return {
+        **origin.start_tags(),
+        "student": student_name(flatten(student.config)),
+        "seed": origin.tag("seed", ""),
+        "protocol": origin.tag("protocol", protocol.replace("_", "-")),
+    }
 
 
 def _require_same_classes(student: Student, shards: Shards) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from scenelift.errors import ConfigError
+
+HEADS = "heads."
+"""How the names of the parameters begin that `OptimiserConfig.head_lr` is for."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,8 @@ class OptimiserConfig:
     """SGD with momentum, or AdamW."""
     lr: float = 0.1
     """Highest learning rate."""
+    head_lr: float | None = None
+    """Highest learning rate of the heads' parameters, a group of their own; none: that of the others."""
     momentum: float = 0.9
     """Momentum of SGD, first beta of AdamW."""
     dampening: float = 0.0
@@ -36,6 +41,8 @@ class OptimiserConfig:
     def __post_init__(self) -> None:
         if self.lr <= 0:
             raise ConfigError(f"optimiser.lr is positive, not {self.lr}")
+        if self.head_lr is not None and self.head_lr <= 0:
+            raise ConfigError(f"optimiser.head_lr is positive, not {self.head_lr}; none takes optimiser.lr")
         if self.name == "adamw" and self.dampening:
             raise ConfigError("adamw has no dampening; set optimiser.dampening to 0 or optimiser.name to sgd")
         if self.schedule == "cosine_epoch" and self.warmup:
@@ -43,18 +50,29 @@ class OptimiserConfig:
 
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
         """An optimiser of the module's trainable parameters."""
-        parameters = [p for p in module.parameters() if p.requires_grad]
+        groups = self._groups(module)
         if self.name == "sgd":
             return torch.optim.SGD(
-                parameters,
+                groups,
                 self.lr,
                 momentum=self.momentum,
                 dampening=self.dampening,
                 weight_decay=self.weight_decay,
             )
         return torch.optim.AdamW(
-            parameters, self.lr, betas=(self.momentum, 0.999), weight_decay=self.weight_decay
+            groups, self.lr, betas=(self.momentum, 0.999), weight_decay=self.weight_decay
         )
+
+    def _groups(self, module: nn.Module) -> list[dict[str, Any]]:
+        """One group, or trunk and heads (`heads.*`) with a learning rate each; what is frozen is in none."""
+        trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        if self.head_lr is None:
+            return [{"params": list(trained.values())}]
+        heads = [p for name, p in trained.items() if name.startswith(HEADS)]
+        trunk = [p for name, p in trained.items() if not name.startswith(HEADS)]
+        assert heads, f"optimiser.head_lr, but {type(module).__name__} has no {HEADS}*"
+        groups = [{"params": trunk, "lr": self.lr}, {"params": heads, "lr": self.head_lr}]
+        return [group for group in groups if group["params"]]
 
     def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
         """What the learning rate of an optimiser step is multiplied by; a function of the step alone."""

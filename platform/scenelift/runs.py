@@ -66,9 +66,9 @@ class Run:
         """Id of the run's MLflow run, once it has one."""
         return json.loads(self._identity.read_text())["run_id"] if self._identity.exists() else None
 
-    def remember(self, mlflow: dict[str, str]) -> None:
-        """Keep which MLflow run this is, for a resumed training."""
-        self._identity.write_text(json.dumps(mlflow))
+    def remember(self, identity: dict[str, Any]) -> None:
+        """Keep which MLflow run this is, for a resumed training, and its tags, for those that start from it."""
+        self._identity.write_text(json.dumps(identity))
 
     def record(self, event: dict[str, Any]) -> None:
         """Append one event to the run's history."""

@@ -34,12 +34,39 @@ def test_the_paper_optimiser_is_torch_sgd():
     assert group["params"] == [layer.weight], "frozen parameters are left out"
 
 
+class Headed(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone = torch.nn.Linear(3, 2)
+        self.heads = torch.nn.ModuleDict({"classifier": torch.nn.Linear(2, 4)})
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_heads_have_a_learning_rate_of_their_own(name):
+    """clip2scene.md 8.2, item 4: the paper's group for the head was empty; ours holds it and nothing else."""
+    module = Headed()
+    config = OptimiserConfig(name, lr=0.02, head_lr=2.0)
+    optimiser = config.build(module)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.5**step)
+    trunk, head = optimiser.param_groups
+    assert (trunk["params"], trunk["lr"]) == (list(module.backbone.parameters()), 0.02)
+    assert (head["params"], head["lr"]) == (list(module.heads.parameters()), 2.0)
+    assert trunk["weight_decay"] == head["weight_decay"] == 1e-4
+    optimiser.step()
+    schedule.step()
+    assert (trunk["lr"], head["lr"]) == (0.01, 1.0), "the schedule scales both"
+    module.backbone.requires_grad_(False)
+    (only,) = config.build(module).param_groups
+    assert (only["params"], only["lr"]) == (list(module.heads.parameters()), 2.0)
+
+
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
         ({"name": "adamw", "dampening": 0.1}, "no dampening"),
         ({"warmup": 0.1}, "one_cycle"),
         ({"lr": 0.0}, "positive"),
+        ({"head_lr": 0.0}, "head_lr is positive"),
     ],
 )
 def test_what_would_be_ignored_is_refused(kwargs, message):

@@ -66,6 +66,7 @@ def test_frames_come_back_as_the_source_read_them(folder: Path) -> None:
     opened = Shards.open(str(folder), CLASSES)
     assert len(opened) == FRAMES and opened.vocabulary == MadeUp.vocabulary
     assert opened.tokens == tuple(f"frame-{number:05d}" for number in range(FRAMES))
+    assert opened.scenes == tuple(f"scene-{number % 10}" for number in range(FRAMES))
     wanted = [44, 0, 7, 8, 8, 31]
     for number, frame in zip(wanted, opened.read_many(wanted), strict=True):
         assert_same(frame, made_up_frame(f"frame-{number:05d}"))

@@ -1,0 +1,88 @@
+"""Which run made a saved student, as far as the folders around it say."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+RANDOM = "random"
+"""Method of a student that nothing has trained."""
+UNKNOWN = "unknown"
+"""Method of a student that lies in no run's folder."""
+
+_BOOKKEEPING = (
+    "run.",
+    "tracking.",
+    "loop.seed",
+    "loop.checkpoint_every",
+    "loop.keep",
+    "loop.log_every",
+    "loop.preflight_steps",
+    "scale.cpus",
+    "scale.gpus",
+    "scale.retries",
+)
+"""Keys, or beginnings of keys, of a config that do not make another experiment of it."""
+
+
+def telling(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A flattened config without the seed and without what only says where and how it is run."""
+    return {key: value for key, value in config.items() if not key.startswith(_BOOKKEEPING)}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The run that made a student."""
+
+    method: str
+    """Such as distill or ppkt; `RANDOM` before the first step, `UNKNOWN` outside a run's folder."""
+    run_id: str | None = None
+    """Its MLflow run."""
+    tags: Mapping[str, str] | None = None
+    """Tags of that run."""
+    config: Mapping[str, Any] | None = None
+    """Its flattened config."""
+
+    @classmethod
+    def of(cls, student: Path) -> Origin:
+        """Of the student in runs/NAME/student, runs/NAME/checkpoints/step-N or runs/NAME/initial."""
+        folder = next((f for f in (student.parent, student.parent.parent) if (f / "run.json").exists()), None)
+        if folder is None:
+            return cls(UNKNOWN)
+        identity = json.loads((folder / "run.json").read_text())
+        tags = identity.get("tags", {})
+        method = tags.get("method") or tags.get("trainable") or identity["experiment"]
+        config = _flat(yaml.safe_load((folder / "config.yaml").read_text()))
+        return cls(RANDOM if student.name == "initial" else method, identity["run_id"], tags, config)
+
+    @property
+    def version(self) -> str:
+        """The method and a hash of all that tells its training from others, except for the seed."""
+        if self.config is None:
+            return self.method
+        text = json.dumps(telling(self.config), sort_keys=True)
+        return f"{self.method}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+    def start_tags(self) -> dict[str, str]:
+        """Tags of a run that starts from the student, by which `scenelift.comparison` tells such runs apart."""
+        clip = str((self.config or {}).get("teacher.model", "none"))
+        teacher = self.tag("images", self.tag("teacher", clip))
+        made = {"start": self.method, "start_version": self.version, "teacher": teacher}
+        return made | ({"start_run": self.run_id} if self.run_id else {})
+
+    def tag(self, name: str, otherwise: str) -> str:
+        """A tag of the run."""
+        return (self.tags or {}).get(name, otherwise)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return leaves

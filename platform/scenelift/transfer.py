@@ -1,0 +1,50 @@
+"""Taking over the backbone of a trained student into another one."""
+
+from __future__ import annotations
+
+from scenelift import config as configuration
+from scenelift.console import say
+from scenelift.errors import ConfigError
+from scenelift.student import Student
+
+_FREE = ("network.engine", "voxels.feature_scale")
+"""Settings that may differ: the engine changes no weight, and the scale may be what makes the point features of
+two data sets alike."""
+
+
+def take_over(student: Student, start: Student, path: str) -> None:
+    """Copy every tensor of the start's backbone that has equal name and shape in the student's.
+
+    Says how many parameters that are, and warns if the two see a cloud differently. ConfigError, naming the
+    settings that would make the student fit, if nothing can be copied. path: where the start was read from.
+    """
+    own = student.backbone.state_dict()
+    given = {
+        name: tensor
+        for name, tensor in start.backbone.state_dict().items()
+        if name in own and own[name].shape == tensor.shape
+    }
+    sizes = {name: parameter.numel() for name, parameter in student.backbone.named_parameters()}
+    taken, whole = sum(sizes.get(name, 0) for name in given), sum(sizes.values())
+    differences = _differences(student, start)
+    if not taken:
+        raise ConfigError(f"nothing of the backbone in {path} fits: {differences}")
+    student.backbone.load_state_dict(given, strict=False)
+    say(f"taken over from {path}: {taken:,} of the backbone's {whole:,} parameters")
+    if differences:
+        say(f"warning: {differences}")
+
+
+def _differences(student: Student, start: Student) -> str:
+    """How the start sees a cloud unlike the student; empty where it does not."""
+    own, given = configuration.flatten(student.config), configuration.flatten(start.config)
+    keys = [key for key in own if own[key] != given[key] and key not in _FREE]
+    settings = " ".join(f"--student.{key} {_words(given[key])}" for key in keys)
+    parts = [f"the start was made with {settings}"] if keys else []
+    if start.point_features != student.point_features:
+        parts.append(f"its points had {start.point_features} features, these have {student.point_features}")
+    return "; ".join(parts)
+
+
+def _words(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,192 @@
+"""A table of finished runs, read from MLflow: mean and spread over seeds, one block for each protocol.
+
+`python -m trainables.table [--experiments distill finetune] [--rows KEY=VALUE ...] [--metric label_free/miou]`
+
+Runs that differ in the seed alone make one row; what else they differ in becomes the row's name. Scores of other
+shards, of another protocol or over other points never share a column.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scenelift import finished, tracking_store
+from scenelift.comparison import Block, Row, compare, told_apart
+from scenelift.config import command, nearest
+from scenelift.console import say
+from scenelift.errors import ConfigError, StorageError, TrackingError
+from scenelift.finished import Finished
+
+COLUMNS = {
+    "miou": "mIoU, all points",
+    "miou_seen": "mIoU, seen points",
+    "miou_unseen": "mIoU, unseen points",
+    "accuracy": "accuracy, all points",
+}
+"""Metric -> title. Seen are the points that a camera sees: a teacher has scores on no others."""
+
+
+@dataclass(frozen=True)
+class TableConfig:
+    """A table of finished runs in Markdown and CSV; fractions, mean and sample standard deviation over seeds."""
+
+    experiments: tuple[str, ...] = ()
+    """MLflow experiments whose runs are taken; none: all."""
+    rows: tuple[str, ...] = ()
+    """Only runs with these settings or tags, such as labels.fraction=0.01 or start=distill."""
+    metric: str | None = None
+    """One metric, such as label_free/miou or labelled/iou/car, instead of the usual columns."""
+    out: str = "runs/table"
+    """Folder for table.md and table.csv."""
+    runs: str = "runs"
+    """Folder of the runs whose records are read, where `uri` and MLFLOW_TRACKING_URI are not set."""
+    uri: str | None = None
+    """MLflow address."""
+
+
+def run(config: TableConfig) -> None:
+    """Read, compare, write, print."""
+    uri = tracking_store.resolve(config.uri, Path(config.runs))
+    everything, others = finished.read(uri)
+    chosen = _chosen(config, everything, set(others))
+    left_out = sum((others[name] for name in config.experiments or others), Counter[str]())
+    if left_out:
+        say(f"left out: {', '.join(f'{count} {status}' for status, count in sorted(left_out.items()))}")
+    rows, warnings = compare(chosen, everything)
+    if not rows:
+        raise TrackingError(
+            f"no finished run with scores at {tracking_store.public(uri)}; make one: python -m trainables.distill"
+        )
+    for warning in warnings:
+        say(f"warning: {warning}")
+    columns = COLUMNS
+    if config.metric is not None:
+        rows, columns = _one_metric(rows, config.metric)
+    text = markdown(told_apart(rows), columns)
+    print(text)
+    _write(Path(config.out), {"table.md": text, "table.csv": as_csv(told_apart(rows), columns)})
+
+
+def _chosen(config: TableConfig, runs: Sequence[Finished], experiments: set[str]) -> list[Finished]:
+    """The runs that the config asks for; ConfigError for what no run has."""
+    for name in config.experiments:
+        if name not in experiments:
+            raise ConfigError(f"no experiment {name}; {nearest(name, experiments)}")
+    chosen = [run for run in runs if not config.experiments or run.experiment in config.experiments]
+    for condition in config.rows:
+        key, equals, value = condition.partition("=")
+        settings = [{"experiment": run.experiment, **run.params, **run.tags} for run in chosen]
+        if not equals or not any(key in setting for setting in settings):
+            keys = {key for setting in settings for key in setting}
+            raise ConfigError(f"rows takes KEY=VALUE, not {condition}; {nearest(key, keys)}")
+        values = {setting[key] for setting in settings if key in setting}
+        if value not in values:
+            raise ConfigError(f"no run has {condition}; {key} is {' or '.join(sorted(values))}")
+        chosen = [run for run, setting in zip(chosen, settings, strict=True) if setting.get(key) == value]
+    return chosen
+
+
+def _one_metric(rows: Sequence[Row], metric: str) -> tuple[list[Row], dict[str, str]]:
+    """The rows that have a metric, and it as the only column; ConfigError if that would mix what differs."""
+    prefix, _, name = metric.partition("/")
+    found = [row for row in rows if row.prefix == prefix and name in row.values]
+    if not found:
+        known = {f"{row.prefix}/{key}" for row in rows for key in row.values}
+        raise ConfigError(f"no run has the metric {metric}; {nearest(metric, known)}")
+    blocks = sorted({row.block for row in found})
+    if len(blocks) > 1:
+        said = "; ".join(_title(row.block) for row in told_apart([r for r in found if _first(r, found)]))
+        raise ConfigError(
+            f"{metric} was measured in {len(blocks)} ways that cannot share a column ({said}); choose one with "
+            f"--rows, such as --rows protocol='{blocks[0].protocol}', or leave out --metric"
+        )
+    return found, {name: COLUMNS.get(name, name)}
+
+
+def _first(row: Row, rows: Sequence[Row]) -> bool:
+    return row is next(other for other in rows if other.block == row.block)
+
+
+def _title(block: Block) -> str:
+    return f"{block.dataset}, {block.split}: {block.protocol}"
+
+
+def markdown(rows: Sequence[Row], columns: dict[str, str]) -> str:
+    """One table for each block, under a heading of its own."""
+    parts = []
+    for block in dict.fromkeys(row.block for row in rows):
+        mine = [row for row in rows if row.block == block]
+        used = {name: title for name, title in columns.items() if any(name in row.values for row in mine)}
+        heads = ["", "data set", "split", "protocol", "teacher", "student", "seeds", *used.values()]
+        lines = [f"### {_title(block)}", "", _line(heads), _line(["---"] * len(heads))]
+        lines += [_line([*_facts(row), *(_cell(row, name) for name in used)]) for row in mine]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def _facts(row: Row) -> list[str]:
+    block = row.block
+    return [row.name, block.dataset, block.split, block.protocol, row.teacher, row.student, str(row.seeds)]
+
+
+def _cell(row: Row, metric: str) -> str:
+    mean, spread = row.mean(metric), row.spread(metric)
+    if mean is None:
+        return "-"
+    return f"{mean:.3f}" if spread is None else f"{mean:.3f} ± {spread:.3f}"
+
+
+def as_csv(rows: Sequence[Row], columns: dict[str, str]) -> str:
+    """One line a row; each block has columns of its own, empty in the rows of other blocks."""
+    fields = ["row", "dataset", "split", "protocol", "teacher", "student", "seeds"]
+    lines, heads = [], list(fields)
+    for row in rows:
+        line = dict(zip(fields, _facts(row), strict=True))
+        for name, title in columns.items():
+            if name in row.values:
+                head = f"{_title(row.block)}: {title}"
+                line |= {f"{head}, mean": repr(row.mean(name)), f"{head}, spread": _number(row.spread(name))}
+        heads += [head for head in line if head not in heads]
+        lines.append(line)
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, heads, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return buffer.getvalue()
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else repr(value)
+
+
+def _write(folder: Path, files: dict[str, str]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text)
+    except OSError as error:
+        raise StorageError(f"cannot write {folder}: {error}; set out") from None
+    say(f"written: {', '.join(str(folder / name) for name in files)}")
+
+
+PRESETS = {"all": TableConfig()}
+
+
+def main() -> None:
+    """Entry point."""
+    command(run, TableConfig, PRESETS, "python -m trainables.table")
+
+
+if __name__ == "__main__":
+    from trainables.table import main
+
+    main()
