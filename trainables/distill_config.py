@@ -172,6 +172,7 @@ _NUSCENES = replace(
     _NUSCENES_PAPER,
     teacher=CLIP_TEACHER,
     prompts="words",
+    student=StudentConfig(VoxelConfig(0.1, feature_scale=1 / 255), NETWORKS["spvcnn"]),
     augmentation=Augmentation(sweeps=2, image=_CROPS),
     loss=replace(_NUSCENES_PAPER.loss, cap=None),
     self_training=SelfTrainingConfig(start=10, threshold=0.5),
@@ -198,7 +199,7 @@ PRESETS = {
         scale=ScaleConfig(workers=2),
     ),
     "nuscenes": _NUSCENES,
-    "nuscenes_paper": _NUSCENES_PAPER,
+    "paper_nuscenes": _NUSCENES_PAPER,
     "semantickitti": replace(_NUSCENES, student=StudentConfig(VoxelConfig(0.1), NETWORKS["spvcnn"])),
     "scannet": replace(
         _SCANNET_PAPER,
@@ -207,8 +208,8 @@ PRESETS = {
         loss=replace(_SCANNET_PAPER.loss, image_features="clip"),
         self_training=SelfTrainingConfig(start=10, threshold=0.5),
     ),
-    "scannet_paper": _SCANNET_PAPER,
+    "paper_scannet": _SCANNET_PAPER,
 }
-"""`synthetic`: minutes on two cores. `..._paper`: as the paper's code ran, mistakes included that change its
+"""`synthetic`: minutes on two cores. `paper_...`: as the paper's code ran, mistakes included that change its
 figures (clip2scene.md 9); the paper has no distillation on SemanticKITTI. The others are ours: images
 normalised, CLIP's activation, all words, crops shared between sweeps, no cap, only sure own labels."""

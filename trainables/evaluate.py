@@ -73,6 +73,7 @@ def run(config: EvaluateConfig) -> None:
     if config.student is not None:
         students["student"] = Path(config.student).resolve()
         student = Student.load(students["student"])
+        _require_names(student, config.student)
         _require_same_classes(student, shards)
         protocol = "labelled" if "classifier" in student.heads else "label_free"
         tags |= _student_tags(student, students["student"], protocol)
@@ -95,6 +96,13 @@ def _student_tags(student: Student, folder: Path, protocol: Protocol) -> dict[st
         "seed": origin.tag("seed", ""),
         "protocol": origin.tag("protocol", protocol.replace("_", "-")),
     }
+
+
+def _require_names(student: Student, folder: str) -> None:
+    if not {"semantic", "classifier"} & set(student.heads):
+        raise ConfigError(
+            f"{folder} names no classes yet; fine-tune it first: python -m trainables.finetune --start {folder}"
+        )
 
 
 def _require_same_classes(student: Student, shards: Shards) -> None:

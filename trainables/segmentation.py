@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -124,7 +125,7 @@ def _run(training: Training, student: Student, made: Experiment, resources: Reso
         loop=training.config.loop,
         optimiser=training.config.optimiser,
         collate=training.collate,
-        build=lambda: training.build(initial),
+        build=partial(training.build, initial),
         retries=training.config.scale.retries,
         frames=training.frames,
     )

@@ -52,6 +52,8 @@ class Manifest:
     """(height, width) of the stored images, pixels."""
     sweeps: int
     """Earlier sweeps in every frame."""
+    superpixels: int
+    """SLIC segments asked for of every image; 0: the frames hold none."""
     cameras: tuple[str, ...]
     frames: int
     """Frames in the shards, without the bad ones."""

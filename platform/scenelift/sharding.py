@@ -26,6 +26,7 @@ from scenelift.frames import IGNORED, SCHEMA_VERSION, Frame
 from scenelift.manifest import BadFrame, Manifest, ShardFile
 from scenelift.shard_file import encode, read_summary, summarise
 from scenelift.sources import Keyframe, ReadOptions, Source
+from scenelift.superpixels import with_superpixels
 
 BAD_FRAMES = "bad_frames.json"
 """What a job that met too many bad frames leaves instead of a manifest."""
@@ -97,6 +98,7 @@ def _fingerprint(
         source.vocabulary.colours,
         options.sweeps,
         options.image_size,
+        options.superpixels,
         frames_per_shard,
         [keyframe.token for keyframe in keyframes],
     ]
@@ -130,10 +132,16 @@ def _frame_bytes(job: _Job, keyframes: Sequence[Keyframe]) -> int:
     """Bytes of one stored frame, from the first that can be read; 0 if none of the first few can."""
     for keyframe in keyframes[:8]:
         try:
-            return len(encode([job.source.read(keyframe, job.options)], {}))
+            return len(encode([_read(job, keyframe)], {}))
         except FrameError:
             continue
     return 0
+
+
+def _read(job: _Job, keyframe: Keyframe) -> Frame:
+    """What the adapter reads of a keyframe, with superpixels where they are asked for."""
+    frame = job.source.read(keyframe, job.options)
+    return with_superpixels(frame, job.options.superpixels) if job.options.superpixels else frame
 
 
 def _run(job: _Job, chunks: Sequence[Sequence[Keyframe]], progress: bool) -> Iterator[_Done]:
@@ -182,7 +190,7 @@ def _make(job: _Job, number: int, keyframes: Sequence[Keyframe]) -> _Done:
     bad: list[tuple[str, str]] = []
     for keyframe in keyframes:
         try:
-            frames.append(job.source.read(keyframe, job.options))
+            frames.append(_read(job, keyframe))
         except FrameError as error:
             bad.append((keyframe.token, str(error)))
     summary = summarise(frames, bad, job.source.vocabulary, job.fingerprint)
@@ -236,6 +244,7 @@ def _describe(
         prompts=source.vocabulary.version,
         image_size=job.options.image_size,
         sweeps=job.options.sweeps,
+        superpixels=job.options.superpixels,
         cameras=cameras,
         frames=sum(summary["frames"] for summary in summaries),
         points=sum(summary["points"] for summary in summaries),

@@ -24,6 +24,7 @@ from scenelift.manifest import BadFrame, Manifest
 from scenelift.sharding import write_shards
 from scenelift.shards import Shards
 from scenelift.sources import ReadOptions, Source
+from scenelift.superpixels import with_superpixels
 from scenelift.vocabulary import Vocabulary
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -121,6 +122,17 @@ def test_manifest_counts_what_the_frames_hold(tmp_path: Path) -> None:
     assert Shards.open(str(tmp_path)).manifest == manifest
 
 
+def test_superpixels_are_added_where_they_are_asked_for(tmp_path: Path) -> None:
+    options = replace(OPTIONS, superpixels=4)
+    for asked in (OPTIONS, options):
+        out = tmp_path / str(asked.superpixels)
+        manifest = write(MadeUp(5), out, asked)
+        assert manifest.superpixels == Shards.open(str(out)).manifest.superpixels == asked.superpixels
+        for number, frame in enumerate(Shards.open(str(out)).read_many(range(5))):
+            want = made_up_frame(f"frame-{number:05d}")
+            assert frame.superpixels == (with_superpixels(want, 4).superpixels if asked.superpixels else None)
+
+
 def test_bad_frames_are_listed_and_left_out(tmp_path: Path) -> None:
     bad = (2, 4, 5, 6, 7)
     manifest = write(MadeUp(10, bad=bad), tmp_path, max_bad_frames=5)
@@ -172,6 +184,7 @@ OTHER_WORDS = Vocabulary("made-up-3", CLASSES, (("auto",), ("tree",), ("road",))
         (MadeUp(12, vocabulary=OTHER_WORDS), OPTIONS),
         (MadeUp(12), replace(OPTIONS, sweeps=1)),
         (MadeUp(12), replace(OPTIONS, image_size=(12, 8))),
+        (MadeUp(12), replace(OPTIONS, superpixels=4)),
     ],
 )
 def test_folder_of_another_job_is_refused(tmp_path: Path, source: MadeUp, options: ReadOptions) -> None:
