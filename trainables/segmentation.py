@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
 from datasets.synthetic_shards import synthetic_shards
 from scenelift import cluster
 from scenelift.batches import Collate
-from scenelift.clip import TeacherConfig, build_teacher
 from scenelift.console import say
 from scenelift.errors import ConfigError, DataError
 from scenelift.experiment import DataConfig, Experiment, experiment
@@ -28,6 +27,9 @@ from scenelift.student import Student
 from scenelift.tracking import TrackingConfig
 from scenelift.training import LoopConfig, Plan
 from scenelift.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from scenelift.clip import DenseClip, TeacherConfig
 
 
 class TrainingConfig(Protocol):
@@ -136,7 +138,16 @@ def _run(training: Training, student: Student, made: Experiment, resources: Reso
         make = Predictors(vocabulary, {"student": last.folder})
         after = made.score(test, make, "scoring the student", resources)
         scored = after if scored is None else scored | after
-        teacher = None if training.teacher is None else build_teacher(training.teacher, vocabulary)
+        teacher = _teacher(training, vocabulary)
         absent = training.config.data.absent_classes
         print(made.report(scored, test, teacher, absent, last.step, training.protocol))
     made.save_student(Student.load(last.folder), last.step)
+
+
+def _teacher(training: Training, vocabulary: Vocabulary) -> DenseClip | None:
+    """The teacher that pictures show beside the student."""
+    if training.teacher is None:
+        return None
+    from scenelift.clip import build_teacher  # seconds, which trainings without a teacher can spare
+
+    return build_teacher(training.teacher, vocabulary)

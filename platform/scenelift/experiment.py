@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from scenelift import config as configuration
 from scenelift import plots, reports, scoring, storage
-from scenelift.clip import DenseClip
 from scenelift.console import Meter, say
 from scenelift.errors import ConfigError
 from scenelift.evaluation import Absent
@@ -25,6 +24,9 @@ from scenelift.shards import Shards
 from scenelift.student import Student
 from scenelift.tracking import Tracker, TrackingConfig
 from scenelift.training import Event
+
+if TYPE_CHECKING:
+    from scenelift.clip import DenseClip
 
 Status = Literal["finished", "failed", "interrupted", "measured"]
 _MLFLOW_STATUS: dict[Status, Literal["FINISHED", "FAILED", "KILLED"]] = {

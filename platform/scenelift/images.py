@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from scenelift.errors import FrameError
 
@@ -40,6 +39,8 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     """Encoded bytes -> uint8 [H, W, 3] RGB; FrameError if they are truncated or no image."""
     if not data.startswith(_START_OF_IMAGE):
         return np.array(_pixels(_open(data)))
+    from torchvision.io import ImageReadMode, decode_jpeg  # seconds, which processes without images can spare
+
     try:
         encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
         return decode_jpeg(encoded, mode=ImageReadMode.RGB).permute(1, 2, 0).numpy()

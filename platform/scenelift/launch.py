@@ -93,6 +93,11 @@ class Job:
     def checkpoints(self) -> Checkpoints:
         return Checkpoints(self.folder, self.loop.keep)
 
+    def plan(self, workers: int) -> Plan:
+        """Which frames each step sees, with so many workers."""
+        frames = len(Shards.open(self.shards)) if self.frames is None else len(self.frames)
+        return Plan(frames, self.loop, workers)
+
     @property
     def mistake(self) -> Path:
         """Where a worker leaves a user's mistake, which no new attempt can mend."""
@@ -109,6 +114,9 @@ def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> C
     from ray.train.torch import TorchTrainer
 
     job.mistake.unlink(missing_ok=True)
+    done = job.checkpoints.latest()
+    if done is not None and done.step == job.plan(resources.workers).steps:
+        return done
     each = {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
     board = cluster.Board()
     trainer = TorchTrainer(
@@ -187,13 +195,12 @@ def train_worker(job: Job, board: cluster.Board) -> None:
         return
     context = ray_train.get_context()
     try:
-        frames, stream = _frames(job)
         mine = Worker(
-            plan=Plan(frames, job.loop, context.get_world_size()),
+            plan=job.plan(context.get_world_size()),
             optimiser=job.optimiser,
             checkpoints=job.checkpoints,
             collate=job.collate,
-            stream=stream,
+            stream=_stream(job),
             rank=context.get_world_rank(),
             device=torch.device(get_device()),
             post=board.put,
@@ -206,10 +213,10 @@ def train_worker(job: Job, board: cluster.Board) -> None:
         raise
 
 
-def _frames(job: Job) -> tuple[int, Callable[..., Iterator[Any]]]:
-    """How many frames the job trains on, and their stream, numbered from 0 as the plan numbers them."""
+def _stream(job: Job) -> Callable[..., Iterator[Any]]:
+    """The stream of the frames that the job trains on, numbered from 0 as the plan numbers them."""
     shards = Shards.open(job.shards)
     if job.frames is None:
-        return len(shards), shards.stream
+        return shards.stream
     chosen = np.asarray(job.frames, np.int64)
-    return len(chosen), lambda indices, *rest: shards.stream(chosen[indices], *rest)
+    return lambda indices, *rest: shards.stream(chosen[indices], *rest)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
 from scenelift import pictures, plots
-from scenelift.clip import DenseClip
 from scenelift.evaluation import Absent
 from scenelift.frames import Frame
 from scenelift.images import decode
 from scenelift.scoring import GROUPS, Evaluation, Labels
+
+if TYPE_CHECKING:
+    from scenelift.clip import DenseClip
 
 Protocol = Literal["label_free", "labelled"]
 """How a student came to know the classes: from text alone, or from labels; names its metrics."""

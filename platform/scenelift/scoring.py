@@ -1,25 +1,34 @@
-"""Scores predictors on every frame of a folder of shards: a Ray Data job, each frame read once."""
+"""Scores predictors on every frame of a folder of shards: a Ray Data job, each frame read once.
+
+Without GPUs the work is done by Ray's pool of processes, which keep what they have imported: a second scoring
+starts at once. On GPUs it is done by actors, which give the GPU back when they end.
+"""
 
 from __future__ import annotations
 
+import functools
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from ray import cloudpickle
 
 from scenelift import cluster
 from scenelift.batches import Collate, VoxelConfig
-from scenelift.clip import DenseClip, TeacherConfig, build_teacher
 from scenelift.errors import DataError
 from scenelift.evaluation import Absent, Counts, Scores, confusion, scores
 from scenelift.frames import Frame
 from scenelift.shards import Shards
 from scenelift.student import Student
 from scenelift.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from scenelift.clip import DenseClip, TeacherConfig
 
 Labels = NDArray[np.uint8]
 GROUPS = ("all", "seen", "unseen")
@@ -51,6 +60,8 @@ class Predictors:
             name: Student.load(path).to(device) for name, path in self.students.items()
         }
         if self.teacher is not None:
+            from scenelift.clip import build_teacher  # seconds, which scoring a student can spare
+
             made["teacher"] = TeacherPredictor(build_teacher(self.teacher, self.vocabulary).to(device))
         return made
 
@@ -107,14 +118,15 @@ def score(
 
     done: called with the number of frames that became ready.
     """
+    scorer = (make, len(shards.vocabulary.classes), frozenset(keep), gpus > 0)
+    work: dict[str, Any]
+    if gpus:
+        work = {"fn": _Scorer, "fn_constructor_args": scorer, "num_gpus": gpus}
+    else:
+        # The mark keeps a process from answering with what an earlier call made of the same arguments.
+        work = {"fn": _score_in_pool, "fn_args": (cloudpickle.dumps((uuid.uuid4().hex, scorer)),)}
     rows = shards.dataset().map_batches(
-        _Scorer,
-        fn_constructor_args=(make, len(shards.vocabulary.classes), frozenset(keep), gpus > 0),
-        batch_size=1,
-        batch_format="pyarrow",
-        concurrency=actors,
-        num_cpus=cpus,
-        num_gpus=gpus,
+        **work, batch_size=1, batch_format="pyarrow", concurrency=actors, num_cpus=cpus
     )
     matrices: dict[str, dict[str, Counts]] = {}
     kept: dict[int, dict[str, Labels]] = {}
@@ -131,7 +143,7 @@ def score(
 
 
 class _Scorer:
-    """Ray Data actor: rows of frames -> a row of counts per frame and predictor."""
+    """Rows of frames -> a row of counts per frame and predictor."""
 
     def __init__(self, make: Make, classes: int, keep: frozenset[int], gpu: bool) -> None:
         self.predictors = make(torch.device("cuda" if gpu else "cpu"))
@@ -165,6 +177,16 @@ class _Scorer:
                 }
             )
         return made
+
+
+@functools.lru_cache(maxsize=1)
+def _scorer(described: bytes) -> _Scorer:
+    _, arguments = cloudpickle.loads(described)
+    return _Scorer(*arguments)
+
+
+def _score_in_pool(table: Any, described: bytes) -> Any:
+    return _scorer(described)(table)
 
 
 def _result_schema() -> Any:
