@@ -13,10 +13,10 @@ from scenelift.experiment import DataConfig
 from scenelift.launch import ScaleConfig
 from scenelift.networks import NETWORKS
 from scenelift.optimisers import OptimiserConfig
+from scenelift.plan import LoopConfig
 from scenelift.runs import RunConfig
 from scenelift.student import StudentConfig
 from scenelift.tracking import TrackingConfig
-from scenelift.training import LoopConfig
 from trainables.prompts import Prompts
 from trainables.teachers import CLIP_TEACHER, PAPER_TEACHER, TINY_TEACHER
 

@@ -33,12 +33,12 @@ from scenelift.methods import Method, Progress
 from scenelift.networks import NETWORKS
 from scenelift.optimisers import OptimiserConfig
 from scenelift.origin import RANDOM, Origin
+from scenelift.plan import LoopConfig
 from scenelift.runs import RunConfig
 from scenelift.segments import segment_first
 from scenelift.shards import Shards
 from scenelift.student import Student, StudentConfig
 from scenelift.tracking import TrackingConfig
-from scenelift.training import LoopConfig
 from scenelift.transfer import take_over
 from scenelift.vocabulary import Vocabulary
 from trainables.segmentation import Training, open_data, run_training

@@ -26,12 +26,12 @@ from scenelift.launch import ScaleConfig
 from scenelift.methods import Method, Progress
 from scenelift.networks import NETWORKS
 from scenelift.optimisers import OptimiserConfig
+from scenelift.plan import LoopConfig
 from scenelift.runs import RunConfig
 from scenelift.sampling import sample
 from scenelift.shards import Shards
 from scenelift.student import Student, StudentConfig
 from scenelift.tracking import TrackingConfig
-from scenelift.training import LoopConfig
 from trainables import contrast
 from trainables.image_backbone import (
     ImageBackbone,

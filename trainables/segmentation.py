@@ -19,13 +19,13 @@ from scenelift.experiment import DataConfig, Experiment, experiment
 from scenelift.launch import Job, Resources, ScaleConfig, launch
 from scenelift.methods import Method
 from scenelift.optimisers import OptimiserConfig
+from scenelift.plan import LoopConfig, Plan
 from scenelift.reports import Protocol as ScoreProtocol
 from scenelift.runs import RunConfig
 from scenelift.scoring import Predictors
 from scenelift.shards import Shards
 from scenelift.student import Student
 from scenelift.tracking import TrackingConfig
-from scenelift.training import LoopConfig, Plan
 from scenelift.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

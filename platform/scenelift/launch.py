@@ -22,9 +22,10 @@ from scenelift.checkpoints import Checkpoint, Checkpoints
 from scenelift.errors import ConfigError, SceneliftError, TrainingError
 from scenelift.methods import Method
 from scenelift.optimisers import OptimiserConfig
+from scenelift.plan import LoopConfig, Plan
 from scenelift.preflight import Measured
 from scenelift.shards import Shards
-from scenelift.training import Event, LoopConfig, Plan, Worker, train
+from scenelift.training import Event, Worker, train
 
 DATA_CPUS = 1.0
 """Logical CPUs that reading keeps; without them training and reading wait for each other forever."""

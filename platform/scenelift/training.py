@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,98 +25,9 @@ from scenelift.errors import ConfigError, TrainingError
 from scenelift.frames import Frame
 from scenelift.methods import Method, Progress, Trained
 from scenelift.optimisers import OptimiserConfig
-from scenelift.shards import epoch_order
+from scenelift.plan import Plan
 
 Event = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class LoopConfig:
-    """Length, batches, precision and bookkeeping of a training."""
-
-    epochs: int = 20
-    """Passes over the shards."""
-    batch: int = 4
-    """Frames per optimiser step, over all workers and accumulated micro-batches together."""
-    accumulate: int = 1
-    """Micro-batches per optimiser step."""
-    precision: Literal["float32", "float16", "bfloat16"] = "float32"
-    """Arithmetic of the networks; similarities and losses are always float32."""
-    seed: int = 0
-    """Decides weights, frame order and augmentation."""
-    checkpoint_every: int = 500
-    """Optimiser steps between checkpoints; one is always written at the end."""
-    keep: int = 2
-    """Newest checkpoints kept; the best is kept besides."""
-    log_every: int = 10
-    """Optimiser steps between logged metrics."""
-    preflight_steps: int = 0
-    """Stop after so many optimiser steps, and say what time, memory and disk the whole run takes; 0: train."""
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "accumulate", "checkpoint_every", "keep", "log_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"loop.{name} is at least 1, not {getattr(self, name)}")
-        if self.preflight_steps and self.preflight_steps <= preflight.WARM_UP:
-            raise ConfigError(
-                f"loop.preflight_steps is more than the {preflight.WARM_UP} steps of warming up, or 0 for none, "
-                f"not {self.preflight_steps}"
-            )
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which frames each optimiser step sees: a function of seed, epoch and step alone, so any step resumes."""
-
-    frames: int
-    loop: LoopConfig
-    workers: int
-
-    def __post_init__(self) -> None:
-        loop, share = self.loop, self.workers * self.loop.accumulate
-        if loop.batch % share:
-            raise ConfigError(
-                f"loop.batch {loop.batch} cannot be split over {self.workers} workers x {loop.accumulate} "
-                f"micro-batches; make it a multiple of {share}"
-            )
-        if self.frames < loop.batch:
-            raise ConfigError(
-                f"{self.frames} frames do not fill one batch of {loop.batch}; lower loop.batch "
-                f"(it must be a multiple of scale.workers {self.workers} x loop.accumulate {loop.accumulate})"
-            )
-
-    @property
-    def micro(self) -> int:
-        """Frames a worker collates at once."""
-        return self.loop.batch // self.workers // self.loop.accumulate
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps of an epoch; frames that fill no batch wait for another epoch's order."""
-        return self.frames // self.loop.batch
-
-    @property
-    def steps(self) -> int:
-        return self.steps_per_epoch * self.loop.epochs
-
-    @property
-    def smaller(self) -> str:
-        """What makes micro-batches smaller, as advice to a user."""
-        return preflight.smaller(self.loop.batch, self.loop.accumulate, self.workers)
-
-    def saves(self, done: int) -> int:
-        """Checkpoints that are written after optimiser step `done`."""
-        every = self.loop.checkpoint_every
-        return self.steps // every - done // every + (done < self.steps and self.steps % every > 0)
-
-    def indices(self, start: int, rank: int) -> NDArray[np.int64]:
-        """Frame indices of one worker from optimiser step `start` to the end, micro-batch after micro-batch."""
-        parts: list[NDArray[np.int64]] = []
-        for epoch in range(start // self.steps_per_epoch, self.loop.epochs):
-            order = epoch_order(self.frames, self.loop.seed, epoch)[: self.steps_per_epoch * self.loop.batch]
-            mine = order.reshape(self.steps_per_epoch, self.workers, -1)[:, rank]
-            parts.append(mine[max(0, start - epoch * self.steps_per_epoch) :].reshape(-1))
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
 @dataclass

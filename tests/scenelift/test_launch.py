@@ -16,10 +16,10 @@ from scenelift.launch import Job, Resources, ScaleConfig, launch
 from scenelift.methods import Method
 from scenelift.networks import NetworkConfig
 from scenelift.optimisers import OptimiserConfig
+from scenelift.plan import LoopConfig
 from scenelift.sharding import write_shards
 from scenelift.sources import ReadOptions
 from scenelift.student import Student, StudentConfig
-from scenelift.training import LoopConfig
 
 VOXELS = VoxelConfig(4.0, "geometry", 1 / 255)
 

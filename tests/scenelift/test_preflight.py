@@ -21,13 +21,14 @@ from scenelift.launch import Job, Resources, launch
 from scenelift.methods import Method
 from scenelift.networks import NetworkConfig
 from scenelift.optimisers import OptimiserConfig
+from scenelift.plan import LoopConfig, Plan
 from scenelift.preflight import Estimate, Measured, Stopwatch, duration, size_of, smaller
 from scenelift.runs import RunConfig
 from scenelift.sharding import write_shards
 from scenelift.sources import ReadOptions
 from scenelift.student import Student, StudentConfig
 from scenelift.tracking import TrackingConfig
-from scenelift.training import LoopConfig, Plan, Worker, train
+from scenelift.training import Worker, train
 
 VOXELS = VoxelConfig(4.0, "geometry", 1 / 255)
 LOOP = LoopConfig(epochs=8, batch=4, checkpoint_every=3, log_every=2, keep=2)

@@ -15,8 +15,9 @@ from scenelift.errors import ConfigError, TrainingError
 from scenelift.methods import Method
 from scenelift.networks import NetworkConfig
 from scenelift.optimisers import OptimiserConfig
+from scenelift.plan import LoopConfig, Plan
 from scenelift.student import Student, StudentConfig
-from scenelift.training import LoopConfig, Plan, Worker, train
+from scenelift.training import Worker, train
 
 VOXELS = VoxelConfig(4.0, "geometry", 1 / 255)
 LOOP = LoopConfig(epochs=4, batch=4, checkpoint_every=3, log_every=2, keep=9)
