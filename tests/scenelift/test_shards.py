@@ -153,13 +153,13 @@ def test_stream_keeps_order_and_batches(
     folder: Path, batch_size: int, prefetch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the batch size, the prefetching, the blocks and the segments, of which there are several here."""
-    monkeypatch.setattr(shards, "_SEGMENT", 100)
+    opened = Shards.open(str(folder))
+    monkeypatch.setattr(shards, "_SEGMENT_BYTES", 100 * opened.manifest.bytes // FRAMES)
     order = np.concatenate([epoch_order(FRAMES, 0, epoch) for epoch in range(3)])[:-1]
     expected = [
         (number, [f"frame-{index:05d}" for index in order[start : start + batch_size]])
         for number, start in enumerate(range(0, len(order), batch_size))
     ]
-    opened = Shards.open(str(folder))
     assert list(opened.stream(order, tokens, batch_size, prefetch)) == expected
 
 
