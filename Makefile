@@ -37,6 +37,7 @@ check: lint types test ## everything CI runs
 bench: $(READY) ## the figures that the README states
 	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.sample_cost
 	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.nuscenes_tables
+	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.spatial_temporal
 
 dashboard: $(READY) ## MLflow's pages of all runs; PORT=5000
 	@test -f runs/mlflow.db || { echo "error: no runs here yet; make demo makes one"; exit 1; }

@@ -271,7 +271,7 @@ class _Merged:
             point_voxel=torch.from_numpy(np.concatenate(self.point_voxel)),
             point_cloud=torch.repeat_interleave(torch.arange(len(counts)), counts),
             labels=torch.from_numpy(np.concatenate(self.labels)).long(),
-            images=torch.stack(self.images) if self.images else torch.zeros((0, 3, 1, 1), dtype=torch.uint8),
+            images=_stacked(self.images),
             image_frame=torch.tensor(self.image_frame, dtype=torch.int64),
             pair_points=torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *self.pair_points])),
             pair_pixels=torch.from_numpy(np.concatenate([np.zeros((0, 3), np.int64), *self.pair_pixels])),
@@ -279,6 +279,13 @@ class _Merged:
             superpixels=torch.stack(self.superpixels) if self.superpixels else None,
             tokens=tuple(frame.token for frame in frames),
         )
+
+
+def _stacked(images: list[Tensor]) -> Tensor:
+    """[3, H, W] images -> [I, 3, H, W]; channels stay last in memory, as decoding leaves them."""
+    if not images:
+        return torch.zeros((0, 3, 1, 1), dtype=torch.uint8)
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
 def _chosen(frame: Frame, config: ImageAugmentation, rng: np.random.Generator) -> Indices:
