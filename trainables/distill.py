@@ -54,6 +54,8 @@ class Clip2Scene(Method):
         self.self_training, self.seed = self_training, seed
         if loss.projected and loss.image_features == "frozen":
             student.projections["image"].requires_grad_(False)
+        if not loss.semantic and not self_training.unpaired:
+            student.heads["semantic"].requires_grad_(False)  # parallel workers wait for every gradient
         weights = {
             "semantic": loss.semantic,
             "spatial_temporal": loss.spatial_temporal,
@@ -93,7 +95,7 @@ class Clip2Scene(Method):
             if here is None:
                 tokens = self.teacher.tokens(batch.images[batch.image_frame == i])
                 scores = self.teacher.compare(self.teacher.project(tokens))
-                here = scores, tokens if self.loss.pixels else tokens[:, :0]
+                here = scores, tokens if self.loss.pixels else tokens.new_zeros((len(tokens), 0, 1, 1))
                 if len(self.remembered) < self.loss.remember:
                     self.remembered[token] = here
             said.append(here)

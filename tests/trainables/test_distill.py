@@ -134,6 +134,17 @@ def test_every_form_of_the_losses_trains_everything_it_should(form, image_featur
     assert all(p.grad is None for p in teacher.parameters())
 
 
+def test_without_semantic_consistency_every_trained_parameter_still_gets_a_gradient():
+    """Parallel workers wait for the gradient of every parameter that wants one."""
+    torch.manual_seed(0)
+    loss = LossConfig(semantic=0.0, spatial_temporal=1.0, grid=5.0)
+    method = method_of(loss, build_teacher(RANDOM, VOCABULARY)).train()
+    batch = Collate(SMALL.voxels, grid=5.0)([made_up_frame(f"frame-{i:05d}") for i in range(3)])
+    sum(method(batch, Progress(0, 0, 1)).values()).backward()
+    for name, parameter in method.student.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad, name
+
+
 def test_presets_replay(tmp_path: Path):
     for preset in PRESETS.values():
         file = tmp_path / "config.yaml"
