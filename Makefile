@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PORT ?= 5000
 
-.PHONY: help demo test lint types check bench dashboard constraints clean
+.PHONY: help demo test lint types check bench table dashboard constraints clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
@@ -38,6 +38,9 @@ bench: $(READY) ## the figures that the README states
 	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.sample_cost
 	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.nuscenes_tables
 	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.spatial_temporal
+
+table: $(READY) ## every row of CLIP2Scene's table on the synthetic world, five seeds: hours; goes on where it stopped
+	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.clip2scene_table
 
 dashboard: $(READY) ## MLflow's pages of all runs; PORT=5000
 	@test -f runs/mlflow.db || { echo "error: no runs here yet; make demo makes one"; exit 1; }
