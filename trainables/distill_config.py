@@ -208,7 +208,12 @@ PRESETS = {
     ),
     "nuscenes": _NUSCENES,
     "paper_nuscenes": _NUSCENES_PAPER,
-    "semantickitti": replace(_NUSCENES, student=StudentConfig(VoxelConfig(0.1), NETWORKS["spvcnn"])),
+    "semantickitti": replace(
+        _NUSCENES,
+        teacher=replace(CLIP_TEACHER, image_size=(160, 528)),
+        student=StudentConfig(VoxelConfig(0.1), NETWORKS["spvcnn"]),
+        augmentation=Augmentation(sweeps=2, image=ImageAugmentation(crop=True, flip=True, aspect=(2.8, 3.8))),
+    ),
     "scannet": replace(
         _SCANNET_PAPER,
         teacher=CLIP_TEACHER,

@@ -136,8 +136,12 @@ def _network(config: ImageBackboneConfig) -> Any:
     options: dict[str, Any] = {} if stride is None else {"output_stride": max(stride, 8)}
     try:
         network = timm.create_model(config.model, pretrained=False, num_classes=0, **options)
-    except (AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError):
-        raise ConfigError(f"images.model {config.model} has no images.output_stride {stride}") from None
+    except (AssertionError, NotImplementedError, TypeError) as error:  # what timm's models say to a stride
+        if stride is None:
+            raise
+        raise ConfigError(
+            f"images.model {config.model} has no images.output_stride {stride}: {error}"
+        ) from error
     if not hasattr(network, "forward_intermediates"):
         raise ConfigError(
             f"images.model {config.model} does not give features as a map; use resnet50, or teacher"

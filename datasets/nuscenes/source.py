@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from datasets.files import read_bytes, read_points
 from datasets.nuscenes import classes, splits
 from datasets.nuscenes.keyframes import MAX_SWEEPS, Keyframe, load_keyframes, scene_names
 from datasets.nuscenes.tables import read_table
@@ -16,9 +17,9 @@ from scenelift.frames import IGNORED, Frame
 from scenelift.geometry import Matrix, project, require_rigid, transform_points
 from scenelift.images import fit, stored_pixels
 from scenelift.sources import ReadOptions
-from scenelift.vocabulary import Vocabulary
+from scenelift.vocabulary import Vocabulary, with_words
 
-POINT_BYTES = 20
+POINT_FLOATS = 5
 """A point on disk: float32 x, y, z, intensity, ring."""
 _NEAR = 1.0
 """Sweep points with |x| and |y| below this many metres hit the car itself."""
@@ -33,7 +34,8 @@ class NuScenes:
 
     Also reads whatever is written in that layout; a `splits.json` ({split: [scene names]}) beside the tables
     replaces the official splits. The class list is what category.json holds of the 16 lidarseg classes.
-    Small to pickle: it holds no tables.
+    An optional `ROOT/prompts.json` ({class: [words]}) replaces prompted words. Small to pickle: it holds no
+    tables.
     """
 
     name = "nuscenes"
@@ -43,7 +45,8 @@ class NuScenes:
         self.root, self.version = Path(root), version
         self.tables = self.root / version
         _require_tree(self.root, version)
-        self.vocabulary, self._label_table = self._classes()
+        listed, self._label_table = self._classes()
+        self.vocabulary = with_words(listed, self.root / "prompts.json")
 
     def _classes(self) -> tuple[Vocabulary, NDArray[np.uint8] | None]:
         """The class list, and the label byte -> class table where the tree has lidarseg labels.
@@ -112,23 +115,9 @@ class NuScenes:
             pair_pixels=pair_pixels,
         )
 
-    def _bytes(self, name: str) -> bytes:
-        try:
-            return (self.root / name).read_bytes()
-        except FileNotFoundError:
-            raise FrameError(f"{name} is missing under {self.root}") from None
-        except OSError as error:
-            raise FrameError(f"{name} cannot be read: {error.strerror}") from None
-
     def _points(self, name: str) -> Points:
         """[N, 4] x, y, z (metres, LiDAR frame) and intensity (0..255) of a point file."""
-        data = self._bytes(name)
-        if not data or len(data) % POINT_BYTES:
-            raise FrameError(f"{name} is truncated: {len(data)} bytes are not a whole number of points")
-        points = np.frombuffer(data, "<f4").reshape(-1, 5)[:, :4]
-        if not np.isfinite(points).all():
-            raise FrameError(f"{name} has points that are not finite")
-        return points
+        return read_points(self.root, name, POINT_FLOATS)[:, :4]
 
     def _sweeps(self, keyframe: Keyframe, count: int) -> list[Points]:
         """`count` clouds [N_k, 4] before the keyframe, nearest first, in its LiDAR frame."""
@@ -149,7 +138,7 @@ class NuScenes:
         """[total] labels of the `count` points of the keyframe, followed by ignored ones for the sweeps."""
         if keyframe.labels is None or self._label_table is None:
             return None
-        raw = np.frombuffer(self._bytes(keyframe.labels), np.uint8)
+        raw = np.frombuffer(read_bytes(self.root, keyframe.labels), np.uint8)
         if len(raw) != count:
             raise FrameError(f"{keyframe.labels} has {len(raw)} labels, {keyframe.points} {count} points")
         labels = np.full(total, IGNORED, np.uint8)
@@ -166,7 +155,7 @@ class NuScenes:
         images: list[bytes] = []
         pair_points, pair_pixels = [np.empty(0, np.int32)], [np.empty((0, 3), np.int16)]
         for view, name in enumerate(keyframe.images):
-            data, native = self._bytes(name), keyframe.image_sizes[view]
+            data, native = read_bytes(self.root, name), keyframe.image_sizes[view]
             try:
                 images.append(fit(data, native, size))
                 seen, pixels = project(points, keyframe.to_camera[view], keyframe.intrinsics[view], native)

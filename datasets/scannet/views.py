@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from datasets.files import Size, image_size, read_bytes, read_matrix, require_centred
 from scenelift.errors import FrameError
 from scenelift.geometry import Matrix, inverse, require_pinhole, require_rigid
-from scenelift.images import decode_segments, fit, stored_pixels
+from scenelift.images import decode_numbers, fit, stored_pixels
 
 TOLERANCE = 0.05
 """Metres by which a point and the surface that a depth image shows may differ, to be the same."""
@@ -69,7 +69,7 @@ def _photo(root: Path, folder: str, stem: str, size: Size) -> tuple[bytes, Matri
     except FrameError as error:
         raise FrameError(f"{name}: {error}") from None
     try:
-        depth = decode_segments(depth_data) / _MILLIMETRES  # one channel, as superpixels are
+        depth = decode_numbers(depth_data) / _MILLIMETRES
     except FrameError as error:
         raise FrameError(f"{depth_name}: {error}") from None
     (height, width), shape = image_size(data), depth.shape

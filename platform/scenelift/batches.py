@@ -28,7 +28,7 @@ from scenelift.augmentation import (
 )
 from scenelift.errors import ConfigError, DataError
 from scenelift.frames import Frame
-from scenelift.images import decode, decode_segments
+from scenelift.images import decode, decode_numbers
 from scenelift.sparse import Voxels
 
 
@@ -299,4 +299,4 @@ def _chosen(frame: Frame, config: ImageAugmentation, rng: np.random.Generator) -
 def _segments(frame: Frame, image: int) -> Tensor:
     if frame.superpixels is None:
         raise DataError(f"frame {frame.token} holds no superpixels; make shards with --superpixels 150")
-    return torch.from_numpy(decode_segments(frame.superpixels[image]))
+    return torch.from_numpy(decode_numbers(frame.superpixels[image]))

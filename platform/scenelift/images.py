@@ -48,17 +48,17 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         raise FrameError("the image is truncated or broken") from None
 
 
-def encode_segments(segments: NDArray[np.integer]) -> bytes:
-    """[H, W] segment numbers 0..65535 -> PNG of one channel, 8 bits where they fit."""
-    assert segments.min() >= 0 and segments.max() < 1 << 16
-    small = segments.max() < 256
+def encode_numbers(numbers: NDArray[np.integer]) -> bytes:
+    """[H, W] whole numbers 0..65535 (superpixels, depths) -> PNG of one channel, 8 bits where they fit."""
+    assert numbers.min() >= 0 and numbers.max() < 1 << 16
+    small = numbers.max() < 256
     buffer = io.BytesIO()
-    Image.fromarray(segments.astype(np.uint8 if small else np.uint16)).save(buffer, "PNG")
+    Image.fromarray(numbers.astype(np.uint8 if small else np.uint16)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def decode_segments(data: bytes) -> NDArray[np.int64]:
-    """Inverse of `encode_segments`."""
+def decode_numbers(data: bytes) -> NDArray[np.int64]:
+    """Inverse of `encode_numbers`; FrameError if the image is truncated or none."""
     return np.array(_open(data), np.int64)
 
 

@@ -6,7 +6,6 @@ starts at once. On GPUs it is done by actors, which give the GPU back when they 
 
 from __future__ import annotations
 
-import functools
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from ray import cloudpickle
 
 from scenelift import cluster
 from scenelift.batches import Collate, VoxelConfig
@@ -123,8 +121,7 @@ def score(
     if gpus:
         work = {"fn": _Scorer, "fn_constructor_args": scorer, "num_gpus": gpus}
     else:
-        # The mark keeps a process from answering with what an earlier call made of the same arguments.
-        work = {"fn": _score_in_pool, "fn_args": (cloudpickle.dumps((uuid.uuid4().hex, scorer)),)}
+        work = {"fn": _score_in_pool, "fn_args": (uuid.uuid4().hex, scorer)}
     rows = shards.dataset().map_batches(
         **work, batch_size=1, batch_format="pyarrow", concurrency=actors, num_cpus=cpus
     )
@@ -179,14 +176,15 @@ class _Scorer:
         return made
 
 
-@functools.lru_cache(maxsize=1)
-def _scorer(described: bytes) -> _Scorer:
-    _, arguments = cloudpickle.loads(described)
-    return _Scorer(*arguments)
+_in_this_process: dict[str, _Scorer] = {}
+"""The scorer of the latest call of `score` that this process worked for."""
 
 
-def _score_in_pool(table: Any, described: bytes) -> Any:
-    return _scorer(described)(table)
+def _score_in_pool(table: Any, call: str, arguments: tuple[Any, ...]) -> Any:
+    if call not in _in_this_process:
+        _in_this_process.clear()
+        _in_this_process[call] = _Scorer(*arguments)
+    return _in_this_process[call](table)
 
 
 def _result_schema() -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenelift.frames import Frame
-from scenelift.images import decode, encode_segments
+from scenelift.images import decode, encode_numbers
 
 COMPACTNESS = 6.0
 """How much nearness counts beside likeness of colour; skimage measures it in segments, so it has no scale."""
@@ -41,5 +41,5 @@ def slic(image: NDArray[np.uint8], segments: int) -> NDArray[np.int64]:
 
 def with_superpixels(frame: Frame, segments: int) -> Frame:
     """The frame with about so many superpixels of each of its images; FrameError for a broken image."""
-    made = tuple(encode_segments(slic(decode(image), segments)) for image in frame.images)
+    made = tuple(encode_numbers(slic(decode(image), segments)) for image in frame.images)
     return dataclasses.replace(frame, superpixels=made)

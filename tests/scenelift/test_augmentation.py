@@ -17,7 +17,7 @@ from scenelift.augmentation import (
 )
 from scenelift.batches import Collate, VoxelConfig
 from scenelift.errors import ConfigError, DataError
-from scenelift.images import decode, encode_segments
+from scenelift.images import decode, encode_numbers
 from scenelift.sources import ReadOptions
 
 SWEEPS = ReadOptions(sweeps=3, image_size=(24, 40))
@@ -158,7 +158,7 @@ def test_superpixels_enter_a_batch_with_their_images():
     frame = made_up_frame("frame-00001")
     with pytest.raises(DataError, match="--superpixels"):
         Collate(VOXELS, superpixels=True)([frame])
-    frame = replace(frame, superpixels=tuple(map(encode_segments, maps)))
+    frame = replace(frame, superpixels=tuple(map(encode_numbers, maps)))
     batch = Collate(VOXELS, superpixels=True)([frame])
     assert torch.equal(batch.superpixels, torch.from_numpy(np.stack(maps)))
 

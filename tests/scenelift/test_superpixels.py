@@ -7,7 +7,7 @@ import pytest
 from made_up import OPTIONS, made_up_frame
 
 from scenelift.errors import FrameError
-from scenelift.images import decode, decode_segments
+from scenelift.images import decode, decode_numbers
 from scenelift.superpixels import slic, with_superpixels
 
 
@@ -50,7 +50,7 @@ def test_frames_store_those_of_each_image():
     assert replace(stored, superpixels=None) == frame
     assert stored.superpixels is not None
     for image, segments in zip(frame.images, stored.superpixels, strict=True):
-        assert np.array_equal(decode_segments(segments), slic(decode(image), 20))
+        assert np.array_equal(decode_numbers(segments), slic(decode(image), 20))
 
 
 def test_a_broken_image_is_a_bad_frame():

@@ -23,7 +23,7 @@ from scenelift.batches import Collate, VoxelConfig
 from scenelift.clip import TeacherConfig
 from scenelift.errors import ConfigError, DataError, TeacherError
 from scenelift.experiment import DataConfig
-from scenelift.images import encode_segments
+from scenelift.images import encode_numbers
 from scenelift.methods import Progress
 from scenelift.networks import NetworkConfig
 from scenelift.runs import RunConfig
@@ -248,7 +248,7 @@ def test_superpixels_stay_true_when_photos_are_cropped_and_mirrored():
     frame = replace(
         made_up_frame("frame-00001", ReadOptions(image_size=size)),
         images=(buffer.getvalue(),) * len(CAMERAS),
-        superpixels=(encode_segments(segments),) * len(CAMERAS),
+        superpixels=(encode_numbers(segments),) * len(CAMERAS),
     )
     image = ImageAugmentation(crop=True, flip=True, size=(40, 72))
     collate = Collate(SMALL.voxels, Augmentation(image=image), superpixels=True)
@@ -276,7 +276,7 @@ def test_the_paired_pixel_keeps_its_superpixel():
         frame,
         pair_points=np.arange(len(centres), dtype=np.int32),
         pair_pixels=pairs.astype(np.int16),
-        superpixels=(encode_segments(segments),) * len(CAMERAS),
+        superpixels=(encode_numbers(segments),) * len(CAMERAS),
     )
     image = ImageAugmentation(crop=True, flip=True, area=(0.6, 0.9))
     collate = Collate(SMALL.voxels, Augmentation(image=image), images=False, superpixels=True)
