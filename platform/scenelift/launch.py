@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import ray
 import torch
-from ray import cloudpickle
 
 from scenelift import cluster, worker
 from scenelift import errors as scenelift_errors
@@ -122,7 +121,7 @@ def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> C
     board = cluster.Board()
     trainer = TorchTrainer(
         worker.run,
-        train_loop_config={"job": cloudpickle.dumps(job), "board": board},
+        train_loop_config={"job": ray.put(job), "board": board},
         scaling_config=ScalingConfig(
             num_workers=resources.workers, use_gpu=resources.gpus > 0, resources_per_worker=each
         ),
