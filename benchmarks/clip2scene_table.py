@@ -1,6 +1,6 @@
 """Runs every row of the README's table, several seeds each, and prints the table of what they scored.
 
-`python -m benchmarks.clip2scene_table [--seeds 5] [--epochs 20]`
+`make table`, or with `PYTHONPATH=.:platform`: `python -m benchmarks.clip2scene_table [--seeds 5] [--epochs 20]`
 
 One run after another, as each of them takes the whole machine; a run that is finished is not run again, one that
 was interrupted goes on, so the command may be stopped and called again. Every run is an ordinary run of a
@@ -64,7 +64,7 @@ def entries(seed: int, epochs: int) -> Iterator[Entry]:
         return Entry(row, seed, trainable, override(preset, {"loop.seed": seed, **values}))
 
     whole = distill.PRESETS["synthetic_whole"]
-    start = round(epochs * whole.self_training.start / whole.loop.epochs)
+    start = min(epochs - 1, round(epochs * whole.self_training.start / whole.loop.epochs))
     for row, taken in WITHOUT.items():
         values = {"loop.epochs": epochs, "self_training.start": start, **taken}
         yield entry(row, distill, whole, values)
