@@ -29,6 +29,8 @@ ENVIRONMENT = {
     # Seconds that every train.report() waits for the controller; 2 by default.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Processes that read are let go after a second without work, and take seconds to start again.
+    "RAY_idle_worker_killing_time_threshold_ms": "60000",
     # Workers run at nice 15 by default and starve beside anything else on the machine.
     "RAY_worker_niceness": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",

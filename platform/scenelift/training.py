@@ -45,7 +45,8 @@ class Worker:
     post: Callable[[Event], None] = lambda event: None
     """Takes events for the driver; called on rank 0 only."""
     report: Callable[[dict[str, float]], None] = lambda metrics: None
-    """Called by every rank at the end of each epoch."""
+    """Called by every rank at the end of each epoch, and not again within `loop.log_every` steps: Ray Train lets
+    all ranks wait for its controller, a fifth of a second."""
 
 
 def train(method: Method, worker: Worker) -> None:
@@ -71,6 +72,7 @@ def _train(state: _State, worker: Worker) -> None:
         worker.post({"kind": "start", "step": start, "steps": plan.steps})
     watch = preflight.Stopwatch(start, start + measured, preflight.clock(worker.device))
     batches = _batches(worker, start)
+    reported = start
     for step in range(start, plan.steps):
         state.step(step, batches)
         done = step + 1
@@ -86,7 +88,8 @@ def _train(state: _State, worker: Worker) -> None:
             state.save(done)
         if seconds is not None and done < plan.steps:
             state.estimate(done, plan.steps - done, seconds)
-        if done % plan.steps_per_epoch == 0:
+        if done % plan.steps_per_epoch == 0 and (done >= reported + loop.log_every or done == plan.steps):
+            reported = done
             worker.report({"epoch": done // plan.steps_per_epoch, "step": done, "loss": state.loss})
 
 
