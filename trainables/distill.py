@@ -206,6 +206,7 @@ def run(config: DistillConfig) -> None:
             tags={"teacher": config.teacher.model, "protocol": "label-free"},
             teacher=config.teacher,
             vocabulary=vocabulary,
+            validation=config.validation,
         )
     )
 

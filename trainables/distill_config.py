@@ -17,6 +17,7 @@ from scenelift.plan import LoopConfig
 from scenelift.runs import RunConfig
 from scenelift.student import StudentConfig
 from scenelift.tracking import TrackingConfig
+from scenelift.validation import NO_VALIDATION, ValidationConfig
 from trainables.prompts import Prompts
 from trainables.teachers import CLIP_TEACHER, PAPER_TEACHER, TINY_TEACHER
 
@@ -136,6 +137,8 @@ class DistillConfig:
     """Optimiser and schedule."""
     loop: LoopConfig = LoopConfig()
     """The training loop."""
+    validation: ValidationConfig = NO_VALIDATION
+    """Training scenes that are held out and scored on as the training goes."""
     scale: ScaleConfig = ScaleConfig()
     """Workers and what each is given."""
     tracking: TrackingConfig = TrackingConfig(experiment="distill")

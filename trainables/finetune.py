@@ -40,6 +40,7 @@ from scenelift.shards import Shards
 from scenelift.student import Student, StudentConfig
 from scenelift.tracking import TrackingConfig
 from scenelift.transfer import take_over
+from scenelift.validation import NO_VALIDATION, ValidationConfig
 from scenelift.vocabulary import Vocabulary
 from trainables.segmentation import Training, open_data, run_training
 
@@ -111,6 +112,8 @@ class FinetuneConfig:
     """Optimiser and schedule."""
     loop: LoopConfig = LoopConfig(epochs=24, batch=8)
     """The training loop."""
+    validation: ValidationConfig = NO_VALIDATION
+    """Training scenes that are held out and scored on as the training goes."""
     least_steps: int = 0
     """Optimiser steps at least: loop.epochs is raised where few frames make short epochs."""
     scale: ScaleConfig = ScaleConfig()
@@ -228,6 +231,7 @@ def run(config: FinetuneConfig) -> None:
             tags=_tags(config, len(frames), train),
             frames=frames,
             protocol="labelled",
+            validation=config.validation,
         )
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -26,6 +26,7 @@ from scenelift.scoring import Predictors
 from scenelift.shards import Shards
 from scenelift.student import Student
 from scenelift.tracking import TrackingConfig
+from scenelift.validation import NO_VALIDATION, Validation, ValidationConfig, hold_out
 from scenelift.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class Training:
     """The classes of the test shards in other words; None: in the shards' own."""
     protocol: ScoreProtocol = "label_free"
     """How the student came to know the classes; the first part of its metrics' names."""
+    validation: ValidationConfig = NO_VALIDATION
+    """Training scenes that are held out."""
 
 
 def open_data(data: DataConfig) -> tuple[Shards, Shards | None]:
@@ -91,22 +94,36 @@ def open_data(data: DataConfig) -> tuple[Shards, Shards | None]:
     return train, test
 
 
+def selecting(config: Any, scenes: int) -> Any:
+    """The config for a run that others are compared with to choose one: it is validated on one training scene of
+    so many, and leaves the test scenes alone."""
+    train, _ = open_data(config.data)
+    data = replace(config.data, train=train.path, test=None)
+    return replace(config, data=data, validation=replace(config.validation, scenes=scenes))
+
+
 def run_training(training: Training) -> None:
     """Score what is there before, train, score the student, show all of it."""
     config = training.config
     with cluster.connect():
         resources = Resources.fit(config.scale)
-        frames = len(training.train) if training.frames is None else len(training.frames)
+        frames, validation = hold_out(training.validation, training.train, training.frames)
         # Refuses what cannot be split over the workers, or weights that are not there, before a run is begun.
-        Plan(frames, config.loop, resources.workers)
+        Plan(len(training.train) if frames is None else len(frames), config.loop, resources.workers)
         torch.manual_seed(config.loop.seed)
         student = training.student()
         tags = {"dataset": training.train.manifest.dataset, "seed": str(config.loop.seed), **training.tags}
         with experiment(training.command, config, config.run, config.tracking, tags) as made:
-            _run(training, student, made, resources)
+            _run(replace(training, frames=frames), validation, student, made, resources)
 
 
-def _run(training: Training, student: Student, made: Experiment, resources: Resources) -> None:
+def _run(
+    training: Training,
+    validation: Validation | None,
+    student: Student,
+    made: Experiment,
+    resources: Resources,
+) -> None:
     """The run itself, once everything it needs is there."""
     test, initial = training.test, made.run.initial
     vocabulary = training.vocabulary or training.train.vocabulary
@@ -130,6 +147,7 @@ def _run(training: Training, student: Student, made: Experiment, resources: Reso
         build=partial(training.build, initial),
         retries=training.config.scale.retries,
         frames=training.frames,
+        validation=validation,
     )
     last = launch(job, resources, made.listen)
     made.trained()

@@ -61,6 +61,11 @@ class Checkpoints:
         found = [c for c in reversed(self.all()) if math.isfinite(c.loss)]
         return min(found, key=lambda c: c.loss, default=None)
 
+    def admit(self, folder: Path) -> None:
+        """Give a whole checkpoint, copied from another run to a folder beside these, the name of its step."""
+        step = json.loads((folder / _SUMMARY).read_text())["step"]
+        folder.rename(self.folder / f"step-{step:08d}")
+
     def save(self, step: int, loss: float, student: Trained, state: dict[str, Any]) -> Checkpoint:
         """Write one checkpoint; StorageError if the disk is full."""
         final = self.folder / f"step-{step:08d}"

@@ -34,6 +34,8 @@ ENVIRONMENT = {
     # Workers run at nice 15 by default and starve beside anything else on the machine.
     "RAY_worker_niceness": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Seconds between two states of a sweep on disk: what a killed one goes on from.
+    "TUNE_GLOBAL_CHECKPOINT_S": "1",
 }
 """What the project wants of Ray and MLflow in every process; a variable that the user set wins."""
 
@@ -45,6 +47,8 @@ import ray  # noqa: E402
 _PASSED_ON = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "MLFLOW_TRACKING_URI")
 _OBJECT_STORE = 1 << 30
 """Bytes of shared memory of a local Ray: 60 blocks of the reader, instead of a third of the machine."""
+SWEEP = "sweep"
+"""A resource of the head that a population's trials share, so that no more of them run at once than fit."""
 _SOURCES = Path(__file__).resolve().parents[1]
 
 
@@ -91,6 +95,7 @@ def _start(dashboard: bool, options: dict[str, Any]) -> None:
         # At least 4 logical CPUs: Ray Data hangs without a word if training takes every one.
         num_cpus=max(4, cores()),
         object_store_memory=_OBJECT_STORE,
+        resources={SWEEP: 1.0},
         include_dashboard=dashboard,
         runtime_env={"env_vars": worker_environment()},
         **options,
@@ -178,6 +183,24 @@ def worker_cpus(workers: int, gpus_per_worker: float = 0, data_cpus: float = 1) 
         if _fit(nodes, cpus, gpus_per_worker, data_cpus) >= workers:
             return float(cpus)
     return 0.5
+
+
+def side_by_side(
+    workers: int, cpus: float | None, gpus_per_worker: float, data_cpus: float, most: int
+) -> tuple[int, float]:
+    """How many trainings, `most` at most, fit at the same time, and the CPUs of each of their workers.
+
+    Each needs `workers` workers and `data_cpus` for reading. cpus: of a worker; None: as many whole ones as
+    leave the number of trainings as it is, on one machine never more than it has cores.
+    """
+    nodes = _nodes()
+    held = cores() if len(nodes) == 1 else int(sum(node.get("CPU", 0) for node in nodes))
+    for trainings in range(most, 0, -1):
+        share = held // (trainings * workers)
+        for each in [cpus] if cpus else range(share, 0, -1) if share else [0.5] * (trainings == 1):
+            if _fit(nodes, each, gpus_per_worker, trainings * data_cpus) >= trainings * workers:
+                return trainings, float(each)
+    return 0, cpus or 1.0
 
 
 def require(

@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import sys
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -212,14 +212,37 @@ def parse(cls: type[T], presets: Mapping[str, T], argv: Sequence[str], prog: str
     return override(config, {key: item[0] if len(item) == 1 else item for key, item in values.items()})
 
 
+def divide(args: Sequence[str], names: Container[str]) -> tuple[list[str], list[str]]:
+    """The options of those names with their values, and everything else: one command line for two configs."""
+    mine: list[str] = []
+    rest: list[str] = []
+    current = rest
+    for arg in args:
+        if arg.startswith("--"):
+            current = mine if _name(arg)[0] in names else rest
+        current.append(arg)
+    return mine, rest
+
+
+def given(args: Sequence[str]) -> tuple[str, ...]:
+    """The keys that a command line sets."""
+    return tuple(_name(arg)[0] for arg in args if arg.startswith("--"))
+
+
+def _name(arg: str) -> tuple[str, str, str]:
+    """An option's key, "=" if its value follows in the same word, and that value."""
+    option, equals, value = arg[2:].partition("=")
+    return option.replace("-", "_"), equals, value
+
+
 def _options(args: Sequence[str]) -> dict[str, list[str]]:
     """["--a.b", "1", "2", "--c=3"] -> {"a.b": ["1", "2"], "c": ["3"]}; dashes in names mean underscores."""
     values: dict[str, list[str]] = {}
     current: list[str] | None = None
     for arg in args:
         if arg.startswith("--"):
-            option, equals, value = arg[2:].partition("=")
-            current = values.setdefault(option.replace("-", "_"), [])
+            option, equals, value = _name(arg)
+            current = values.setdefault(option, [])
             current.clear()
             if equals:
                 current.append(value)
@@ -234,16 +257,21 @@ def _options(args: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _help(cls: type[T], presets: Mapping[str, T], name: str, prog: str) -> None:
-    import tyro
-
     lines = [(cls.__doc__ or "").strip(), "", f"Presets: {', '.join(presets)} (shown: {name})."]
     lines.append("--config FILE replays the config.yaml of an earlier run; options given beside it win.")
+    show_help(presets[name], f"{prog} [{'|'.join(presets)}] [--config FILE]", "\n".join(lines))
+
+
+def show_help(config: Any, prog: str, description: str) -> None:
+    """Print what can be set, with the config's values as defaults, and exit."""
+    import tyro
+
     tyro.cli(
-        cls,
-        default=presets[name],
+        type(config),
+        default=config,
         args=["--help"],
-        prog=f"{prog} [{'|'.join(presets)}] [--config FILE]",
-        description="\n".join(lines),
+        prog=prog,
+        description=description,
         config=(tyro.conf.FlagConversionOff, tyro.conf.AvoidSubcommands),
         use_underscores=True,
     )

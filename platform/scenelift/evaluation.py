@@ -58,3 +58,17 @@ def scores(matrix: Counts, vocabulary: Vocabulary, absent: Absent = "leave out")
         accuracy=float(hits.sum() / matrix.sum()) if matrix.sum() else 0.0,
         points=int(matrix.sum()),
     )
+
+
+def kappa(matrix: Counts) -> float:
+    """Cohen's kappa of two namings of the same things, from their [C, C] counts.
+
+    (agreement - agreement by chance) / (1 - agreement by chance): 1 where they agree on everything, 0 where
+    they agree as often as their shares of classes would by chance, and 0 if there is only one class, or nothing.
+    """
+    total = matrix.sum()
+    if not total:
+        return 0.0
+    agreed = np.trace(matrix) / total
+    chance = float(matrix.sum(0) @ matrix.sum(1)) / float(total) ** 2
+    return float((agreed - chance) / (1 - chance)) if chance < 1 else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,11 +85,22 @@ class Experiment:
             self._last_step = step
             assert self._meter is not None, "metrics before a start"
             self._meter.to(step, f"loss {event['values']['loss/total']:.4f}")
+        elif event["kind"] == "epoch":
+            self._epoch(event["values"], step)
         elif event["kind"] == "estimate":
             assert self._meter is not None, "an estimate before a start"
             self._meter.to(step)
             self.result["estimate"] = event["values"]
             say(f"estimated from the first steps:\n{Estimate(**event['values']).table()}")
+
+    def _epoch(self, values: dict[str, float], step: int) -> None:
+        found = {name: value for name, value in values.items() if name.startswith("validation/")}
+        if found:
+            self.tracker.metrics(found, step)
+            said = ", ".join(f"{name.removeprefix('validation/')} {found[name]:.3f}" for name in found)
+            say(f"epoch {values['epoch']:.0f}: {said} on the held-out scenes")
+        for observe in _observers:
+            observe(values)
 
     def trained(self) -> None:
         """The training is over: close its progress."""
@@ -130,9 +141,10 @@ class Experiment:
     def close(self, status: Status, error: str | None = None) -> None:
         """Write curves and result.json, and end the MLflow run."""
         curves = self.run.curves()
-        losses = {name: points for name, points in curves.items() if name.startswith("loss/")}
-        if losses:
-            plots.curves(self.run.pictures / "losses.png", losses)
+        for group, picture in (("loss/", "losses.png"), ("validation/", "validation.png")):
+            chosen = {name: points for name, points in curves.items() if name.startswith(group)}
+            if chosen:
+                plots.curves(self.run.pictures / picture, chosen)
         if any(self.run.pictures.iterdir()):
             self.tracker.artifact(self.run.pictures, "pictures")
         self.run.finish(
@@ -147,6 +159,20 @@ class Experiment:
             }
         )
         self.tracker.finish(_MLFLOW_STATUS[status])
+
+
+_observers: list[Callable[[dict[str, float]], None]] = []
+
+
+@contextmanager
+def observed(observe: Callable[[dict[str, float]], None]) -> Iterator[None]:
+    """Inside the `with`, `observe` is called with what every run of this process says at the end of epochs:
+    epoch, loss and validation metrics. It is called in the thread that listens to the workers."""
+    _observers.append(observe)
+    try:
+        yield
+    finally:
+        _observers.remove(observe)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from scenelift.plan import LoopConfig, Plan
 from scenelift.preflight import Measured
 from scenelift.shards import Shards
 from scenelift.training import Event, Worker, train
+from scenelift.validation import Validation
 
 DATA_CPUS = 1.0
 """Logical CPUs that reading keeps; without them training and reading wait for each other forever."""
@@ -88,6 +90,8 @@ class Job:
     retries: int = 3
     frames: Sequence[int] | None = None
     """Which frames of the shards are trained on; None: all."""
+    validation: Validation | None = None
+    """What is scored at the end of epochs."""
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -204,6 +208,7 @@ def train_worker(job: Job, board: cluster.Board) -> None:
             rank=context.get_world_rank(),
             device=torch.device(get_device()),
             post=board.put,
+            validate=_validate(job, context.get_world_rank(), context.get_world_size()),
             report=ray_train.report,
         )
         train(job.build(), mine)
@@ -211,6 +216,10 @@ def train_worker(job: Job, board: cluster.Board) -> None:
         job.folder.mkdir(parents=True, exist_ok=True)
         job.mistake.write_text(json.dumps({"type": type(error).__name__, "message": str(error)}))
         raise
+
+
+def _validate(job: Job, rank: int, workers: int) -> Callable[..., dict[str, float]] | None:
+    return None if job.validation is None else partial(job.validation, rank=rank, workers=workers)
 
 
 def _stream(job: Job) -> Callable[..., Iterator[Any]]:

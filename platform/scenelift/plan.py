@@ -28,7 +28,7 @@ class LoopConfig:
     seed: int = 0
     """Decides weights, frame order and augmentation."""
     checkpoint_every: int = 500
-    """Optimiser steps between checkpoints; one is always written at the end."""
+    """Optimiser steps between checkpoints, 0 for one at the end of every epoch; the last step always has one."""
     keep: int = 2
     """Newest checkpoints kept; the best is kept besides."""
     log_every: int = 10
@@ -37,9 +37,11 @@ class LoopConfig:
     """Stop after so many optimiser steps, and say what time, memory and disk the whole run takes; 0: train."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "accumulate", "checkpoint_every", "keep", "log_every"):
+        for name in ("epochs", "batch", "accumulate", "keep", "log_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"loop.{name} is at least 1, not {getattr(self, name)}")
+        if self.checkpoint_every < 0:
+            raise ConfigError(f"loop.checkpoint_every is 0 or more, not {self.checkpoint_every}")
         if self.preflight_steps and self.preflight_steps <= preflight.WARM_UP:
             raise ConfigError(
                 f"loop.preflight_steps is more than the {preflight.WARM_UP} steps of warming up, or 0 for none, "
@@ -87,9 +89,13 @@ class Plan:
         """What makes micro-batches smaller, as advice to a user."""
         return preflight.smaller(self.loop.batch, self.loop.accumulate, self.workers)
 
+    def saved(self, done: int) -> bool:
+        """Whether a checkpoint is written after so many optimiser steps."""
+        return done % (self.loop.checkpoint_every or self.steps_per_epoch) == 0 or done == self.steps
+
     def saves(self, done: int) -> int:
         """Checkpoints that are written after optimiser step `done`."""
-        every = self.loop.checkpoint_every
+        every = self.loop.checkpoint_every or self.steps_per_epoch
         return self.steps // every - done // every + (done < self.steps and self.steps % every > 0)
 
     def indices(self, start: int, rank: int) -> NDArray[np.int64]:

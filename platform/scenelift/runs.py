@@ -44,7 +44,7 @@ class Run:
         """Begin a run or continue one; ConfigError if the name is taken, or if there is nothing to continue."""
         name = settings.name or f"{command}-{time.strftime('%Y%m%d-%H%M%S')}"
         run = cls(Path(settings.storage) / name)
-        exists = (run.folder / "config.yaml").exists()
+        exists = run.begun
         if settings.resume and not exists:
             raise ConfigError(f"no run {name} under {settings.storage} to resume; give run.name")
         if exists and not settings.resume:
@@ -60,6 +60,11 @@ class Run:
                 f"cannot write the run folder {run.folder}: {error}; set run.storage"
             ) from None
         return run
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a run to continue."""
+        return (self.folder / "config.yaml").exists()
 
     @property
     def mlflow_run(self) -> str | None:
@@ -85,7 +90,7 @@ class Run:
         """Logged metrics by name as (steps, values); of a step that was repeated, the last value."""
         series: dict[str, dict[int, float]] = {}
         for event in self.history():
-            if event["kind"] == "metrics":
+            if event["kind"] in ("metrics", "epoch"):
                 for name, value in event["values"].items():
                     series.setdefault(name, {})[event["step"]] = value
         return {

@@ -50,6 +50,10 @@ class TrackingConfig:
     """MLflow experiment the run belongs to; made if it does not exist."""
     system_metrics: float = 10.0
     """Seconds between samples of CPU, memory, disk, network and GPU; 0 records none."""
+    name: str | None = None
+    """What MLflow calls the run; none: as its folder is called."""
+    parent: str | None = None
+    """Id of the MLflow run that this one is shown below, as the trials of a sweep are."""
 
 
 class Tracker:
@@ -75,7 +79,6 @@ class Tracker:
         params: Mapping[str, Any],
         tags: Mapping[str, str],
         run_id: str | None = None,
-        parent_run_id: str | None = None,
     ) -> Tracker:
         """Begin a run, or continue the run `run_id`.
 
@@ -91,19 +94,30 @@ class Tracker:
         tags = {
             **provenance.tags(),
             **tags,
-            **({"mlflow.parentRunId": parent_run_id} if parent_run_id else {}),
+            **({"mlflow.parentRunId": config.parent} if config.parent else {}),
         }
         with store.errors(uri, "starting a run"), store.one_at_a_time(uri):
             client = MlflowClient(uri)
             if run_id is None:
                 experiment = store.experiment(client, uri, config.experiment, runs_folder)
-                run = client.create_run(experiment.experiment_id, run_name=name, tags=tags)
+                run = client.create_run(experiment.experiment_id, run_name=config.name or name, tags=tags)
                 _log_params(client, run, params)
             else:
                 run = _continue(client, uri, run_id, params)
             tracker = cls(client, uri, run)
             tracker._watch(config.system_metrics, resumed=run_id is not None)
         return tracker
+
+    @classmethod
+    def reopen(cls, config: TrackingConfig, runs_folder: Path, run_id: str) -> Tracker:
+        """A run that another process left, to say how it ended."""
+        store.quiet()
+        uri = store.resolve(config.uri, runs_folder)
+        from mlflow import MlflowClient
+
+        with store.errors(uri, "reading a run"):
+            client = MlflowClient(uri)
+            return cls(client, uri, client.get_run(run_id))
 
     @property
     def info(self) -> dict[str, str]:
@@ -131,6 +145,12 @@ class Tracker:
             full = len(self._pending) >= BATCH and not self._outage
             if full or (self._pending and time.monotonic() >= self._due):
                 self._try_to_send()
+
+    def tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the run."""
+        with self._errors("setting tags"):
+            for key, value in tags.items():
+                self._client.set_tag(self._id, key, value)
 
     def flush(self) -> None:
         """Send every metric that waits."""

@@ -44,6 +44,8 @@ class Worker:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     post: Callable[[Event], None] = lambda event: None
     """Takes events for the driver; called on rank 0 only."""
+    validate: Callable[[nn.Module, int, int], dict[str, float]] | None = None
+    """(student, epochs done, epochs to do in all) -> metrics by name, the same on all ranks."""
     report: Callable[[dict[str, float]], None] = lambda metrics: None
     """Called by every rank at the end of each epoch, and not again within `loop.log_every` steps: Ray Train lets
     all ranks wait for its controller, a fifth of a second."""
@@ -84,13 +86,13 @@ def _train(state: _State, worker: Worker) -> None:
             continue
         if done % loop.log_every == 0 or done == plan.steps:
             state.log(done)
-        if done % loop.checkpoint_every == 0 or done == plan.steps:
+        if plan.saved(done):
             state.save(done)
         if seconds is not None and done < plan.steps:
             state.estimate(done, plan.steps - done, seconds)
         if done % plan.steps_per_epoch == 0 and (done >= reported + loop.log_every or done == plan.steps):
             reported = done
-            worker.report({"epoch": done // plan.steps_per_epoch, "step": done, "loss": state.loss})
+            state.end_epoch(done)
 
 
 class _State:
@@ -208,6 +210,17 @@ class _State:
             self.worker.post({"kind": "checkpoint", "step": done, "folder": str(checkpoint.folder)})
         self.epoch_losses = []
 
+    def end_epoch(self, done: int) -> None:
+        """Validate, and say how the training stands."""
+        worker, plan = self.worker, self.worker.plan
+        epoch = done // plan.steps_per_epoch
+        values = {"epoch": epoch, "percent": 100 * done / plan.steps, "loss": self.loss}
+        if worker.validate is not None:
+            values |= worker.validate(self.method.student, epoch, plan.loop.epochs)
+        if worker.rank == 0:
+            worker.post({"kind": "epoch", "step": done, "values": values})
+        worker.report({"step": done, **values})
+
     def estimate(self, done: int, to_come: int, seconds: float) -> None:
         """Say what the last `to_come` steps take, at so many seconds each; refuse what cannot fit."""
         worker, plan = self.worker, self.worker.plan
@@ -224,6 +237,16 @@ class _State:
             worker.post({"kind": "estimate", "step": done, "values": asdict(estimate)})
             estimate.require(worker.checkpoints.folder, plan.smaller)
 
+    def _take_over(self, optimiser: dict[str, Any], schedule: dict[str, Any]) -> None:
+        """Moments and position of the checkpoint; rates and decay are the config's, which may have changed."""
+        wanted = [{k: v for k, v in group.items() if k != "params"} for group in self.optimiser.param_groups]
+        rates = self.schedule.base_lrs
+        self.optimiser.load_state_dict(optimiser)
+        self.schedule.load_state_dict({**schedule, "base_lrs": rates})
+        for group, settings, rate in zip(self.optimiser.param_groups, wanted, rates, strict=True):
+            factor = self.schedule.lr_lambdas[0](self.schedule.last_epoch)
+            group.update({**settings, "lr": rate * factor})
+
     def restore(self) -> int:
         """Continue from the newest checkpoint; returns the optimiser steps already done."""
         checkpoint = self.worker.checkpoints.latest()
@@ -237,8 +260,7 @@ class _State:
                 "not fit; give the run a new name"
             )
         trained.restore(checkpoint.folder)
-        self.optimiser.load_state_dict(saved["optimiser"])
-        self.schedule.load_state_dict(saved["schedule"])
+        self._take_over(saved["optimiser"], saved["schedule"])
         self.scaler.load_state_dict(saved["scaler"])
         if self.worker.rank < len(saved["random"]):
             restore_random_state(saved["random"][self.worker.rank])

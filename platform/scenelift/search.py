@@ -1,0 +1,246 @@
+"""What a sweep searches in, how it chooses its trials, and how many of them fit side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import ray
+from ray import tune
+from ray.tune.schedulers import (
+    ASHAScheduler,
+    FIFOScheduler,
+    PopulationBasedTraining,
+    TrialScheduler,
+)
+from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlgorithm, Searcher
+from ray.tune.search.sample import Categorical, Domain, Float, Integer, LogUniform
+
+from scenelift import cluster
+from scenelift.config import flatten, nearest, override
+from scenelift.errors import ClusterError, ConfigError
+from scenelift.launch import DATA_CPUS, ScaleConfig
+
+Space = Mapping[str, Domain]
+"""Dotted config key -> what Ray Tune draws for it: tune.uniform, loguniform, randint, choice."""
+GRACE = 25
+"""Percent of its training that every trial is given before it is judged."""
+Method = Literal["tpe", "random", "grid", "pbt"]
+
+
+def checked(space: Space, config: Any) -> dict[str, Domain]:
+    """The space, every key and drawn value of which the config knows; ConfigError otherwise."""
+    known = flatten(config)
+    for key, domain in space.items():
+        if key not in known:
+            raise ConfigError(f"the space searches {key}, which the config has not; {nearest(key, known)}")
+        values = domain.categories if isinstance(domain, Categorical) else [domain.sample()]
+        for value in values:
+            try:
+                override(config, {key: value})
+            except ConfigError as error:
+                raise ConfigError(f"the space searches {key} = {value!r}, which cannot be: {error}") from None
+    return dict(space)
+
+
+def own_values(space: Space, config: Any) -> dict[str, Any] | None:
+    """What the config itself has for the keys of the space; None if that lies outside of the space."""
+    known = flatten(config)
+    values = {key: known[key] for key in space}
+    return values if all(_within(domain, values[key]) for key, domain in space.items()) else None
+
+
+def _within(domain: Domain, value: Any) -> bool:
+    if isinstance(domain, Categorical):
+        return value in domain.categories
+    return isinstance(value, int | float) and domain.is_valid(value)
+
+
+def describe(domain: Domain) -> str:
+    """A domain in words: `0.1 .. 10, log`, `1 .. 4`, `batch | point`."""
+    if isinstance(domain, Categorical):
+        return " | ".join("none" if value is None else str(value) for value in domain.categories)
+    assert isinstance(domain, Float | Integer), f"no name for {domain}"
+    scale = ", log" if isinstance(domain.get_sampler(), LogUniform) else ""
+    upper = domain.upper - 1 if isinstance(domain, Integer) else domain.upper
+    return f"{domain.lower:g} .. {upper:g}{scale}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How trials are chosen, and which are given up early."""
+
+    method: Method
+    objective: str
+    """Metric that is maximised."""
+    trials: int
+    seed: int
+    at_once: int
+    stop_early: bool
+
+    def count(self, space: Space) -> int:
+        """How many trials there will be."""
+        if self.method != "grid":
+            return self.trials
+        return math.prod(len(domain.categories) for domain in _choices(space).values())
+
+    def parameters(self, space: Space) -> dict[str, Any]:
+        """The space as Tune takes it."""
+        if self.method != "grid":
+            return dict(space)
+        return {key: tune.grid_search(domain.categories) for key, domain in _choices(space).items()}
+
+    def resources(self) -> dict[str, float]:
+        """What the process of a trial takes. It waits for its training, which has resources of its own."""
+        if self.method != "pbt":
+            return {"CPU": 0.01}
+        if not ray.cluster_resources().get(cluster.SWEEP):
+            raise ClusterError(
+                "a population needs a cluster whose head was started with "
+                f"--resources '{{\"{cluster.SWEEP}\": 1}}', so that its trials can take turns"
+            )
+        return {"CPU": 0.01, cluster.SWEEP: math.floor(1e4 / self.at_once) / 1e4}
+
+    def algorithm(self, own: dict[str, Any] | None) -> SearchAlgorithm | Searcher:
+        """What draws the trials; `own` is the first of them, unless the method lays a grid."""
+        first = [dict(own)] if own is not None and self.method != "grid" else []
+        if self.method != "tpe":
+            return BasicVariantGenerator(
+                points_to_evaluate=first,
+                # A population is made at once: its trials pause where others wait for their turn.
+                max_concurrent=0 if self.method == "pbt" else self.at_once,
+                random_state=self.seed,
+            )
+        optuna = _optuna()
+        from ray.tune.search.optuna import OptunaSearch
+
+        sampler = optuna.samplers.TPESampler(
+            seed=self.seed, n_startup_trials=max(4, self.trials // 4), multivariate=True
+        )
+        search = OptunaSearch(
+            metric=self.objective, mode="max", points_to_evaluate=first or None, sampler=sampler
+        )
+        return ConcurrencyLimiter(search, self.at_once)
+
+    def scheduler(self, space: Space) -> TrialScheduler:
+        """What stops trials, or lets them learn from each other."""
+        if self.method == "pbt":
+            return PopulationBasedTraining(
+                time_attr="milestone",
+                metric=self.objective,
+                mode="max",
+                perturbation_interval=1,
+                hyperparam_mutations=dict(space),
+                quantile_fraction=0.25,
+            )
+        if not self.stop_early:
+            return FIFOScheduler()
+        return ASHAScheduler(
+            time_attr="percent",
+            metric=self.objective,
+            mode="max",
+            max_t=99,  # with the next line: judged at 25 and at 50, and never stopped when it is done
+            stop_last_trials=False,
+            grace_period=GRACE,
+            reduction_factor=2,
+        )
+
+
+def _choices(space: Space) -> dict[str, Categorical]:
+    """The space of a grid; ConfigError if it holds what cannot be enumerated."""
+    ranges = [key for key, domain in space.items() if not isinstance(domain, Categorical)]
+    if ranges:
+        raise ConfigError(
+            f"a grid needs lists of values, and {', '.join(ranges)} are ranges: search with tpe or random, or "
+            "write tune.choice([...]) in the sweep's file"
+        )
+    return {key: domain for key, domain in space.items() if isinstance(domain, Categorical)}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How many trials run at once, and what each worker of theirs gets."""
+
+    at_once: int
+    scale: ScaleConfig
+    reason: str
+
+    @classmethod
+    def fit(cls, scale: ScaleConfig, trials: int, wanted: int | None) -> Placement:
+        """As many trials as have their workers and a CPU for reading each; ClusterError if not one has.
+
+        wanted: so many at most; ClusterError if they do not fit, since trials that take each other's CPUs for
+        reading would wait for ever.
+        """
+        gpus = scale.gpus
+        if gpus is None:
+            gpus = 1.0 if ray.cluster_resources().get("GPU", 0) >= scale.workers else 0.0
+        most, cpus = cluster.side_by_side(scale.workers, scale.cpus, gpus, DATA_CPUS, wanted or trials)
+        each = f"{scale.workers} x {cpus:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")
+        each += f" to train and {DATA_CPUS:g} CPU to read"
+        there = " and ".join(
+            f"{ray.cluster_resources().get(kind, 0):g} {kind}"
+            for kind in (("CPU", "GPU") if gpus else ("CPU",))
+        )
+        if not most:
+            raise ClusterError(f"not one trial fits: it takes {each}, Ray has {there}; lower scale.workers")
+        if wanted is not None and most < wanted:
+            raise ClusterError(f"{most} trials fit at once, not {wanted}: each takes {each}, Ray has {there}")
+        counted = "one trial at a time" if most == 1 else f"{most} trials at once"
+        return cls(
+            most,
+            dataclasses.replace(scale, cpus=cpus, gpus=gpus),
+            f"{counted}: each takes {each}, Ray has {there}",
+        )
+
+
+Ranked = Sequence[tuple[dict[str, Any], float]]
+"""Values of a trial by key, and its objective."""
+
+
+def importance(space: Space, trials: Ranked) -> dict[str, float]:
+    """Share of each key in what the objective depends on (PED-ANOVA, by Optuna), the largest first.
+
+    Empty where fewer than four trials tell anything.
+    """
+    if len(trials) < 4 or len({value for _, value in trials}) < 2:
+        return {}
+    optuna = _optuna()
+    study = optuna.create_study(direction="maximize")
+    distributions = {key: _distribution(domain) for key, domain in space.items()}
+    for values, objective in trials:
+        study.add_trial(
+            optuna.trial.create_trial(params=values, distributions=distributions, value=objective)
+        )
+    found = optuna.importance.get_param_importances(
+        study, evaluator=optuna.importance.PedAnovaImportanceEvaluator()
+    )
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def _distribution(domain: Domain) -> Any:
+    optuna = _optuna()
+    if isinstance(domain, Categorical):
+        return optuna.distributions.CategoricalDistribution(domain.categories)
+    log = isinstance(domain.get_sampler(), LogUniform)
+    if isinstance(domain, Integer):
+        return optuna.distributions.IntDistribution(domain.lower, domain.upper - 1, log=log)
+    assert isinstance(domain, Float)
+    return optuna.distributions.FloatDistribution(domain.lower, domain.upper, log=log)
+
+
+def _optuna() -> Any:
+    """Optuna without its log of every trial and its notes on what is experimental."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    return optuna
+
+
+Draw = Callable[[Any], Space]
+"""A sweep's space, which may follow from the config: the epochs of self-training from those of the loop."""

@@ -1,0 +1,153 @@
+"""Follows the trials of a sweep: a line for each that ends, the ranking so far, the end of its MLflow run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial
+
+from scenelift import ranking
+from scenelift.console import say
+from scenelift.ranking import Outcome, Status
+from scenelift.runs import Run
+from scenelift.tracking import Tracker
+from scenelift.trial import Trials, title
+
+
+class Progress(tune.Callback):
+    """Called by Tune in the sweep's process."""
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        trials: Trials,
+        count: int,
+        own: dict[str, Any] | None,
+        folder: Path,
+    ) -> None:
+        self.tracker, self.trials, self.count = tracker, trials, count
+        self.own, self.folder = own, folder
+        self._all: list[Trial] = []
+        self._ends: dict[str, str] = {}
+        _following.append(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Tune writes its callbacks to disk; a restored sweep is followed by the process that restored it."""
+        return _restored, ()
+
+    def outcomes(self) -> list[Outcome]:
+        """How every trial stands, in the order in which they began."""
+        return [self._outcome(trial) for trial in self._all]
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Tune's own list, which a resumed sweep begins with."""
+        self._all = trials
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial ran to its end, or was given up early."""
+        self._ended(trials, trial, Trial.TERMINATED)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial failed as often as it may."""
+        self._ended(trials, trial, Trial.ERROR)
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial failed and is tried again."""
+        say(f"trial {trial.trial_id} failed and is tried again: {_last_line(_error(trial))}")
+
+    def _ended(self, trials: list[Trial], trial: Trial, end: str) -> None:
+        self._all = trials
+        self._ends[trial.trial_id] = end  # Tune says so itself a moment later
+        outcome = self._outcome(trial)
+        self._close(outcome, _error(trial))
+        objective = self.trials.objective
+        outcomes = [o for o in self.outcomes() if o.status != "running"]
+        ranking.write(self.folder / "ranking.csv", ranking.rows(outcomes, objective))
+        self.tracker.table(ranking.rows(outcomes, objective), "ranking")
+        first = ranking.ranked(outcomes, objective)[0]
+        if first.status == "finished" and first.value(objective) is not None:
+            self.tracker.metrics(
+                {f"so_far/{objective.rpartition('/')[2]}": first.metrics[objective]}, len(outcomes)
+            )
+        value = outcome.value(objective)
+        found = outcome.error if value is None or outcome.error else f"{objective} {value:.3f}"
+        ended = {"stopped": f"given up after epoch {outcome.epoch}"}.get(outcome.status, outcome.status)
+        mine = "the preset's own values" if outcome.own else title(outcome.values)
+        say(f"trial {len(outcomes)}/{self.count} {ended} in {outcome.seconds:.0f} s: {found} ({mine})")
+
+    def _outcome(self, trial: Trial) -> Outcome:
+        last = trial.last_result or {}
+        values = dict(trial.config)
+        end = self._ends.get(trial.trial_id, trial.status)
+        return Outcome(
+            name=trial.trial_id,
+            values=values,
+            status=_status(end, last.get("percent", 0) >= 100),
+            epoch=int(last.get("epoch", 0)),
+            metrics={name: last[name] for name in last if name.startswith("validation/")},
+            seconds=float(last.get("time_total_s", 0.0)),
+            own=values == self.own,
+            error=_last_line(_error(trial)) if end == Trial.ERROR else "",
+        )
+
+    def _close(self, outcome: Outcome, error: str) -> None:
+        """End the MLflow run and the folder of a trial whose process could not do it."""
+        if outcome.status == "finished":
+            return
+        run = Run(self.trials.folder / outcome.name)
+        tracking = self.trials.config.tracking
+        run_id = run.mlflow_run
+        if run_id is None:  # it failed before its run began
+            run.folder.mkdir(parents=True, exist_ok=True)
+            fallen = Tracker.start(
+                type(tracking)(
+                    tracking.uri, tracking.experiment, 0, title(outcome.values), self.trials.parent
+                ),
+                self.folder.parent,
+                outcome.name,
+                outcome.values,
+                {},
+            )
+        else:
+            fallen = Tracker.reopen(tracking, self.folder.parent, run_id)
+        fallen.tags({"sweep_status": outcome.status, "epochs_done": str(outcome.epoch)})
+        result: dict[str, Any] = {
+            "status": outcome.status,
+            "epoch": outcome.epoch,
+            "metrics": dict(outcome.metrics),
+        }
+        if outcome.status == "failed":
+            (run.folder / "error.txt").write_text(error)
+            fallen.text(error, "error.txt")
+            result["error"] = outcome.error
+        run.finish({**result, "mlflow": fallen.info})
+        fallen.finish("FAILED" if outcome.status == "failed" else "KILLED")
+
+
+_following: list[Progress] = []
+
+
+def _restored() -> Progress:
+    return _following[-1]
+
+
+def _status(end: str, whole: bool) -> Status:
+    if end == Trial.TERMINATED:
+        return "finished" if whole else "stopped"
+    return "failed" if end == Trial.ERROR else "running"
+
+
+def _error(trial: Trial) -> str:
+    """The traceback of the trial's last failure, or nothing."""
+    path = trial.error_file
+    text = Path(path).read_text() if path and Path(path).exists() else ""
+    return re.sub("\x1b\\[[0-9;]*m", "", text)  # Ray colours it
+
+
+def _last_line(error: str) -> str:
+    """What was raised, without the name of its module."""
+    last = (error.strip().splitlines() or [""])[-1]
+    return re.sub(r"^[\w.]+\.(\w+: )", r"\1", last)

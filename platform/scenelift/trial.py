@@ -1,0 +1,142 @@
+"""One trial of a sweep: an ordinary run of a trainable, in a process of Ray Tune that reports its validation.
+
+The process holds no resources of its own; the training inside it is Ray Train's, as outside of sweeps.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scenelift.checkpoints import Checkpoint, Checkpoints
+from scenelift.config import override
+from scenelift.errors import TrainingError
+from scenelift.experiment import observed
+from scenelift.runs import Run
+from scenelift.search import GRACE
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What the trials of a sweep have in common, as it travels to their processes."""
+
+    train: Callable[[Any], None]
+    """A trainable's `run`."""
+    config: Any
+    """The trainable's config, but for what is searched."""
+    folder: Path
+    """Where the trials' run folders lie."""
+    parent: str
+    """The sweep's MLflow run."""
+    objective: str
+    exchange: bool = False
+    """Hand checkpoints to Tune, for searches in which trials take over each other's weights."""
+
+    def configured(self, values: Mapping[str, Any], name: str) -> Any:
+        """The config of one trial."""
+        run = Run(self.folder / name)
+        fixed = {
+            "run.name": name,
+            "run.storage": str(self.folder),
+            "run.resume": run.begun,
+            "tracking.parent": self.parent,
+            "tracking.name": title(values),
+        }
+        return override(self.config, {**values, **fixed})
+
+
+def title(values: Mapping[str, Any]) -> str:
+    """What tells a trial apart, in few letters: `temperature 0.21, grid 0.4`."""
+    return ", ".join(f"{key.rpartition('.')[2]} {short(value)}" for key, value in values.items())
+
+
+def short(value: Any) -> str:
+    """A value in few letters."""
+    return f"{value:.3g}" if isinstance(value, float) else "none" if value is None else str(value)
+
+
+def run_trial(values: dict[str, Any], trials: Trials) -> None:
+    """What Tune runs for each trial; TrainingError if the objective is never reported, or is not a number."""
+    from ray import tune
+
+    name = tune.get_context().get_trial_id()
+    folder = trials.folder / name
+    handed = tune.get_checkpoint()
+    if handed is not None:
+        with handed.as_directory() as source:
+            adopt(Path(source), Run(folder).checkpoints)
+    reporter = Reporter(trials.objective, Checkpoints(Run(folder).checkpoints) if trials.exchange else None)
+    with observed(reporter.observe):
+        trials.train(trials.configured(values, name))
+    reporter.finish(Run(folder))
+
+
+def adopt(source: Path, checkpoints: Path) -> None:
+    """Make a checkpoint of another trial the only one of this trial."""
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    checkpoints.mkdir(parents=True)
+    partial = checkpoints / f".partial-{uuid.uuid4().hex[:8]}"
+    shutil.copytree(source, partial)
+    Checkpoints(checkpoints).admit(partial)
+
+
+def milestone(values: dict[str, float]) -> int:
+    """How many of the first three quarters of the training are done: where trials may take over each other's
+    weights. At its end a trial has nothing left to do with them."""
+    return int(min(values["percent"], 99) // GRACE)
+
+
+def _an_epoch_ago(values: dict[str, float]) -> dict[str, float]:
+    """How far the training was then, for the first report after a trial went on."""
+    return {"percent": values["percent"] * (1 - 1 / values["epoch"])}
+
+
+class Reporter:
+    """Passes a run's validations on to Tune."""
+
+    def __init__(self, objective: str, checkpoints: Checkpoints | None) -> None:
+        self.objective, self.checkpoints = objective, checkpoints
+        self.seen: set[str] = set()
+        self.reported = False
+        self.before: dict[str, float] | None = None
+        self.bad: float | None = None
+
+    def observe(self, values: dict[str, float]) -> None:
+        """Report, where the values hold a finite objective; Tune's schedulers cannot bear another."""
+        self.seen |= values.keys()
+        value = values.get(self.objective)
+        if value is None:
+            return
+        if not math.isfinite(value):
+            self.bad = values["epoch"]
+            return
+        if self.checkpoints is None:
+            self._report(values)
+        elif values["percent"] >= 100 or milestone(values) > milestone(self.before or _an_epoch_ago(values)):
+            self._report({**values, "milestone": milestone(values)}, self.checkpoints.latest())
+        self.before = values
+
+    def _report(self, values: dict[str, float], latest: Checkpoint | None = None) -> None:
+        from ray import tune
+
+        self.reported = True
+        handed = None if latest is None else tune.Checkpoint.from_directory(latest.folder)
+        tune.report(values, checkpoint=handed)
+
+    def finish(self, run: Run) -> None:
+        """Report what an interrupted sweep lost; complain where there is nothing to report."""
+        if not self.reported:
+            lost = [event["values"] for event in run.history() if event["kind"] == "epoch"]
+            for values in lost[-1:]:
+                self.observe(values)
+        if self.bad is not None:
+            raise TrainingError(f"{self.objective} is not a number after epoch {self.bad:.0f}")
+        if not self.reported:
+            raise TrainingError(
+                f"the trial never reported {self.objective}, only {', '.join(sorted(self.seen)) or 'nothing'}"
+            )

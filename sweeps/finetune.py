@@ -1,0 +1,34 @@
+"""Searches fine-tuning: learning rates of trunk and head, and how long.
+
+`python -m sweeps.finetune [PRESET] --start runs/NAME/student --labels.fraction 0.01 [--trials N]`
+"""
+
+from __future__ import annotations
+
+from ray import tune
+
+from scenelift.search import Space
+from scenelift.sweep import Sweep
+from trainables import finetune
+from trainables.segmentation import selecting
+
+
+def space(config: finetune.FinetuneConfig) -> Space:
+    """Around the preset's rates and length; where steps are guaranteed, it is they that make the length."""
+    rate, head = config.optimiser.lr, config.optimiser.head_lr or config.optimiser.lr
+    length, count = "loop.epochs", config.loop.epochs
+    if config.least_steps:
+        length, count = "least_steps", config.least_steps
+    return {
+        "optimiser.lr": tune.loguniform(rate / 10, rate * 3),
+        "optimiser.head_lr": tune.loguniform(head / 10, head * 3),
+        length: tune.choice(sorted({max(1, count // 2), count, 2 * count})),
+    }
+
+
+SWEEP = Sweep("finetune", finetune, space, selecting)
+
+if __name__ == "__main__":
+    from sweeps.finetune import SWEEP
+
+    SWEEP.main()

@@ -1,0 +1,33 @@
+"""Searches CLIP2Scene's losses: their weights, the temperature, and the cells of spatial-temporal consistency.
+
+`python -m sweeps.loss_weights [PRESET] [--trials N] [--group.field VALUE ...]`
+"""
+
+from __future__ import annotations
+
+from ray import tune
+
+from scenelift.search import Space
+from scenelift.sweep import Sweep
+from trainables import distill
+from trainables.segmentation import selecting
+
+
+def space(config: distill.DistillConfig) -> Space:
+    """Weights matter relative to each other and to the learning rate, so they span an order of magnitude."""
+    losses = {
+        "loss.semantic": tune.loguniform(0.3, 3.0),
+        "loss.temperature": tune.loguniform(0.05, 1.0),
+    }
+    if config.loss.spatial_temporal:
+        losses["loss.spatial_temporal"] = tune.loguniform(0.1, 10.0)
+        losses["loss.grid"] = tune.loguniform(0.1, 2.0)
+    return losses
+
+
+SWEEP = Sweep("loss_weights", distill, space, selecting, preset="synthetic_whole")
+
+if __name__ == "__main__":
+    from sweeps.loss_weights import SWEEP
+
+    SWEEP.main()

@@ -1,0 +1,34 @@
+"""Searches CLIP2Scene's switchable self-training: when it starts, how often and how much switches, what counts.
+
+`python -m sweeps.self_training [PRESET] [--trials N] [--group.field VALUE ...]`
+"""
+
+from __future__ import annotations
+
+from ray import tune
+
+from scenelift.search import Space
+from scenelift.sweep import Sweep
+from trainables import distill
+from trainables.segmentation import selecting
+
+
+def space(config: distill.DistillConfig) -> Space:
+    """Starts are shares of the training; none is never."""
+    starts = sorted({round(share * config.loop.epochs) for share in (0.5, 0.6, 0.7, 0.8, 0.9)})
+    return {
+        "self_training.start": tune.choice(
+            [None, *(start for start in starts if start < config.loop.epochs)]
+        ),
+        "self_training.probability": tune.uniform(0.2, 0.8),
+        "self_training.scope": tune.choice(["batch", "point"]),
+        "self_training.threshold": tune.uniform(0.0, 0.9),
+    }
+
+
+SWEEP = Sweep("self_training", distill, space, selecting)
+
+if __name__ == "__main__":
+    from sweeps.self_training import SWEEP
+
+    SWEEP.main()

@@ -1,0 +1,195 @@
+"""Protects sweeps as a user meets them: what is searched, what survives a kill, what each kind of failure says."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy
+import yaml
+from mlflow import MlflowClient
+from ray import tune
+
+from scenelift import cluster
+from scenelift.errors import ClusterError, ConfigError
+from scenelift.runs import Run
+from scenelift.sweep import SweepConfig
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def config(folder: Path, **changes: Any) -> toy.ToyConfig:
+    base = toy.ToyConfig(**changes)
+    return dataclasses.replace(base, run=dataclasses.replace(base.run, storage=str(folder)))
+
+
+def ranking(folder: Path) -> list[dict[str, str]]:
+    with (folder / "ranking.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def mlflow_runs(folder: Path) -> dict[str, Any]:
+    """Status of all MLflow runs beside the sweep by name, and how many there are of each name."""
+    client = MlflowClient(f"sqlite:///{folder.parent}/mlflow.db")
+    found = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    children = [run for run in found if "mlflow.parentRunId" in run.data.tags]
+    parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    assert len({run.info.run_id for run in parents}) == 1
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parents[0].info.run_id}
+    return {"parent": parents[0], "children": children, "client": client}
+
+
+@pytest.mark.ray
+def test_every_kind_of_failure_ends_as_a_user_would_hope(ray_session: None, tmp_path: Path) -> None:
+    faults = ["none", "raise", "once", "nan", "silent"]
+    sweep = toy.sweep(lambda config: {"fault": tune.choice(faults)})
+    folder = sweep.run(SweepConfig(search="grid", stop_early=False, name="faults"), config(tmp_path))
+    rows = {row["fault"]: row for row in ranking(folder)}
+    assert {fault: row["status"] for fault, row in rows.items()} == {
+        "none": "finished",
+        "raise": "failed",
+        "once": "finished",
+        "nan": "failed",
+        "silent": "failed",
+    }
+    assert rows["raise"]["error"] == "TrainingError: the toy broke"
+    assert "validation/miou is not a number" in rows["nan"]["error"]
+    assert "never reported validation/miou, only" in rows["silent"]["error"]
+    assert "validation/agreement" in rows["silent"]["error"]
+    for row in rows.values():
+        run = Run(folder / "trials" / row["trial"])
+        tries = [event for event in run.history() if event["kind"] == "begun"]
+        assert len(tries) == (1 if row["fault"] == "none" else 2)
+    tracked = mlflow_runs(folder)
+    assert tracked["parent"].info.status == "FINISHED"
+    wrong = {run.data.params["fault"] for run in tracked["children"] if run.info.status == "FAILED"}
+    assert wrong == {"raise", "nan", "silent"} and len(tracked["children"]) == len(faults)
+    fallen = next(run for run in tracked["children"] if run.data.params["fault"] == "raise")
+    text = tracked["client"].download_artifacts(fallen.info.run_id, "error.txt", str(tmp_path))
+    error = Path(text).read_text()
+    assert "in _misbehave" in error and error.endswith("TrainingError: the toy broke\n")
+
+
+@pytest.mark.ray
+def test_bad_trials_take_over_good_ones_weights(ray_session: None, tmp_path: Path) -> None:
+    base = config(tmp_path, seconds=0.3)
+    base = dataclasses.replace(base, loop=dataclasses.replace(base.loop, epochs=12))
+    sweep = toy.sweep(lambda config: {"x": tune.uniform(-2, 2)})
+    folder = sweep.run(SweepConfig(search="pbt", trials=4, name="pbt"), base)
+    tracked = {run.info.run_id: run for run in mlflow_runs(folder)["children"]}
+    changed = 0
+    for row in ranking(folder):
+        run = tracked[Run(folder / "trials" / row["trial"]).mlflow_run or ""]
+        if run.data.params["x"] != row["x"]:  # MLflow keeps the first; it must say what x became
+            assert run.data.tags["resumed/x"] == row["x"]
+            changed += 1
+    assert changed, "no trial took over another's settings"
+    assert all(row["status"] == "finished" for row in ranking(folder))
+
+
+@pytest.mark.ray
+def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
+    command = [sys.executable, str(Path(__file__).parent / "toy.py")]
+    path = os.pathsep.join(map(str, (Path(__file__).parent, _ROOT, _ROOT / "platform")))
+    environment = os.environ | {"PYTHONPATH": path}
+    first = subprocess.Popen(
+        [*command, "--trials", "6", "--seconds", "0.5", "--name", "long", "--concurrent", "2"],
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    folder = tmp_path / "runs" / "long"
+    deadline = time.monotonic() + 120
+    while not (folder / "ranking.csv").exists() or len(ranking(folder)) < 2:
+        assert first.poll() is None and time.monotonic() < deadline, first.communicate()[1]
+        time.sleep(0.2)
+    time.sleep(1.5)  # Tune writes its state every second
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    before = {row["trial"]: row for row in ranking(folder)}
+    begun = set(toy.runs_of(folder))
+    again = subprocess.run(
+        [*command, "--resume", "long"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert again.returncode == 0, again.stderr
+    after = {row["trial"]: row for row in ranking(folder)}
+    assert len(after) == 6 and begun <= set(after)
+    for name, row in before.items():
+        assert after[name]["validation/miou"] == row["validation/miou"]
+        assert len([e for e in Run(folder / "trials" / name).history() if e["kind"] == "begun"]) == 1
+    children = mlflow_runs(folder)["children"]
+    assert len(children) == 6 and {run.info.status for run in children} <= {"FINISHED", "KILLED"}
+    best = max(
+        (row for row in after.values() if row["status"] == "finished"), key=lambda r: r["validation/miou"]
+    )
+    replay = yaml.safe_load((folder / "best.yaml").read_text())
+    assert replay["x"] == float(best["x"]) and replay["validation"]["scenes"] == 0
+    assert {path.name for path in (folder / "pictures").iterdir()} == {
+        "parallel_coordinates.png",
+        "slices.png",
+    }
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"y": tune.uniform(0, 1)}, "searches y, which the config has not"),
+        ({"loop.epoch": tune.choice([1])}, "did you mean loop.epochs"),
+        ({"loop.epochs": tune.choice([4, 0])}, "loop.epochs is at least 1"),
+    ],
+)
+def test_a_wrong_space_is_refused_before_anything_begins(
+    space: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        toy.sweep(lambda config: space).run(SweepConfig(), config(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.ray
+def test_a_grid_of_ranges_and_a_name_that_is_taken_are_refused(ray_session: None, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a grid needs lists of values, and x are ranges"):
+        toy.sweep().run(SweepConfig(search="grid", name="grid"), config(tmp_path))
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(ConfigError, match="--resume taken"):
+        toy.sweep().run(SweepConfig(name="taken"), config(tmp_path))
+    with pytest.raises(ClusterError, match="fit at once, not 99"):
+        toy.sweep().run(SweepConfig(trials=99, concurrent=99), config(tmp_path))
+
+
+def test_what_is_given_is_not_searched(tmp_path: Path) -> None:
+    settings, chosen, given = toy.sweep().parse(["--trials", "3", "--x", "0.5", "--stop-early=false"])
+    assert (settings.trials, settings.stop_early, chosen.x, given) == (3, False, 0.5, ("x",))
+    with pytest.raises(ConfigError, match="nothing is left"):
+        toy.sweep().run(settings, config(tmp_path), ("x", "shape"))
+    with pytest.raises(ConfigError, match="takes no other options"):
+        toy.sweep().parse(["--resume", "a", "--x", "0.5"])
+    with pytest.raises(ConfigError, match="no sweep gone"):
+        toy.sweep().parse(["--resume", "gone"])
+
+
+@pytest.mark.ray
+def test_trials_side_by_side_leave_reading_its_cpus(ray_session: None) -> None:
+    total = int(cluster.ray.cluster_resources()["CPU"])
+    for workers in range(1, 5):
+        for most in range(1, 9):
+            trials, cpus = cluster.side_by_side(workers, None, 0.0, 1.0, most)
+            assert trials <= most and trials * (workers * cpus + 1) <= total + 1e-6
+            if trials:
+                more = trials + 1
+                fits = more * (workers * 1 + 1) <= total and more * workers <= cluster.cores()
+                assert trials == most or not fits
