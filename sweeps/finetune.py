@@ -15,13 +15,14 @@ from trainables.segmentation import selecting
 
 def space(config: finetune.FinetuneConfig) -> Space:
     """Around the preset's rates and length; where steps are guaranteed, it is they that make the length."""
-    rate, head = config.optimiser.lr, config.optimiser.head_lr or config.optimiser.lr
+    rates = {"optimiser.lr": config.optimiser.lr}
+    if config.optimiser.head_lr is not None:
+        rates["optimiser.head_lr"] = config.optimiser.head_lr
     length, count = "loop.epochs", config.loop.epochs
     if config.least_steps:
         length, count = "least_steps", config.least_steps
     return {
-        "optimiser.lr": tune.loguniform(rate / 10, rate * 3),
-        "optimiser.head_lr": tune.loguniform(head / 10, head * 3),
+        **{key: tune.loguniform(rate / 10, rate * 3) for key, rate in rates.items()},
         length: tune.choice(sorted({max(1, count // 2), count, 2 * count})),
     }
 

@@ -257,7 +257,9 @@ PRESETS = {
     "synthetic": FinetuneConfig(
         student=StudentConfig(VoxelConfig(0.4, "geometry", 1 / 255), NETWORKS["tiny"]),
         augmentation=Augmentation(scale=0.05),
-        optimiser=OptimiserConfig("adamw", lr=1e-2, weight_decay=0.01, schedule="one_cycle", warmup=0.1),
+        optimiser=OptimiserConfig(
+            "adamw", lr=1e-2, head_lr=1e-2, weight_decay=0.01, schedule="one_cycle", warmup=0.1
+        ),
         loop=LoopConfig(epochs=10, batch=2, checkpoint_every=200),
         least_steps=300,
         scale=ScaleConfig(workers=2),

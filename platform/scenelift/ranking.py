@@ -12,13 +12,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from ray.tune.search.sample import Categorical, Float, Integer, LogUniform
 
-from scenelift.pictures import FAINT, INK, save, sheet
+from scenelift.pictures import FAINT, INK, PAPER, legend, save, sheet
 from scenelift.search import Space
 from scenelift.trial import short
 
 Status = Literal["finished", "stopped", "failed", "running"]
 _ORDER: tuple[Status, ...] = ("finished", "stopped", "running", "failed")
 _BEST, _OTHER, _STOPPED = "#d1662a", "#2f6db0", "#9fb6cf"
+_LEGEND = [("best", _BEST), ("finished", _OTHER), ("given up early", _STOPPED)]
+_LABEL = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.8, "pad": 1}
 
 
 @dataclass(frozen=True)
@@ -119,12 +121,13 @@ def parallel_coordinates(path: Path, outcomes: Sequence[Outcome], space: Space, 
     for place, scale in enumerate(scales.values()):
         axis.axvline(place, color=FAINT, linewidth=1, zorder=0)
         for height, label in scale.ticks():
-            axis.text(place + 0.03, height, label, fontsize=8, color=INK, va="center")
+            axis.text(place + 0.03, height, label, fontsize=8, color=INK, va="center", bbox=_LABEL, zorder=4)
     axis.set_xticks(range(len(scales)), [key.replace(".", ".\n") for key in scales], fontsize=9, color=INK)
     axis.set_yticks([])
-    axis.set_xlim(-0.1, len(scales) - 0.7)
+    axis.set_xlim(-0.2, len(scales) - 0.6)
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
+    legend(figure, _LEGEND)
     save(figure, path)
 
 
@@ -155,6 +158,7 @@ def slices(
         _plain(axis)
         if place % columns == 1 or columns == 1:
             axis.set_ylabel(objective, fontsize=9, color=INK)
+    legend(figure, _LEGEND)
     save(figure, path)
 
 

@@ -1,5 +1,6 @@
 """The loop in one process: it learns, resumes bit by bit, splits work the same for any number of workers."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -153,3 +154,58 @@ def test_float16_needs_a_gpu(tmp_path):
 def test_bfloat16_keeps_losses_in_float32(tmp_path):
     train(Supervised(), worker(tmp_path, replace(LOOP, precision="bfloat16", epochs=1)))
     assert Checkpoints(tmp_path).latest().step == 2
+
+
+def test_epochs_are_validated_without_a_trace_in_the_training(tmp_path):
+    def validate(student, epoch, epochs):
+        student.eval()
+        student.predict(FRAMES[0])
+        student.train()
+        return {"validation/miou": epoch / epochs}
+
+    events, reports = [], []
+    train(Supervised(), worker(tmp_path / "plain"))
+    train(
+        Supervised(),
+        worker(tmp_path / "validated", validate=validate, post=events.append, report=reports.append),
+    )
+    plain, validated = weights(tmp_path / "plain"), weights(tmp_path / "validated")
+    assert all(torch.equal(plain[name], validated[name]) for name in plain)
+    said = [event["values"] for event in events if event["kind"] == "epoch"]
+    assert [(v["epoch"], v["percent"], v["validation/miou"]) for v in said] == [
+        (1, 25, 0.25),
+        (2, 50, 0.5),
+        (3, 75, 0.75),
+        (4, 100, 1),
+    ]
+    assert [report["validation/miou"] for report in reports] == [0.25, 0.5, 0.75, 1]
+
+
+def test_epochs_of_a_few_steps_are_reported_only_now_and_then(tmp_path):
+    reports = []
+    loop = replace(LOOP, epochs=9, batch=10, log_every=4)  # one step an epoch
+    train(Supervised(), worker(tmp_path, loop, report=reports.append))
+    assert [report["epoch"] for report in reports] == [4, 8, 9]
+
+
+def test_checkpoints_at_the_end_of_every_epoch(tmp_path):
+    loop = replace(LOOP, checkpoint_every=0)
+    train(Supervised(), worker(tmp_path, loop))
+    assert [c.step for c in Checkpoints(tmp_path).all()] == [2, 4, 6, 8]
+    assert Plan(10, loop, 1).saves(3) == 3
+
+
+def test_a_resumed_training_takes_the_rates_of_its_config(tmp_path):
+    short = worker(tmp_path / "a", replace(LOOP, epochs=4))
+    train(Supervised(), short)
+    longer = replace(LOOP, epochs=8)
+    for folder, rate in (("same", 1e-2), ("lower", 1e-3)):
+        Checkpoints(tmp_path / folder).folder.mkdir()
+        events = []
+        shutil.copytree(tmp_path / "a" / "step-00000008", tmp_path / folder / "step-00000008")
+        again = worker(tmp_path / folder, longer, post=events.append)
+        again.optimiser = OptimiserConfig("adamw", lr=rate)
+        train(Supervised(), again)
+        logged = [e for e in events if e["kind"] == "metrics"]
+        wanted = [rate * again.optimiser.factor(event["step"], 2, 8) for event in logged]
+        assert [event["values"]["learning_rate"] for event in logged] == pytest.approx(wanted)

@@ -1,0 +1,109 @@
+"""Protects what sweeps search in, and that a search's first trial is the preset."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from ray import tune
+
+from scenelift import ranking, search
+from scenelift.config import override
+from scenelift.errors import ConfigError
+from scenelift.ranking import Outcome
+from scenelift.search import Choice
+
+SPACE = {"a": tune.loguniform(0.01, 100), "b": tune.choice([None, 3, "x"]), "c": tune.randint(1, 5)}
+
+
+def outcomes(count: int = 9) -> list[Outcome]:
+    rng = np.random.default_rng(0)
+    made = []
+    for number in range(count):
+        values = {key: domain.sample(random_state=rng.integers(1 << 30)) for key, domain in SPACE.items()}
+        status = ("finished", "stopped", "failed")[number % 3]
+        metrics = {} if status == "failed" else {"m": float(rng.uniform())}
+        made.append(Outcome(f"t{number}", values, status, number, metrics, 1.0, own=number == 0))
+    return made
+
+
+@pytest.mark.parametrize("name", ["loss_weights", "self_training", "finetune"])
+def test_every_sweep_fits_every_preset_of_its_trainable(name: str) -> None:
+    sweep = importlib.import_module(f"sweeps.{name}").SWEEP
+    assert sweep.name == name
+    for preset in sweep.trainable.PRESETS.values():
+        space = search.checked(sweep.space(preset), preset)
+        rng = np.random.default_rng(0)
+        for _ in range(20):
+            override(
+                preset,
+                {key: domain.sample(random_state=rng.integers(1 << 30)) for key, domain in space.items()},
+            )
+    default = sweep._presets()[next(iter(sweep._presets()))]
+    assert search.own_values(sweep.space(default), default) is not None, (
+        "the default preset is the first trial"
+    )
+
+
+def test_own_values_are_those_inside_the_space() -> None:
+    preset = importlib.import_module("trainables.distill").PRESETS["synthetic"]
+    assert search.own_values({"loss.grid": tune.uniform(0.05, 1)}, preset) == {"loss.grid": 0.1}
+    assert search.own_values({"loss.grid": tune.uniform(0.2, 1)}, preset) is None
+    assert search.own_values({"loss.cap": tune.choice([None, 8])}, preset) == {"loss.cap": None}
+    assert search.own_values({"loss.cap": tune.randint(1, 9)}, preset) is None
+
+
+def test_domains_in_words() -> None:
+    said = [search.describe(domain) for domain in SPACE.values()]
+    assert said == ["0.01 .. 100, log", "none | 3 | x", "1 .. 4"]
+
+
+def test_a_grid_is_every_combination() -> None:
+    space = {"a": tune.choice([1, 2, 3]), "b": tune.choice([True, False])}
+    choice = Choice("grid", "m", trials=99, seed=0, at_once=1, stop_early=False)
+    assert choice.count(space) == 6
+    assert choice.parameters(space)["a"] == {"grid_search": [1, 2, 3]}
+    with pytest.raises(ConfigError, match="a, c are ranges"):
+        choice.count(SPACE)
+
+
+def test_importance_goes_to_what_matters() -> None:
+    rng = np.random.default_rng(0)
+    space = {"a": tune.uniform(0, 1), "b": tune.uniform(0, 1)}
+    trials = [
+        ({"a": a, "b": b}, -((a - 0.5) ** 2) + 0.001 * b) for a, b in rng.uniform(size=(60, 2)).tolist()
+    ]
+    shares = search.importance(space, trials)
+    assert next(iter(shares)) == "a" and shares["a"] > 0.8 and sum(shares.values()) == pytest.approx(1)
+    assert search.importance(space, trials[:3]) == {}
+    assert search.importance(space, [({"a": 0.1, "b": 0.2}, 1.0)] * 9) == {}
+
+
+def test_finished_trials_come_before_those_given_up() -> None:
+    order = ranking.ranked(outcomes(), "m")
+    assert [o.status for o in order] == ["finished"] * 3 + ["stopped"] * 3 + ["failed"] * 3
+    for group in (order[:3], order[3:6]):
+        values = [o.metrics["m"] for o in group]
+        assert values == sorted(values, reverse=True)
+    table = ranking.rows(outcomes(), "m")
+    assert [row["rank"] for row in table] == list(range(1, 10)) and sum(row["preset"] for row in table) == 1
+    assert "the preset's own" in ranking.text(outcomes(), "m")
+
+
+def test_pictures_show_every_trial(tmp_path: Path) -> None:
+    ranking.parallel_coordinates(tmp_path / "p.png", outcomes(), SPACE, "m")
+    ranking.slices(tmp_path / "s.png", outcomes(), SPACE, "m", {"a": 0.7, "b": 0.2, "c": 0.1})
+    for name in ("p.png", "s.png"):
+        pixels: Any = np.asarray(Image.open(tmp_path / name).convert("RGB")).reshape(-1, 3).astype(int)
+        best = np.abs(pixels - np.array([0xD1, 0x66, 0x2A])).sum(1) < 12
+        assert best.any(), "the best trial has a colour of its own"
+
+
+def test_a_scale_places_its_ends_and_its_middle() -> None:
+    scale = ranking._Scale.of(SPACE["a"])
+    assert [scale.height(v) for v in (0.01, 1, 100)] == pytest.approx([0, 0.5, 1])
+    assert [ranking._Scale.of(SPACE["b"]).height(v) for v in (None, 3, "x")] == [0, 0.5, 1]
