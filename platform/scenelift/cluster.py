@@ -97,9 +97,21 @@ def _start(dashboard: bool, options: dict[str, Any]) -> None:
         object_store_memory=_OBJECT_STORE,
         resources={SWEEP: 1.0},
         include_dashboard=dashboard,
-        runtime_env={"env_vars": worker_environment()},
+        runtime_env={
+            "env_vars": worker_environment(),
+            "worker_process_setup_hook": f"{__name__}.{know_address.__name__}",
+        },
         **options,
     )
+
+
+def know_address() -> None:
+    """Tell a worker's process which Ray it belongs to.
+
+    Ray Train frees the places of a killed training once Ray's State API says that its controller is dead; in
+    a process without an address that API searches the machine, and gives up where it finds a second Ray.
+    """
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
 
 
 def _own_token() -> None:

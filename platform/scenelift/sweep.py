@@ -96,7 +96,6 @@ class Sweep:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)
         except KeyboardInterrupt:
-            print("interrupted; go on with --resume NAME", file=sys.stderr)
             sys.exit(130)
 
     def parse(self, argv: Sequence[str]) -> tuple[SweepConfig, Any, tuple[str, ...]]:
@@ -136,17 +135,18 @@ class Sweep:
     def _resumed(self, name: str) -> tuple[SweepConfig, Any, tuple[str, ...]]:
         presets = self._presets()
         storage = next(iter(presets.values())).run.storage
-        path = Path(storage) / name / _STATE
-        if not path.exists():
+        known = [folder / _STATE for folder in (Path(storage) / name, Path(name))]
+        path = next((path for path in known if path.exists()), None)
+        if path is None:
             raise ConfigError(
-                f"no sweep {name} under {storage} to go on with; --resume takes the folder's name"
+                f"no sweep {name} under {storage} to go on with; --resume takes its name or folder"
             )
         saved = yaml.safe_load(path.read_text())
         if saved["name"] != self.name:
             raise ConfigError(f"{name} is a sweep of sweeps.{saved['name']}, not of sweeps.{self.name}")
         settings = configuration.from_dict(SweepConfig, saved["sweep"])
         config = configuration.from_dict(type(next(iter(presets.values()))), saved["config"])
-        return replace(settings, resume=name), config, tuple(saved["given"])
+        return replace(settings, resume=path.parent.name), config, tuple(saved["given"])
 
     def run(self, settings: SweepConfig, config: Any, given: Sequence[str] = ()) -> Path:
         """Search, and return the sweep's folder. TrainingError if not one trial finished."""
@@ -207,12 +207,18 @@ class _Search:
             objective=self.settings.objective,
             exchange=self.settings.search == "pbt",
         )
-        progress = Progress(tracker, trials, self.choice.count(self.space), self.own, self.folder)
+        progress = Progress(
+            tracker, trials, self.choice.count(self.space), self.placement.at_once, self.own, self.folder
+        )
         try:
-            self._tuner(trials, progress).fit()
+            self._tuner(trials, progress).fit()  # Tune ends well when it is interrupted
+            if progress.interrupted():
+                raise KeyboardInterrupt
             self._show(progress, tracker)
         except BaseException as error:
             tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            if isinstance(error, KeyboardInterrupt):
+                say(f"interrupted; go on with: python -m sweeps.{self.sweep.name} --resume {self.name}")
             raise
         tracker.finish("FINISHED")
         return self.folder
@@ -288,7 +294,10 @@ class _Search:
         print(f"\n{ranking.text(outcomes, objective)}\n")
         best = ranking.ranked(outcomes, objective)[0]
         if best.status != "finished" or best.value(objective) is None:
-            raise TrainingError(f"no trial of {self.name} finished; the last error: {outcomes[-1].error}")
+            errors = [outcome.error for outcome in outcomes if outcome.error]
+            raise TrainingError(
+                f"no trial of {self.name} finished; the first error: {errors[0] if errors else '-'}"
+            )
         told = [(dict(o.values), o.metrics[objective]) for o in outcomes if o.status == "finished"]
         shares = search.importance(self.space, told)
         pictures = self.folder / "pictures"

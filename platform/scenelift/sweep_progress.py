@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from scenelift.runs import Run
 from scenelift.tracking import Tracker
 from scenelift.trial import Trials, title
 
+EVERY = 20.0
+"""Seconds between two lines about trials that are running."""
+
 
 class Progress(tune.Callback):
     """Called by Tune in the sweep's process."""
@@ -25,13 +29,15 @@ class Progress(tune.Callback):
         tracker: Tracker,
         trials: Trials,
         count: int,
+        at_once: int,
         own: dict[str, Any] | None,
         folder: Path,
     ) -> None:
-        self.tracker, self.trials, self.count = tracker, trials, count
+        self.tracker, self.trials, self.count, self.at_once = tracker, trials, count, at_once
         self.own, self.folder = own, folder
         self._all: list[Trial] = []
         self._ends: dict[str, str] = {}
+        self._spoke = time.monotonic()
         _following.append(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -42,9 +48,38 @@ class Progress(tune.Callback):
         """How every trial stands, in the order in which they began."""
         return [self._outcome(trial) for trial in self._all]
 
+    def interrupted(self) -> bool:
+        """Whether trials were left before their end; their runs are closed until the sweep goes on."""
+        left = [outcome for outcome in self.outcomes() if outcome.status == "running"]
+        for outcome in left:
+            if Run(self.trials.folder / outcome.name).mlflow_run is not None:
+                self._close(outcome, "")
+        return bool(left) or len(self._all) < self.count
+
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Tune's own list, which a resumed sweep begins with."""
         self._all = trials
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A trial was validated; now and then, a line that says so."""
+        self._all = trials
+        if time.monotonic() - self._spoke >= EVERY:
+            self._spoke = time.monotonic()
+            outcome = self._outcome(trial)
+            said = ", ".join(
+                f"{name.rpartition('/')[2]} {value:.3f}" for name, value in outcome.metrics.items()
+            )
+            say(f"  {title(outcome.values)}: epoch {result['epoch']:.0f}, {said}{self._left()}")
+
+    def _left(self) -> str:
+        """How long the rest may take, once a trial has shown it."""
+        ended = [outcome.seconds for outcome in self.outcomes() if outcome.status != "running"]
+        if not ended:
+            return ""
+        rounds = (self.count - len(ended)) / self.at_once
+        return f"   about {rounds * sum(ended) / len(ended) / 60:.0f} min left"
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial ran to its end, or was given up early."""
@@ -113,9 +148,10 @@ class Progress(tune.Callback):
             )
         else:
             fallen = Tracker.reopen(tracking, self.folder.parent, run_id)
-        fallen.tags({"sweep_status": outcome.status, "epochs_done": str(outcome.epoch)})
+        status = "interrupted" if outcome.status == "running" else outcome.status
+        fallen.tags({"sweep_status": status, "epochs_done": str(outcome.epoch)})
         result: dict[str, Any] = {
-            "status": outcome.status,
+            "status": status,
             "epoch": outcome.epoch,
             "metrics": dict(outcome.metrics),
         }

@@ -1,0 +1,53 @@
+"""What a sweep costs beside its trainings: N trials by Ray Tune against the same N trainings one after another.
+
+`make bench`, or with `PYTHONPATH=.:platform`: `python -m benchmarks.sweep_overhead [--trials 3] [--epochs 2]`
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from scenelift import cluster
+from scenelift import config as configuration
+from scenelift.sweep import SweepConfig
+from sweeps.loss_weights import SWEEP
+from trainables import distill
+
+
+def main() -> None:
+    """Run both and print the ratio."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--trials", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=2)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, cluster.connect(dashboard=True):
+        base = configuration.override(
+            distill.PRESETS["synthetic"], {"loop.epochs": arguments.epochs, "run.storage": folder}
+        )
+        settings = SweepConfig(trials=arguments.trials, search="random", stop_early=False, name="swept")
+        began = time.monotonic()
+        swept = SWEEP.run(settings, base)
+        in_sweep = time.monotonic() - began
+        configs = [
+            configuration.load(distill.DistillConfig, path)
+            for path in sorted(swept.glob("trials/*/config.yaml"))
+        ]
+        began = time.monotonic()
+        for number, config in enumerate(configs):
+            run = replace(config.run, name=f"alone-{number}", storage=str(Path(folder) / "alone"))
+            distill.run(replace(config, run=run, tracking=base.tracking))
+        alone = time.monotonic() - began
+    print(
+        f"{len(configs)} trials in a sweep {in_sweep:.0f} s, one after another {alone:.0f} s: "
+        f"ratio {in_sweep / alone:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
