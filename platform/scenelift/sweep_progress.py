@@ -67,11 +67,9 @@ class Progress(tune.Callback):
         self._all = trials
         if time.monotonic() - self._spoke >= EVERY:
             self._spoke = time.monotonic()
-            outcome = self._outcome(trial)
-            said = ", ".join(
-                f"{name.rpartition('/')[2]} {value:.3f}" for name, value in outcome.metrics.items()
-            )
-            say(f"  {title(outcome.values)}: epoch {result['epoch']:.0f}, {said}{self._left()}")
+            found = {name: value for name, value in result.items() if name.startswith("validation/")}
+            said = ", ".join(f"{name.rpartition('/')[2]} {value:.3f}" for name, value in found.items())
+            say(f"  {title(trial.config)}: epoch {result['epoch']:.0f}, {said}{self._left()}")
 
     def _left(self) -> str:
         """How long the rest may take, once a trial has shown it."""
