@@ -43,10 +43,8 @@ bench: $(READY) ## the figures that the README states
 table: $(READY) ## every row of CLIP2Scene's table on the synthetic world, five seeds: hours; goes on where it stopped
 	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.clip2scene_table
 
-dashboard: $(READY) ## MLflow's pages of all runs; PORT=5000
-	@test -f runs/mlflow.db || { echo "error: no runs here yet; make demo makes one"; exit 1; }
-	@echo "Open http://127.0.0.1:$(PORT)/#/experiments?workflowType=machine_learning (Ctrl-C stops it)"
-	@MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --workers 1 --host 127.0.0.1 --port $(PORT) --backend-store-uri sqlite:///$(CURDIR)/runs/mlflow.db --uvicorn-opts "--log-level warning"
+dashboard: $(READY) ## MLflow's pages of all runs, with a link for each experiment; PORT=5000
+	@PYTHONPATH=platform $(BIN)/python -m scenelift.dashboard --port $(PORT)
 
 constraints: $(READY) ## write what is installed into constraints.txt
 	@{ head -n 1 constraints.txt; $(BIN)/uv pip list --quiet --format freeze --python $(BIN)/python | grep -vE '^(pip|setuptools)=='; } > constraints.new

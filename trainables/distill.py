@@ -191,6 +191,7 @@ def run(config: DistillConfig) -> None:
         Training(
             command="distill",
             config=config,
+            presets=PRESETS,
             train=train,
             test=test,
             student=lambda: make_student(

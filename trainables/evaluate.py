@@ -11,7 +11,7 @@ from pathlib import Path
 from datasets.synthetic_shards import synthetic_shards
 from scenelift import cluster
 from scenelift.clip import TeacherConfig, build_teacher
-from scenelift.comparison import student_name
+from scenelift.comparison import network_name, student_name
 from scenelift.config import command, flatten
 from scenelift.errors import ConfigError, DataError
 from scenelift.evaluation import Absent
@@ -69,6 +69,8 @@ def run(config: EvaluateConfig) -> None:
         raise DataError(f"{shards.path} has no labels, so nothing can be scored on it")
     students: dict[str, Path] = {}
     tags = {"dataset": shards.manifest.dataset, "protocol": "label-free"}
+    if config.with_teacher:
+        tags["teacher"] = config.teacher.model
     protocol: Protocol = "label_free"
     if config.student is not None:
         students["student"] = Path(config.student).resolve()
@@ -81,7 +83,7 @@ def run(config: EvaluateConfig) -> None:
     make = Predictors(shards.vocabulary, students, config.teacher if config.with_teacher else None)
     with cluster.connect():
         resources = Resources.fit(config.scale)
-        with experiment("evaluate", config, config.run, config.tracking, tags) as made:
+        with experiment("evaluate", config, config.run, config.tracking, tags, PRESETS) as made:
             made.dataset(shards, "test")
             evaluation = made.score(shards, make, "scoring", resources)
             print(made.report(evaluation, shards, teacher, config.absent_classes, step=0, protocol=protocol))
@@ -92,7 +94,8 @@ def _student_tags(student: Student, folder: Path, protocol: Protocol) -> dict[st
     origin = Origin.of(folder)
     return {
         **origin.start_tags(),
-        "student": student_name(flatten(student.config)),
+        "student": network_name(flatten(student.config.network)),
+        "student_name": student_name(flatten(student.config)),
         "seed": origin.tag("seed", ""),
         "protocol": origin.tag("protocol", protocol.replace("_", "-")),
     }

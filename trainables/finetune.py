@@ -223,6 +223,8 @@ def run(config: FinetuneConfig) -> None:
         Training(
             command="finetune",
             config=config,
+            # Epochs that come of `least_steps` are nothing that the user changed.
+            presets={name: _long_enough(preset, len(frames)) for name, preset in PRESETS.items()},
             train=train,
             test=test,
             student=lambda: student,

@@ -202,12 +202,18 @@ def run(config: PretrainConfig) -> None:
         Training(
             command="pretrain",
             config=config,
+            presets=PRESETS,
             train=train,
             test=None,
             student=partial(make_student, config, train, width),
             collate=Collate(config.student.voxels, config.augmentation, config.loop.seed, superpixels=slidr),
             build=partial(make_method, config),
-            tags={"method": config.method, "images": config.images.model},
+            tags={
+                "method": config.method,
+                "images": config.images.model,
+                "teacher": config.teacher.model if config.images.model == "teacher" else config.images.model,
+                "protocol": "pre-training",
+            },
         )
     )
 

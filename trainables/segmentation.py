@@ -13,6 +13,8 @@ import torch
 from datasets.synthetic_shards import synthetic_shards
 from scenelift import cluster
 from scenelift.batches import Collate
+from scenelift.comparison import network_name
+from scenelift.config import flatten
 from scenelift.console import say
 from scenelift.errors import ConfigError, DataError
 from scenelift.experiment import DataConfig, Experiment, experiment
@@ -24,7 +26,7 @@ from scenelift.reports import Protocol as ScoreProtocol
 from scenelift.runs import RunConfig
 from scenelift.scoring import Predictors
 from scenelift.shards import Shards
-from scenelift.student import Student
+from scenelift.student import Student, StudentConfig
 from scenelift.tracking import TrackingConfig
 from scenelift.validation import NO_VALIDATION, Validation, ValidationConfig, hold_out
 from scenelift.vocabulary import Vocabulary
@@ -38,6 +40,8 @@ class TrainingConfig(Protocol):
 
     @property
     def data(self) -> DataConfig: ...
+    @property
+    def student(self) -> StudentConfig: ...
     @property
     def optimiser(self) -> OptimiserConfig: ...
     @property
@@ -57,6 +61,8 @@ class Training:
     command: str
     """Name of the trainable, such as distill."""
     config: TrainingConfig
+    presets: Mapping[str, TrainingConfig]
+    """The command's; what the config changes of the nearest names the run."""
     train: Shards
     test: Shards | None
     """Labelled shards that the student is scored on; None: it is not."""
@@ -66,7 +72,8 @@ class Training:
     build: Callable[[Path], Method]
     """Makes the method, inside each worker, around the student that the folder holds."""
     tags: Mapping[str, str]
-    """Tags of the MLflow run, beside the data set and the trainable."""
+    """Tags of the MLflow run: teacher, protocol and what else tells it from others of its trainable; those that
+    every training has come by themselves."""
     frames: Sequence[int] | None = None
     """Which frames are trained on; None: all."""
     teacher: TeacherConfig | None = None
@@ -112,9 +119,19 @@ def run_training(training: Training) -> None:
         Plan(len(training.train) if frames is None else len(frames), config.loop, resources.workers)
         torch.manual_seed(config.loop.seed)
         student = training.student()
-        tags = {"dataset": training.train.manifest.dataset, "seed": str(config.loop.seed), **training.tags}
-        with experiment(training.command, config, config.run, config.tracking, tags) as made:
+        with experiment(
+            training.command, config, config.run, config.tracking, _tags(training), training.presets
+        ) as made:
             _run(replace(training, frames=frames), validation, student, made, resources)
+
+
+def _tags(training: Training) -> dict[str, str]:
+    return {
+        "dataset": training.train.manifest.dataset,
+        "student": network_name(flatten(training.config.student.network)),
+        "seed": str(training.config.loop.seed),
+        **training.tags,
+    }
 
 
 def _run(

@@ -18,6 +18,8 @@ from scenelift.finished import Data, Finished
 from scenelift.networks import NETWORKS
 from scenelift.origin import RANDOM, telling
 
+CUSTOM = "custom"
+"""A network that is none of `NETWORKS`."""
 LABEL_FREE = "label-free"
 """Protocol of scores for which no label was used."""
 PREFIXES = {"label_free": LABEL_FREE, "labelled": "labelled"}
@@ -106,7 +108,7 @@ def _entries(run: Finished, by_id: Mapping[str, Finished]) -> Iterable[_Entry]:
     if "test" not in run.data:
         return
     params, tags = run.params, run.tags
-    student = tags.get("student") or student_name(_branch(params, "student."))
+    student = _student(run)
     seed = tags.get("seed", params.get("loop.seed", ""))
     for prefix, protocol in PREFIXES.items():
         if values := _branch(run.metrics, f"{prefix}/"):
@@ -130,6 +132,12 @@ def _teacher(run: Finished, by_id: Mapping[str, Finished]) -> str:
     if "start" in run.tags or "teacher.model" not in run.params:
         return run.tags.get("teacher", "none")
     return run.tags.get("images") or _clip(run.params)
+
+
+def _student(run: Finished) -> str:
+    """Of a run whose config has no network, as its tags say."""
+    config = _branch(run.params, "student.")
+    return student_name(config) if config else run.tags.get("student_name", run.tags.get("student", "none"))
 
 
 def _clip(params: Mapping[str, str]) -> str:
@@ -226,11 +234,24 @@ def student_name(config: Mapping[str, Any]) -> str:
 
     config: a flattened `StudentConfig`, values as they are or as text.
     """
-    network = {key: str(value) for key, value in _branch(config, "network.").items() if key != "engine"}
-    known = {name: configuration.flatten(each) for name, each in NETWORKS.items()}
-    unnamed = f"U-Net {network.get('stem')} {network.get('encoder')} {network.get('decoder')}"
-    names = [name for name, each in known.items() if all(str(each[key]) == network[key] for key in network)]
-    return f"{(names or [unnamed])[0]}, {config.get('voxels.size')} m" if network else "none"
+    network = _branch(config, "network.")
+    name = network_name(network)
+    if name == CUSTOM:
+        name = f"U-Net {network.get('stem')} {network.get('encoder')} {network.get('decoder')}"
+    return f"{name}, {config.get('voxels.size')} m"
+
+
+def network_name(network: Mapping[str, Any]) -> str:
+    """The name of a network in `NETWORKS`, whatever its engine, or `CUSTOM`.
+
+    network: a flattened `NetworkConfig`, values as they are or as text; what it lacks does not count.
+    """
+    own = {key: str(value) for key, value in network.items() if key != "engine"}
+    for name, known in NETWORKS.items():
+        leaves = configuration.flatten(known)
+        if all(str(leaves[key]) == value for key, value in own.items()):
+            return name
+    return CUSTOM
 
 
 def told_apart(rows: Sequence[Row]) -> list[Row]:

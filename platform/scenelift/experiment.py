@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from scenelift import config as configuration
 from scenelift import plots, reports, scoring, storage
 from scenelift.console import Meter, say
+from scenelift.difference import difference, title, written
 from scenelift.errors import ConfigError
 from scenelift.evaluation import Absent
 from scenelift.launch import Resources
@@ -177,22 +178,34 @@ def observed(observe: Callable[[dict[str, float]], None]) -> Iterator[None]:
 
 @contextmanager
 def experiment(
-    command: str, config: Any, run: RunConfig, tracking: TrackingConfig, tags: dict[str, str]
+    command: str,
+    config: Any,
+    run: RunConfig,
+    tracking: TrackingConfig,
+    tags: dict[str, str],
+    presets: Mapping[str, Any],
 ) -> Iterator[Experiment]:
-    """A run that ends well or says why it did not: result.json and the MLflow run get the same status."""
+    """A run that ends well or says why it did not: result.json and the MLflow run get the same status.
+
+    presets: the command's. Which one the run is and what it changes become tags, and its name in MLflow if it
+    was given none.
+    """
     if "://" in run.storage:
         raise ConfigError(f"run.storage is a folder that all workers share, not {run.storage}")
     storage.require_space(run.storage, 64 << 20)
     opened = Run.open(command, config, run)
+    preset, options = difference(config, presets)
+    changed = written(options)
+    tags = {"trainable": command, "preset": preset, "changed": changed, **tags}
     tracker = Tracker.start(
         tracking,
         opened.folder.parent,
-        opened.name,
+        run.name or title(opened.name, preset, changed),
         configuration.flatten(config),
-        {"trainable": command, **tags},
+        tags,
         run_id=opened.mlflow_run,
     )
-    opened.remember({**tracker.info, "tags": {"trainable": command, **tags}})
+    opened.remember({**tracker.info, "tags": tags})
     tracker.text(configuration.dump(config), "config.yaml")
     made = Experiment(opened, tracker, config)
     try:

@@ -6,11 +6,9 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scenelift import tracking_store as store
-from scenelift.errors import TrackingError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -54,9 +52,7 @@ def read(uri: str) -> tuple[list[Finished], dict[str, Counter[str]]]:
     uri: as `tracking_store.resolve` gives it. TrackingError if it does not answer or nothing is there.
     """
     store.quiet()
-    if uri.startswith("sqlite:") and not Path(uri.removeprefix("sqlite:///")).exists():
-        raise TrackingError(f"no runs are recorded at {uri}; make some: python -m trainables.distill")
-    store.probe(uri)
+    store.require(uri)
     from mlflow import MlflowClient
 
     with store.errors(uri, "reading runs"), store.one_at_a_time(uri):

@@ -72,7 +72,7 @@ class Origin:
     def start_tags(self) -> dict[str, str]:
         """Tags of a run that starts from the student, by which `scenelift.comparison` tells such runs apart."""
         clip = str((self.config or {}).get("teacher.model", "none"))
-        teacher = self.tag("images", self.tag("teacher", clip))
+        teacher = self.tag("teacher", self.tag("images", clip))
         made = {"start": self.method, "start_version": self.version, "teacher": teacher}
         return made | ({"start_run": self.run_id} if self.run_id else {})
 

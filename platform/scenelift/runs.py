@@ -17,7 +17,7 @@ class RunConfig:
     """Where a run is kept and what it is called."""
 
     name: str | None = None
-    """Name of the run and of its folder; none: the command and the time."""
+    """Name of the run and of its folder; none: the command and the time, in MLflow also what the run changes."""
     storage: str = "runs"
     """Folder of all runs."""
     resume: bool = False

@@ -107,6 +107,13 @@ def probe(uri: str) -> None:
         _probe_database(uri)
 
 
+def require(uri: str) -> None:
+    """As `probe`, but a database file must be there already."""
+    if uri.startswith("sqlite:") and not Path(uri.removeprefix("sqlite:///")).exists():
+        raise TrackingError(f"no runs are recorded at {uri}; make some: python -m trainables.distill")
+    probe(uri)
+
+
 def _probe_sqlite(uri: str) -> None:
     path = Path(uri.removeprefix("sqlite:///"))
     try:

@@ -238,7 +238,7 @@ def test_other_faults_keep_their_traceback(tmp_path):
 def test_a_measured_run_ends_well_and_is_no_result(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     tracking = TrackingConfig(experiment="tests", system_metrics=0)
-    with experiment("train", LOOP, RunConfig("a", str(tmp_path)), tracking, {}) as made:
+    with experiment("train", LOOP, RunConfig("a", str(tmp_path)), tracking, {}, {"loop": LOOP}) as made:
         made.listen({"kind": "start", "step": 0, "steps": 5980})
         made.listen({"kind": "estimate", "step": 5, "values": vars(ESTIMATE)})
         raise Measured

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -199,10 +200,14 @@ def test_a_model_has_its_files_parameters_and_metrics(tracker: Tracker, tmp_path
 
 
 def test_a_trial_is_a_child_of_its_sweep(runs: Path, tracker: Tracker) -> None:
-    child = start(runs, parent_run_id=tracker.info["run_id"])
-    child.finish("KILLED")
+    below = replace(SILENT, name="grid 0.4", parent=tracker.info["run_id"])
+    child = Tracker.start(below, runs, "trial-7", {}, {})
     assert stored(child).data.tags["mlflow.parentRunId"] == tracker.info["run_id"]
-    assert stored(child).info.status == "KILLED"
+    assert stored(child).info.run_name == "grid 0.4"
+    again = Tracker.reopen(below, runs, child.info["run_id"])  # another process says how it ended
+    again.tags({"sweep_status": "stopped"})
+    again.finish("KILLED")
+    assert stored(child).info.status == "KILLED" and stored(child).data.tags["sweep_status"] == "stopped"
 
 
 def test_system_metrics_arrive(runs: Path) -> None:

@@ -45,7 +45,7 @@ class ToyConfig:
 
 def run(config: ToyConfig) -> None:
     """Grow by the parabola's value every epoch, from the newest checkpoint if there is one."""
-    with experiment("toy", config, config.run, config.tracking, {"dataset": "toy"}) as made:
+    with experiment("toy", config, config.run, config.tracking, {"dataset": "toy"}, PRESETS) as made:
         newest = Checkpoints(made.run.checkpoints).latest()
         first, grown = (1, 0.0) if newest is None else (newest.step + 1, newest.loss)
         made.run.record({"kind": "begun", "step": first})

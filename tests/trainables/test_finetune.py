@@ -265,6 +265,9 @@ def test_the_whole_job_from_another_data_sets_student(shards, tmp_path):
         "fraction": "0.25",
         "level": "frame",
         "seed": "0",
+        "student": "custom",
+        "trainable": "finetune",
+        "dataset": "made-up",
     }
     assert wanted.items() <= tags.items()
     _evaluated_it_scores_the_same(result, folder, shards, tmp_path)
@@ -283,6 +286,7 @@ def _evaluated_it_scores_the_same(result, folder, shards, tmp_path):
     assert again["metrics"] == result["metrics"]
     tags = _tags_of(again)
     assert tags["start"] == "finetune" and tags["protocol"] == "finetune 25% frames" and tags["seed"] == "0"
+    assert tags["student"] == "custom" and tags["student_name"].endswith(", 4.0 m")
 
 
 def _tags_of(result):

@@ -1,0 +1,120 @@
+"""MLflow's pages of all runs: each experiment opens with the columns and charts that its runs are compared by.
+
+`make dashboard`, or with `PYTHONPATH=platform`: `python -m scenelift.dashboard [--port 5000]`
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from scenelift import dashboard_view
+from scenelift import tracking_store as store
+from scenelift.config import command
+from scenelift.errors import ClusterError, TrackingError
+
+HOST = "127.0.0.1"
+LOOKED_AT = 200
+"""Newest runs of an experiment that decide what its page shows."""
+
+
+@dataclass(frozen=True)
+class DashboardConfig:
+    """MLflow's pages of all runs, with a link for each experiment."""
+
+    runs: str = "runs"
+    """Folder of the runs whose records are shown, where `uri` and MLFLOW_TRACKING_URI are not set."""
+    uri: str | None = None
+    """MLflow address; a database is served, a server already shows its runs."""
+    port: int = 5000
+    """Port on this machine."""
+
+
+def run(config: DashboardConfig) -> None:
+    """Prepare the pages, print their links, and serve them until interrupted."""
+    store.quiet()
+    uri = store.resolve(config.uri, Path(config.runs))
+    store.require(uri)
+    remote = uri.startswith("http")
+    if not remote:
+        _require_free(config.port)
+    address = store.public(uri).rstrip("/") if remote else f"http://{HOST}:{config.port}"
+    links = [f"{name:<24} {address}/{page}" for name, page in prepare(uri).items()]
+    if not links:
+        raise TrackingError(
+            f"no runs are recorded at {store.public(uri)}; make some: python -m trainables.distill"
+        )
+    said = f"The runs are on {address} already:" if remote else "Ready in some seconds; Ctrl-C stops it:"
+    print("\n".join((said, *links)), flush=True)
+    if not remote:
+        _serve(uri, config.port)
+
+
+def prepare(uri: str) -> dict[str, str]:
+    """Give every experiment with runs of ours its view; returns the experiments' names and their pages."""
+    from mlflow import MlflowClient
+
+    pages: dict[str, str] = {}
+    with store.errors(uri, "preparing the dashboard"), store.one_at_a_time(uri):
+        client = MlflowClient(uri)
+        for found in client.search_experiments(order_by=["name ASC"]):
+            key = found.experiment_id
+            # A server may hold experiments of others.
+            runs = client.search_runs([key], "tags.trainable LIKE '%'", max_results=LOOKED_AT)
+            if runs:
+                client.set_experiment_tag(key, dashboard_view.TAG, dashboard_view.view(runs))
+                pages[found.name] = page(key)
+    return pages
+
+
+def page(experiment: str) -> str:
+    """Where MLflow shows an experiment's runs, by our view."""
+    options = f"workflowType=machine_learning&viewStateShareKey={dashboard_view.KEY}"
+    return f"#/experiments/{experiment}/runs?{options}"
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server has it
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            raise ClusterError(
+                f"port {port} is not free: {error}; choose another: make dashboard PORT=5001"
+            ) from None
+
+
+def _serve(uri: str, port: int) -> None:
+    """Become MLflow's server."""
+    # Below "critical" uvicorn prints a traceback when it is stopped by Ctrl-C.
+    options = [
+        "--workers",
+        "1",
+        "--host",
+        HOST,
+        "--port",
+        str(port),
+        "--uvicorn-opts",
+        "--log-level critical",
+    ]
+    environment = {
+        "MLFLOW_BACKEND_STORE_URI": uri,  # may hold a password, which a command line would show
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "PYTHONWARNINGS": "ignore",
+    }
+    os.execve(sys.executable, [sys.executable, "-m", "mlflow", "server", *options], os.environ | environment)
+
+
+PRESETS = {"local": DashboardConfig()}
+
+
+def main() -> None:
+    """Entry point."""
+    command(run, DashboardConfig, PRESETS, "python -m scenelift.dashboard")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""What a run is called in MLflow, and which preset it says it is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from scenelift.experiment import experiment
+from scenelift.plan import LoopConfig
+from scenelift.runs import RunConfig
+from scenelift.tracking import TrackingConfig
+
+PRESETS = {"short": LoopConfig(epochs=1), "long": LoopConfig(epochs=99)}
+SILENT = TrackingConfig(experiment="tests", system_metrics=0)
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes a run of nothing, and returns its folder's name and what MLflow has of it."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def record(config: LoopConfig, name: str | None) -> tuple[str, Run]:
+        settings = RunConfig(name, str(tmp_path))
+        with experiment("train", config, settings, SILENT, {"dataset": "d"}, PRESETS) as made:
+            pass
+        info = made.tracker.info
+        return made.run.name, MlflowClient(info["tracking_uri"]).get_run(info["run_id"])
+
+    return record
+
+
+def test_a_run_without_a_name_is_called_by_what_it_changes(recorded: Any) -> None:
+    folder, run = recorded(LoopConfig(epochs=99, batch=8), None)
+    assert re.fullmatch(r"train-\d{8}-\d{6}", folder)
+    assert run.info.run_name == f"long batch=8 ({folder})"
+    wanted = {"trainable": "train", "dataset": "d", "preset": "long", "changed": "batch=8"}
+    assert wanted.items() <= run.data.tags.items()
+
+
+def test_a_given_name_stays(recorded: Any) -> None:
+    folder, run = recorded(LoopConfig(epochs=1), "mine")
+    assert (folder, run.info.run_name) == ("mine", "mine")
+    assert (run.data.tags["preset"], run.data.tags["changed"]) == ("short", "")
