@@ -10,8 +10,6 @@ import torch
 from made_up import VOCABULARY, MadeUp, made_up_frame
 
 from datasets.nuscenes import NuScenes
-from datasets.synthetic.config import PRESETS as WORLDS
-from datasets.synthetic.generate import generate
 from scenelift import config as configuration
 from scenelift.augmentation import Augmentation, ImageAugmentation
 from scenelift.batches import Collate, VoxelConfig
@@ -150,19 +148,6 @@ def test_presets_replay(tmp_path: Path):
         file = tmp_path / "config.yaml"
         file.write_text(configuration.dump(preset))
         assert configuration.load(DistillConfig, file) == preset
-
-
-@pytest.fixture(scope="module")
-def tiny_world(ray_session, tmp_path_factory):
-    """Shards of the smallest synthetic world: (train, val)."""
-    folder = tmp_path_factory.mktemp("world")
-    world = replace(WORLDS["tiny"], out=folder / "world")
-    generate(world)
-    source = NuScenes(world.out, world.version)
-    options = ReadOptions(image_size=world.image_size)
-    for split in ("train", "val"):
-        write_shards(source, split, str(folder / split), options, 2, progress=False)
-    return folder / "train", folder / "val"
 
 
 def tiny(tiny_world, tmp_path, **loop) -> DistillConfig:

@@ -1,0 +1,54 @@
+"""A sweep of a real trainable on a tiny world: its trials train by Ray Train and are judged on held-out scenes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scenelift import config as configuration
+from scenelift.batches import VoxelConfig
+from scenelift.clip import TeacherConfig
+from scenelift.experiment import DataConfig
+from scenelift.networks import NetworkConfig
+from scenelift.runs import Run, RunConfig
+from scenelift.student import StudentConfig
+from scenelift.sweep import SweepConfig
+from sweeps.loss_weights import SWEEP
+from trainables import distill
+
+
+@pytest.mark.ray
+def test_trials_are_ordinary_runs_that_never_see_the_test_scenes(
+    tiny_world: tuple[Path, Path], tmp_path: Path
+) -> None:
+    preset = distill.PRESETS["synthetic"]
+    train, test = map(str, tiny_world)
+    config = replace(
+        preset,
+        data=DataConfig(train, test),
+        teacher=TeacherConfig(weights="random", image_size=(28, 48)),
+        student=StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), NetworkConfig(8, (8,), (8,))),
+        loop=replace(preset.loop, epochs=2, batch=2, log_every=1),
+        run=RunConfig(storage=str(tmp_path)),
+    )
+    settings = SweepConfig(trials=1, search="random", held_out=2, stop_early=False, name="sweep")
+    folder = SWEEP.run(settings, config)
+    with (folder / "ranking.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert row["status"] == "finished" and row["preset"] == "True"
+    run = Run(folder / "trials" / row["trial"])
+    epochs = [event["values"] for event in run.history() if event["kind"] == "epoch"]
+    assert [values["percent"] for values in epochs] == [50, 100]
+    assert float(row["validation/miou"]) == pytest.approx(epochs[-1]["validation/miou"])
+    assert -1 <= epochs[-1]["validation/agreement"] <= 1
+    made = configuration.load(distill.DistillConfig, run.folder / "config.yaml")
+    assert made.data.test is None and made.validation.scenes == 2
+    assert not any(
+        "label_free" in name for name in json.loads((run.folder / "result.json").read_text())["metrics"]
+    )
+    best = configuration.load(distill.DistillConfig, folder / "best.yaml")
+    assert best == config, "the best of one trial is the preset, with its own data and nothing held out"
