@@ -5,27 +5,19 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 import yaml
-from ray import tune
 
-from scenelift import cluster, ranking, search, tracking_store
+from scenelift import cluster, search
 from scenelift import config as configuration
-from scenelift.console import say
-from scenelift.errors import ConfigError, SceneliftError, TrainingError
-from scenelift.search import Choice, Draw, Placement, Space
-from scenelift.sweep_progress import Progress
-from scenelift.tracking import Tracker, TrackingConfig
-from scenelift.trial import Trials, run_trial, title
-
-_STATE = "sweep.yaml"
+from scenelift.errors import ConfigError, SceneliftError
+from scenelift.search import Draw
+from scenelift.sweep_run import STATE, SweepRun
 
 
 @dataclass(frozen=True)
@@ -135,7 +127,7 @@ class Sweep:
     def _resumed(self, name: str) -> tuple[SweepConfig, Any, tuple[str, ...]]:
         presets = self._presets()
         storage = next(iter(presets.values())).run.storage
-        known = [folder / _STATE for folder in (Path(storage) / name, Path(name))]
+        known = [folder / STATE for folder in (Path(storage) / name, Path(name))]
         path = next((path for path in known if path.exists()), None)
         if path is None:
             raise ConfigError(
@@ -155,164 +147,4 @@ class Sweep:
             raise ConfigError("everything that this sweep searches was given as an option; nothing is left")
         space = search.checked(space, config)
         with cluster.connect(dashboard=True):
-            return _Search(self, settings, config, space, tuple(given)).run()
-
-
-class _Search:
-    """One sweep that is running."""
-
-    def __init__(
-        self, sweep: Sweep, settings: SweepConfig, config: Any, space: Space, given: tuple[str, ...]
-    ) -> None:
-        self.sweep, self.settings, self.config, self.space, self.given = sweep, settings, config, space, given
-        self.own = search.own_values(space, config)
-        self.name = settings.resume or settings.name or f"{sweep.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-        self.folder = (Path(config.run.storage) / self.name).resolve()
-        if settings.resume is None and self.folder.exists():
-            raise ConfigError(
-                f"{self.folder} exists; go on with it by --resume {self.name}, or give another --name"
-            )
-        trial = sweep.selecting(config, settings.held_out)
-        if settings.search == "pbt" and trial.loop.epochs < 4:
-            raise ConfigError(
-                f"pbt exchanges weights after each quarter: loop.epochs is 4 or more, not {trial.loop.epochs}"
-            )
-        self.placement = Placement.fit(trial.scale, settings.trials, settings.concurrent)
-        self.choice = Choice(
-            method=settings.search,
-            objective=settings.objective,
-            trials=settings.trials,
-            seed=settings.seed,
-            at_once=self.placement.at_once,
-            stop_early=settings.stop_early,
-        )
-        self.trial = self._prepared(trial)
-
-    def _prepared(self, trial: Any) -> Any:
-        """The trials' config but for what is searched."""
-        loop = replace(trial.loop, checkpoint_every=0) if self.settings.search == "pbt" else trial.loop
-        uri = tracking_store.resolve(trial.tracking.uri, self.folder.parent)
-        local = uri if uri.startswith("sqlite:") else trial.tracking.uri
-        tracking = replace(trial.tracking, uri=local, experiment=f"sweep-{self.sweep.name}")
-        return replace(trial, scale=self.placement.scale, loop=loop, tracking=tracking)
-
-    def run(self) -> Path:
-        self._announce()
-        tracker = self._begin()
-        trials = Trials(
-            train=self.sweep.trainable.run,
-            config=self.trial,
-            folder=self.folder / "trials",
-            parent=tracker.info["run_id"],
-            objective=self.settings.objective,
-            exchange=self.settings.search == "pbt",
-        )
-        progress = Progress(
-            tracker, trials, self.choice.count(self.space), self.placement.at_once, self.own, self.folder
-        )
-        try:
-            self._tuner(trials, progress).fit()  # Tune ends well when it is interrupted
-            if progress.interrupted():
-                raise KeyboardInterrupt
-            self._show(progress, tracker)
-        except BaseException as error:
-            tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-            if isinstance(error, KeyboardInterrupt):
-                say(f"interrupted; go on with: python -m sweeps.{self.sweep.name} --resume {self.name}")
-            raise
-        tracker.finish("FINISHED")
-        return self.folder
-
-    def _announce(self) -> None:
-        of = self.sweep.trainable.__name__
-        say(f"sweep {self.name}: {self.choice.count(self.space)} trials of {of} by {self.settings.search}")
-        for key, domain in self.space.items():
-            own = "" if self.own is None else f"   (preset: {title({key: self.own[key]}).rpartition(' ')[2]})"
-            say(f"  {key:<34}{search.describe(domain)}{own}")
-        say(f"  maximising {self.settings.objective} on one training scene of {self.settings.held_out}")
-        say(f"  {self.placement.reason}")
-        if self.own is None:
-            say("  the preset's own values lie outside of the space and are not among the trials")
-        if self.settings.search == "grid":
-            say("  a grid tries every combination: --trials, --stop_early and --seed do not change which")
-
-    def _begin(self) -> Tracker:
-        """The sweep's folder and its MLflow run, new or continued."""
-        state = self.folder / _STATE
-        run_id = yaml.safe_load(state.read_text())["mlflow_run"] if state.exists() else None
-        self.folder.mkdir(parents=True, exist_ok=True)
-        experiment = f"sweep-{self.sweep.name}"
-        tracking = TrackingConfig(self.config.tracking.uri, experiment, system_metrics=0)
-        parameters = {f"sweep.{key}": value for key, value in configuration.flatten(self.settings).items()}
-        parameters |= {f"space.{key}": search.describe(domain) for key, domain in self.space.items()}
-        tags = {"trainable": self.sweep.trainable.__name__.rpartition(".")[2], "sweep": self.sweep.name}
-        tracker = Tracker.start(tracking, self.folder.parent, self.name, parameters, tags, run_id)
-        state.write_text(
-            yaml.safe_dump(
-                {
-                    "name": self.sweep.name,
-                    "sweep": configuration.to_dict(self.settings),
-                    "config": configuration.to_dict(self.config),
-                    "given": list(self.given),
-                    "mlflow_run": tracker.info["run_id"],
-                },
-                sort_keys=False,
-            )
-        )
-        return tracker
-
-    def _tuner(self, trials: Trials, progress: Progress) -> tune.Tuner:
-        logging.getLogger("ray.tune").setLevel(
-            logging.CRITICAL
-        )  # tracebacks of trials: ours are in their folders
-        trainable = tune.with_parameters(run_trial, trials=trials)
-        trainable = tune.with_resources(trainable, self.choice.resources())
-        run = tune.RunConfig(
-            name="tune",
-            storage_path=str(self.folder),
-            failure_config=tune.FailureConfig(max_failures=self.settings.retries),
-            callbacks=[progress],
-            verbose=0,
-        )
-        if self.settings.resume is not None and tune.Tuner.can_restore(str(self.folder / "tune")):
-            return tune.Tuner.restore(str(self.folder / "tune"), trainable, resume_unfinished=True)
-        return tune.Tuner(
-            trainable,
-            param_space=self.choice.parameters(self.space),
-            tune_config=tune.TuneConfig(
-                num_samples=1 if self.settings.search == "grid" else self.settings.trials,
-                search_alg=self.choice.algorithm(self.own),
-                scheduler=self.choice.scheduler(self.space),
-                reuse_actors=False,
-            ),
-            run_config=run,
-        )
-
-    def _show(self, progress: Progress, tracker: Tracker) -> None:
-        """Ranking, pictures and best config: in the folder, in MLflow, on the screen."""
-        objective, outcomes = self.settings.objective, progress.outcomes()
-        print(f"\n{ranking.text(outcomes, objective)}\n")
-        best = ranking.ranked(outcomes, objective)[0]
-        if best.status != "finished" or best.value(objective) is None:
-            errors = [outcome.error for outcome in outcomes if outcome.error]
-            raise TrainingError(
-                f"no trial of {self.name} finished; the first error: {errors[0] if errors else '-'}"
-            )
-        told = [(dict(o.values), o.metrics[objective]) for o in outcomes if o.status == "finished"]
-        shares = search.importance(self.space, told)
-        pictures = self.folder / "pictures"
-        pictures.mkdir(exist_ok=True)
-        ranking.parallel_coordinates(pictures / "parallel_coordinates.png", outcomes, self.space, objective)
-        ranking.slices(pictures / "slices.png", outcomes, self.space, objective, shares)
-        replay = self.folder / "best.yaml"
-        replay.write_text(configuration.dump(configuration.override(self.config, dict(best.values))))
-        tracker.metrics({f"best/{name}": value for name, value in best.metrics.items()}, best.epoch)
-        tracker.artifact(replay)
-        tracker.artifact(pictures, "pictures")
-        own = next((o.value(objective) for o in outcomes if o.own and o.status == "finished"), None)
-        gain = "" if own is None else f", {best.metrics[objective] - own:+.3f} to the preset's own values"
-        print(f"best: {title(best.values)}: {objective} {best.metrics[objective]:.3f}{gain}")
-        if shares:
-            print("importance: " + ", ".join(f"{key} {100 * share:.0f} %" for key, share in shares.items()))
-        print(f"Replay: python -m {self.sweep.trainable.__name__} --config {replay}")
-        print(f"Result: {self.folder}")
+            return SweepRun(self, settings, config, space, tuple(given)).run()

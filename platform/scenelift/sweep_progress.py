@@ -60,6 +60,10 @@ class Progress(tune.Callback):
         """Tune's own list, which a resumed sweep begins with."""
         self._all = trials
 
+    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        """Also where a sweep goes on of which nothing was left to do."""
+        self._all = trials
+
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
