@@ -125,6 +125,7 @@ def parallel_coordinates(path: Path, outcomes: Sequence[Outcome], space: Space, 
     axis.set_xticks(range(len(scales)), [key.replace(".", ".\n") for key in scales], fontsize=9, color=INK)
     axis.set_yticks([])
     axis.set_xlim(-0.2, len(scales) - 0.6)
+    axis.set_ylim(-0.05, 1.05)
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
     legend(figure, _LEGEND)

@@ -191,6 +191,7 @@ class SweepRun:
         gain = "" if own is None else f", {best.metrics[objective] - own:+.3f} to the preset's own values"
         print(f"best: {title(best.values)}: {objective} {best.metrics[objective]:.3f}{gain}")
         if shares:
-            print("importance: " + ", ".join(f"{key} {100 * share:.0f} %" for key, share in shares.items()))
+            said = ", ".join(f"{key} {100 * share:.0f} %" for key, share in shares.items())
+            print(f"importance, of {len(told)} finished trials: {said}")
         print(f"Replay: python -m {self.sweep.trainable.__name__} --config {replay}")
         print(f"Result: {self.folder}")
