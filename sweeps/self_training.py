@@ -8,7 +8,7 @@ from __future__ import annotations
 from ray import tune
 
 from scenelift.search import Space
-from scenelift.sweep import Sweep
+from scenelift.sweep import Sweep, SweepConfig
 from trainables import distill
 from trainables.segmentation import selecting
 
@@ -26,7 +26,8 @@ def space(config: distill.DistillConfig) -> Space:
     }
 
 
-SWEEP = Sweep("self_training", distill, space, selecting)
+# Until the earliest start all trials are the same, so nothing can be said of them early.
+SWEEP = Sweep("self_training", distill, space, selecting, settings=SweepConfig(stop_early=False))
 
 if __name__ == "__main__":
     from sweeps.self_training import SWEEP

@@ -79,6 +79,8 @@ class Sweep:
     """(config, one scene of so many) -> the config that holds scenes out and leaves the test scenes alone."""
     preset: str | None = None
     """Default preset; none: the trainable's first."""
+    settings: SweepConfig = SweepConfig()
+    """What holds unless the command line says otherwise."""
 
     def main(self) -> None:
         """The whole command."""
@@ -97,10 +99,10 @@ class Sweep:
         mine = {field.name for field in fields(SweepConfig)}
         if "-h" in argv or "--help" in argv:
             configuration.show_help(
-                SweepConfig(), f"{prog} [PRESET] [--group.field VALUE ...]", self._help(presets)
+                self.settings, f"{prog} [PRESET] [--group.field VALUE ...]", self._help(presets)
             )
         own, rest = configuration.divide(argv, mine)
-        settings = configuration.parse(SweepConfig, {"": SweepConfig()}, own, prog)
+        settings = configuration.parse(SweepConfig, {"": self.settings}, own, prog)
         if settings.resume is not None:
             if rest or len(own) > 2:
                 raise ConfigError(
