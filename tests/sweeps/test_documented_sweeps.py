@@ -1,0 +1,43 @@
+"""Every sweep that README.md and docs/sweeps.md tell a user to run is one that can be run."""
+
+import ast
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from scenelift import search
+from scenelift.sweep import Sweep
+
+REPOSITORY = Path(__file__).parents[2]
+SWEEPS = REPOSITORY / "docs" / "sweeps.md"
+COMMAND = re.compile(r"python -m sweeps\.(\w+) ?([^`\n]*)")
+
+
+def documented() -> list[tuple[str, str]]:
+    text = "".join(page.read_text() for page in (REPOSITORY / "README.md", SWEEPS))
+    found = [(name, options) for name, options in COMMAND.findall(text) if "--resume" not in options]
+    assert len({name for name, _ in found}) >= 3
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize(("name", "options"), documented())
+def test_a_documented_sweep_is_understood(name: str, options: str) -> None:
+    sweep = importlib.import_module(f"sweeps.{name}").SWEEP
+    settings, config, given = sweep.parse(shlex.split(options))
+    space = {key: domain for key, domain in sweep.space(config).items() if key not in given}
+    assert search.checked(space, config), "something is left to search"
+    assert search.own_values(space, config) is not None and settings.trials
+
+
+def test_the_example_of_a_sweep_of_ones_own_works() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", SWEEPS.read_text(), re.DOTALL)
+    ast.parse(code)
+    made: dict[str, object] = {"__name__": "sweeps.voxels"}
+    exec(code, made)
+    sweep = made["SWEEP"]
+    assert isinstance(sweep, Sweep)
+    _, config, _ = sweep.parse(["--trials", "3"])
+    assert set(search.checked(sweep.space(config), config)) == {"student.voxels.size", "optimiser.lr"}
