@@ -15,7 +15,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Installing the dependencies into $(VENV), once"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --requirement pyproject.toml --extra dev
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --requirement pyproject.toml --extra dev --extra aws
 	@touch $(READY)
 
 demo: $(READY) ## world, shards, teacher, distillation, label-free scores, pictures: everything from nothing

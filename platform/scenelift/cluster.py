@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,30 @@ for _name, _value in ENVIRONMENT.items():  # Ray reads some of them when it is i
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
-_PASSED_ON = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "MLFLOW_TRACKING_URI")
+GROWS_TO = "SCENELIFT_GROWS_TO"
+"""Variable that says which machines a cluster that grows by itself may have beside its head, as JSON:
+[{"CPU": 8, "GPU": 1, "machines": 4}, ...]. Ray's autoscaler knows it and tells nobody; see cluster.yaml."""
+_PASSED_ON = (
+    GROWS_TO,
+    "GOMP_SPINCOUNT",
+    "MLFLOW_TRACKING_URI",
+    "OMP_WAIT_POLICY",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S",
+)
+_CREDENTIALS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_REGION",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+    "MLFLOW_TRACKING_USERNAME",
+)
+"""What opens buckets and the tracking server; a Ray of this machine's own inherits it."""
 _OBJECT_STORE = 1 << 30
 """Bytes of shared memory of a local Ray: 60 blocks of the reader, instead of a third of the machine."""
 SWEEP = "sweep"
@@ -130,7 +153,8 @@ def _attach(address: str, options: dict[str, Any]) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
     # A job's own env_vars would conflict with ours; ours hold them, as they come from its environment.
     os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
-    ray.init(address=address, runtime_env={"env_vars": worker_environment()}, **options)
+    env_vars = worker_environment() | _set(_CREDENTIALS)
+    ray.init(address=address, runtime_env={"env_vars": env_vars}, **options)
 
 
 @contextmanager
@@ -160,9 +184,12 @@ def worker_environment() -> dict[str, str]:
     folders = [str(_SOURCES), *([str(root)] if (root / "trainables").is_dir() else []), "platform"]
     known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     folders += [folder for folder in known if folder and folder not in folders]
-    names = (*ENVIRONMENT, *_PASSED_ON)
-    passed = {name: os.environ[name] for name in names if name in os.environ}
-    return {"PYTHONPATH": os.pathsep.join(folders), **passed}
+    return {"PYTHONPATH": os.pathsep.join(folders), **_set((*ENVIRONMENT, *_PASSED_ON))}
+
+
+def _set(names: Iterable[str]) -> dict[str, str]:
+    """Those of the variables that are set."""
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _first_line(error: BaseException) -> str:
@@ -231,17 +258,22 @@ def require(
     if fit >= workers:
         return
     each = f"{cpus_per_worker:g} CPU" + (f" and {gpus_per_worker:g} GPU" if gpus_per_worker else "")
-    total = {kind: sum(node.get(kind, 0) for node in _nodes()) for kind in ("CPU", "GPU")}
-    there = f"{total['CPU']:g} CPU, of which {data_cpus:g} for reading data, and {total['GPU']:g} GPU"
+    there = f"{total('CPU'):g} CPU, of which {data_cpus:g} for reading data, and {total('GPU'):g} GPU"
     advice = f"lower {option} to {fit}" if fit else "ask for less per worker or use a larger machine"
     raise ClusterError(f"{workers} workers of {each} do not fit: Ray has {there}; {fit} fit, so {advice}")
 
 
+def total(kind: str) -> float:
+    """CPUs, GPUs or another resource of all machines; of a cluster that grows by itself, once it has grown."""
+    return sum(node.get(kind, 0) for node in _nodes())
+
+
 def _nodes() -> list[dict[str, float]]:
-    """Resources of each machine; of a cluster that grows by itself the most it may have, as one."""
-    limits = ray._private.state.state.get_max_resources_from_cluster_config()
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [limits] if limits and limits.get("CPU") else alive
+    """Resources of each machine; of a cluster that grows by itself, of each that it may have."""
+    groups = json.loads(os.environ.get(GROWS_TO, "[]"))
+    if not groups:
+        return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [group for group in groups for _ in range(group["machines"])]
 
 
 def _fit(nodes: list[dict[str, float]], cpus: float, gpus: float, data_cpus: float) -> int:
@@ -271,7 +303,9 @@ class Board:
     """Where workers leave events for the driver: a handle that pickles, in front of a Ray actor."""
 
     def __init__(self) -> None:
-        self._mailbox = ray.remote(num_cpus=0)(_Mailbox).remote()
+        # Beside the driver: what needs no CPU may come to lie anywhere, and a spot machine takes it along.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._mailbox = ray.remote(num_cpus=0, scheduling_strategy=here)(_Mailbox).remote()
 
     def put(self, event: dict[str, Any]) -> None:
         """Leave an event of plain values; returns at once."""

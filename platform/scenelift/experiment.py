@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from scenelift import config as configuration
@@ -66,10 +65,10 @@ class Experiment:
 
     def dataset(self, shards: Shards, context: str) -> None:
         """Record which shards the run reads."""
-        manifest = shards.manifest
-        digest = hashlib.sha256(manifest.to_json().encode()).hexdigest()[:16]
-        name = f"{manifest.dataset}-{manifest.split}"
-        self.tracker.dataset(Path(shards.path) / "manifest.json", name, digest, context)
+        manifest = shards.manifest.to_json()
+        digest = hashlib.sha256(manifest.encode()).hexdigest()[:16]
+        name = f"{shards.manifest.dataset}-{shards.manifest.split}"
+        self.tracker.dataset(shards.path, manifest, name, digest, context)
 
     def listen(self, event: Event) -> None:
         """Take an event of the workers: to MLflow, to the history, to the screen."""

@@ -68,7 +68,7 @@ class Resources:
         """Fill in what the config leaves open; ClusterError if it cannot all be placed."""
         gpus = scale.gpus
         if gpus is None:
-            gpus = 1.0 if ray.cluster_resources().get("GPU", 0) >= scale.workers else 0.0
+            gpus = 1.0 if cluster.total("GPU") >= scale.workers else 0.0
         cpus = scale.cpus or cluster.worker_cpus(scale.workers, gpus, DATA_CPUS)
         cluster.require(scale.workers, cpus, gpus, DATA_CPUS, option="scale.workers")
         return cls(scale.workers, cpus, gpus)

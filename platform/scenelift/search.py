@@ -103,7 +103,8 @@ class Choice:
                 "a population needs a cluster whose head was started with "
                 f"--resources '{{\"{cluster.SWEEP}\": 1}}', so that its trials can take turns"
             )
-        return {"CPU": 0.01, cluster.SWEEP: math.floor(1e4 / self.at_once) / 1e4}
+        # No CPU: a cluster's head may have none.
+        return {cluster.SWEEP: math.floor(1e4 / self.at_once) / 1e4}
 
     def algorithm(self, own: dict[str, Any] | None) -> SearchAlgorithm | Searcher:
         """What draws the trials; `own` is the first of them, unless the method lays a grid."""
@@ -178,14 +179,12 @@ class Placement:
         """
         gpus = scale.gpus
         if gpus is None:
-            gpus = 1.0 if ray.cluster_resources().get("GPU", 0) >= scale.workers else 0.0
+            gpus = 1.0 if cluster.total("GPU") >= scale.workers else 0.0
         most, cpus = cluster.side_by_side(scale.workers, scale.cpus, gpus, DATA_CPUS, wanted or trials)
         each = f"{scale.workers} x {cpus:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")
         each += f" to train and {DATA_CPUS:g} CPU to read"
-        there = " and ".join(
-            f"{ray.cluster_resources().get(kind, 0):g} {kind}"
-            for kind in (("CPU", "GPU") if gpus else ("CPU",))
-        )
+        kinds = ("CPU", "GPU") if gpus else ("CPU",)
+        there = " and ".join(f"{cluster.total(kind):g} {kind}" for kind in kinds)
         if not most:
             raise ClusterError(f"not one trial fits: it takes {each}, Ray has {there}; lower scale.workers")
         if wanted is not None and most < wanted:

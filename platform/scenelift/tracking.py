@@ -177,21 +177,22 @@ class Tracker:
         writer.writerows(rows)
         self.text(buffer.getvalue(), f"{name}.csv")
 
-    def dataset(self, manifest: Path, name: str, digest: str, context: str) -> None:
+    def dataset(self, folder: str, manifest: str, name: str, digest: str, context: str) -> None:
         """Record a folder of shards, described by its manifest.json, as a data set the run reads.
 
-        digest: at most 36 characters that change with the data; context: train, test, ...
+        folder: absolute path or URI; manifest: the text of its manifest.json; digest: at most 36 characters that
+        change with the data; context: train, test, ...
         """
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        described = json.loads(manifest.read_text())
+        described = json.loads(manifest)
         profile = {key: value for key, value in described.items() if isinstance(value, int | float | str)}
-        source = json.dumps({"uri": str(manifest.parent.resolve())})
-        dataset = Dataset(name, digest, "local", source, profile=json.dumps(profile))
+        kind = folder.partition("://")[0] if "://" in folder else "local"
+        dataset = Dataset(name, digest, kind, json.dumps({"uri": folder}), profile=json.dumps(profile))
         with self._errors(f"recording the data set {name}"):
             inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])]
             self._client.log_inputs(self._id, inputs)
-        self.artifact(manifest, f"datasets/{context}")
+        self.text(manifest, f"datasets/{context}/manifest.json")
 
     def model(
         self, name: str, folder: Path, params: Mapping[str, Any], metrics: Mapping[str, float], step: int

@@ -77,6 +77,38 @@ def test_cluster_that_does_not_answer() -> None:
     assert "ClusterError: no Ray at 127.0.0.1:1" in said.stderr
 
 
+def test_credentials_reach_the_workers_of_a_cluster_and_are_not_written_down_at_home(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A local Ray's workers inherit them; as variables of a job Ray would write them into its logs."""
+    asked: dict[str, dict[str, str]] = {}
+    monkeypatch.setattr(
+        ray, "init", lambda **said: asked.update({said["address"]: said["runtime_env"]["env_vars"]})
+    )
+    monkeypatch.setenv("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")  # `_attach` sets it
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 32)  # `_start` makes one
+    secrets = {"MLFLOW_TRACKING_TOKEN": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    for name, value in {**secrets, "MLFLOW_TRACKING_URI": "http://mlflow:5000"}.items():
+        monkeypatch.setenv(name, value)
+    cluster._attach("auto", {})
+    cluster._start(False, {})
+    assert asked["auto"].items() >= secrets.items()
+    assert asked["local"].keys().isdisjoint(secrets)
+    assert {env["MLFLOW_TRACKING_URI"] for env in asked.values()} == {"http://mlflow:5000"}
+
+
+def test_a_cluster_that_grows_is_judged_by_what_it_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No machine but the head is there yet."""
+    groups = '[{"CPU": 8, "GPU": 1, "machines": 4}, {"CPU": 16, "machines": 2}]'
+    monkeypatch.setenv(cluster.GROWS_TO, groups)
+    assert (cluster.total("CPU"), cluster.total("GPU")) == (64, 4)
+    assert cluster.worker_cpus(4, 1.0) == 8
+    assert cluster.side_by_side(2, None, 1.0, 1.0, 10) == (2, 8.0)
+    cluster.require(4, 8.0, gpus_per_worker=1)
+    with pytest.raises(ClusterError, match=r"64 CPU.* and 4 GPU; 4 fit, so lower scale.workers to 4"):
+        cluster.require(5, 6.0, gpus_per_worker=1)
+
+
 def test_more_workers_than_fit_are_refused_with_the_number_that_fits(ray_session: None) -> None:
     cpus = int(ray.cluster_resources()["CPU"])
     cluster.require(cpus - 1, 1.0)
@@ -128,6 +160,9 @@ def test_board_brings_events_in_order_and_survives_its_actor(ray_session: None) 
         events += board.drain()
     assert events == [{"step": step} for step in range(50)]
     ray.kill(board._mailbox)
+    with pytest.raises(ray.exceptions.RayActorError):  # it dies a little later
+        while True:
+            ray.get(board._mailbox.drain.remote())
     board.put({"step": 50})
     assert board.drain() == []
 

@@ -172,12 +172,15 @@ def test_artifacts_texts_and_tables(tracker: Tracker, tmp_path: Path) -> None:
 
 
 def test_the_manifest_is_a_data_set_of_the_run_once(tracker: Tracker, tmp_path: Path) -> None:
-    manifest = tmp_path / "manifest.json"
-    manifest.write_text(json.dumps({"frames": 40, "split": "train", "classes": ["car"]}))
+    folder = "s3://bucket/train"
+    manifest = json.dumps({"frames": 40, "split": "train", "classes": ["car"]})
     for _ in range(2):
-        tracker.dataset(manifest, "synthetic", "0123abcd", "train")
+        tracker.dataset(folder, manifest, "synthetic", "0123abcd", "train")
     [given] = stored(tracker).inputs.dataset_inputs
     assert (given.dataset.name, given.dataset.digest) == ("synthetic", "0123abcd")
+    assert (given.dataset.source_type, json.loads(given.dataset.source)) == ("s3", {"uri": folder})
+    kept = Path(tracker._client.download_artifacts(tracker.info["run_id"], "datasets", str(tmp_path)))
+    assert (kept / "train" / "manifest.json").read_text() == manifest
     assert json.loads(given.dataset.profile) == {"frames": 40, "split": "train"}
     assert [(tag.key, tag.value) for tag in given.tags] == [("mlflow.data.context", "train")]
 
