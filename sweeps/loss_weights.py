@@ -25,7 +25,7 @@ def space(config: distill.DistillConfig) -> Space:
     return losses
 
 
-SWEEP = Sweep("loss_weights", distill, space, selecting, preset="synthetic_whole")
+SWEEP = Sweep("loss_weights", distill, space, selecting, preset="synthetic_half")
 
 if __name__ == "__main__":
     from sweeps.loss_weights import SWEEP

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from ray import tune
+from ray.tune.search.sample import Domain
 
 from scenelift.search import Space
 from scenelift.sweep import Sweep, SweepConfig
@@ -14,20 +15,31 @@ from trainables.segmentation import selecting
 
 
 def space(config: distill.DistillConfig) -> Space:
-    """Starts are shares of the training; none is never."""
-    starts = sorted({round(share * config.loop.epochs) for share in (0.5, 0.6, 0.7, 0.8, 0.9)})
-    return {
-        "self_training.start": tune.choice(
-            [None, *(start for start in starts if start < config.loop.epochs)]
-        ),
+    """Starts are shares of the training. Of a preset without self-training, never to start is one of them."""
+    starts = {round(share * config.loop.epochs) for share in (0.5, 0.6, 0.7, 0.8, 0.9)} - {config.loop.epochs}
+    searched: dict[str, Domain] = {
         "self_training.probability": tune.uniform(0.2, 0.8),
         "self_training.scope": tune.choice(["batch", "point"]),
         "self_training.threshold": tune.uniform(0.0, 0.9),
     }
+    if config.self_training.start is None:
+        return {"self_training.start": tune.choice([None, *sorted(starts)]), **searched}
+    return {
+        "self_training.start": tune.choice(sorted({config.self_training.start} | starts)),
+        "self_training.unpaired": tune.uniform(0.0, 1.0),
+        **searched,
+    }
 
 
 # Until the earliest start all trials are the same, so nothing can be said of them early.
-SWEEP = Sweep("self_training", distill, space, selecting, settings=SweepConfig(stop_early=False))
+SWEEP = Sweep(
+    "self_training",
+    distill,
+    space,
+    selecting,
+    preset="synthetic_half",
+    settings=SweepConfig(stop_early=False),
+)
 
 if __name__ == "__main__":
     from sweeps.self_training import SWEEP

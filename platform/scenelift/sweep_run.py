@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,6 +144,7 @@ class SweepRun:
     def _tuner(self, trials: Trials, progress: Progress) -> tune.Tuner:
         # Tracebacks of trials; they lie in the trials' folders.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        warnings.filterwarnings("ignore", message="Consider boosting PBT")
         trainable = tune.with_parameters(run_trial, trials=trials)
         trainable = tune.with_resources(trainable, self.choice.resources())
         run = tune.RunConfig(
