@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +52,14 @@ class Progress(tune.Callback):
 
     def interrupted(self) -> bool:
         """Whether trials were left before their end; their runs are closed until the sweep goes on."""
-        left = [outcome for outcome in self.outcomes() if outcome.status == "running"]
+        left = [outcome for outcome in self.outcomes() if not _concluded(self._run(outcome))]
         for outcome in left:
-            if Run(self.trials.folder / outcome.name).mlflow_run is not None:
-                self._close(outcome, "")
+            if self._run(outcome).mlflow_run is not None:
+                self._close(replace(outcome, status="running"), "")
         return bool(left) or len(self._all) < self.count
+
+    def _run(self, outcome: Outcome) -> Run:
+        return Run(self.trials.folder / outcome.name)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Tune's own list, which a resumed sweep begins with."""
@@ -134,7 +139,7 @@ class Progress(tune.Callback):
         """End the MLflow run and the folder of a trial whose process could not do it."""
         if outcome.status == "finished":
             return
-        run = Run(self.trials.folder / outcome.name)
+        run = self._run(outcome)
         tracking = self.trials.config.tracking
         run_id = run.mlflow_run
         if run_id is None:  # it failed before its run began
@@ -163,6 +168,12 @@ class Progress(tune.Callback):
             result["error"] = outcome.error
         run.finish({**result, "mlflow": fallen.info})
         fallen.finish("FAILED" if outcome.status == "failed" else "KILLED")
+
+
+def _concluded(run: Run) -> bool:
+    """Whether the run says how it ended; Tune calls trials terminated that it was made to leave."""
+    result = run.folder / "result.json"
+    return result.exists() and json.loads(result.read_text())["status"] != "interrupted"
 
 
 _following: list[Progress] = []

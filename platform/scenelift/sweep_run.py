@@ -171,7 +171,9 @@ class SweepRun:
     def _show(self, progress: Progress, tracker: Tracker) -> None:
         """Ranking, pictures and best config: in the folder, in MLflow, on the screen."""
         objective, outcomes = self.settings.objective, progress.outcomes()
-        print(f"\n{ranking.text(outcomes, objective)}\n")
+        table = ranking.text(outcomes, objective)
+        print(f"\n{table}\n")
+        tracker.tags({"mlflow.note.content": f"```\n{table}\n```"})  # what MLflow shows first of a run
         best = ranking.ranked(outcomes, objective)[0]
         if best.status != "finished" or best.value(objective) is None:
             errors = [outcome.error for outcome in outcomes if outcome.error]
