@@ -28,7 +28,7 @@ from scenelift.scoring import Predictors
 from scenelift.shards import Shards
 from scenelift.student import Student, StudentConfig
 from scenelift.tracking import TrackingConfig
-from scenelift.validation import NO_VALIDATION, Validation, ValidationConfig, hold_out
+from scenelift.validation import MIOU, NO_VALIDATION, Validation, ValidationConfig, hold_out
 from scenelift.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -101,12 +101,18 @@ def open_data(data: DataConfig) -> tuple[Shards, Shards | None]:
     return train, test
 
 
-def selecting(config: Any, scenes: int) -> Any:
+def selecting(config: Any, scenes: int, objective: str) -> Any:
     """The config for a run that others are compared with to choose one: it is validated on one training scene of
-    so many, and leaves the test scenes alone."""
+    so many, and leaves the test scenes alone. DataError if the shards do not allow for the objective."""
     train, _ = open_data(config.data)
-    data = replace(config.data, train=train.path, test=None)
-    return replace(config, data=data, validation=replace(config.validation, scenes=scenes))
+    chosen = replace(config.validation, scenes=scenes)
+    _, validation = hold_out(chosen, train, None)
+    if validation is None or objective not in validation.names:
+        missing = "labels" if objective == MIOU else "sweeps"
+        raise DataError(
+            f"{train.path} has no {missing}, so {objective} cannot be measured on it; choose another --objective"
+        )
+    return replace(config, data=replace(config.data, train=train.path, test=None), validation=chosen)
 
 
 def run_training(training: Training) -> None:

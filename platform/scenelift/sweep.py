@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol
 
 import yaml
 
@@ -59,10 +59,10 @@ class SweepConfig:
 class Trainable(Protocol):
     """A module of `trainables` whose runs can be searched."""
 
+    __name__: str
     PRESETS: dict[str, Any]
 
-    @staticmethod
-    def run(config: Any) -> None: ...
+    def run(self, config: Any, /) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,13 @@ class Sweep:
 
     name: str
     """As in `python -m sweeps.NAME`."""
-    trainable: Any
-    """The module, a `Trainable`."""
+    trainable: Trainable
+    """The module."""
     space: Draw
     """The preset's config -> what is searched."""
-    selecting: Callable[[Any, int], Any]
-    """(config, one scene of so many) -> the config that holds scenes out and leaves the test scenes alone."""
+    selecting: Callable[[Any, int, str], Any]
+    """(config, one scene of so many, objective) -> the config that holds scenes out and leaves the test scenes
+    alone; an error where the objective cannot be measured on them."""
     preset: str | None = None
     """Default preset; none: the trainable's first."""
     settings: SweepConfig = SweepConfig()
@@ -113,7 +114,7 @@ class Sweep:
         return settings, config, configuration.given(rest)
 
     def _presets(self) -> dict[str, Any]:
-        presets = cast(Trainable, self.trainable).PRESETS
+        presets = self.trainable.PRESETS
         first = self.preset or next(iter(presets))
         return {first: presets[first]} | presets
 

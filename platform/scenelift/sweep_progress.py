@@ -144,15 +144,10 @@ class Progress(tune.Callback):
         run_id = run.mlflow_run
         if run_id is None:  # it failed before its run began
             run.folder.mkdir(parents=True, exist_ok=True)
-            fallen = Tracker.start(
-                type(tracking)(
-                    tracking.uri, tracking.experiment, 0, title(outcome.values), self.trials.parent
-                ),
-                self.folder.parent,
-                outcome.name,
-                outcome.values,
-                {},
+            tracking = replace(
+                tracking, system_metrics=0, name=title(outcome.values), parent=self.trials.parent
             )
+            fallen = Tracker.start(tracking, self.folder.parent, outcome.name, outcome.values, {})
         else:
             fallen = Tracker.reopen(tracking, self.folder.parent, run_id)
         status = "interrupted" if outcome.status == "running" else outcome.status

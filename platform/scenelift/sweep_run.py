@@ -42,7 +42,7 @@ class SweepRun:
             raise ConfigError(
                 f"{self.folder} exists; go on with it by --resume {self.name}, or give another --name"
             )
-        trial = sweep.selecting(config, settings.held_out)
+        trial = sweep.selecting(config, settings.held_out, settings.objective)
         if settings.search == "pbt" and trial.loop.epochs < 4:
             raise ConfigError(
                 f"pbt exchanges weights after each quarter: loop.epochs is 4 or more, not {trial.loop.epochs}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +13,25 @@ import pytest
 from scenelift import config as configuration
 from scenelift.batches import VoxelConfig
 from scenelift.clip import TeacherConfig
+from scenelift.errors import DataError
 from scenelift.experiment import DataConfig
 from scenelift.networks import NetworkConfig
 from scenelift.runs import Run, RunConfig
 from scenelift.student import StudentConfig
 from scenelift.sweep import SweepConfig
+from scenelift.validation import MIOU
 from sweeps.loss_weights import SWEEP
 from trainables import distill
+from trainables.segmentation import selecting
+
+
+def _unlabelled(train: str, folder: Path) -> str:
+    """The shards, with a manifest that says that they have no labels."""
+    copy = folder / "unlabelled"
+    shutil.copytree(train, copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"labels": None}))
+    return str(copy)
 
 
 @pytest.mark.ray
@@ -35,6 +48,8 @@ def test_trials_are_ordinary_runs_that_never_see_the_test_scenes(
         loop=replace(preset.loop, epochs=2, batch=2, log_every=1),
         run=RunConfig(storage=str(tmp_path)),
     )
+    with pytest.raises(DataError, match="has no labels"):
+        selecting(replace(config, data=DataConfig(_unlabelled(train, tmp_path))), 2, MIOU)
     settings = SweepConfig(trials=1, search="random", held_out=2, stop_early=False, name="sweep")
     folder = SWEEP.run(settings, config)
     with (folder / "ranking.csv").open() as file:

@@ -134,7 +134,8 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
     children = mlflow_runs(folder)["children"]
     assert len(children) == 6 and {run.info.status for run in children} <= {"FINISHED", "KILLED"}
     best = max(
-        (row for row in after.values() if row["status"] == "finished"), key=lambda r: r["validation/miou"]
+        (row for row in after.values() if row["status"] == "finished"),
+        key=lambda r: float(r["validation/miou"]),
     )
     replay = yaml.safe_load((folder / "best.yaml").read_text())
     assert replay["x"] == float(best["x"]) and replay["validation"]["scenes"] == 0

@@ -77,7 +77,7 @@ def space(config: ToyConfig) -> Space:
     return {"x": tune.uniform(0, 1), "shape": tune.choice(["round", "square"])}
 
 
-def selecting(config: ToyConfig, scenes: int) -> ToyConfig:
+def selecting(config: ToyConfig, scenes: int, objective: str) -> ToyConfig:
     return configuration.override(config, {"validation.scenes": scenes})
 
 
