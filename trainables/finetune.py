@@ -114,6 +114,9 @@ class FinetuneConfig:
     """The training loop."""
     validation: ValidationConfig = NO_VALIDATION
     """Training scenes that are held out and scored on as the training goes."""
+    free_norms: float = 1.0
+    """Share of the epochs in which batch norms follow each batch; after it they keep their statistics, so that
+    the rest of the training learns with what evaluation uses. Needed where a worker's batch is a frame or two."""
     least_steps: int = 0
     """Optimiser steps at least: loop.epochs is raised where few frames make short epochs."""
     scale: ScaleConfig = ScaleConfig()
@@ -124,6 +127,8 @@ class FinetuneConfig:
     """The run's folder."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.free_norms <= 1:
+            raise ConfigError(f"free_norms is a share of the epochs, 0 to 1, not {self.free_norms:g}")
         if self.augmentation.sweeps:
             raise ConfigError("only keyframes have labels: set augmentation.sweeps to 0")
         if self.augmentation.image != ImageAugmentation():
@@ -142,21 +147,22 @@ class FineTuning(Method):
 
     student: Student
 
-    def __init__(self, student: Student, loss: LossConfig = LossConfig(), freeze: bool = False) -> None:
+    def __init__(
+        self,
+        student: Student,
+        loss: LossConfig = LossConfig(),
+        freeze: bool = False,
+        free_norms: float = 1.0,
+    ) -> None:
         super().__init__()
-        self.student, self.frozen = student, freeze
+        self.student, self.frozen, self.free_norms = student, freeze, free_norms
         weights = {"cross_entropy": loss.cross_entropy, "lovasz": loss.lovasz}
         self.weights = {name: weight for name, weight in weights.items() if weight}
         student.backbone.requires_grad_(not freeze)
 
-    def train(self, mode: bool = True) -> FineTuning:
-        """As of any module, but a frozen backbone's batch norms keep their statistics."""
-        super().train(mode)
-        if self.frozen:
-            self.student.backbone.eval()
-        return self
-
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        # Only batch norms heed the mode; a frozen backbone keeps their statistics too.
+        self.student.backbone.train(not self.frozen and progress.epoch < self.free_norms * progress.epochs)
         features = self.student(batch.voxels)
         labels = batch.labels[segment_first(batch.point_voxel, len(features))]
         known = torch.nonzero(labels).squeeze(1)
@@ -172,7 +178,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 def make_method(config: FinetuneConfig, initial: Path) -> FineTuning:
     """The method with the student that the folder holds; called in every training worker."""
-    return FineTuning(Student.load(initial), config.loss, config.freeze)
+    return FineTuning(Student.load(initial), config.loss, config.freeze, config.free_norms)
 
 
 def make_student(config: FinetuneConfig, point_features: int, vocabulary: Vocabulary) -> Student:
@@ -263,6 +269,7 @@ PRESETS = {
             "adamw", lr=1e-2, head_lr=1e-2, weight_decay=0.01, schedule="one_cycle", warmup=0.1
         ),
         loop=LoopConfig(epochs=10, batch=2, checkpoint_every=200),
+        free_norms=0.5,
         least_steps=300,
         scale=ScaleConfig(workers=2),
     ),

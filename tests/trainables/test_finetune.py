@@ -126,6 +126,24 @@ def test_a_frozen_backbone_keeps_weights_and_statistics(freeze):
     assert any(name.startswith("backbone.") for name in changed) != freeze
 
 
+def test_late_in_training_statistics_are_kept_and_used_while_weights_go_on():
+    student = Student(SMALL, 1, torch.zeros(3, 0), VOCABULARY, {"classifier": 3})
+    method, batch = FineTuning(student, free_norms=0.5).train(), batch_of()
+    statistics = lambda: [b.clone() for n, b in student.backbone.named_buffers() if "running" in n]  # noqa: E731
+    same = lambda a, b: all(map(torch.equal, a, b))  # noqa: E731
+    before = statistics()
+    early = method(batch, Progress(4, 4, 10))["cross_entropy"]
+    after = statistics()
+    assert not same(before, after)
+    late = method(batch, Progress(5, 5, 10))["cross_entropy"]
+    late.backward()
+    assert same(after, statistics()) and not torch.equal(early, late)
+    assert all(p.grad is not None for p in student.backbone.parameters())
+    method.train()  # as a validation between two epochs leaves it
+    method(batch, Progress(6, 6, 10))
+    assert same(after, statistics())
+
+
 def test_the_backbone_is_taken_over_whatever_the_classes(tmp_path, capsys):
     start = pretrained()
     start.save(tmp_path)
@@ -167,6 +185,7 @@ def _number(text):
         (lambda: FinetuneConfig(augmentation=Augmentation(sweeps=1)), "sweeps to 0"),
         (lambda: FinetuneConfig(augmentation=Augmentation(image=ImageAugmentation(flip=True))), "no images"),
         (lambda: LossConfig(0, 0), "nothing to learn"),
+        (lambda: FinetuneConfig(free_norms=1.5), "share of the epochs"),
     ],
 )
 def test_what_would_be_ignored_is_refused(make, message):
