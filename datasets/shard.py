@@ -14,6 +14,7 @@ from datasets.scannet import ScanNet
 from datasets.semantickitti import SemanticKITTI
 from scenelift.config import command, nearest
 from scenelift.errors import ConfigError
+from scenelift.frame_kind import FrameSet
 from scenelift.manifest import Manifest
 from scenelift.sources import ReadOptions, Source
 from scenelift.storage import megabytes
@@ -50,15 +51,15 @@ class ShardConfig:
     """Earlier sweeps to add to every keyframe; ScanNet has none."""
     superpixels: int = ReadOptions.superpixels
     """Superpixels (SLIC) to cut each stored image into, about so many; 0: none. SLidR needs them: 150."""
-    frames_per_shard: int = 32
+    per_shard: int = 32
     """Frames of one file; one of nuScenes with six images takes about 0.8 MB."""
-    max_bad_frames: int = 0
-    """Frames that may be unreadable; more of them, and the job fails and lists them in bad_frames.json."""
+    max_bad: int = 0
+    """Frames that may be unreadable; more of them, and the job fails and lists them in bad.json."""
 
     def __post_init__(self) -> None:
         if self.dataset not in SOURCES:
             raise ConfigError(f"unknown data set {self.dataset}; {nearest(self.dataset, SOURCES)}")
-        least = {"sweeps": 0, "superpixels": 0, "frames_per_shard": 1, "max_bad_frames": 0}
+        least = {"sweeps": 0, "superpixels": 0, "per_shard": 1, "max_bad": 0}
         for name, minimum in least.items():
             if getattr(self, name) < minimum:
                 raise ConfigError(f"{name} is at least {minimum}, not {getattr(self, name)}")
@@ -74,7 +75,7 @@ class ShardConfig:
 PRESETS = {
     "nuscenes": ShardConfig(dataset="nuscenes"),
     "semantickitti": ShardConfig(dataset="semantickitti", version="1.0", image_size=(160, 528)),
-    "scannet": ShardConfig(dataset="scannet", version="v2", image_size=(240, 320), frames_per_shard=8),
+    "scannet": ShardConfig(dataset="scannet", version="v2", image_size=(240, 320), per_shard=8),
 }
 
 
@@ -93,8 +94,8 @@ def run(config: ShardConfig) -> Manifest:
             config.split,
             config.folder,
             ReadOptions(config.sweeps, config.image_size, config.superpixels),
-            frames_per_shard=config.frames_per_shard,
-            max_bad_frames=config.max_bad_frames,
+            per_shard=config.per_shard,
+            max_bad=config.max_bad,
             command=shlex.join(["python", "-m", "datasets.shard", *sys.argv[1:]]),
         )
     print(report(manifest, time.monotonic() - start))
@@ -104,13 +105,14 @@ def run(config: ShardConfig) -> Manifest:
 
 def report(manifest: Manifest, seconds: float) -> str:
     """A short table of what a folder of shards holds."""
+    about = FrameSet.of(manifest)
     rows = {
         "data set": f"{manifest.dataset} {manifest.dataset_version} {manifest.split}",
-        "frames": f"{manifest.frames:,}",
-        "bad frames": f"{len(manifest.bad_frames):,}",
-        "points": f"{manifest.points:,}",
-        "pairs": _counts(manifest.pairs) or "none, as there are no images",
-        "labels": "none" if manifest.labels is None else _counts(manifest.labels),
+        "frames": f"{manifest.samples:,}",
+        "bad frames": f"{len(manifest.bad):,}",
+        "points": f"{about.points:,}",
+        "pairs": _counts(about.pairs) or "none, as there are no images",
+        "labels": "none" if about.labels is None else _counts(about.labels),
         "size": f"{megabytes(manifest.bytes)} in {len(manifest.shards)} shards",
         "time": f"{seconds:.1f} s",
     }

@@ -12,6 +12,7 @@ from datasets.synthetic.config import PRESETS, Layout, WorldConfig
 from datasets.synthetic.generate import generate
 from scenelift import cluster
 from scenelift.errors import ShardError
+from scenelift.frame_kind import FRAME, FrameSet
 from scenelift.frames import Frame
 from scenelift.manifest import NAME, Manifest
 from scenelift.sharding import write_shards
@@ -41,7 +42,7 @@ def synthetic_shards(split: str, layout: Layout = "nuscenes") -> str:
     code = f'from datasets.synthetic_shards import synthetic_shards as make; make("{split}", "{layout}")'
     with cluster.connect():
         write_shards(
-            source, split, str(out), options, frames_per_shard=8, command=shlex.join(["python", "-c", code])
+            source, split, str(out), options, per_shard=8, command=shlex.join(["python", "-c", code])
         )
     return str(out)
 
@@ -72,7 +73,7 @@ class Keyframes:
 
 def _require_same(path: Path, options: ReadOptions) -> None:
     """ShardError unless the shards that are there were made with these options."""
-    there = Manifest.from_json(path.read_text(), str(path))
+    there = FrameSet.of(Manifest.from_json(path.read_text(), str(path), FRAME))
     if ReadOptions(there.sweeps, there.image_size, there.superpixels) != options:
         raise ShardError(
             f"{path.parent} holds shards with {there.sweeps} sweeps and {there.superpixels} superpixels of "

@@ -65,7 +65,7 @@ PRESETS = {
 def run(config: EvaluateConfig) -> None:
     """Score, show, record."""
     shards = Shards.open(config.data or synthetic_shards("val"))
-    if shards.manifest.labels is None:
+    if shards.about.labels is None:
         raise DataError(f"{shards.path} has no labels, so nothing can be scored on it")
     students: dict[str, Path] = {}
     tags = {"dataset": shards.manifest.dataset, "protocol": "label-free"}

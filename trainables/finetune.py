@@ -194,8 +194,7 @@ def make_student(config: FinetuneConfig, point_features: int, vocabulary: Vocabu
 
 
 def _require_labels(train: Shards) -> None:
-    counts = train.manifest.labels or {}
-    if not any(count for name, count in counts.items() if name != "ignored"):
+    if not train.about.labelled:
         raise DataError(f"{train.path} has no labels to learn from; trainables.distill needs none")
 
 

@@ -190,13 +190,13 @@ def run(config: PretrainConfig) -> None:
     """Check what is there, and pre-train."""
     train, _ = open_data(config.data)
     slidr = config.method == "slidr"
-    if slidr and not train.manifest.superpixels:
+    if slidr and not train.about.superpixels:
         raise DataError(
             f"{train.path} holds no superpixels, which slidr needs; make it again in another folder with "
             f"--superpixels 150: {train.manifest.command}"
         )
     backbone = build_image_backbone(config.images, config.teacher, train.vocabulary)
-    size = config.augmentation.image.size or train.manifest.image_size
+    size = config.augmentation.image.size or train.about.image_size
     width = feature_width(backbone, config.images, size)
     run_training(
         Training(

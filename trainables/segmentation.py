@@ -96,7 +96,7 @@ def open_data(data: DataConfig) -> tuple[Shards, Shards | None]:
         )
     train = Shards.open(data.train)
     test = Shards.open(data.test, train.vocabulary.classes) if data.test else None
-    if test is not None and test.manifest.labels is None:
+    if test is not None and test.about.labels is None:
         raise DataError(f"{data.test} has no labels to score on; leave data.test out")
     return train, test
 
@@ -182,7 +182,9 @@ def _run(
         teacher = _teacher(training, vocabulary)
         absent = training.config.data.absent_classes
         print(made.report(scored, test, teacher, absent, last.step, training.protocol))
-    made.save_student(Student.load(last.folder), last.step)
+    student = Student.load(last.folder)
+    about = {"vocabulary": student.vocabulary.version, "parameters": student.size}
+    made.save_student(student, about, last.step)
 
 
 def _teacher(training: Training, vocabulary: Vocabulary) -> DenseClip | None:

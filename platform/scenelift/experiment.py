@@ -17,11 +17,11 @@ from scenelift.difference import difference, title, written
 from scenelift.errors import ConfigError
 from scenelift.evaluation import Absent
 from scenelift.launch import Resources
+from scenelift.methods import Trained
 from scenelift.preflight import Estimate, Measured
 from scenelift.runs import Run, RunConfig
 from scenelift.scoring import Evaluation
-from scenelift.shards import Shards
-from scenelift.student import Student
+from scenelift.shards import Samples, Shards
 from scenelift.tracking import Tracker, TrackingConfig
 from scenelift.training import Event
 
@@ -63,7 +63,7 @@ class Experiment:
         self._meter: Meter | None = None
         self._last_step = 0
 
-    def dataset(self, shards: Shards, context: str) -> None:
+    def dataset(self, shards: Samples[Any], context: str) -> None:
         """Record which shards the run reads."""
         manifest = shards.manifest.to_json()
         digest = hashlib.sha256(manifest.encode()).hexdigest()[:16]
@@ -131,11 +131,10 @@ class Experiment:
         reports.draw(self.run.pictures, evaluation, frames, teacher)
         return reports.table(evaluation, absent)
 
-    def save_student(self, student: Student, step: int) -> None:
-        """Keep the trained student by itself, in the run's folder and as a logged model."""
+    def save_student(self, student: Trained, params: Mapping[str, Any], step: int) -> None:
+        """Keep the trained student by itself, in the run's folder and as a logged model with these params."""
         folder = self.run.folder / "student"
         student.save(folder)
-        params = {"vocabulary": student.vocabulary.version, "parameters": student.size}
         self.tracker.model("student", folder, params, self.metrics, step)
 
     def close(self, status: Status, error: str | None = None) -> None:

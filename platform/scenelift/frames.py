@@ -1,4 +1,4 @@
-"""The one contract of the data side: a keyframe with its point cloud, images, and point-pixel pairs."""
+"""The contract of the data side: a keyframe with its point cloud, images, and point-pixel pairs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-SCHEMA_VERSION = 2
 IGNORED = 0
 """Label of points that are not evaluated; the classes of a data set are 1..C."""
 
@@ -142,4 +141,4 @@ ROW_SCHEMA = pa.schema(
         *((name, pa.binary()) for name in _ARRAYS),
     ]
 )
-"""Arrow schema of a frame's row; shards add what `scenelift.shards` says as schema metadata."""
+"""Arrow schema of a frame's row."""

@@ -17,16 +17,16 @@ import torch
 
 from scenelift import cluster, worker
 from scenelift import errors as scenelift_errors
-from scenelift.batches import Collate
 from scenelift.checkpoints import Checkpoint, Checkpoints
 from scenelift.errors import ConfigError, SceneliftError, TrainingError
-from scenelift.methods import Method
+from scenelift.frame_kind import FRAME
+from scenelift.methods import Batch, Method
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig, Plan
 from scenelift.preflight import Measured
-from scenelift.shards import Shards
+from scenelift.samples import Kind
+from scenelift.shards import open_samples
 from scenelift.training import Event, Worker, train
-from scenelift.validation import Validation
 
 DATA_CPUS = 1.0
 """Logical CPUs that reading keeps; without them training and reading wait for each other forever."""
@@ -84,14 +84,18 @@ class Job:
     """The run's checkpoint folder, the same for all workers."""
     loop: LoopConfig
     optimiser: OptimiserConfig
-    collate: Collate
+    collate: Callable[[Sequence[Any], int], Batch]
+    """(samples, epoch) -> a batch; what it draws comes from these and its own settings."""
     build: Callable[[], Method]
     """Makes the method inside a worker, with the same weights in each."""
     retries: int = 3
     frames: Sequence[int] | None = None
-    """Which frames of the shards are trained on; None: all."""
-    validation: Validation | None = None
-    """What is scored at the end of epochs."""
+    """Which samples of the shards are trained on; None: all."""
+    validation: Callable[..., dict[str, float]] | None = None
+    """What is scored at the end of epochs: (student, epochs done, epochs in all, rank=, workers=) -> metrics,
+    the same on all ranks. Every rank calls it."""
+    kind: Kind[Any] = FRAME
+    """Of the samples in the shards."""
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -99,7 +103,7 @@ class Job:
 
     def plan(self, workers: int) -> Plan:
         """Which frames each step sees, with so many workers."""
-        frames = len(Shards.open(self.shards)) if self.frames is None else len(self.frames)
+        frames = len(open_samples(self.shards, self.kind)) if self.frames is None else len(self.frames)
         return Plan(frames, self.loop, workers)
 
     @property
@@ -223,8 +227,8 @@ def _validate(job: Job, rank: int, workers: int) -> Callable[..., dict[str, floa
 
 
 def _stream(job: Job) -> Callable[..., Iterator[Any]]:
-    """The stream of the frames that the job trains on, numbered from 0 as the plan numbers them."""
-    shards = Shards.open(job.shards)
+    """The stream of the samples that the job trains on, numbered from 0 as the plan numbers them."""
+    shards = open_samples(job.shards, job.kind)
     if job.frames is None:
         return shards.stream
     chosen = np.asarray(job.frames, np.int64)

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scenelift.errors import ShardError
-from scenelift.frames import SCHEMA_VERSION
-from scenelift.vocabulary import Vocabulary
+from scenelift.samples import Kind
 
 NAME = "manifest.json"
 
@@ -20,14 +19,14 @@ class ShardFile:
     """One Parquet file of the folder."""
 
     name: str
-    frames: int
+    samples: int
     bytes: int
     sha256: str
 
 
 @dataclass(frozen=True)
-class BadFrame:
-    """A keyframe that could not be read and is in no shard."""
+class BadSample:
+    """A sample that could not be read and is in no shard."""
 
     token: str
     reason: str
@@ -37,36 +36,24 @@ class BadFrame:
 class Manifest:
     """A folder of shards described, so that nothing else is needed to use it."""
 
+    kind: str
+    """Of its samples: `Kind.name`."""
     schema_version: int
-    """`frames.SCHEMA_VERSION` of the code that wrote the rows."""
+    """`Kind.schema_version` of the code that wrote them."""
     dataset: str
     """Name of the data set, such as nuscenes."""
     dataset_version: str
     """Its release, such as v1.0-mini."""
     split: str
-    """Name of the split; `all`: every scene that was there."""
-    vocabulary: Vocabulary
-    prompts: str
-    """`vocabulary.version`: changes with every class and every prompted word."""
-    image_size: tuple[int, int]
-    """(height, width) of the stored images, pixels."""
-    sweeps: int
-    """Earlier sweeps in every frame."""
-    superpixels: int
-    """SLIC segments asked for of every image; 0: the frames hold none."""
-    cameras: tuple[str, ...]
-    frames: int
-    """Frames in the shards, without the bad ones."""
-    points: int
-    """Points of all frames with their sweeps."""
-    pairs: Mapping[str, int]
-    """Camera -> point-pixel pairs."""
-    labels: Mapping[str, int] | None
-    """Class, or `ignored` -> points of the keyframes themselves; None where the data set has no labels."""
+    """Name of the split; `all`: everything that was there."""
+    about: Mapping[str, Any]
+    """What the kind says of the samples: `Kind.describe`."""
+    samples: int
+    """Samples in the shards, without the bad ones."""
     bytes: int
     shards: tuple[ShardFile, ...]
-    """In the order of the frames."""
-    bad_frames: tuple[BadFrame, ...]
+    """In the order of the samples."""
+    bad: tuple[BadSample, ...]
     command: str
     """The command that made the folder."""
 
@@ -75,36 +62,25 @@ class Manifest:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, path: str) -> Manifest:
-        """Read what `to_json` wrote; ShardError for another schema version or what is no manifest."""
+    def from_json(cls, text: str, path: str, kind: Kind[Any]) -> Manifest:
+        """Read what `to_json` wrote; ShardError for another kind or schema version, or what is no manifest."""
         try:
             values = json.loads(text)
             version = values["schema_version"]
         except (ValueError, KeyError, TypeError):
-            raise ShardError(f"{path} is not a manifest; make the shards again with datasets.shard") from None
-        if version != SCHEMA_VERSION:
+            raise ShardError(f"{path} is not a manifest; make the shards again") from None
+        again = f"make the shards again, into another folder: {values.get('command', 'as you made these')}"
+        if values.get("kind", kind.name) != kind.name:
+            raise ShardError(f"{path} is of shards of {values['kind']}s, not {kind.name}s; name others")
+        if version != kind.schema_version:
             raise ShardError(
-                f"{path} has schema version {version}, this code reads {SCHEMA_VERSION}; make the shards "
-                f"again, into another folder: {values.get('command', 'python -m datasets.shard')}"
+                f"{path} has schema version {version}, this code reads {kind.schema_version}; {again}"
             )
         try:
-            return cls(**_typed(values))
+            lists = {
+                "shards": tuple(ShardFile(**shard) for shard in values["shards"]),
+                "bad": tuple(BadSample(**sample) for sample in values["bad"]),
+            }
+            return cls(**values | lists)
         except (AttributeError, KeyError, TypeError) as error:
             raise ShardError(f"{path} is damaged ({error}); make the shards again") from None
-
-
-def _typed(values: dict[str, Any]) -> dict[str, Any]:
-    """JSON's lists and objects as the manifest's own types."""
-    vocabulary = values["vocabulary"]
-    return values | {
-        "vocabulary": Vocabulary(
-            name=vocabulary["name"],
-            classes=tuple(vocabulary["classes"]),
-            words=tuple(tuple(words) for words in vocabulary["words"]),
-            colours=tuple(tuple(colour) for colour in vocabulary["colours"]),
-        ),
-        "image_size": tuple(values["image_size"]),
-        "cameras": tuple(values["cameras"]),
-        "shards": tuple(ShardFile(**shard) for shard in values["shards"]),
-        "bad_frames": tuple(BadFrame(**frame) for frame in values["bad_frames"]),
-    }

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
-from scenelift.batches import Batch
+
+class Batch(Protocol):
+    """What the loop asks of a batch; everything else of it is between a collate and its method."""
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Which samples these are."""
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on another device."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,6 @@ class Method(nn.Module):
     student: nn.Module
     weights: dict[str, float]
 
-    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+    def forward(self, batch: Any, progress: Progress) -> dict[str, Tensor]:
         """Losses of one batch by name; every name has an entry in `weights`."""
         raise AssertionError(f"{type(self).__name__} has no forward")

@@ -1,4 +1,4 @@
-"""Reads single frames out of shards, in this process or as a Ray Data source; turns rows into batches.
+"""Reads single samples out of shards, in this process or as a Ray Data source; turns rows into batches.
 
 Ray's reading processes import this file, so it stays light: no torch, no vocabulary.
 """
@@ -21,18 +21,18 @@ from ray.data.collate_fn import ArrowBatchCollateFn
 
 from scenelift import storage
 from scenelift.errors import ShardError, StorageError
-from scenelift.frames import Frame
+from scenelift.samples import Kind, S
 
 BLOCK_BYTES = 8 << 20
-"""Frames of one reading task; Ray Data wants room for several blocks of every reader in its store."""
-BLOCK_FRAMES = 32
+"""Of one reading task; Ray Data wants room for several blocks of every reader in its store."""
+BLOCK_SAMPLES = 32
 """At most so many however small they are: the first batch waits for the first block."""
 _TASKS = 16
-"""At least so many tasks where there are as many frames, so that all actors of a job have work."""
+"""At least so many tasks where there are as many samples, so that all actors of a job have work."""
 
 
 @dataclass(frozen=True)
-class FrameFile:
+class SampleFile:
     """A shard, told apart from an earlier one of the same name by its hash."""
 
     folder: str
@@ -46,23 +46,23 @@ class FrameFile:
         return filesystem, storage.join(folder, self.name)
 
 
-Place = tuple[FrameFile, int]
-"""Where a frame lies: the shard and the row group in it."""
+Place = tuple[SampleFile, int]
+"""Where a sample lies: the shard and the row group in it."""
 
 
 @functools.lru_cache(maxsize=1024)
-def _footer(file: FrameFile) -> pq.FileMetaData:
+def _footer(file: SampleFile) -> pq.FileMetaData:
     filesystem, path = file.locate()
     with storage.explained(filesystem, path), filesystem.open_input_file(path) as source:
         return pq.read_metadata(source)
 
 
 def read_rows(places: Sequence[Place]) -> pa.Table:
-    """[len(places)] rows of frames, in the order asked for; ShardError for a file that is damaged."""
+    """[len(places)] rows of samples, in the order asked for; ShardError for a file that is damaged."""
     return pa.concat_tables([_read_row(*place) for place in places])
 
 
-def _read_row(file: FrameFile, row: int) -> pa.Table:
+def _read_row(file: SampleFile, row: int) -> pa.Table:
     filesystem, path = file.locate()
     try:
         with storage.explained(filesystem, path), filesystem.open_input_file(path) as source:
@@ -76,10 +76,10 @@ def _read_row(file: FrameFile, row: int) -> pa.Table:
         raise ShardError(f"{error}; was the folder changed while it was read?") from None
 
 
-def to_frames(table: pa.Table) -> list[Frame]:
-    """Rows as frames; their arrays are read-only views of the table's memory."""
+def to_samples(table: pa.Table, kind: Kind[S]) -> list[S]:
+    """Rows as samples; their arrays are read-only views of the table's memory."""
     batches = table.to_batches()  # a row of a chunked column would be searched for in every chunk
-    return [Frame.from_row(_row(batch, row)) for batch in batches for row in range(batch.num_rows)]
+    return [kind.from_row(_row(batch, row)) for batch in batches for row in range(batch.num_rows)]
 
 
 def _row(batch: pa.RecordBatch, row: int) -> dict[str, Any]:
@@ -90,29 +90,31 @@ def _row(batch: pa.RecordBatch, row: int) -> dict[str, Any]:
     }
 
 
-class FrameCollate(ArrowBatchCollateFn):
-    """Calls `collate(frames, number of the batch)`; `first` is the number of this pipeline's first batch."""
+class SampleCollate(ArrowBatchCollateFn):
+    """Calls `collate(samples, number of the batch)`; `first` is the number of this pipeline's first batch."""
 
-    def __init__(self, collate: Callable[[list[Frame], int], Any], batch_size: int, first: int) -> None:
+    def __init__(
+        self, kind: Kind[S], collate: Callable[[list[S], int], Any], batch_size: int, first: int
+    ) -> None:
         super().__init__()
-        self._collate, self._batch_size, self._first = collate, batch_size, first
+        self._kind, self._collate, self._batch_size, self._first = kind, collate, batch_size, first
 
     def __call__(self, batch: pa.Table) -> Any:
         """One batch, as `collate` makes it."""
         number = self._first + batch["position"][0].as_py() // self._batch_size
-        return self._collate(to_frames(batch), number)
+        return self._collate(to_samples(batch, self._kind), number)
 
 
-class FrameSource(Datasource):
-    """Ray Data rows {"index", "position", frame columns...} of given frames, in blocks of about 8 MiB.
+class SampleSource(Datasource):
+    """Ray Data rows {"index", "position", columns of a sample...} of given samples, in blocks of about 8 MiB.
 
-    index: number of the frame in its folder; position: its place in the order asked for.
+    index: number of the sample in its folder; position: its place in the order asked for.
     """
 
-    def __init__(self, indices: NDArray[np.int64], places: Sequence[Place], frame_bytes: int) -> None:
+    def __init__(self, indices: NDArray[np.int64], places: Sequence[Place], sample_bytes: int) -> None:
         super().__init__()
-        self._indices, self._places, self._frame_bytes = indices, places, max(1, frame_bytes)
-        count = min(BLOCK_BYTES // self._frame_bytes, BLOCK_FRAMES, -(-len(places) // _TASKS))
+        self._indices, self._places, self._sample_bytes = indices, places, max(1, sample_bytes)
+        count = min(BLOCK_BYTES // self._sample_bytes, BLOCK_SAMPLES, -(-len(places) // _TASKS))
         self._starts = range(0, len(places), max(1, count))
 
     @property
@@ -122,7 +124,7 @@ class FrameSource(Datasource):
 
     def estimate_inmemory_data_size(self) -> int:
         """Bytes of all rows."""
-        return self._frame_bytes * len(self._places)
+        return self._sample_bytes * len(self._places)
 
     def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[ReadTask]:
         """One task a block, whatever Ray Data would like."""
@@ -132,7 +134,7 @@ class FrameSource(Datasource):
         part = slice(start, start + self._starts.step)
         positions = np.arange(len(self._places))[part]
         indices, places = self._indices[part], self._places[part]
-        size = self._frame_bytes * len(places)
+        size = self._sample_bytes * len(places)
         meta = BlockMetadata(num_rows=len(places), size_bytes=size, input_files=None, exec_stats=None)
         return ReadTask(functools.partial(_read_block, indices, positions, places), meta)
 

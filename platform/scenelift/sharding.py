@@ -7,6 +7,7 @@ interrupted.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import sys
@@ -14,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import ray
 import ray.data
@@ -22,22 +22,23 @@ from tqdm import tqdm
 
 from scenelift import cluster, errors, manifest, storage
 from scenelift.errors import DataError, FrameError, SceneliftError, ShardError
-from scenelift.frames import IGNORED, SCHEMA_VERSION, Frame
-from scenelift.manifest import BadFrame, Manifest, ShardFile
-from scenelift.shard_file import encode, read_summary, summarise
-from scenelift.sources import Keyframe, ReadOptions, Source
-from scenelift.superpixels import with_superpixels
+from scenelift.frame_kind import FRAME
+from scenelift.manifest import BadSample, Manifest, ShardFile
+from scenelift.samples import Kind
+from scenelift.shard_file import encode, read_summary
+from scenelift.sources import Keyframe, SampleSource
 
-BAD_FRAMES = "bad_frames.json"
-"""What a job that met too many bad frames leaves instead of a manifest."""
+BAD = "bad.json"
+"""What a job that met too many bad samples leaves instead of a manifest."""
 
 
 @dataclass(frozen=True)
 class _Job:
     """What every task of a job knows."""
 
-    source: Source
-    options: ReadOptions
+    kind: Kind[Any]
+    source: SampleSource
+    options: Any
     out: str
     fingerprint: str
     """Of everything that decides the bytes, except what the files of the data set hold."""
@@ -57,49 +58,49 @@ class _Done:
 
 
 def write_shards(
-    source: Source,
+    source: SampleSource,
     split: str | None,
     out: str,
-    options: ReadOptions,
-    frames_per_shard: int = 32,
-    max_bad_frames: int = 0,
+    options: Any,
+    per_shard: int = 32,
+    max_bad: int = 0,
     command: str = "",
     progress: bool = True,
+    kind: Kind[Any] = FRAME,
 ) -> Manifest:
     """Write the shards of a split into the folder or URI `out` on all cores of the connected Ray.
 
-    Called again after it was interrupted it writes the missing shards only; the bad frames of the others are
-    tried once more. Frames that cannot be read are listed; more than `max_bad_frames` of them end in a DataError,
-    with `bad_frames.json` in the folder and no manifest, so that nobody trains on it.
+    options: a frozen dataclass that the source's `read` takes: `ReadOptions` for frames. kind: of the samples.
+    Called again after it was interrupted it writes the missing shards only; the bad samples of the others are
+    tried once more. Samples that cannot be read are listed; more than `max_bad` of them end in a DataError,
+    with `bad.json` in the folder and no manifest, so that nobody trains on it.
 
     Raises DataError, ShardError if the folder holds shards of another job, StorageError if it cannot be
     written or the disk is full.
     """
     keyframes: list[Keyframe] = source.keyframes(split)
-    job = _Job(source, options, out, _fingerprint(source, keyframes, options, frames_per_shard))
-    chunks = [keyframes[i : i + frames_per_shard] for i in range(0, len(keyframes), frames_per_shard)]
+    job = _Job(kind, source, options, out, _fingerprint(kind, source, keyframes, options, per_shard))
+    chunks = [keyframes[i : i + per_shard] for i in range(0, len(keyframes), per_shard)]
     _prepare(job, keyframes, len(chunks))
     done = sorted(_run(job, chunks, progress), key=lambda shard: shard.number)
-    bad = [BadFrame(token, reason) for shard in done for token, reason in shard.summary["bad"]]
-    _judge(job, bad, len(keyframes), max_bad_frames)
+    bad = [BadSample(token, reason) for shard in done for token, reason in shard.summary["bad"]]
+    _judge(job, bad, len(keyframes), max_bad)
     described = _describe(job, split, done, bad, command)
     _write(out, manifest.NAME, described.to_json())
     return described
 
 
 def _fingerprint(
-    source: Source, keyframes: Sequence[Keyframe], options: ReadOptions, frames_per_shard: int
+    kind: Kind[Any], source: SampleSource, keyframes: Sequence[Keyframe], options: Any, per_shard: int
 ) -> str:
     decides = [
-        SCHEMA_VERSION,
+        kind.name,
+        kind.schema_version,
+        kind.decides(source),
         source.name,
         source.version,
-        source.vocabulary.version,
-        source.vocabulary.colours,
-        options.sweeps,
-        options.image_size,
-        options.superpixels,
-        frames_per_shard,
+        dataclasses.asdict(options),
+        per_shard,
         [keyframe.token for keyframe in keyframes],
     ]
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
@@ -115,7 +116,7 @@ def _prepare(job: _Job, keyframes: Sequence[Keyframe], shards: int) -> None:
         _require_same_job(job, storage.join(folder, name))
     missing = 1 - len(there) / shards
     if missing > 0:
-        storage.require_space(job.out, int(missing * len(keyframes) * _frame_bytes(job, keyframes)))
+        storage.require_space(job.out, int(missing * len(keyframes) * _sample_bytes(job, keyframes)))
 
 
 def _require_same_job(job: _Job, path: str) -> None:
@@ -128,20 +129,14 @@ def _require_same_job(job: _Job, path: str) -> None:
         )
 
 
-def _frame_bytes(job: _Job, keyframes: Sequence[Keyframe]) -> int:
-    """Bytes of one stored frame, from the first that can be read; 0 if none of the first few can."""
+def _sample_bytes(job: _Job, keyframes: Sequence[Keyframe]) -> int:
+    """Bytes of one stored sample, from the first that can be read; 0 if none of the first few can."""
     for keyframe in keyframes[:8]:
         try:
-            return len(encode([_read(job, keyframe)], {}))
+            return len(encode(job.kind, [job.kind.read(job.source, keyframe, job.options)], {}))
         except FrameError:
             continue
     return 0
-
-
-def _read(job: _Job, keyframe: Keyframe) -> Frame:
-    """What the adapter reads of a keyframe, with superpixels where they are asked for."""
-    frame = job.source.read(keyframe, job.options)
-    return with_superpixels(frame, job.options.superpixels) if job.options.superpixels else frame
 
 
 def _run(job: _Job, chunks: Sequence[Sequence[Keyframe]], progress: bool) -> Iterator[_Done]:
@@ -153,7 +148,7 @@ def _run(job: _Job, chunks: Sequence[Sequence[Keyframe]], progress: bool) -> Ite
     )
     interval = 0.1 if sys.stderr.isatty() else 10.0
     total = sum(map(len, chunks))
-    bar = tqdm(total=total, unit="frame", desc="shards", disable=not progress, mininterval=interval)
+    bar = tqdm(total=total, unit=job.kind.name, desc="shards", disable=not progress, mininterval=interval)
     with bar, cluster.user_errors():
         for row in rows:
             if row["mistake"]:
@@ -176,7 +171,7 @@ def _task(spec: dict[str, Any], job: _Job) -> dict[str, Any]:
 
 
 def _finished(job: _Job, number: int) -> _Done | None:
-    """The shard that is there already, unless it has to be read again for its bad frames."""
+    """The shard that is there already, unless it has to be read again for its bad samples."""
     path = job.path(number)
     filesystem, _ = storage.resolve(job.out)
     summary = read_summary(filesystem, path)
@@ -186,15 +181,22 @@ def _finished(job: _Job, number: int) -> _Done | None:
 
 
 def _make(job: _Job, number: int, keyframes: Sequence[Keyframe]) -> _Done:
-    frames: list[Frame] = []
+    samples: list[Any] = []
     bad: list[tuple[str, str]] = []
     for keyframe in keyframes:
         try:
-            frames.append(_read(job, keyframe))
+            samples.append(job.kind.read(job.source, keyframe, job.options))
         except FrameError as error:
             bad.append((keyframe.token, str(error)))
-    summary = summarise(frames, bad, job.source.vocabulary, job.fingerprint)
-    data = encode(frames, summary)
+    summary = {
+        "kind": job.kind.name,
+        "schema_version": job.kind.schema_version,
+        "fingerprint": job.fingerprint,
+        "samples": len(samples),
+        "bad": bad,
+        "about": job.kind.summarise(samples, job.source),
+    }
+    data = encode(job.kind, samples, summary)
     filesystem, path = storage.resolve(job.out)[0], job.path(number)
     if not (
         storage.exists(filesystem, path) and data.equals(pa.py_buffer(storage.read_bytes(filesystem, path)))
@@ -205,64 +207,45 @@ def _make(job: _Job, number: int, keyframes: Sequence[Keyframe]) -> _Done:
 
 def _done(path: str, number: int, data: bytes | pa.Buffer, summary: dict[str, Any]) -> _Done:
     digest = hashlib.sha256(data).hexdigest()
-    return _Done(number, ShardFile(path.rpartition("/")[2], summary["frames"], len(data), digest), summary)
+    return _Done(number, ShardFile(path.rpartition("/")[2], summary["samples"], len(data), digest), summary)
 
 
-def _judge(job: _Job, bad: Sequence[BadFrame], frames: int, max_bad_frames: int) -> None:
-    """Raise DataError for too many bad frames, and leave their list instead of a manifest."""
+def _judge(job: _Job, bad: Sequence[BadSample], samples: int, max_bad: int) -> None:
+    """Raise DataError for too many bad samples, and leave their list instead of a manifest."""
     filesystem, folder = storage.resolve(job.out)
-    failed = len(bad) > max_bad_frames or len(bad) == frames
-    stale = manifest.NAME if failed else BAD_FRAMES
+    failed = len(bad) > max_bad or len(bad) == samples
+    stale = manifest.NAME if failed else BAD
     if stale in storage.list_files(filesystem, folder):
         with storage.explained(filesystem, folder):
             filesystem.delete_file(storage.join(folder, stale))
     if not failed:
         return
-    _write(job.out, BAD_FRAMES, json.dumps([vars(frame) for frame in bad], indent=2) + "\n")
-    reasons = "; ".join(f"{frame.token}: {frame.reason}" for frame in bad[:3])
-    advice = (
-        "mend them" if len(bad) == frames else f"mend them or allow them with --max_bad_frames {len(bad)}"
-    )
+    _write(job.out, BAD, json.dumps([vars(sample) for sample in bad], indent=2) + "\n")
+    reasons = "; ".join(f"{sample.token}: {sample.reason}" for sample in bad[:3])
+    advice = "mend them" if len(bad) == samples else f"mend them or allow them with --max_bad {len(bad)}"
     raise DataError(
-        f"{len(bad)} of {frames} frames cannot be read, {max_bad_frames} are allowed; {advice}. {reasons}"
-        f"{'; ...' if len(bad) > 3 else ''} (all in {storage.join(job.out, BAD_FRAMES)})"
+        f"{len(bad)} of {samples} {job.kind.name}s cannot be read, {max_bad} are allowed; {advice}. {reasons}"
+        f"{'; ...' if len(bad) > 3 else ''} (all in {storage.join(job.out, BAD)})"
     )
 
 
 def _describe(
-    job: _Job, split: str | None, done: Sequence[_Done], bad: Sequence[BadFrame], command: str
+    job: _Job, split: str | None, done: Sequence[_Done], bad: Sequence[BadSample], command: str
 ) -> Manifest:
-    summaries = [shard.summary for shard in done]
-    cameras = tuple(dict.fromkeys(camera for summary in summaries for camera in summary["pairs"]))
-    source = job.source
+    about = job.kind.describe([shard.summary["about"] for shard in done], job.source, job.options)
     return Manifest(
-        schema_version=SCHEMA_VERSION,
-        dataset=source.name,
-        dataset_version=source.version,
+        kind=job.kind.name,
+        schema_version=job.kind.schema_version,
+        dataset=job.source.name,
+        dataset_version=job.source.version,
         split=split or "all",
-        vocabulary=source.vocabulary,
-        prompts=source.vocabulary.version,
-        image_size=job.options.image_size,
-        sweeps=job.options.sweeps,
-        superpixels=job.options.superpixels,
-        cameras=cameras,
-        frames=sum(summary["frames"] for summary in summaries),
-        points=sum(summary["points"] for summary in summaries),
-        pairs={camera: sum(summary["pairs"].get(camera, 0) for summary in summaries) for camera in cameras},
-        labels=_labels(source.vocabulary.classes, [summary["labels"] for summary in summaries]),
+        about=json.loads(json.dumps(about)),  # lists for tuples, as it will be read
+        samples=sum(shard.file.samples for shard in done),
         bytes=sum(shard.file.bytes for shard in done),
         shards=tuple(shard.file for shard in done),
-        bad_frames=tuple(bad),
+        bad=tuple(bad),
         command=command,
     )
-
-
-def _labels(classes: Sequence[str], counts: Sequence[list[int] | None]) -> dict[str, int] | None:
-    known = [count for count in counts if count is not None]
-    if not known:
-        return None
-    total = np.sum(known, 0).tolist()
-    return dict(zip(classes, total[IGNORED + 1 :], strict=True)) | {"ignored": total[IGNORED]}
 
 
 def _write(out: str, name: str, text: str) -> None:

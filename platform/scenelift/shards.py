@@ -1,11 +1,11 @@
-"""A folder of shards: checked when opened, read frame by frame, streamed to training in a given order."""
+"""A folder of shards: checked when opened, read sample by sample, streamed to training in a given order."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from scenelift import cluster, manifest, reading, storage
 from scenelift.errors import ShardError
+from scenelift.frame_kind import FRAME, FrameSet
 from scenelift.frames import Frame
 from scenelift.manifest import Manifest
+from scenelift.samples import Kind, S
 from scenelift.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -31,58 +33,32 @@ _READERS = 2
 """Reading tasks of one stream at a time; one reads some 500 frames a second from a local disk."""
 
 
-def epoch_order(frames: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """[frames] a permutation that seed and epoch alone decide."""
+def epoch_order(samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """[samples] a permutation that seed and epoch alone decide."""
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
-    return generator.permutation(frames).astype(np.int64)
+    return generator.permutation(samples).astype(np.int64)
 
 
 @dataclass(frozen=True)
-class Shards:
-    """Frames 0..len-1 of a folder of shards, in the data set's order. Small to pickle."""
+class Samples(Generic[S]):
+    """Samples 0..len-1 of a folder of shards, in the data set's order. Small to pickle."""
 
     path: str
     """Folder or URI."""
     manifest: Manifest
-
-    @classmethod
-    def open(cls, path: str, classes: Sequence[str] | None = None) -> Shards:
-        """Open and check a folder.
-
-        Raises ShardError if it has no manifest, another schema version, another class list than `classes`,
-        or if a file is missing or has another size than the manifest says.
-        """
-        filesystem, folder = storage.resolve(path)
-        files = storage.list_files(filesystem, folder)
-        if manifest.NAME not in files:
-            raise ShardError(_no_manifest(str(path), files))
-        file = storage.join(folder, manifest.NAME)
-        described = Manifest.from_json(storage.read_bytes(filesystem, file).decode(), file)
-        _check_files(str(path), described, files)
-        _check_classes(str(path), described.vocabulary.classes, classes)
-        return cls(path if "://" in str(path) else folder, described)
+    kind: Kind[S]
 
     def __len__(self) -> int:
-        return self.manifest.frames
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """What the labels mean, as the shards say."""
-        return self.manifest.vocabulary
-
-    @functools.cached_property
-    def point_features(self) -> int:
-        """Width of a point's own features, as the first frame has them."""
-        return int(self.read(0).features.shape[1])
+        return self.manifest.samples
 
     @functools.cached_property
     def tokens(self) -> tuple[str, ...]:
-        """[len] names of the keyframes."""
+        """[len] names of the samples."""
         return self._column("token")
 
     @functools.cached_property
     def scenes(self) -> tuple[str, ...]:
-        """[len] name of the scene that each keyframe belongs to."""
+        """[len] name of the scene that each sample belongs to."""
         return self._column("scene")
 
     def _column(self, name: str) -> tuple[str, ...]:
@@ -94,39 +70,39 @@ class Shards:
         return tuple(pa.concat_tables(tables)[name].to_pylist())
 
     @functools.cached_property
-    def _files(self) -> list[reading.FrameFile]:
-        return [reading.FrameFile(self.path, shard.name, shard.sha256) for shard in self.manifest.shards]
+    def _files(self) -> list[reading.SampleFile]:
+        return [reading.SampleFile(self.path, shard.name, shard.sha256) for shard in self.manifest.shards]
 
     @functools.cached_property
     def _starts(self) -> NDArray[np.int64]:
-        """[S + 1] index of the first frame of each shard, and the number of frames."""
-        return np.cumsum([0, *(shard.frames for shard in self.manifest.shards)])
+        """[S + 1] index of the first sample of each shard, and the number of samples."""
+        return np.cumsum([0, *(shard.samples for shard in self.manifest.shards)])
 
     def _places(self, indices: NDArray[np.int64]) -> list[reading.Place]:
-        assert not len(indices) or (indices.min() >= 0 and indices.max() < len(self)), "no such frame"
+        assert not len(indices) or (indices.min() >= 0 and indices.max() < len(self)), "no such sample"
         shards = np.searchsorted(self._starts, indices, side="right") - 1
         rows = indices - self._starts[shards]
         return [(self._files[shard], row) for shard, row in zip(shards.tolist(), rows.tolist(), strict=True)]
 
-    def read(self, index: int) -> Frame:
-        """One frame, read in this process."""
+    def read(self, index: int) -> S:
+        """One sample, read in this process."""
         return self.read_many([index])[0]
 
-    def read_many(self, indices: ArrayLike) -> list[Frame]:
-        """Frames in the order asked for, read in this process. Their arrays are read-only."""
+    def read_many(self, indices: ArrayLike) -> list[S]:
+        """Samples in the order asked for, read in this process. Their arrays are read-only."""
         places = self._places(np.asarray(indices, np.int64))
-        return reading.to_frames(reading.read_rows(places)) if places else []
+        return reading.to_samples(reading.read_rows(places), self.kind) if places else []
 
     def dataset(self, indices: ArrayLike | None = None) -> ray.data.Dataset:
-        """Rows {"index", "position", frame columns...} for map_batches; all frames where none are given.
+        """Rows {"index", "position", columns...} for map_batches; all samples where none are given.
 
-        A row becomes a frame by Frame.from_row. Rows come in any order; "index" says which frame they are.
+        A row becomes a sample by `kind.from_row`. Rows come in any order; "index" says which sample they are.
         """
         import ray.data
 
         wanted = np.arange(len(self)) if indices is None else np.asarray(indices, np.int64)
-        frame_bytes = self.manifest.bytes // max(1, len(self))
-        source = reading.FrameSource(wanted, self._places(wanted), frame_bytes)
+        sample_bytes = self.manifest.bytes // max(1, len(self))
+        source = reading.SampleSource(wanted, self._places(wanted), sample_bytes)
         return ray.data.read_datasource(
             source, concurrency=min(_READERS, max(1, source.tasks)), override_num_blocks=source.tasks
         )
@@ -134,21 +110,21 @@ class Shards:
     def stream(
         self,
         indices: ArrayLike,
-        collate: Callable[[list[Frame], int], B],
+        collate: Callable[[list[S], int], B],
         batch_size: int,
         prefetch: int = 2,
     ) -> Iterator[B]:
-        """Batches of exactly these frames in exactly this order; needs Ray (`cluster.connect`, or a worker).
+        """Batches of exactly these samples in exactly this order; needs Ray (`cluster.connect`, or a worker).
 
-        Batch i is collate(frames indices[i * batch_size : (i + 1) * batch_size], i); the last one may be
+        Batch i is collate(samples indices[i * batch_size : (i + 1) * batch_size], i); the last one may be
         smaller. A training worker passes its own part of the epoch orders, those of all epochs to come in one
         call: starting takes half a second. Ray tasks read; `collate` runs in threads of this process, up to
-        `prefetch` batches ahead and several at a time, so whatever it draws must come from i or the frames.
-        Frames are views of shared memory: collate copies what it keeps.
+        `prefetch` batches ahead and several at a time, so whatever it draws must come from i or the samples.
+        Samples are views of shared memory: collate copies what it keeps.
         """
         wanted = np.asarray(indices, np.int64)
-        frame_bytes = self.manifest.bytes / max(1, len(self))
-        step = max(1, int(_SEGMENT_BYTES / frame_bytes) // batch_size) * batch_size
+        sample_bytes = self.manifest.bytes / max(1, len(self))
+        step = max(1, int(_SEGMENT_BYTES / sample_bytes) // batch_size) * batch_size
         with cluster.user_errors():
             for start in range(0, len(wanted), step):
                 first = start // batch_size
@@ -157,7 +133,7 @@ class Shards:
     def _segment(
         self,
         indices: NDArray[np.int64],
-        collate: Callable[[list[Frame], int], B],
+        collate: Callable[[list[S], int], B],
         batch_size: int,
         prefetch: int,
         first: int,
@@ -168,17 +144,66 @@ class Shards:
             dataset.iter_torch_batches(
                 batch_size=batch_size,
                 prefetch_batches=prefetch,
-                collate_fn=reading.FrameCollate(collate, batch_size, first),
+                collate_fn=reading.SampleCollate(self.kind, collate, batch_size, first),
                 device="cpu",
             )
         )
 
 
+@dataclass(frozen=True)
+class Shards(Samples[Frame]):
+    """Frames of a folder of shards."""
+
+    kind: Kind[Frame] = FRAME
+
+    @classmethod
+    def open(cls, path: str, classes: Sequence[str] | None = None) -> Shards:
+        """`open_samples` for frames; ShardError too for another class list than `classes`."""
+        opened = cls(*_checked(path, FRAME))
+        _check_classes(opened.path, opened.vocabulary.classes, classes)
+        return opened
+
+    @functools.cached_property
+    def about(self) -> FrameSet:
+        """What the frames hold."""
+        return FrameSet.of(self.manifest)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What the labels mean, as the shards say."""
+        return self.about.vocabulary
+
+    @functools.cached_property
+    def point_features(self) -> int:
+        """Width of a point's own features, as the first frame has them."""
+        return int(self.read(0).features.shape[1])
+
+
+def open_samples(path: str, kind: Kind[S]) -> Samples[S]:
+    """Open and check a folder.
+
+    Raises ShardError if it has no manifest, samples of another kind, or of another schema version, or if a file
+    is missing or has another size than the manifest says.
+    """
+    return Samples(*_checked(path, kind), kind)
+
+
+def _checked(path: str, kind: Kind[Any]) -> tuple[str, Manifest]:
+    filesystem, folder = storage.resolve(path)
+    files = storage.list_files(filesystem, folder)
+    if manifest.NAME not in files:
+        raise ShardError(_no_manifest(str(path), files))
+    file = storage.join(folder, manifest.NAME)
+    described = Manifest.from_json(storage.read_bytes(filesystem, file).decode(), file, kind)
+    _check_files(str(path), described, files)
+    return path if "://" in str(path) else folder, described
+
+
 def _no_manifest(path: str, files: dict[str, int]) -> str:
-    if "bad_frames.json" in files:
-        return f"{path} has no {manifest.NAME}: too many frames were bad, see bad_frames.json in it"
+    if "bad.json" in files:
+        return f"{path} has no {manifest.NAME}: too many samples were bad, see bad.json in it"
     if any(name.endswith(".parquet") for name in files):
-        return f"{path} has no {manifest.NAME}: the job was interrupted; run the same datasets.shard again"
+        return f"{path} has no {manifest.NAME}: the job was interrupted; run the same command again"
     return (
         f"{path} holds no shards; make some with: python -m datasets.shard nuscenes --root ROOT --out {path}"
     )
@@ -187,9 +212,7 @@ def _no_manifest(path: str, files: dict[str, int]) -> str:
 def _check_files(path: str, described: Manifest, files: dict[str, int]) -> None:
     for shard in described.shards:
         if shard.name not in files:
-            raise ShardError(
-                f"{path} lacks {shard.name}; run the same datasets.shard again: {described.command}"
-            )
+            raise ShardError(f"{path} lacks {shard.name}; run the same command again: {described.command}")
         if files[shard.name] != shard.bytes:
             raise ShardError(
                 f"{path}/{shard.name} has {files[shard.name]} bytes, the manifest says {shard.bytes}; "

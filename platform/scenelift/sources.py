@@ -30,23 +30,32 @@ class Keyframe(Protocol):
         """Unique name of the keyframe in its data set."""
 
 
-class Source(Protocol):
+class SampleSource(Protocol):
     """A data set as the shard job sees it: a list of keyframes, each readable by itself in any process.
 
-    Small to pickle: every process that reads gets a copy.
+    Small to pickle: every process that reads gets a copy. A keyframe is what becomes one sample: of other kinds
+    than frames it may be a room, or an image.
     """
 
     name: str
     """Name of the data set, such as nuscenes."""
     version: str
     """Its release, such as v1.0-mini."""
-    vocabulary: Vocabulary
 
     def keyframes(self, split: str | None) -> list[Any]:
         """The `Keyframe`s of the split (None: all), in a fixed order.
 
         Raises DataError for an unknown split (naming the known ones) or one without keyframes.
         """
+
+    def read(self, keyframe: Any, options: Any) -> Any:
+        """Read one sample; FrameError says what is wrong with its files."""
+
+
+class Source(SampleSource, Protocol):
+    """A data set of frames."""
+
+    vocabulary: Vocabulary
 
     def read(self, keyframe: Any, options: ReadOptions) -> Frame:
         """Read and project one keyframe; FrameError says what is wrong with its files."""

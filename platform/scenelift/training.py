@@ -19,11 +19,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from scenelift import preflight
-from scenelift.batches import Batch
 from scenelift.checkpoints import Checkpoints
 from scenelift.errors import ConfigError, TrainingError
-from scenelift.frames import Frame
-from scenelift.methods import Method, Progress, Trained
+from scenelift.methods import Batch, Method, Progress, Trained
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import Plan
 
@@ -37,9 +35,10 @@ class Worker:
     plan: Plan
     optimiser: OptimiserConfig
     checkpoints: Checkpoints
-    collate: Callable[[Sequence[Frame], int], Batch]
-    stream: Callable[[NDArray[np.int64], Callable[[list[Frame], int], Batch], int], Iterator[Batch]]
-    """Frame indices, a function of (frames, batch number), batch size -> batches: `Shards.stream`."""
+    collate: Callable[[Sequence[Any], int], Batch]
+    """(samples, epoch) -> a batch."""
+    stream: Callable[[NDArray[np.int64], Callable[[list[Any], int], Batch], int], Iterator[Batch]]
+    """Sample indices, a function of (samples, batch number), batch size -> batches: `Samples.stream`."""
     rank: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     post: Callable[[Event], None] = lambda event: None
@@ -276,8 +275,8 @@ def _batches(worker: Worker, start: int) -> Iterator[Batch]:
     per_epoch = plan.steps_per_epoch * plan.loop.accumulate
     first = start * plan.loop.accumulate
 
-    def collate(frames: list[Frame], number: int) -> Batch:
-        return worker.collate(frames, (first + number) // per_epoch)
+    def collate(samples: list[Any], number: int) -> Batch:
+        return worker.collate(samples, (first + number) // per_epoch)
 
     return worker.stream(plan.indices(start, worker.rank), collate, plan.micro)
 

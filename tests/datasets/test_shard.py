@@ -16,6 +16,7 @@ from scannet_tree import ScanNetTree
 from datasets import shard
 from datasets.shard import PRESETS, ShardConfig, run
 from scenelift.errors import ConfigError, DataError
+from scenelift.frame_kind import FrameSet
 from scenelift.shards import Shards
 
 pytestmark = pytest.mark.ray
@@ -43,14 +44,15 @@ def test_real_frame_through_the_whole_job(
     ray_session: None, real_nuscenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest = run(config(real_nuscenes, tmp_path / "out"))
-    assert (manifest.frames, manifest.points, len(manifest.pairs)) == (1, 34688, 6)
-    assert manifest.labels is not None
-    assert {name: count for name, count in manifest.labels.items() if count} == LABELS | {
+    about = FrameSet.of(manifest)
+    assert (manifest.samples, about.points, len(about.pairs)) == (1, 34688, 6)
+    assert about.labels is not None
+    assert {name: count for name, count in about.labels.items() if count} == LABELS | {
         "ignored": 34688 - sum(LABELS.values())
     }
     frame = Shards.open(str(tmp_path / "out")).read(0)
     assert [Image.open(io.BytesIO(image)).size for image in frame.images] == [(416, 224)] * 6
-    assert len(frame.pair_points) == sum(manifest.pairs.values())
+    assert len(frame.pair_points) == sum(about.pairs.values())
     said = capsys.readouterr().out
     assert "34,688" in said and f"next: python -m trainables.distill --data.train {tmp_path / 'out'}" in said
 
@@ -64,19 +66,21 @@ def test_truncated_point_file_is_listed_with_its_reason(
     points.write_bytes(points.read_bytes()[:-7])
     with pytest.raises(DataError, match=r"1 of 1 frames cannot be read.*truncated"):
         run(config(root, tmp_path / "out"))
-    assert "truncated" in (tmp_path / "out" / "bad_frames.json").read_text()
+    assert "truncated" in (tmp_path / "out" / "bad.json").read_text()
 
 
 def test_real_kitti_frame_and_real_room(
     ray_session: None, real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kitti = run(config(real_data / "semantickitti", tmp_path / "kitti", "semantickitti", split="val"))
-    assert (kitti.frames, kitti.points, kitti.cameras, kitti.labels) == (1, 17238, ("image_2",), None)
-    assert kitti.image_size == (160, 528) and kitti.vocabulary.name == "semantickitti-19"
+    scans = FrameSet.of(kitti)
+    assert (kitti.samples, scans.points, scans.cameras, scans.labels) == (1, 17238, ("image_2",), None)
+    assert scans.image_size == (160, 528) and scans.vocabulary.name == "semantickitti-19"
     frame = Shards.open(str(tmp_path / "kitti")).read(0)
     assert Image.open(io.BytesIO(frame.images[0])).size == (528, 160)
     room = run(config(real_data / "scannet", tmp_path / "room", "scannet", split="train"))
-    assert (room.frames, room.points, room.pairs, room.labels) == (1, 40684, {}, None)
+    points = FrameSet.of(room)
+    assert (room.samples, points.points, points.pairs, points.labels) == (1, 40684, {}, None)
     assert Shards.open(str(tmp_path / "room")).read(0).features.shape == (40684, 3)
     assert "none, as there are no images" in capsys.readouterr().out
 
@@ -87,11 +91,11 @@ def test_a_restarted_job_gives_the_bytes_of_an_unbroken_one(
 ) -> None:
     """As a killed job leaves it: some shards whole, one half written, no manifest."""
     {"semantickitti": KittiTree, "scannet": ScanNetTree}[dataset](tmp_path / "data")
-    job = config(tmp_path / "data", tmp_path / "out", dataset, image_size=(32, 48), frames_per_shard=1)
+    job = config(tmp_path / "data", tmp_path / "out", dataset, image_size=(32, 48), per_shard=1)
     unbroken = run(dataclasses.replace(job, superpixels=6))
     kept = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     names = [shard.name for shard in unbroken.shards]
-    assert len(names) == unbroken.frames >= 3
+    assert len(names) == unbroken.samples >= 3
     (tmp_path / "out" / names[1]).write_bytes(kept[names[1]][:1000])
     (tmp_path / "out" / names[-1]).unlink()
     (tmp_path / "out" / "manifest.json").unlink()
@@ -99,7 +103,8 @@ def test_a_restarted_job_gives_the_bytes_of_an_unbroken_one(
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == kept
     frame = Shards.open(str(tmp_path / "out")).read(0)
     assert frame.superpixels is not None and len(frame.superpixels) == len(frame.images) > 0
-    assert unbroken.labels is not None and sum(unbroken.labels.values()) == unbroken.points
+    about = FrameSet.of(unbroken)
+    assert about.labels is not None and sum(about.labels.values()) == about.points
 
 
 def test_presets_keep_about_the_aspect_of_the_photos() -> None:
@@ -132,8 +137,8 @@ def said(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         ("semantickitti --root tests", "has no folder sequences"),
         ("scannet --root tests", "has no folder scans"),
         ("scannet --root . --superpixels -1", "superpixels is at least 0"),
-        ("nuscenes --root . --max-bad-frames -1", "max_bad_frames is at least 0"),
-        ("nuscenes --root . --frames_per_shard 0", "frames_per_shard is at least 1"),
+        ("nuscenes --root . --max-bad -1", "max_bad is at least 0"),
+        ("nuscenes --root . --per_shard 0", "per_shard is at least 1"),
         ("nuscenes --root . --image_size 224", "image_size takes 2 values"),
     ],
 )

@@ -3,7 +3,6 @@
 Projections go through the written calibration and are compared with what the renderer drew at the pixel.
 """
 
-import json
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -29,8 +28,9 @@ from datasets.synthetic.sensors import build_rig
 from datasets.synthetic.world import build
 from scenelift.config import override
 from scenelift.errors import ConfigError, ShardError
+from scenelift.frame_kind import FRAME
 from scenelift.images import decode
-from scenelift.manifest import NAME
+from scenelift.manifest import NAME, Manifest
 from scenelift.sources import ReadOptions
 from trainables.teacher_captions import sentences
 
@@ -362,17 +362,19 @@ def test_shards_of_the_demo_hold_keyframes_with_sweeps_and_superpixels(
 def test_shards_with_other_options_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = replace(TINY, out=tmp_path / "world")
     monkeypatch.setattr(making, "demo_world", lambda layout: world)
-    there = {"schema_version": 2, "dataset": "nuscenes", "dataset_version": "v1.0-synthetic", "split": "val"}
     vocabulary = {"name": "one", "classes": ["car"], "words": [["car"]], "colours": [[1, 2, 3]]}
-    there |= {"vocabulary": vocabulary, "prompts": "", "image_size": [32, 48], "sweeps": 0, "superpixels": 0}
-    there |= {"cameras": [], "frames": 1, "points": 1, "pairs": {}, "labels": None, "bytes": 1}
-    there |= {"shards": [], "bad_frames": [], "command": ""}
+    about = {"vocabulary": vocabulary, "image_size": [32, 48], "sweeps": 0, "superpixels": 0, "cameras": []}
+    about |= {"points": 1, "pairs": {}, "labels": None}
+    there = Manifest(
+        "frame", FRAME.schema_version, "nuscenes", "v1.0-synthetic", "val", about, 1, 1, (), (), ""
+    )
     folder = tmp_path / "world-shards" / "val"
     folder.mkdir(parents=True)
-    (folder / NAME).write_text(json.dumps(there))
+    (folder / NAME).write_text(there.to_json())
     with pytest.raises(ShardError, match=r"0 sweeps and 0 superpixels .* delete it"):
         making.synthetic_shards("val")
-    (folder / NAME).write_text(json.dumps(there | {"sweeps": world.sweeps, "superpixels": 40}))
+    about |= {"sweeps": world.sweeps, "superpixels": 40}
+    (folder / NAME).write_text(there.to_json())
     assert making.synthetic_shards("val") == str(folder)
     assert not world.out.exists(), "finished shards need no world"
 

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 from made_up import OPTIONS, made_up_frame
 
+from scenelift.frame_kind import FRAME
 from scenelift.frames import ROW_SCHEMA, Frame
-from scenelift.reading import to_frames
+from scenelift.reading import to_samples
 
 FULL = made_up_frame("frame-00003")
 NO_LABELS = dataclasses.replace(FULL, labels=None)
@@ -49,7 +50,7 @@ def test_row_round_trip_through_arrow(frame: Frame) -> None:
 
 def test_tables_of_several_chunks_become_frames_in_order() -> None:
     tables = [pa.Table.from_pylist([frame.to_row()], schema=ROW_SCHEMA) for frame in ALL]
-    for frame, back in zip(ALL, to_frames(pa.concat_tables(tables)), strict=True):
+    for frame, back in zip(ALL, to_samples(pa.concat_tables(tables), FRAME), strict=True):
         assert_same(frame, back)
 
 

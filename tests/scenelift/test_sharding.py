@@ -19,8 +19,9 @@ from made_up import CAMERAS, CLASSES, OPTIONS, MadeUp, MadeUpKeyframe, made_up_f
 
 from scenelift import storage
 from scenelift.errors import DataError, ShardError, StorageError
+from scenelift.frame_kind import FrameSet
 from scenelift.frames import Frame
-from scenelift.manifest import BadFrame, Manifest
+from scenelift.manifest import BadSample, Manifest
 from scenelift.sharding import write_shards
 from scenelift.shards import Shards
 from scenelift.sources import ReadOptions, Source
@@ -43,8 +44,8 @@ with connect():
 """
 
 
-def write(source: Source, out: Path, options: ReadOptions = OPTIONS, max_bad_frames: int = 0) -> Manifest:
-    return write_shards(source, None, str(out), options, PER_SHARD, max_bad_frames, "made up", progress=False)
+def write(source: Source, out: Path, options: ReadOptions = OPTIONS, max_bad: int = 0) -> Manifest:
+    return write_shards(source, None, str(out), options, PER_SHARD, max_bad, "made up", progress=False)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -110,15 +111,16 @@ def test_manifest_counts_what_the_frames_hold(tmp_path: Path) -> None:
     frames = [made_up_frame(f"frame-{number:05d}", options) for number in range(11)]
     pairs = np.concatenate([frame.pair_pixels[:, 0] for frame in frames])
     labels = np.concatenate([frame.labels[frame.sweep == 0] for frame in frames if frame.labels is not None])
-    assert (manifest.frames, manifest.points) == (11, sum(len(frame.points) for frame in frames))
-    assert manifest.pairs == {name: int((pairs == view).sum()) for view, name in enumerate(CAMERAS)}
+    about = FrameSet.of(manifest)
+    assert (manifest.samples, about.points) == (11, sum(len(frame.points) for frame in frames))
+    assert about.pairs == {name: int((pairs == view).sum()) for view, name in enumerate(CAMERAS)}
     names = dict(enumerate(("ignored", *CLASSES)))
-    assert manifest.labels == {name: int((labels == label).sum()) for label, name in names.items()}
+    assert about.labels == {name: int((labels == label).sum()) for label, name in names.items()}
     assert manifest.bytes == sum(
         len(data) for name, data in contents(tmp_path).items() if name != "manifest.json"
     )
-    assert (manifest.cameras, manifest.split, manifest.command) == (CAMERAS, "all", "made up")
-    assert [shard.frames for shard in manifest.shards] == [4, 4, 3]
+    assert (about.cameras, manifest.split, manifest.command) == (CAMERAS, "all", "made up")
+    assert [shard.samples for shard in manifest.shards] == [4, 4, 3]
     assert Shards.open(str(tmp_path)).manifest == manifest
 
 
@@ -127,7 +129,8 @@ def test_superpixels_are_added_where_they_are_asked_for(tmp_path: Path) -> None:
     for asked in (OPTIONS, options):
         out = tmp_path / str(asked.superpixels)
         manifest = write(MadeUp(5), out, asked)
-        assert manifest.superpixels == Shards.open(str(out)).manifest.superpixels == asked.superpixels
+        assert FrameSet.of(manifest) == Shards.open(str(out)).about
+        assert FrameSet.of(manifest).superpixels == asked.superpixels
         for number, frame in enumerate(Shards.open(str(out)).read_many(range(5))):
             want = made_up_frame(f"frame-{number:05d}")
             assert frame.superpixels == (with_superpixels(want, 4).superpixels if asked.superpixels else None)
@@ -135,11 +138,11 @@ def test_superpixels_are_added_where_they_are_asked_for(tmp_path: Path) -> None:
 
 def test_bad_frames_are_listed_and_left_out(tmp_path: Path) -> None:
     bad = (2, 4, 5, 6, 7)
-    manifest = write(MadeUp(10, bad=bad), tmp_path, max_bad_frames=5)
-    assert manifest.bad_frames == tuple(
-        BadFrame(f"frame-{number:05d}", f"frame-{number:05d} is made up to be bad") for number in bad
+    manifest = write(MadeUp(10, bad=bad), tmp_path, max_bad=5)
+    assert manifest.bad == tuple(
+        BadSample(f"frame-{number:05d}", f"frame-{number:05d} is made up to be bad") for number in bad
     )
-    assert [shard.frames for shard in manifest.shards] == [3, 0, 2]
+    assert [shard.samples for shard in manifest.shards] == [3, 0, 2]
     opened = Shards.open(str(tmp_path))
     good = [f"frame-{number:05d}" for number in range(10) if number not in bad]
     assert list(opened.tokens) == good
@@ -147,14 +150,14 @@ def test_bad_frames_are_listed_and_left_out(tmp_path: Path) -> None:
 
 
 def test_too_many_bad_frames_fail_the_job_and_leave_no_manifest(tmp_path: Path) -> None:
-    write(MadeUp(10, bad=(3, 8)), tmp_path, max_bad_frames=2)
+    write(MadeUp(10, bad=(3, 8)), tmp_path, max_bad=2)
     before = changed(tmp_path)
     with pytest.raises(DataError, match=r"2 of 10 frames .* 1 are allowed.*frame-00003: .*made up to be bad"):
-        write(MadeUp(10, bad=(3, 8)), tmp_path, max_bad_frames=1)
+        write(MadeUp(10, bad=(3, 8)), tmp_path, max_bad=1)
     assert "manifest.json" not in contents(tmp_path) and changed(tmp_path) == before
-    listed = json.loads((tmp_path / "bad_frames.json").read_text())
+    listed = json.loads((tmp_path / "bad.json").read_text())
     assert [frame["token"] for frame in listed] == ["frame-00003", "frame-00008"]
-    with pytest.raises(ShardError, match=r"bad_frames\.json"):
+    with pytest.raises(ShardError, match=r"bad\.json"):
         Shards.open(str(tmp_path))
 
 
@@ -162,15 +165,15 @@ def test_mended_frames_are_read_again_and_only_their_shards(tmp_path: Path) -> N
     with pytest.raises(DataError):
         write(MadeUp(12, bad=(5,)), tmp_path)
     before = changed(tmp_path)
-    assert write(MadeUp(12), tmp_path).frames == 12
+    assert write(MadeUp(12), tmp_path).samples == 12
     after = changed(tmp_path)
     assert [name for name in sorted(after) if after[name] != before[name]] == ["shard-00001.parquet"]
-    assert "bad_frames.json" not in contents(tmp_path)
+    assert "bad.json" not in contents(tmp_path)
 
 
 def test_nothing_but_bad_frames_fails_whatever_is_allowed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="3 of 3 frames"):
-        write(MadeUp(3, bad=(0, 1, 2)), tmp_path, max_bad_frames=100)
+        write(MadeUp(3, bad=(0, 1, 2)), tmp_path, max_bad=100)
 
 
 OTHER_WORDS = Vocabulary("made-up-3", CLASSES, (("auto",), ("tree",), ("road",)), ((9, 9, 9),) * 3)
@@ -244,7 +247,7 @@ class Deadly(MadeUp):
 def test_lost_worker_is_replaced(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     manifest = write(Deadly(12, marker=str(marker)), tmp_path / "out")
-    assert marker.exists() and manifest.frames == 12
+    assert marker.exists() and manifest.samples == 12
 
 
 def test_disk_without_room_is_known_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,7 +255,7 @@ def test_disk_without_room_is_known_before_the_work(tmp_path: Path, monkeypatch:
     with pytest.raises(StorageError, match=r"disk is full: need about .* MB, 0.0 MB free at"):
         write(MadeUp(12), tmp_path)
     assert contents(tmp_path) == {}
-    assert write(MadeUp(1), tmp_path).frames == 1
+    assert write(MadeUp(1), tmp_path).samples == 1
 
 
 def test_target_that_cannot_be_written(tmp_path: Path) -> None:

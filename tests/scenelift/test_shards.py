@@ -15,8 +15,9 @@ import ray
 from made_up import CLASSES, OPTIONS, MadeUp, made_up_frame
 from test_frames import assert_same
 
-from scenelift import frames, shards
+from scenelift import shards
 from scenelift.errors import DataError, ShardError
+from scenelift.frame_kind import FRAME, FrameKind
 from scenelift.frames import Frame
 from scenelift.manifest import Manifest
 from scenelift.sharding import write_shards
@@ -28,9 +29,7 @@ FRAMES = 45
 @pytest.fixture(scope="module")
 def folder(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("shards") / "train"
-    write_shards(
-        MadeUp(FRAMES), "train", str(out), OPTIONS, frames_per_shard=8, command="made up", progress=False
-    )
+    write_shards(MadeUp(FRAMES), "train", str(out), OPTIONS, per_shard=8, command="made up", progress=False)
     return out
 
 
@@ -58,7 +57,7 @@ def test_epoch_orders_differ_between_epochs_and_seeds() -> None:
 
 def test_manifest_round_trip(folder: Path) -> None:
     text = (folder / "manifest.json").read_text()
-    assert Manifest.from_json(text, "x").to_json() == text
+    assert Manifest.from_json(text, "x", FRAME).to_json() == text
     assert pickle.loads(pickle.dumps(Shards.open(str(folder)))) == Shards.open(str(folder))
 
 
@@ -79,8 +78,8 @@ def test_uri_and_path_are_the_same_shards(folder: Path) -> None:
 
 
 def test_other_schema_version_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scenelift.manifest.SCHEMA_VERSION", frames.SCHEMA_VERSION + 1)
-    now = frames.SCHEMA_VERSION
+    now = FRAME.schema_version
+    monkeypatch.setattr(FrameKind, "schema_version", now + 1)
     with pytest.raises(ShardError, match=rf"schema version {now}, this code reads {now + 1}.*made up"):
         Shards.open(str(folder))
 
@@ -129,7 +128,7 @@ def test_damage_inside_a_shard_is_met_when_it_is_read(copy: Path) -> None:
     [
         (lambda path: path.write_text("{"), "not a manifest"),
         (lambda path: path.write_text("[1]"), "not a manifest"),
-        (lambda path: path.write_text(json.dumps({"schema_version": frames.SCHEMA_VERSION})), "damaged"),
+        (lambda path: path.write_text(json.dumps({"schema_version": FRAME.schema_version})), "damaged"),
         (lambda path: path.unlink(), "interrupted"),
         (lambda path: [file.unlink() for file in path.parent.iterdir()], "holds no shards"),
     ],

@@ -30,7 +30,9 @@ def _unlabelled(train: str, folder: Path) -> str:
     copy = folder / "unlabelled"
     shutil.copytree(train, copy)
     manifest = json.loads((copy / "manifest.json").read_text())
-    (copy / "manifest.json").write_text(json.dumps(manifest | {"labels": None}))
+    (copy / "manifest.json").write_text(
+        json.dumps(manifest | {"about": manifest["about"] | {"labels": None}})
+    )
     return str(copy)
 
 

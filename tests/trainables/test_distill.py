@@ -257,7 +257,8 @@ def test_shards_without_labels_cannot_be_scored(tiny_world, tmp_path):
     unlabelled.mkdir()
     for file in tiny_world[1].glob("*.parquet"):
         (unlabelled / file.name).write_bytes(file.read_bytes())
-    (unlabelled / "manifest.json").write_text(json.dumps(manifest | {"labels": None}))
+    manifest["about"]["labels"] = None
+    (unlabelled / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match="no labels"):
         distill.run(replace(tiny(tiny_world, tmp_path), data=DataConfig(str(tiny_world[0]), str(unlabelled))))
 

@@ -322,7 +322,8 @@ def test_bad_input_ends_with_one_clear_line(shards, tmp_path):
     for file in Path(shards).glob("*.parquet"):
         (unlabelled / file.name).write_bytes(file.read_bytes())
     manifest = json.loads((Path(shards) / "manifest.json").read_text())
-    (unlabelled / "manifest.json").write_text(json.dumps(manifest | {"labels": None}))
+    manifest["about"]["labels"] = None
+    (unlabelled / "manifest.json").write_text(json.dumps(manifest))
     mistakes = [
         (replace(good, data=DataConfig(str(unlabelled))), DataError, "no labels to learn from"),
         (replace(good, start=str(tmp_path / "nowhere")), SceneliftError, "holds no student"),

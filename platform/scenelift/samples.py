@@ -1,0 +1,68 @@
+"""What a kind of sample must say of itself to be written as shards, read, and trained on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import pyarrow as pa
+
+
+class Sample(Protocol):
+    """One row of a shard."""
+
+    @property
+    def token(self) -> str:
+        """Unique name in its data set."""
+
+    @property
+    def scene(self) -> str:
+        """What it belongs to with others: samples of one scene are held out together."""
+
+
+S = TypeVar("S", bound=Sample)
+
+
+class Kind(ABC, Generic[S]):
+    """A kind of sample: its row and what a folder of them says of itself. Small to pickle; without state."""
+
+    name: str
+    """Singular, as messages have it: frame, room."""
+    schema_version: int
+    """Changes with the meaning of the rows or of `describe`."""
+    schema: pa.Schema
+    """Of a row; has the string columns `token` and `scene`."""
+    compressed: frozenset[str]
+    """Binary columns that zstd makes smaller; the others are stored as they are."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    def read(self, source: Any, keyframe: Any, options: Any) -> S:
+        """The sample of one of the source's keyframes (rooms, images); FrameError says what is wrong with it."""
+        sample: S = source.read(keyframe, options)
+        return sample
+
+    def decides(self, source: Any) -> Any:
+        """What of the source decides the rows beside its name, version and tokens, as JSON."""
+        return None
+
+    @abstractmethod
+    def to_row(self, sample: S) -> dict[str, Any]:
+        """The sample as one row: arrays as raw little-endian bytes, counts beside them."""
+
+    @abstractmethod
+    def from_row(self, row: dict[str, Any]) -> S:
+        """Inverse of `to_row`; binary values may be buffers, and arrays are read-only views of them."""
+
+    @abstractmethod
+    def summarise(self, samples: Sequence[S], source: Any) -> dict[str, Any]:
+        """What `describe` wants to know of one shard, as JSON."""
+
+    @abstractmethod
+    def describe(self, summaries: Sequence[dict[str, Any]], source: Any, options: Any) -> dict[str, Any]:
+        """All shards of a source, read with these options: the manifest's `about`, as JSON."""
