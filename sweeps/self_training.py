@@ -37,7 +37,7 @@ SWEEP = Sweep(
     distill,
     space,
     selecting,
-    preset="synthetic_half",
+    preset="synthetic_half_taught",
     settings=SweepConfig(stop_early=False),
 )
 
