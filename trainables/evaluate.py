@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from datasets.synthetic_shards import synthetic_shards
-from scenelift import cluster
+from scenelift import cluster, storage
 from scenelift.clip import TeacherConfig, build_teacher
 from scenelift.comparison import network_name, student_name
 from scenelift.config import command, flatten
@@ -22,6 +21,7 @@ from scenelift.reports import Protocol
 from scenelift.runs import RunConfig
 from scenelift.scoring import Predictors
 from scenelift.shards import Shards
+from scenelift.storage import Location
 from scenelift.student import Student
 from scenelift.tracking import TrackingConfig
 from trainables.teachers import CLIP_TEACHER, TINY_TEACHER
@@ -67,18 +67,18 @@ def run(config: EvaluateConfig) -> None:
     shards = Shards.open(config.data or synthetic_shards("val"))
     if shards.about.labels is None:
         raise DataError(f"{shards.path} has no labels, so nothing can be scored on it")
-    students: dict[str, Path] = {}
+    students: dict[str, Location] = {}
     tags = {"dataset": shards.manifest.dataset, "protocol": "label-free"}
     if config.with_teacher:
         tags["teacher"] = config.teacher.model
     protocol: Protocol = "label_free"
     if config.student is not None:
-        students["student"] = Path(config.student).resolve()
-        student = Student.load(students["student"])
+        students["student"] = storage.absolute(config.student)
+        student = Student.load(config.student)
         _require_names(student, config.student)
         _require_same_classes(student, shards)
         protocol = "labelled" if "classifier" in student.heads else "label_free"
-        tags |= _student_tags(student, students["student"], protocol)
+        tags |= _student_tags(student, config.student, protocol)
     teacher = build_teacher(config.teacher, shards.vocabulary) if config.with_teacher else None
     make = Predictors(shards.vocabulary, students, config.teacher if config.with_teacher else None)
     with cluster.connect():
@@ -89,7 +89,7 @@ def run(config: EvaluateConfig) -> None:
             print(made.report(evaluation, shards, teacher, config.absent_classes, step=0, protocol=protocol))
 
 
-def _student_tags(student: Student, folder: Path, protocol: Protocol) -> dict[str, str]:
+def _student_tags(student: Student, folder: str, protocol: Protocol) -> dict[str, str]:
     """What is known of the student: its network, and the run that made it with its seed and its protocol."""
     origin = Origin.of(folder)
     return {

@@ -189,7 +189,7 @@ def make_student(config: FinetuneConfig, point_features: int, vocabulary: Vocabu
         config.student, point_features, torch.zeros(classes, 0), vocabulary, {"classifier": classes}
     )
     if config.start is not None:
-        take_over(student, Student.load(Path(config.start)), config.start)
+        take_over(student, Student.load(config.start), config.start)
     return student
 
 
@@ -206,7 +206,7 @@ def _long_enough(config: FinetuneConfig, frames: int) -> FinetuneConfig:
 
 def _tags(config: FinetuneConfig, frames: int, train: Shards) -> dict[str, str]:
     """What the table of all runs needs to know of a run beside its config."""
-    origin = Origin(RANDOM) if config.start is None else Origin.of(Path(config.start).resolve())
+    origin = Origin(RANDOM) if config.start is None else Origin.of(config.start)
     return {
         "protocol": config.protocol,
         "labelled_frames": f"{frames} of {len(train)}",

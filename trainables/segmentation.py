@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from datasets.synthetic_shards import synthetic_shards
-from scenelift import cluster
+from scenelift import cluster, folders
 from scenelift.batches import Collate
 from scenelift.comparison import network_name
 from scenelift.config import flatten
@@ -150,8 +150,9 @@ def _run(
     """The run itself, once everything it needs is there."""
     test, initial = training.test, made.run.initial
     vocabulary = training.vocabulary or training.train.vocabulary
-    if not initial.exists():
-        student.save(initial)
+    if folders.about(initial) is None:
+        with folders.written(initial) as folder:
+            student.save(folder)
     made.dataset(training.train, "train")
     scored = None
     if test is not None:
@@ -167,14 +168,14 @@ def _run(
         loop=training.config.loop,
         optimiser=training.config.optimiser,
         collate=training.collate,
-        build=partial(training.build, initial),
+        build=partial(_build, training.build, initial),
         retries=training.config.scale.retries,
         frames=training.frames,
         validation=validation,
     )
     last = launch(job, resources, made.listen)
     made.trained()
-    made.result |= {"checkpoint": str(last.folder), "device": resources.device, "workers": resources.workers}
+    made.result |= {"checkpoint": last.folder, "device": resources.device, "workers": resources.workers}
     if test is not None:
         make = Predictors(vocabulary, {"student": last.folder})
         after = made.score(test, make, "scoring the student", resources)
@@ -185,6 +186,12 @@ def _run(
     student = Student.load(last.folder)
     about = {"vocabulary": student.vocabulary.version, "parameters": student.size}
     made.save_student(student, about, last.step)
+
+
+def _build(build: Callable[[Path], Method], initial: str) -> Method:
+    """The method in a worker, around the student as it was before the first step."""
+    with folders.fetched(initial) as folder:
+        return build(folder)
 
 
 def _teacher(training: Training, vocabulary: Vocabulary) -> DenseClip | None:

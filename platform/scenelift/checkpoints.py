@@ -1,55 +1,82 @@
-"""Checkpoints of a run: written whole or not at all, the last few and the best kept."""
+"""Checkpoints of a run, on any file system: each whole or not there, the last few and the best kept."""
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
-import uuid
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from scenelift import folders, storage
 from scenelift.errors import StorageError
 from scenelift.methods import Trained
+from scenelift.storage import Location
 
 _STATE = "training.pt"
-_SUMMARY = "checkpoint.json"
+_CONTINUE = "; then continue with --run.resume true"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """One finished checkpoint folder, `step-00000400/`."""
 
-    folder: Path
+    folder: str
+    """Local path or URI."""
     step: int
     loss: float
     """Mean training loss since the checkpoint before; the smallest is the best."""
 
+    @classmethod
+    def at(cls, folder: Location) -> Checkpoint | None:
+        """The checkpoint in a folder; None if there is none that is whole."""
+        about = folders.about(folder)
+        return None if about is None else cls(str(folder), about["step"], about["loss"])
+
+    @contextmanager
+    def fetched(self) -> Iterator[Path]:
+        """A local folder with its files, for reading."""
+        with folders.fetched(self.folder) as folder:
+            yield folder
+
     def state(self, device: torch.device | str = "cpu") -> dict[str, Any]:
         """Everything beside the student: optimiser, schedule, scaler, random states, position."""
-        return torch.load(self.folder / _STATE, map_location=device, weights_only=True)
+        with folders.fetched(self.folder, [_STATE]) as folder:
+            return torch.load(folder / _STATE, map_location=device, weights_only=True)
 
 
 class Checkpoints:
-    """The checkpoint folder of one run.
+    """The checkpoint folder of one run. Small to pickle.
 
-    A folder appears by one rename when it is complete, so whatever has the name of a checkpoint is whole.
+    A checkpoint that was not written to its end, or is being deleted, is none (see `scenelift.folders`).
     """
 
-    def __init__(self, folder: Path, keep: int = 2) -> None:
+    def __init__(self, folder: Location, keep: int = 2) -> None:
         assert keep >= 1
-        self.folder, self.keep = folder, keep
+        self.folder, self.keep = str(folder), keep
+
+    @property
+    def local(self) -> bool:
+        """Whether checkpoints lie on a disk that this machine can look at."""
+        return storage.is_local(storage.resolve(self.folder)[0])
+
+    @property
+    def workplace(self) -> str:
+        """The local folder in which they are written; those of a bucket are copied from there."""
+        return storage.absolute(self.folder) if self.local else tempfile.gettempdir()
 
     def all(self) -> list[Checkpoint]:
         """Every whole checkpoint, oldest first."""
-        found = []
-        for path in sorted(self.folder.glob("step-*")):
-            summary = json.loads((path / _SUMMARY).read_text())
-            found.append(Checkpoint(path, summary["step"], summary["loss"]))
-        return found
+        return [found for found in map(Checkpoint.at, self._there()) if found is not None]
+
+    def _there(self) -> list[str]:
+        """Every folder that has the name of a checkpoint, whole or not."""
+        names = storage.list_folders(*storage.resolve(self.folder))
+        return [storage.join(self.folder, name) for name in names if name.startswith("step-")]
 
     def latest(self) -> Checkpoint | None:
         """The newest whole checkpoint, or None."""
@@ -58,49 +85,47 @@ class Checkpoints:
 
     def best(self) -> Checkpoint | None:
         """The checkpoint of least training loss (the later of equals), or None."""
-        found = [c for c in reversed(self.all()) if math.isfinite(c.loss)]
-        return min(found, key=lambda c: c.loss, default=None)
-
-    def admit(self, folder: Path) -> None:
-        """Give a whole checkpoint, copied from another run to a folder beside these, the name of its step."""
-        step = json.loads((folder / _SUMMARY).read_text())["step"]
-        folder.rename(self.folder / f"step-{step:08d}")
+        return _best(self.all())
 
     def save(self, step: int, loss: float, student: Trained, state: dict[str, Any]) -> Checkpoint:
-        """Write one checkpoint; StorageError if the disk is full."""
-        final = self.folder / f"step-{step:08d}"
-        partial = self.folder / f".partial-{step:08d}-{uuid.uuid4().hex[:8]}"
+        """Write one checkpoint; StorageError, with the older ones as they were, if it cannot be written."""
+        final = self._named(step)
         try:
-            partial.mkdir(parents=True)
-            student.save(partial)
-            torch.save(state, partial / _STATE)
-            (partial / _SUMMARY).write_text(json.dumps({"step": step, "loss": loss}))
-            self._discard(final)
-            partial.rename(final)
-        except (OSError, RuntimeError) as error:
-            shutil.rmtree(partial, ignore_errors=True)
+            with folders.written(final, {"step": step, "loss": loss}) as folder:
+                student.save(folder)
+                torch.save(state, folder / _STATE)
+        except StorageError as error:
+            raise StorageError(f"the checkpoint of step {step} is not written: {error}{_CONTINUE}") from error
+        except RuntimeError as error:  # what torch makes of a full disk
             raise StorageError(
-                f"cannot write the checkpoint {final}: {error}; make room there, then continue with "
-                "--run.resume true"
+                f"cannot write the checkpoint {final}: {error}; make room there{_CONTINUE}"
             ) from error
         self._prune()
         return Checkpoint(final, step, loss)
 
-    def _prune(self) -> None:
-        found = self.all()
-        kept = {c.folder for c in found[-self.keep :]}
-        best = self.best()
-        if best:
-            kept.add(best.folder)
-        for checkpoint in found:
-            if checkpoint.folder not in kept:
-                self._discard(checkpoint.folder)
-        for leftover in (*self.folder.glob(".partial-*"), *self.folder.glob(".old-*")):
-            shutil.rmtree(leftover, ignore_errors=True)
+    def adopt(self, source: Checkpoint) -> None:
+        """Make a checkpoint of another run the only one."""
+        folders.remove(self.folder)
+        with (
+            source.fetched() as there,
+            folders.written(self._named(source.step), {"step": source.step, "loss": source.loss}) as here,
+        ):
+            for file in there.iterdir():
+                if file.name != folders.DONE:
+                    (here / file.name).write_bytes(file.read_bytes())
 
-    def _discard(self, folder: Path) -> None:
-        """Delete a checkpoint; renamed first, since a folder that is half deleted must not look whole."""
-        if folder.exists():
-            doomed = folder.with_name(f".old-{folder.name}-{uuid.uuid4().hex[:8]}")
-            folder.rename(doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+    def _named(self, step: int) -> str:
+        return storage.join(self.folder, f"step-{step:08d}")
+
+    def _prune(self) -> None:
+        """Delete what is neither new nor the best, and what killed workers left."""
+        found = self.all()
+        kept = {checkpoint.folder for checkpoint in [*found[-self.keep :], *filter(None, [_best(found)])]}
+        for path in self._there():
+            if path not in kept:
+                folders.remove(path)
+
+
+def _best(found: list[Checkpoint]) -> Checkpoint | None:
+    finite = [checkpoint for checkpoint in reversed(found) if math.isfinite(checkpoint.loss)]
+    return min(finite, key=lambda checkpoint: checkpoint.loss, default=None)

@@ -290,6 +290,13 @@ def _fit(nodes: list[dict[str, float]], cpus: float, gpus: float, data_cpus: flo
 class _Mailbox:
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
+        self.wrong: dict[str, str] | None = None
+
+    def give_up(self, mistake: dict[str, str]) -> None:
+        self.wrong = self.wrong or mistake
+
+    def mistake(self) -> dict[str, str] | None:
+        return self.wrong
 
     def put(self, event: dict[str, Any]) -> None:
         self.events.append(event)
@@ -310,6 +317,17 @@ class Board:
     def put(self, event: dict[str, Any]) -> None:
         """Leave an event of plain values; returns at once."""
         self._mailbox.put.remote(event)
+
+    def give_up(self, kind: str, message: str) -> None:
+        """Leave a user's mistake, which no new attempt can mend; returns when it has arrived."""
+        ray.get(self._mailbox.give_up.remote({"type": kind, "message": message}))
+
+    def mistake(self) -> dict[str, str] | None:
+        """The first mistake that was left: type and message."""
+        try:
+            return ray.get(self._mailbox.mistake.remote())
+        except ray.exceptions.RayError:
+            return None
 
     def drain(self) -> list[dict[str, Any]]:
         """Events since the last call, those of one worker in its order; none if the actor has died."""

@@ -14,7 +14,6 @@ from scenelift import config as configuration
 from scenelift import plots, reports, scoring, storage
 from scenelift.console import Meter, say
 from scenelift.difference import difference, title, written
-from scenelift.errors import ConfigError
 from scenelift.evaluation import Absent
 from scenelift.launch import Resources
 from scenelift.methods import Trained
@@ -135,6 +134,7 @@ class Experiment:
         """Keep the trained student by itself, in the run's folder and as a logged model with these params."""
         folder = self.run.folder / "student"
         student.save(folder)
+        self.run.publish(folder.name)
         self.tracker.model("student", folder, params, self.metrics, step)
 
     def close(self, status: Status, error: str | None = None) -> None:
@@ -188,8 +188,6 @@ def experiment(
     presets: the command's. Which one the run is and what it changes become tags, and its name in MLflow if it
     was given none.
     """
-    if "://" in run.storage:
-        raise ConfigError(f"run.storage is a folder that all workers share, not {run.storage}")
     storage.require_space(run.storage, 64 << 20)
     opened = Run.open(command, config, run)
     preset, options = difference(config, presets)
@@ -197,13 +195,18 @@ def experiment(
     tags = {"trainable": command, "preset": preset, "changed": changed, **tags}
     tracker = Tracker.start(
         tracking,
-        opened.folder.parent,
+        opened.records,
         run.name or title(opened.name, preset, changed),
         configuration.flatten(config),
         tags,
         run_id=opened.mlflow_run,
     )
     opened.remember({**tracker.info, "tags": tags})
+    if opened.remote and tracker.info["tracking_uri"].startswith("sqlite:"):
+        say(
+            f"the run is kept in {opened.place}, MLflow's record of it on this machine, in "
+            f"{opened.records / 'mlflow.db'}; set MLFLOW_TRACKING_URI to a server to keep both"
+        )
     tracker.text(configuration.dump(config), "config.yaml")
     made = Experiment(opened, tracker, config)
     try:
@@ -218,4 +221,4 @@ def experiment(
         raise
     else:
         made.close("finished")
-    print(f"\nResult: {opened.folder / 'result.json'}", file=sys.stdout)
+    print(f"\nResult: {storage.join(opened.place, 'result.json')}", file=sys.stdout)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import ray
 import torch
 
-from scenelift import cluster, worker
+from scenelift import cluster, storage, worker
 from scenelift import errors as scenelift_errors
 from scenelift.checkpoints import Checkpoint, Checkpoints
 from scenelift.errors import ConfigError, SceneliftError, TrainingError
@@ -26,6 +24,7 @@ from scenelift.plan import LoopConfig, Plan
 from scenelift.preflight import Measured
 from scenelift.samples import Kind
 from scenelift.shards import open_samples
+from scenelift.storage import Location
 from scenelift.training import Event, Worker, train
 
 DATA_CPUS = 1.0
@@ -80,8 +79,8 @@ class Job:
 
     shards: str
     """Folder of the training shards."""
-    folder: Path
-    """The run's checkpoint folder, the same for all workers."""
+    folder: Location
+    """The run's checkpoint folder, the same for all workers: an absolute path or a URI."""
     loop: LoopConfig
     optimiser: OptimiserConfig
     collate: Callable[[Sequence[Any], int], Batch]
@@ -106,11 +105,6 @@ class Job:
         frames = len(open_samples(self.shards, self.kind)) if self.frames is None else len(self.frames)
         return Plan(frames, self.loop, workers)
 
-    @property
-    def mistake(self) -> Path:
-        """Where a worker leaves a user's mistake, which no new attempt can mend."""
-        return self.folder / "error.json"
-
 
 def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> Checkpoint:
     """Train to the end and return the last checkpoint; continues from the newest one in the job's folder.
@@ -121,12 +115,12 @@ def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> C
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    job.mistake.unlink(missing_ok=True)
     done = job.checkpoints.latest()
     if done is not None and done.step == job.plan(resources.workers).steps:
         return done
     each = {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
     board = cluster.Board()
+    filesystem, beside = storage.resolve(storage.join(storage.split(str(job.folder))[0], "ray"))
     trainer = TorchTrainer(
         worker.run,
         train_loop_config={"job": ray.put(job), "board": board},
@@ -136,13 +130,14 @@ def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> C
         run_config=RunConfig(
             # Ours are the checkpoints, so every attempt may have a fresh name.
             name=f"attempt-{uuid.uuid4().hex[:8]}",
-            storage_path=str(job.folder.parent / "ray"),
+            storage_path=beside,
+            storage_filesystem=None if storage.is_local(filesystem) else filesystem,
             failure_config=FailureConfig(max_failures=job.retries, controller_failure_limit=3),
         ),
     )
     with _Listener(board, listen):
         failure = _fit(trainer)
-    _raise_mistake(job)
+    _raise_mistake(board)
     if failure is None and job.loop.preflight_steps:
         raise Measured
     latest = job.checkpoints.latest()
@@ -163,9 +158,9 @@ def _fit(trainer: Any) -> str | None:
     return None
 
 
-def _raise_mistake(job: Job) -> None:
-    if job.mistake.exists():
-        said = json.loads(job.mistake.read_text())
+def _raise_mistake(board: cluster.Board) -> None:
+    said = board.mistake()
+    if said is not None:
         raise getattr(scenelift_errors, said["type"], TrainingError)(said["message"])
 
 
@@ -199,7 +194,7 @@ def train_worker(job: Job, board: cluster.Board) -> None:
     from ray import train as ray_train
     from ray.train.torch import get_device
 
-    if job.mistake.exists():
+    if board.mistake() is not None:
         return
     context = ray_train.get_context()
     try:
@@ -217,8 +212,7 @@ def train_worker(job: Job, board: cluster.Board) -> None:
         )
         train(job.build(), mine)
     except SceneliftError as error:
-        job.folder.mkdir(parents=True, exist_ok=True)
-        job.mistake.write_text(json.dumps({"type": type(error).__name__, "message": str(error)}))
+        board.give_up(type(error).__name__, str(error))
         raise
 
 

@@ -6,10 +6,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
+
+from scenelift import storage
+from scenelift.storage import Location
 
 RANDOM = "random"
 """Method of a student that nothing has trained."""
@@ -50,16 +52,20 @@ class Origin:
     """Its flattened config."""
 
     @classmethod
-    def of(cls, student: Path) -> Origin:
-        """Of the student in runs/NAME/student, runs/NAME/checkpoints/step-N or runs/NAME/initial."""
-        folder = next((f for f in (student.parent, student.parent.parent) if (f / "run.json").exists()), None)
-        if folder is None:
+    def of(cls, student: Location) -> Origin:
+        """Of the student in runs/NAME/student, .../checkpoints/step-N or .../initial, local or in a bucket."""
+        filesystem, path = storage.resolve(student)
+        above, _, name = path.rstrip("/").rpartition("/")
+        for folder in (above, above.rpartition("/")[0]):
+            if storage.exists(filesystem, storage.join(folder, "run.json")):
+                break
+        else:
             return cls(UNKNOWN)
-        identity = json.loads((folder / "run.json").read_text())
+        identity = json.loads(storage.read_bytes(filesystem, storage.join(folder, "run.json")))
         tags = identity.get("tags", {})
         method = tags.get("method") or tags.get("trainable") or identity["experiment"]
-        config = _flat(yaml.safe_load((folder / "config.yaml").read_text()))
-        return cls(RANDOM if student.name == "initial" else method, identity["run_id"], tags, config)
+        config = _flat(yaml.safe_load(storage.read_bytes(filesystem, storage.join(folder, "config.yaml"))))
+        return cls(RANDOM if name == "initial" else method, identity["run_id"], tags, config)
 
     @property
     def version(self) -> str:

@@ -6,19 +6,18 @@ The workers measure, because the driver may have no GPU; what they find goes to 
 from __future__ import annotations
 
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 from torch import Tensor
 
+from scenelift import storage
 from scenelift.checkpoints import Checkpoints
 from scenelift.errors import ClusterError, StorageError
 from scenelift.storage import megabytes
@@ -79,11 +78,13 @@ class Estimate:
         """Look at what a running training holds.
 
         student, optimiser: what a checkpoint holds of them; writes: checkpoints still to be written. At most
-        the `keep` newest, the best, and the one being written lie in the folder at once.
+        the `keep` newest, the best, and the one being written lie in the folder at once; of a run in a bucket
+        only the last of these lies on a disk.
         """
-        checkpoints.folder.mkdir(parents=True, exist_ok=True)
         there, size = len(checkpoints.all()), size_of(student) + size_of(optimiser)
         more = max(min(there + writes, checkpoints.keep + 2) - there, min(writes, 1))
+        if not checkpoints.local:
+            more = min(more, 1)
         return cls(
             steps,
             seconds_per_step,
@@ -92,7 +93,7 @@ class Estimate:
             checkpoint=size,
             checkpoints=more,
             disk=more * size + COPIES * size_of(student),
-            free=shutil.disk_usage(checkpoints.folder).free,
+            free=storage.free(checkpoints.workplace),
         )
 
     def table(self, now: float | None = None) -> str:
@@ -114,7 +115,7 @@ class Estimate:
         plural = "" if self.checkpoints == 1 else "s"
         return f"{self.checkpoints} more checkpoint{plural} of {megabytes(self.checkpoint)} and the student"
 
-    def require(self, folder: Path, advice: str) -> None:
+    def require(self, folder: str, advice: str) -> None:
         """Raise StorageError or ClusterError if the run cannot fit; advice: what makes batches smaller."""
         if self.disk > self.free:
             raise StorageError(

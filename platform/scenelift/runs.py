@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import math
+import shutil
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scenelift import config as configuration
+from scenelift import folders, storage
+from scenelift.console import say
 from scenelift.errors import ConfigError, StorageError
+from scenelift.storage import Location
+
+HISTORY_SECONDS = 30.0
+"""At most so long a run's history in a bucket lacks metrics that were logged."""
+_CONFIG, _IDENTITY, _HISTORY = "config.yaml", "run.json", "history.jsonl"
 
 
 @dataclass(frozen=True)
@@ -19,31 +30,56 @@ class RunConfig:
     name: str | None = None
     """Name of the run and of its folder; none: the command and the time, in MLflow also what the run changes."""
     storage: str = "runs"
-    """Folder of all runs."""
+    """Folder of all runs, or a URI such as s3://bucket/runs."""
     resume: bool = False
     """Continue the run of this name from its newest checkpoint, and its MLflow run."""
 
 
 class Run:
-    """`<storage>/<name>/`; every file in it is written by the driver, except the checkpoints."""
+    """`<storage>/<name>/`; every file in it is written by the driver, except the checkpoints.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.resolve()
-        self.checkpoints = self.folder / "checkpoints"
-        self.pictures = self.folder / "pictures"
-        self.initial = self.folder / "initial"
-        self._history = self.folder / "history.jsonl"
-        self._identity = self.folder / "run.json"
+    The driver works in `folder`. On a local disk that is the run's place itself; a run in a bucket has a
+    temporary folder, and what is to stay is copied by `publish`.
+    """
+
+    def __init__(self, place: Location) -> None:
+        self.place = storage.absolute(place)
+        self.name = storage.split(self.place)[1]
+        self.checkpoints = storage.join(self.place, "checkpoints")
+        self.initial = storage.join(self.place, "initial")
+        self._copied = -math.inf
+
+    @functools.cached_property
+    def folder(self) -> Path:
+        """Where the driver writes."""
+        if not self.remote:
+            return Path(self.place)
+        self._temporary = tempfile.TemporaryDirectory(prefix="scenelift-run-")
+        return Path(self._temporary.name)
 
     @property
-    def name(self) -> str:
-        return self.folder.name
+    def remote(self) -> bool:
+        """Whether the run lies elsewhere than the driver's files."""
+        return "://" in self.place
+
+    @property
+    def pictures(self) -> Path:
+        return self.folder / "pictures"
+
+    @property
+    def records(self) -> Path:
+        """Folder on this machine for what MLflow keeps where no server is named: that of all runs."""
+        return Path("runs").resolve() if self.remote else self.folder.parent
 
     @classmethod
     def open(cls, command: str, config: Any, settings: RunConfig) -> Run:
-        """Begin a run or continue one; ConfigError if the name is taken, or if there is nothing to continue."""
+        """Begin a run or continue one.
+
+        Raises ConfigError if the name is taken, or if there is nothing to continue; StorageError if it cannot be
+        written.
+        """
         name = settings.name or f"{command}-{time.strftime('%Y%m%d-%H%M%S')}"
-        run = cls(Path(settings.storage) / name)
+        run = cls(storage.join(settings.storage, name))
         exists = run.begun
         if settings.resume and not exists:
             raise ConfigError(f"no run {name} under {settings.storage} to resume; give run.name")
@@ -52,39 +88,65 @@ class Run:
                 f"run {name} exists; continue it with --run.resume true or give another run.name"
             )
         try:
-            for folder in (run.folder, run.pictures, run.checkpoints):
-                folder.mkdir(parents=True, exist_ok=True)
-            (run.folder / "config.yaml").write_text(configuration.dump(config))
-        except OSError as error:
+            run._begin(configuration.dump(config))
+        except (OSError, StorageError) as error:
             raise StorageError(
-                f"cannot write the run folder {run.folder}: {error}; set run.storage"
+                f"cannot write the run's folder {run.place}: {error}; set run.storage"
             ) from None
         return run
+
+    def _begin(self, config: str) -> None:
+        if self.remote and self.begun:
+            with folders.fetched(self.place, [_IDENTITY, _HISTORY]) as there:
+                shutil.copytree(there, self.folder, dirs_exist_ok=True)
+        self.pictures.mkdir(parents=True, exist_ok=True)
+        storage.make_folder(*storage.resolve(self.checkpoints))
+        (self.folder / _CONFIG).write_text(config)
+        self.publish(_CONFIG)
+
+    def publish(self, *names: str) -> None:
+        """Copy files and folders to the run's place, if that is elsewhere. Raises StorageError."""
+        if self.remote:
+            for name in names:
+                folders.upload(self.folder / name, storage.join(self.place, name))
 
     @property
     def begun(self) -> bool:
         """Whether there is a run to continue."""
-        return (self.folder / "config.yaml").exists()
+        return storage.exists(*storage.resolve(storage.join(self.place, _CONFIG)))
 
     @property
     def mlflow_run(self) -> str | None:
         """Id of the run's MLflow run, once it has one."""
-        return json.loads(self._identity.read_text())["run_id"] if self._identity.exists() else None
+        identity = self.folder / _IDENTITY
+        return json.loads(identity.read_text())["run_id"] if identity.exists() else None
 
     def remember(self, identity: dict[str, Any]) -> None:
         """Keep which MLflow run this is, for a resumed training, and its tags, for those that start from it."""
-        self._identity.write_text(json.dumps(identity))
+        (self.folder / _IDENTITY).write_text(json.dumps(identity))
+        self.publish(_IDENTITY)
 
     def record(self, event: dict[str, Any]) -> None:
-        """Append one event to the run's history."""
-        with self._history.open("a") as file:
+        """Append one event to the run's history.
+
+        In a bucket it appears with the next event that is no metric, or within `HISTORY_SECONDS` while there are
+        events; a bucket that does not take it now gets it later.
+        """
+        with (self.folder / _HISTORY).open("a") as file:
             file.write(json.dumps({"time": round(time.time(), 3), **event}) + "\n")
+        if self.remote and (event["kind"] != "metrics" or time.monotonic() - self._copied > HISTORY_SECONDS):
+            self._copied = time.monotonic()
+            try:
+                self.publish(_HISTORY)
+            except StorageError as error:
+                say(f"the run's history waits to be copied: {error}")
 
     def history(self) -> list[dict[str, Any]]:
         """All events so far, oldest first."""
-        if not self._history.exists():
+        history = self.folder / _HISTORY
+        if not history.exists():
             return []
-        return [json.loads(line) for line in self._history.read_text().splitlines()]
+        return [json.loads(line) for line in history.read_text().splitlines()]
 
     def curves(self) -> dict[str, tuple[list[int], list[float]]]:
         """Logged metrics by name as (steps, values); of a step that was repeated, the last value."""
@@ -97,10 +159,12 @@ class Run:
             name: (sorted(points), [points[s] for s in sorted(points)]) for name, points in series.items()
         }
 
-    def finish(self, result: dict[str, Any]) -> Path:
-        """Write `result.json`, whole or not at all."""
+    def finish(self, result: dict[str, Any]) -> str:
+        """Write `result.json`, whole or not at all, after everything else that is to stay; returns its place."""
         path = self.folder / "result.json"
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(result, indent=1))
         partial.rename(path)
-        return path
+        self.publish(*(name for name in (_HISTORY, "pictures") if (self.folder / name).exists()))
+        self.publish(path.name)
+        return storage.join(self.place, path.name)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -22,6 +21,7 @@ from scenelift.errors import DataError
 from scenelift.evaluation import Absent, Counts, Scores, confusion, scores
 from scenelift.frames import Frame
 from scenelift.shards import Shards
+from scenelift.storage import Location
 from scenelift.student import Student
 from scenelift.vocabulary import Vocabulary
 
@@ -49,8 +49,8 @@ class Predictors:
     """Makes the predictors of a segmentation run: saved students by name, and the teacher."""
 
     vocabulary: Vocabulary
-    students: Mapping[str, Path]
-    """Name -> folder that `Student.save` wrote."""
+    students: Mapping[str, Location]
+    """Name -> folder that `Student.save` wrote, absolute or a URI."""
     teacher: TeacherConfig | None = None
 
     def __call__(self, device: torch.device) -> dict[str, Predictor]:

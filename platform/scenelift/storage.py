@@ -19,8 +19,15 @@ from scenelift.errors import StorageError
 TEMPORARY = ".tmp-"
 """Start of the name of a file that is being written; what a killed job leaves behind carries it."""
 
+ATTEMPTS = 6
+"""How often a request to a bucket is sent before it is given up, with longer and longer pauses: about 20 s."""
+SECONDS = 30.0
+"""What an answer of a bucket may take."""
+Location = str | Path
+"""A local path or a URI."""
 
-def resolve(path: str | Path) -> tuple[pafs.FileSystem, str]:
+
+def resolve(path: Location) -> tuple[pafs.FileSystem, str]:
     """The file system of a path or URI and the path on it; local paths become absolute.
 
     Raises StorageError for a scheme that pyarrow has no file system for.
@@ -37,12 +44,57 @@ def _resolve_uri(uri: str) -> tuple[pafs.FileSystem, str]:
         filesystem, inner = pafs.FileSystem.from_uri(uri)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise StorageError(f"{uri}: {_first_line(error)}; write a local path, s3://... or gs://...") from None
+    if isinstance(filesystem, pafs.S3FileSystem):
+        filesystem = _patient(filesystem)
     return filesystem, inner
 
 
+def _patient(filesystem: pafs.S3FileSystem) -> pafs.S3FileSystem:
+    """The same bucket's client, which tries longer than three times with three seconds each.
+
+    `__reduce__` is the one place where pyarrow tells what it read out of the URI and the environment. It leaves
+    out how often to try, so a client is made anew in each process, by `resolve`, and never pickled.
+    """
+    options = {
+        name: value for name, value in filesystem.__reduce__()[1][0].items() if value not in ("", None)
+    }
+    if not options["proxy_options"]["host"]:
+        del options["proxy_options"]
+    return pafs.S3FileSystem(
+        **options
+        | {
+            "region": filesystem.region,
+            "connect_timeout": 10.0,
+            "request_timeout": SECONDS,
+            "retry_strategy": pafs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+        }
+    )
+
+
+def absolute(path: Location) -> str:
+    """The path as other processes need it, whatever folder they are in; URIs stay."""
+    return str(path) if "://" in str(path) else resolve(path)[1]
+
+
 def join(folder: str, name: str) -> str:
-    """A name inside a folder of a resolved path."""
-    return f"{folder.rstrip('/')}/{name}"
+    """A name inside a folder: of a resolved path, a local path or a URI, whose options stay behind it."""
+    path, options = _options(folder)
+    return f"{path.rstrip('/')}/{name}{options}"
+
+
+def split(path: str) -> tuple[str, str]:
+    """What `join` was given."""
+    path, options = _options(path)
+    folder, _, name = path.rstrip("/").rpartition("/")
+    return folder + options, name
+
+
+def _options(path: str) -> tuple[str, str]:
+    """A URI's path and its options, such as ?endpoint_override=localhost:9000; other paths have none."""
+    if "://" not in path:
+        return path, ""
+    path, mark, options = path.partition("?")
+    return path, mark + options
 
 
 def is_local(filesystem: pafs.FileSystem) -> bool:
@@ -67,7 +119,27 @@ def explained(filesystem: pafs.FileSystem, path: str, need: int = 0) -> Iterator
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageError(_full(filesystem, path, need)) from error
-        raise StorageError(f"{path}: {_first_line(error)}") from error
+        raise StorageError(_refused(filesystem, path, _first_line(error))) from error
+
+
+_ADVICE = {
+    "allow_bucket_creation": "there is no such bucket: check its name, and AWS_ENDPOINT_URL",
+    "NO_SUCH_BUCKET": "there is no such bucket: check its name, and AWS_ENDPOINT_URL",
+    "ACCESS_DENIED": "the bucket refuses these credentials: check AWS_ACCESS_KEY_ID or the machine's role",
+    "INVALID_ACCESS_KEY_ID": "the bucket knows no such key: check AWS_ACCESS_KEY_ID",
+    "SIGNATURE_DOES_NOT_MATCH": "the secret does not belong to the key: check AWS_SECRET_ACCESS_KEY",
+    "NETWORK_CONNECTION": "the bucket's server does not answer: check the network and AWS_ENDPOINT_URL, then "
+    "run the command again",
+    "HTTP status 5": "the bucket's server fails or asks to slow down: run the command again later",
+    "SLOW_DOWN": "the bucket's server asks to slow down: run the command again later",
+}
+"""What to do, by what the cloud's client says."""
+
+
+def _refused(filesystem: pafs.FileSystem, path: str, said: str) -> str:
+    place = path if is_local(filesystem) or "://" in path else f"{filesystem.type_name}://{path}"
+    advice = next((advice for words, advice in _ADVICE.items() if words in said), None)
+    return f"{place}: {advice} ({said})" if advice else f"{place}: {said}"
 
 
 def make_folder(filesystem: pafs.FileSystem, folder: str) -> None:
@@ -122,11 +194,24 @@ def read_bytes(filesystem: pafs.FileSystem, path: str) -> bytes:
         return stream.read()
 
 
+def delete(filesystem: pafs.FileSystem, path: str) -> None:
+    """Delete a file, if it is there."""
+    with explained(filesystem, path), suppress(FileNotFoundError):
+        filesystem.delete_file(path)
+
+
 def list_files(filesystem: pafs.FileSystem, folder: str) -> dict[str, int]:
     """Name -> bytes of the files directly in a folder, sorted by name; empty if there is no such folder."""
     with explained(filesystem, folder):
         infos = filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
     return {info.base_name: info.size for info in sorted(infos, key=lambda i: i.base_name) if info.is_file}
+
+
+def list_folders(filesystem: pafs.FileSystem, folder: str) -> list[str]:
+    """Names of the folders directly in a folder, sorted; empty if there is no such folder."""
+    with explained(filesystem, folder):
+        infos = filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+    return sorted(info.base_name for info in infos if info.type == pafs.FileType.Directory)
 
 
 def remove_temporary(filesystem: pafs.FileSystem, folder: str) -> None:
@@ -137,23 +222,23 @@ def remove_temporary(filesystem: pafs.FileSystem, folder: str) -> None:
                 filesystem.delete_file(join(folder, name))
 
 
-def require_space(path: str | Path, need: int) -> None:
+def require_space(path: Location, need: int) -> None:
     """Raise StorageError if a local disk has less than `need` bytes free at `path`; URIs have room."""
     filesystem, inner = resolve(path)
-    if is_local(filesystem) and _free(inner) < need:
+    if is_local(filesystem) and free(inner) < need:
         raise StorageError(_full(filesystem, inner, need))
 
 
-def _free(path: str) -> int:
+def free(path: str) -> int:
     """Bytes free at the nearest folder above a local path that exists."""
     folder = next(parent for parent in (Path(path), *Path(path).parents) if parent.exists())
     return shutil.disk_usage(folder).free
 
 
 def _full(filesystem: pafs.FileSystem, path: str, need: int) -> str:
-    free = f", {megabytes(_free(path))} free" if is_local(filesystem) else ""
+    room = f", {megabytes(free(path))} free" if is_local(filesystem) else ""
     wanted = f"need about {megabytes(need)}" if need else "no space left"
-    return f"disk is full: {wanted}{free} at {path}; free some space or write somewhere else"
+    return f"disk is full: {wanted}{room} at {path}; free some space or write somewhere else"
 
 
 def megabytes(size: int) -> str:

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scenelift import config as configuration
+from scenelift import folders
 from scenelift.batches import NO_AUGMENTATION, Collate, VoxelConfig
 from scenelift.errors import SceneliftError
 from scenelift.frames import Frame
 from scenelift.networks import NetworkConfig
 from scenelift.sparse import Voxels
 from scenelift.spvcnn import build_network
+from scenelift.storage import Location
 from scenelift.vocabulary import Vocabulary
 
 WEIGHTS = "student.safetensors"
@@ -118,11 +120,15 @@ class Student(nn.Module):
         self.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
 
     @classmethod
-    def load(cls, folder: Path) -> Student:
-        """Read what `save` wrote; SceneliftError if the folder holds no whole student."""
+    def load(cls, folder: Location) -> Student:
+        """Read what `save` wrote to a local folder, or what was copied from one to a URI.
+
+        Raises SceneliftError if the folder holds no whole student.
+        """
         try:
-            description = json.loads((folder / DESCRIPTION).read_text())
-            state = safetensors.torch.load_file(folder / WEIGHTS)
+            with folders.fetched(folder, [WEIGHTS, DESCRIPTION]) as local:
+                description = json.loads((local / DESCRIPTION).read_text())
+                state = safetensors.torch.load_file(local / WEIGHTS)
         except (OSError, ValueError, safetensors.SafetensorError) as error:
             raise SceneliftError(
                 f"{folder} holds no student ({error}); give a folder runs/NAME/checkpoints/step-N"

@@ -37,6 +37,11 @@ class SweepRun:
         self.sweep, self.settings, self.config, self.space, self.given = sweep, settings, config, space, given
         self.own = search.own_values(space, config)
         self.name = settings.resume or settings.name or f"{sweep.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        if "://" in config.run.storage:
+            raise ConfigError(
+                f"a sweep keeps its trials in a folder that all machines share, not in {config.run.storage}; "
+                "set run.storage to one"
+            )
         self.folder = (Path(config.run.storage) / self.name).resolve()
         if settings.resume is None and self.folder.exists():
             raise ConfigError(

@@ -206,7 +206,7 @@ class _State:
                     "plan": {"frames": self.worker.plan.frames, "batch": self.worker.plan.loop.batch},
                 },
             )
-            self.worker.post({"kind": "checkpoint", "step": done, "folder": str(checkpoint.folder)})
+            self.worker.post({"kind": "checkpoint", "step": done, "folder": checkpoint.folder})
         self.epoch_losses = []
 
     def end_epoch(self, done: int) -> None:
@@ -234,7 +234,7 @@ class _State:
                 plan.saves(plan.steps - to_come),
             )
             worker.post({"kind": "estimate", "step": done, "values": asdict(estimate)})
-            estimate.require(worker.checkpoints.folder, plan.smaller)
+            estimate.require(worker.checkpoints.workplace, plan.smaller)
 
     def _take_over(self, optimiser: dict[str, Any], schedule: dict[str, Any]) -> None:
         """Moments and position of the checkpoint; rates and decay are the config's, which may have changed."""
@@ -258,7 +258,8 @@ class _State:
                 f"{checkpoint.folder} was trained with {saved['plan']}, now {plan}: the data position would "
                 "not fit; give the run a new name"
             )
-        trained.restore(checkpoint.folder)
+        with checkpoint.fetched() as folder:
+            trained.restore(folder)
         self._take_over(saved["optimiser"], saved["schedule"])
         self.scaler.load_state_dict(saved["scaler"])
         if self.worker.rank < len(saved["random"]):

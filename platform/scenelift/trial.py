@@ -6,8 +6,6 @@ The process holds no resources of its own; the training inside it is Ray Train's
 from __future__ import annotations
 
 import math
-import shutil
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,20 +67,13 @@ def run_trial(values: dict[str, Any], trials: Trials) -> None:
     handed = tune.get_checkpoint()
     if handed is not None:
         with handed.as_directory() as source:
-            adopt(Path(source), Run(folder).checkpoints)
+            checkpoint = Checkpoint.at(source)
+            assert checkpoint is not None, "a trial handed over a checkpoint that is not whole"
+            Checkpoints(Run(folder).checkpoints).adopt(checkpoint)
     reporter = Reporter(trials.objective, Checkpoints(Run(folder).checkpoints) if trials.exchange else None)
     with observed(reporter.observe):
         trials.train(trials.configured(values, name))
     reporter.finish(Run(folder))
-
-
-def adopt(source: Path, checkpoints: Path) -> None:
-    """Make a checkpoint of another trial the only one of this trial."""
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    checkpoints.mkdir(parents=True)
-    partial = checkpoints / f".partial-{uuid.uuid4().hex[:8]}"
-    shutil.copytree(source, partial)
-    Checkpoints(checkpoints).admit(partial)
 
 
 def milestone(values: dict[str, float]) -> int:

@@ -33,7 +33,8 @@ def test_a_checkpoint_holds_what_was_given(tmp_path):
     assert (latest.step, latest.loss) == (7, 0.5)
     assert latest.state()["tensor"].tolist() == [0, 1, 2]
     model = Model()
-    model.restore(latest.folder)
+    with latest.fetched() as folder:
+        model.restore(folder)
     assert model.value == 3.0
 
 
@@ -66,6 +67,32 @@ def test_a_full_disk_is_said_and_leaves_the_older_checkpoint(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, 0.5, Model(), {})
     full = OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(StorageError, match=r"No space left.*--run.resume"):
+    with pytest.raises(StorageError, match=r"no space left.*--run.resume"):
         checkpoints.save(2, 0.5, Model(error=full), {})
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000001"]
+
+
+@pytest.mark.parametrize("spoil", ["lost", "short", "unfinished"])
+def test_a_checkpoint_that_is_not_whole_is_passed_over(tmp_path, spoil):
+    """What a driver or a worker leaves that was killed while it wrote, copied or deleted."""
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save(step, 0.5, Model(), {})
+    newest = tmp_path / "step-00000002"
+    if spoil == "lost":
+        (newest / "weight").unlink()
+    elif spoil == "short":
+        (newest / "training.pt").write_bytes(b"half")
+    else:
+        (newest / "done.json").unlink()
+    assert checkpoints.latest().step == 1
+    checkpoints.save(3, 0.5, Model(), {})
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["step-00000001", "step-00000003"]
+
+
+def test_a_trial_takes_over_the_checkpoint_of_another(tmp_path):
+    mine, other = Checkpoints(tmp_path / "mine"), Checkpoints(tmp_path / "other")
+    mine.save(9, 0.1, Model(1.0), {})
+    source = other.save(4, 0.5, Model(2.0), {"step": 4})
+    mine.adopt(source)
+    assert [(c.step, c.loss, c.state()) for c in mine.all()] == [(4, 0.5, {"step": 4})]

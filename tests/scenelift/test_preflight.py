@@ -6,6 +6,7 @@ import shutil
 import time
 from collections import namedtuple
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -148,7 +149,7 @@ def test_a_training_estimates_itself_once(tmp_path):
     assert found.steps == 16 - preflight.MEASURED
     assert 0 < found.seconds_per_step < 10
     assert 0 < found.memory < found.room
-    written = sum(f.stat().st_size for f in Checkpoints(tmp_path).latest().folder.iterdir())
+    written = sum(f.stat().st_size for f in Path(Checkpoints(tmp_path).latest().folder).iterdir())
     assert found.checkpoint == pytest.approx(written, rel=0.5), "a tiny student: mostly headers"
     tensors = size_of(Student8().student.state_dict())
     assert found.disk == found.checkpoints * found.checkpoint + preflight.COPIES * tensors

@@ -200,7 +200,7 @@ def test_a_resumed_training_takes_the_rates_of_its_config(tmp_path):
     train(Supervised(), short)
     longer = replace(LOOP, epochs=8)
     for folder, rate in (("same", 1e-2), ("lower", 1e-3)):
-        Checkpoints(tmp_path / folder).folder.mkdir()
+        (tmp_path / folder).mkdir()
         events = []
         shutil.copytree(tmp_path / "a" / "step-00000008", tmp_path / folder / "step-00000008")
         again = worker(tmp_path / folder, longer, post=events.append)
