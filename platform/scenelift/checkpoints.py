@@ -46,7 +46,12 @@ class Checkpoint:
     def state(self, device: torch.device | str = "cpu") -> dict[str, Any]:
         """Everything beside the student: optimiser, schedule, scaler, random states, position."""
         with folders.fetched(self.folder, [_STATE]) as folder:
-            return torch.load(folder / _STATE, map_location=device, weights_only=True)
+            return read_state(folder, device)
+
+
+def read_state(folder: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """`Checkpoint.state` of one that is fetched."""
+    return torch.load(folder / _STATE, map_location=device, weights_only=True)
 
 
 class Checkpoints:

@@ -8,8 +8,9 @@ import math
 import os
 import secrets
 import socket
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -254,13 +255,56 @@ def require(
     Without this check Ray waits for the missing resources forever. A cluster that grows by itself is
     judged by what it may grow to. option: what the message tells the user to lower.
     """
-    fit = _fit(_nodes(), cpus_per_worker, gpus_per_worker, data_cpus)
+    fit = places(cpus_per_worker, gpus_per_worker, data_cpus)
     if fit >= workers:
         return
     each = f"{cpus_per_worker:g} CPU" + (f" and {gpus_per_worker:g} GPU" if gpus_per_worker else "")
     there = f"{total('CPU'):g} CPU, of which {data_cpus:g} for reading data, and {total('GPU'):g} GPU"
     advice = f"lower {option} to {fit}" if fit else "ask for less per worker or use a larger machine"
     raise ClusterError(f"{workers} workers of {each} do not fit: Ray has {there}; {fit} fit, so {advice}")
+
+
+def places(cpus: float, gpus: float = 0, data_cpus: float = 1) -> int:
+    """How many workers of these CPUs and GPUs have a place while `data_cpus` stay free for reading."""
+    return _fit(_nodes(), cpus, gpus, data_cpus)
+
+
+@contextmanager
+def kept_for_reading(cpus: float) -> Iterator[None]:
+    """Inside the `with`, trainings that take as many workers as they find leave so many CPUs for reading.
+
+    Such a training counts the CPUs of all machines, and with the last one gone reading and training wait for each
+    other forever. It shares them out with whoever asks the same actor of Ray for some, the first one first; Ray
+    has no public door to it.
+    """
+    from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
+        ResourceRequestPriority,
+        get_or_create_autoscaling_coordinator,
+    )
+
+    coordinator, name = get_or_create_autoscaling_coordinator(), f"reading-{secrets.token_hex(4)}"
+
+    def ask() -> Any:
+        return coordinator.request_resources.remote(
+            requester_id=name,
+            resources=[{"CPU": cpus}],
+            expire_after_s=180,
+            priority=ResourceRequestPriority.HIGH,
+        )
+
+    def ask_again() -> None:
+        while not over.wait(60):
+            ask()
+
+    ray.get(ask())
+    over = threading.Event()
+    threading.Thread(target=ask_again, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+        with suppress(ray.exceptions.RayError):
+            ray.get(coordinator.cancel_request.remote(name))
 
 
 def total(kind: str) -> float:

@@ -61,6 +61,7 @@ class Experiment:
         self.result: dict[str, Any] = {}
         self._meter: Meter | None = None
         self._last_step = 0
+        self._before = 0  # workers
 
     def dataset(self, shards: Samples[Any], context: str) -> None:
         """Record which shards the run reads."""
@@ -74,6 +75,7 @@ class Experiment:
         self.run.record(event)
         step = event["step"]
         if event["kind"] == "start":
+            self._workers(event)
             if self._meter is None:
                 self._meter = Meter("training", event["steps"], "steps")
             elif self._last_step:
@@ -91,6 +93,16 @@ class Experiment:
             self._meter.to(step)
             self.result["estimate"] = event["values"]
             say(f"estimated from the first steps:\n{Estimate(**event['values']).table()}")
+
+    def _workers(self, event: Event) -> None:
+        """Say what another number of workers changes, and what not."""
+        workers = event.get("workers", 0)
+        if self._before and workers != self._before:
+            say(
+                f"{workers} workers instead of {self._before}: batch, micro-batches and learning rate stay, a step "
+                f"takes {event['rounds']} rounds"
+            )
+        self._before = workers
 
     def _epoch(self, values: dict[str, float], step: int) -> None:
         found = {name: value for name, value in values.items() if name.startswith("validation/")}

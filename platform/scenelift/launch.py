@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -35,8 +37,9 @@ DATA_CPUS = 1.0
 class ScaleConfig:
     """How many processes train, and what each is given."""
 
-    workers: int = 1
-    """Training workers."""
+    workers: int | str = 1
+    """Training workers: a number, or a range such as 2-8 for as many of them as there are machines for. Batch and
+    learning rate stay what they are; the batch is a multiple of the most."""
     gpus: float | None = None
     """GPUs a worker; none: one where the cluster has enough, else zero."""
     cpus: float | None = None
@@ -45,8 +48,19 @@ class ScaleConfig:
     """Lost workers or nodes that a run survives."""
 
     def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise ConfigError(f"scale.workers is at least 1, not {self.workers}")
+        given = re.fullmatch(r"(\d+)(?:-(\d+))?", str(self.workers).replace(" ", ""))
+        if given is None or not 1 <= int(given[1]) <= int(given[2] or given[1]):
+            raise ConfigError(f"scale.workers is a number from 1 or a range such as 2-8, not {self.workers}")
+
+    @property
+    def least(self) -> int:
+        """Workers without which nothing is trained."""
+        return int(str(self.workers).partition("-")[0])
+
+    @property
+    def most(self) -> int:
+        """Workers that are never exceeded."""
+        return int(str(self.workers).rpartition("-")[2])
 
 
 @dataclass(frozen=True)
@@ -54,8 +68,11 @@ class Resources:
     """What one worker gets on this cluster."""
 
     workers: int
+    """The most, where their number may change."""
     cpus: float
     gpus: float
+    least: int = 0
+    """Fewest workers that may train; 0: all."""
 
     @property
     def device(self) -> str:
@@ -67,10 +84,13 @@ class Resources:
         """Fill in what the config leaves open; ClusterError if it cannot all be placed."""
         gpus = scale.gpus
         if gpus is None:
-            gpus = 1.0 if cluster.total("GPU") >= scale.workers else 0.0
-        cpus = scale.cpus or cluster.worker_cpus(scale.workers, gpus, DATA_CPUS)
-        cluster.require(scale.workers, cpus, gpus, DATA_CPUS, option="scale.workers")
-        return cls(scale.workers, cpus, gpus)
+            gpus = 1.0 if cluster.total("GPU") >= scale.least else 0.0
+        fits = scale.most
+        while fits > scale.least and cluster.places(scale.cpus or 1.0, gpus, DATA_CPUS) < fits:
+            fits -= 1
+        cpus = scale.cpus or cluster.worker_cpus(fits, gpus, DATA_CPUS)
+        cluster.require(fits, cpus, gpus, DATA_CPUS, option="scale.workers")
+        return cls(scale.most, cpus, gpus, scale.least if scale.least < scale.most else 0)
 
 
 @dataclass(frozen=True)
@@ -100,10 +120,10 @@ class Job:
     def checkpoints(self) -> Checkpoints:
         return Checkpoints(self.folder, self.loop.keep)
 
-    def plan(self, workers: int) -> Plan:
-        """Which frames each step sees, with so many workers."""
+    def plan(self, workers: int, most: int = 0) -> Plan:
+        """Which frames each step sees, with so many workers of `most`."""
         frames = len(open_samples(self.shards, self.kind)) if self.frames is None else len(self.frames)
-        return Plan(frames, self.loop, workers)
+        return Plan(frames, self.loop, workers, most)
 
 
 def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> Checkpoint:
@@ -123,19 +143,26 @@ def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> C
     filesystem, beside = storage.resolve(storage.join(storage.split(str(job.folder))[0], "ray"))
     trainer = TorchTrainer(
         worker.run,
-        train_loop_config={"job": ray.put(job), "board": board},
+        train_loop_config={"job": ray.put(job), "most": resources.workers, "board": board},
         scaling_config=ScalingConfig(
-            num_workers=resources.workers, use_gpu=resources.gpus > 0, resources_per_worker=each
+            num_workers=(resources.least, resources.workers) if resources.least else resources.workers,
+            use_gpu=resources.gpus > 0,
+            resources_per_worker=each,
         ),
         run_config=RunConfig(
             # Ours are the checkpoints, so every attempt may have a fresh name.
             name=f"attempt-{uuid.uuid4().hex[:8]}",
             storage_path=beside,
             storage_filesystem=None if storage.is_local(filesystem) else filesystem,
-            failure_config=FailureConfig(max_failures=job.retries, controller_failure_limit=3),
+            # Where the number may change, each try to start more workers than there are counts as one.
+            failure_config=FailureConfig(
+                max_failures=job.retries,
+                controller_failure_limit=max(5, job.retries) if resources.least else 3,
+            ),
         ),
     )
-    with _Listener(board, listen):
+    reading = cluster.kept_for_reading(DATA_CPUS) if resources.least else contextlib.nullcontext()
+    with _Listener(board, listen), reading:
         failure = _fit(trainer)
     _raise_mistake(board)
     if failure is None and job.loop.preflight_steps:
@@ -189,8 +216,8 @@ class _Listener:
             self.listen(event)
 
 
-def train_worker(job: Job, board: cluster.Board) -> None:
-    """What every worker of Ray Train does."""
+def train_worker(job: Job, most: int, board: cluster.Board) -> None:
+    """What every worker of Ray Train does; most: workers that the run may come to have."""
     from ray import train as ray_train
     from ray.train.torch import get_device
 
@@ -199,7 +226,7 @@ def train_worker(job: Job, board: cluster.Board) -> None:
     context = ray_train.get_context()
     try:
         mine = Worker(
-            plan=job.plan(context.get_world_size()),
+            plan=job.plan(context.get_world_size(), most),
             optimiser=job.optimiser,
             checkpoints=job.checkpoints,
             collate=job.collate,

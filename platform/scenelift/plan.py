@@ -51,29 +51,56 @@ class LoopConfig:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which frames each optimiser step sees: a function of seed, epoch and step alone, so any step resumes."""
+    """Which frames each optimiser step sees: a function of seed, epoch and step alone, so any step resumes.
+
+    A step's batch is cut into `parts` micro-batches, as many as its most workers take in `loop.accumulate` rounds.
+    The workers that there are take them in turn, in as many rounds as they need, and the gradient is the mean
+    over all parts: batch, micro-batches and learning rate are the same whatever the number of workers.
+    """
 
     frames: int
     loop: LoopConfig
     workers: int
+    """That train now."""
+    most: int = 0
+    """Workers that the run may come to have; 0: no more than now."""
 
     def __post_init__(self) -> None:
-        loop, share = self.loop, self.workers * self.loop.accumulate
-        if loop.batch % share:
+        loop, most = self.loop, max(self.workers, self.most)
+        if loop.batch % self.parts:
             raise ConfigError(
-                f"loop.batch {loop.batch} cannot be split over {self.workers} workers x {loop.accumulate} "
-                f"micro-batches; make it a multiple of {share}"
+                f"loop.batch {loop.batch} cannot be split over {most} workers x {loop.accumulate} "
+                f"micro-batches; make it a multiple of {self.parts}"
             )
         if self.frames < loop.batch:
             raise ConfigError(
                 f"{self.frames} frames do not fill one batch of {loop.batch}; lower loop.batch "
-                f"(it must be a multiple of scale.workers {self.workers} x loop.accumulate {loop.accumulate})"
+                f"(it must be a multiple of scale.workers {most} x loop.accumulate {loop.accumulate})"
             )
+
+    @property
+    def parts(self) -> int:
+        """Micro-batches of an optimiser step."""
+        return max(self.workers, self.most) * self.loop.accumulate
+
+    @property
+    def rounds(self) -> int:
+        """Micro-batches that a worker takes each step."""
+        return -(-self.parts // self.workers)
 
     @property
     def micro(self) -> int:
         """Frames a worker collates at once."""
-        return self.loop.batch // self.workers // self.loop.accumulate
+        return self.loop.batch // self.parts
+
+    def turns(self, rank: int) -> list[tuple[int, bool]]:
+        """(micro-batch, whether it counts) for each round of a worker.
+
+        Where the last round has fewer micro-batches than workers, the others repeat the one before and it does not
+        count: all workers have to compute as often as each other, for what they exchange on the way.
+        """
+        taken = [turn * self.workers + rank for turn in range(self.rounds)]
+        return [(part, True) if part < self.parts else (part - self.workers, False) for part in taken]
 
     @property
     def steps_per_epoch(self) -> int:
@@ -87,7 +114,7 @@ class Plan:
     @property
     def smaller(self) -> str:
         """What makes micro-batches smaller, as advice to a user."""
-        return preflight.smaller(self.loop.batch, self.loop.accumulate, self.workers)
+        return preflight.smaller(self.loop.batch, self.loop.accumulate, max(self.workers, self.most))
 
     def saved(self, done: int) -> bool:
         """Whether a checkpoint is written after so many optimiser steps."""
@@ -103,6 +130,8 @@ class Plan:
         parts: list[NDArray[np.int64]] = []
         for epoch in range(start // self.steps_per_epoch, self.loop.epochs):
             order = epoch_order(self.frames, self.loop.seed, epoch)[: self.steps_per_epoch * self.loop.batch]
-            mine = order.reshape(self.steps_per_epoch, self.workers, -1)[:, rank]
+            mine = order.reshape(self.steps_per_epoch, self.parts, -1)[
+                :, [part for part, _ in self.turns(rank)]
+            ]
             parts.append(mine[max(0, start - epoch * self.steps_per_epoch) :].reshape(-1))
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)

@@ -179,9 +179,9 @@ class Placement:
         """
         gpus = scale.gpus
         if gpus is None:
-            gpus = 1.0 if cluster.total("GPU") >= scale.workers else 0.0
-        most, cpus = cluster.side_by_side(scale.workers, scale.cpus, gpus, DATA_CPUS, wanted or trials)
-        each = f"{scale.workers} x {cpus:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")
+            gpus = 1.0 if cluster.total("GPU") >= scale.most else 0.0
+        most, cpus = cluster.side_by_side(scale.most, scale.cpus, gpus, DATA_CPUS, wanted or trials)
+        each = f"{scale.most} x {cpus:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")
         each += f" to train and {DATA_CPUS:g} CPU to read"
         kinds = ("CPU", "GPU") if gpus else ("CPU",)
         there = " and ".join(f"{cluster.total(kind):g} {kind}" for kind in kinds)

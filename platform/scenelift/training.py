@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from scenelift import preflight
-from scenelift.checkpoints import Checkpoints
+from scenelift.checkpoints import Checkpoints, read_state
 from scenelift.errors import ConfigError, TrainingError
 from scenelift.methods import Batch, Method, Progress, Trained
 from scenelift.optimisers import OptimiserConfig
@@ -70,7 +71,8 @@ def _train(state: _State, worker: Worker) -> None:
             f"{loop.preflight_steps}; lower it or train at once"
         )
     if worker.rank == 0:
-        worker.post({"kind": "start", "step": start, "steps": plan.steps})
+        scale = {"workers": plan.workers, "rounds": plan.rounds}
+        worker.post({"kind": "start", "step": start, "steps": plan.steps, **scale})
     watch = preflight.Stopwatch(start, start + measured, preflight.clock(worker.device))
     batches = _batches(worker, start)
     reported = start
@@ -112,30 +114,34 @@ class _State:
         self.model: nn.Module = method
         if plan.workers > 1:
             self.model = DistributedDataParallel(method)
-        self.window: list[tuple[dict[str, Tensor], tuple[str, ...]]] = []
+        self.window: list[tuple[dict[str, Tensor], tuple[str, ...]]] = []  # a row for each that counts
+        self.steps = 0  # in the window
         self.epoch_losses: list[float] = []
         self.waited = self.since = 0.0
         self.loss = math.inf
         torch.manual_seed(loop.seed * 1009 + worker.rank)
 
     def step(self, step: int, batches: Iterator[Batch]) -> None:
-        """One optimiser step over `accumulate` micro-batches."""
+        """One optimiser step: this worker's turns of the plan."""
         loop, plan, device = self.worker.plan.loop, self.worker.plan, self.worker.device
         progress = Progress(step, step // plan.steps_per_epoch, loop.epochs)
         self.since = self.since or time.perf_counter()
         self.optimiser.zero_grad(set_to_none=True)
-        for micro in range(loop.accumulate):
+        turns = plan.turns(self.worker.rank)
+        for number, (_, counts) in enumerate(turns, 1):
             began = time.perf_counter()
             batch = next(batches)
             self.waited += time.perf_counter() - began
-            last = micro == loop.accumulate - 1
-            sync = self._unsynchronised() if not last else contextlib.nullcontext()
+            sync = self._unsynchronised() if number < len(turns) else contextlib.nullcontext()
             with sync:
                 with torch.autocast(device.type, _DTYPES[loop.precision], loop.precision != "float32"):
                     losses = self.model(batch.to(device), progress)
                 total = self._total(losses)
-                self.scaler.scale(total / loop.accumulate).backward()
-            self.window.append(({**losses, "total": total}, batch.tokens))
+                # Workers' gradients are averaged, so that this makes the mean over all parts.
+                self.scaler.scale(total * (counts * plan.workers / plan.parts)).backward()
+            if counts:
+                self.window.append(({**losses, "total": total}, batch.tokens))
+        self.steps += 1
         self._update()
 
     def _unsynchronised(self) -> Any:
@@ -168,22 +174,21 @@ class _State:
                 f"a loss is not finite before step {done} (rank {self.worker.rank}); "
                 f"frames of the first bad batch: {', '.join(self.window[bad[0]][1])}; lower optimiser.lr"
             )
-        mean = table.mean(0)
+        total = table.sum(0)
         if self.worker.plan.workers > 1:
-            torch.distributed.all_reduce(mean)
-            mean /= self.worker.plan.workers
+            torch.distributed.all_reduce(total)
+        mean = total / (self.steps * self.worker.plan.parts)
         means = dict(zip(names, mean.tolist(), strict=True))
         self.epoch_losses.append(means["total"])
         self.loss = sum(self.epoch_losses) / len(self.epoch_losses)
         seconds = time.perf_counter() - self.since
-        steps = len(self.window) / self.worker.plan.loop.accumulate
         if self.worker.rank == 0:
             values = {f"loss/{name}": value for name, value in means.items()}
             values["learning_rate"] = self.schedule.get_last_lr()[0]
-            values["frames_per_second"] = steps * self.worker.plan.loop.batch / seconds
+            values["frames_per_second"] = self.steps * self.worker.plan.loop.batch / seconds
             values["data_wait"] = self.waited / seconds
             self.worker.post({"kind": "metrics", "step": done, "values": values})
-        self.window, self.waited, self.since = [], 0.0, 0.0
+        self.window, self.steps, self.waited, self.since = [], 0, 0.0, 0.0
 
     def save(self, done: int) -> None:
         """Write a checkpoint from rank 0; all ranks contribute their random states."""
@@ -251,15 +256,18 @@ class _State:
         checkpoint = self.worker.checkpoints.latest()
         if checkpoint is None:
             return 0
-        saved, trained = checkpoint.state(), cast(Trained, self.method.student)
+        with checkpoint.fetched() as folder:
+            return self._restore(folder, checkpoint.folder)
+
+    def _restore(self, folder: Path, place: str) -> int:
+        saved, trained = read_state(folder), cast(Trained, self.method.student)
         plan = {"frames": self.worker.plan.frames, "batch": self.worker.plan.loop.batch}
         if saved["plan"] != plan:
             raise TrainingError(
-                f"{checkpoint.folder} was trained with {saved['plan']}, now {plan}: the data position would "
+                f"{place} was trained with {saved['plan']}, now {plan}: the data position would "
                 "not fit; give the run a new name"
             )
-        with checkpoint.fetched() as folder:
-            trained.restore(folder)
+        trained.restore(folder)
         self._take_over(saved["optimiser"], saved["schedule"])
         self.scaler.load_state_dict(saved["scaler"])
         if self.worker.rank < len(saved["random"]):
@@ -273,8 +281,8 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 def _batches(worker: Worker, start: int) -> Iterator[Batch]:
     """Batches from optimiser step `start` to the end; each is collated for the epoch it belongs to."""
     plan = worker.plan
-    per_epoch = plan.steps_per_epoch * plan.loop.accumulate
-    first = start * plan.loop.accumulate
+    per_epoch = plan.steps_per_epoch * plan.rounds
+    first = start * plan.rounds
 
     def collate(samples: list[Any], number: int) -> Batch:
         return worker.collate(samples, (first + number) // per_epoch)

@@ -14,4 +14,4 @@ def run(config: dict[str, Any]) -> None:
     """Fetch the job and train."""
     from scenelift.launch import train_worker
 
-    train_worker(ray.get(config["job"]), config["board"])
+    train_worker(ray.get(config["job"]), config["most"], config["board"])

@@ -9,9 +9,11 @@ import pytest
 import torch
 from made_up import VOCABULARY, MadeUp
 
+from scenelift import cluster
 from scenelift.augmentation import Augmentation
 from scenelift.batches import Collate, VoxelConfig
-from scenelift.errors import ClusterError, TrainingError
+from scenelift.config import override
+from scenelift.errors import ClusterError, ConfigError, TrainingError
 from scenelift.launch import Job, Resources, ScaleConfig, launch
 from scenelift.methods import Method
 from scenelift.networks import NetworkConfig
@@ -97,6 +99,56 @@ def test_a_mistake_ends_the_run_without_another_attempt(job, tmp_path):
     with pytest.raises(TrainingError, match="not finite"):
         launch(spoiled, Resources(workers=2, cpus=0.5, gpus=0), events.append)
     assert len([e for e in events if e["kind"] == "start"]) == 1
+
+
+@pytest.mark.ray
+def test_as_many_workers_train_as_there_is_room_for_and_nothing_else_changes(job, tmp_path):
+    """Of a Ray with four CPUs reading keeps one: three workers take the four micro-batches of a step in turn."""
+    small = replace(job, loop=replace(job.loop, epochs=1))
+    events: list[dict] = []
+    last = launch(small, Resources(workers=4, cpus=1, gpus=0, least=2), events.append)
+    assert [(e["workers"], e["rounds"]) for e in events if e["kind"] == "start"] == [(3, 2)]
+    alone = replace(small, folder=tmp_path / "alone", loop=replace(small.loop, accumulate=4))
+    same = launch(alone, Resources(workers=1, cpus=1, gpus=0), [].append)
+    one, two = Student.load(last.folder).state_dict(), Student.load(same.folder).state_dict()
+    moved = [name for name in one if "running" not in name and "batches" not in name]
+    assert moved and all(torch.allclose(one[name], two[name], atol=1e-4) for name in moved)
+
+
+@pytest.mark.parametrize(
+    ("workers", "least", "most"), [(1, 1, 1), ("4", 4, 4), ("2-8", 2, 8), ("2 - 8", 2, 8), ("3-3", 3, 3)]
+)
+def test_workers_are_a_number_or_a_range(workers, least, most):
+    scale = ScaleConfig(workers=workers)
+    assert (scale.least, scale.most) == (least, most)
+    assert override(ScaleConfig(), {"workers": str(workers)}).most == most
+
+
+@pytest.mark.parametrize("workers", [0, -1, "8-2", "0-4", "many", "2-", "2..8"])
+def test_other_words_for_workers_are_refused(workers):
+    with pytest.raises(ConfigError, match=r"a range such as 2-8"):
+        ScaleConfig(workers=workers)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "machines", "wanted"),
+    [
+        (8, 4, Resources(8, 3.0, 0.0, 2)),
+        (2, 2, Resources(8, 1.0, 0.0, 2)),
+        (64, 1, Resources(8, 7.0, 0.0, 2)),
+    ],
+)
+def test_a_range_is_placed_where_its_least_fits(cpus, machines, wanted, monkeypatch):
+    monkeypatch.setenv(cluster.GROWS_TO, f'[{{"CPU": {cpus}, "machines": {machines}}}]')
+    monkeypatch.setattr(cluster, "cores", lambda: cpus)
+    found = Resources.fit(ScaleConfig(workers="2-8"))
+    assert found == wanted
+
+
+def test_a_range_whose_least_does_not_fit_is_refused(monkeypatch):
+    monkeypatch.setenv(cluster.GROWS_TO, '[{"CPU": 1, "machines": 2}]')
+    with pytest.raises(ClusterError, match=r"2 workers of .* do not fit"):
+        Resources.fit(ScaleConfig(workers="2-8", cpus=1))
 
 
 @pytest.mark.ray

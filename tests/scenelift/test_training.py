@@ -72,7 +72,7 @@ def test_the_loss_falls_and_events_tell_the_story(tmp_path):
     assert np.mean(losses[-3:]) < 0.5 * losses[0]
     first = next(e for e in events if e["kind"] == "metrics")
     assert first["values"]["loss/total"] == pytest.approx(2 * first["values"]["loss/height"]), "weighted"
-    assert events[0] == {"kind": "start", "step": 0, "steps": 40}
+    assert events[0] == {"kind": "start", "step": 0, "steps": 40, "workers": 1, "rounds": 1}
     assert [r["epoch"] for r in reports] == list(range(1, 21))
     assert Checkpoints(tmp_path).latest().step == 40
 
@@ -109,6 +109,39 @@ def test_accumulated_micro_batches_cover_the_same_frames():
         frames = {int(i) for i in whole.indices(step, 0)[:4]}
         split = {int(i) for rank in (0, 1) for i in parts.indices(step, rank)[:2]}
         assert frames == split
+
+
+@pytest.mark.parametrize("workers", range(1, 9))
+def test_fewer_workers_take_the_same_micro_batches_in_more_rounds(workers):
+    """Every micro-batch counts once; the mean of the workers' weighted sums is the mean over micro-batches."""
+    full = Plan(34, LoopConfig(epochs=2, batch=16), 8)
+    plan = Plan(34, full.loop, workers, most=8)
+    assert (plan.parts, plan.micro, plan.steps) == (8, 2, full.steps)
+    for step in (0, full.steps - 1):
+        wanted = [tuple(full.indices(step, rank)[:2]) for rank in range(8)]
+        counted, weight = [], 0.0
+        for rank in range(workers):
+            frames = plan.indices(step, rank).reshape(-1, plan.micro)[: plan.rounds]
+            turns = plan.turns(rank)
+            assert len(turns) == plan.rounds == len(frames)
+            counted += [tuple(f) for f, (_, counts) in zip(frames, turns, strict=True) if counts]
+            weight += sum(counts * plan.workers / plan.parts for _, counts in turns) / workers
+            assert all(tuple(f) in wanted for f in frames)
+        assert sorted(counted) == sorted(wanted)
+        assert weight == pytest.approx(1)
+
+
+def test_one_worker_of_four_trains_as_four_micro_batches_do(tmp_path):
+    """The whole loop: weights, losses and checkpoints, to the last bit; only `loop.accumulate` is told apart."""
+    alone = worker(tmp_path / "alone")
+    alone.plan = Plan(len(FRAMES), LOOP, 1, most=4)
+    events: list[dict] = []
+    alone.post = events.append
+    train(Supervised(), alone)
+    train(Supervised(), worker(tmp_path / "parts", replace(LOOP, accumulate=4)))
+    one, two = weights(tmp_path / "alone"), weights(tmp_path / "parts")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert (events[0]["workers"], events[0]["rounds"]) == (1, 4)
 
 
 def test_every_epoch_has_another_order_and_no_frame_twice():
