@@ -14,10 +14,12 @@ from scenelift import config as configuration
 from scenelift import plots, reports, scoring, storage
 from scenelift.console import Meter, say
 from scenelift.difference import difference, title, written
+from scenelift.errors import SceneliftError
 from scenelift.evaluation import Absent
+from scenelift.following import Following
 from scenelift.launch import Resources
 from scenelift.methods import Trained
-from scenelift.preflight import Estimate, Measured
+from scenelift.preflight import Measured
 from scenelift.runs import Run, RunConfig
 from scenelift.scoring import Evaluation
 from scenelift.shards import Samples, Shards
@@ -59,9 +61,7 @@ class Experiment:
         self.began = time.monotonic()
         self.metrics: dict[str, float] = {}
         self.result: dict[str, Any] = {}
-        self._meter: Meter | None = None
-        self._last_step = 0
-        self._before = 0  # workers
+        self._following = Following(run, tracker, _tell)
 
     def dataset(self, shards: Samples[Any], context: str) -> None:
         """Record which shards the run reads."""
@@ -72,52 +72,15 @@ class Experiment:
 
     def listen(self, event: Event) -> None:
         """Take an event of the workers: to MLflow, to the history, to the screen."""
-        self.run.record(event)
-        step = event["step"]
-        if event["kind"] == "start":
-            self._workers(event)
-            if self._meter is None:
-                self._meter = Meter("training", event["steps"], "steps")
-            elif self._last_step:
-                say(f"a worker was lost at step {self._last_step}; going on from step {step}")
-            self._meter.to(step)
-        elif event["kind"] == "metrics":
-            self.tracker.metrics(event["values"], step)
-            self._last_step = step
-            assert self._meter is not None, "metrics before a start"
-            self._meter.to(step, f"loss {event['values']['loss/total']:.4f}")
-        elif event["kind"] == "epoch":
-            self._epoch(event["values"], step)
-        elif event["kind"] == "estimate":
-            assert self._meter is not None, "an estimate before a start"
-            self._meter.to(step)
-            self.result["estimate"] = event["values"]
-            say(f"estimated from the first steps:\n{Estimate(**event['values']).table()}")
-
-    def _workers(self, event: Event) -> None:
-        """Say what another number of workers changes, and what not."""
-        workers = event.get("workers", 0)
-        if self._before and workers != self._before:
-            say(
-                f"{workers} workers instead of {self._before}: batch, micro-batches and learning rate stay, a step "
-                f"takes {event['rounds']} rounds"
-            )
-        self._before = workers
-
-    def _epoch(self, values: dict[str, float], step: int) -> None:
-        found = {name: value for name, value in values.items() if name.startswith("validation/")}
-        if found:
-            self.tracker.metrics(found, step)
-            said = ", ".join(f"{name.removeprefix('validation/')} {found[name]:.3f}" for name in found)
-            say(f"epoch {values['epoch']:.0f}: {said} on the held-out scenes")
-        for observe in _observers:
-            observe(values)
+        self._following.take(event)
+        if self._following.estimate is not None:
+            self.result["estimate"] = self._following.estimate
 
     def trained(self) -> None:
         """The training is over: close its progress."""
-        if self._meter is not None:
-            self._meter.__exit__(None, None, None)
-        self.tracker.flush()
+        self._following.end()
+        if self._following.waiting is not None:
+            self.result["data_wait"] = round(self._following.waiting, 4)
 
     def score(self, shards: Shards, make: scoring.Make, title: str, resources: Resources) -> Evaluation:
         """Score predictors on all frames, with progress; metrics are recorded under their names."""
@@ -156,8 +119,6 @@ class Experiment:
             chosen = {name: points for name, points in curves.items() if name.startswith(group)}
             if chosen:
                 plots.curves(self.run.pictures / picture, chosen)
-        if any(self.run.pictures.iterdir()):
-            self.tracker.artifact(self.run.pictures, "pictures")
         self.run.finish(
             {
                 "status": status,
@@ -169,7 +130,14 @@ class Experiment:
                 **({"error": error} if error else {}),
             }
         )
+        if any(self.run.pictures.iterdir()):
+            self.tracker.artifact(self.run.pictures, "pictures")
         self.tracker.finish(_MLFLOW_STATUS[status])
+
+
+def _tell(values: dict[str, float]) -> None:
+    for observe in _observers:
+        observe(values)
 
 
 _observers: list[Callable[[dict[str, float]], None]] = []
@@ -229,7 +197,10 @@ def experiment(
         print("\nIt fits. To train: the same without loop.preflight_steps; if named, with --run.resume true")
     except BaseException as error:
         status: Status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        made.close(status, f"{type(error).__name__}: {error}")
+        try:
+            made.close(status, f"{type(error).__name__}: {error}")
+        except SceneliftError as besides:  # must not hide what went wrong first
+            say(f"the run's end is not recorded: {besides}")
         raise
     else:
         made.close("finished")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import math
+import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +52,7 @@ class Run:
         self.checkpoints = storage.join(self.place, "checkpoints")
         self.initial = storage.join(self.place, "initial")
         self._copied = -math.inf
+        self._waiting: list[str] = []
 
     @functools.cached_property
     def folder(self) -> Path:
@@ -130,10 +135,15 @@ class Run:
         """Append one event to the run's history.
 
         In a bucket it appears with the next event that is no metric, or within `HISTORY_SECONDS` while there are
-        events; a bucket that does not take it now gets it later.
+        events. What a full disk or a bucket does not take now it gets with a later event.
         """
-        with (self.folder / _HISTORY).open("a") as file:
-            file.write(json.dumps({"time": round(time.time(), 3), **event}) + "\n")
+        self._waiting.append(json.dumps({"time": round(time.time(), 3), **event}) + "\n")
+        try:
+            _append(self.folder / _HISTORY, "".join(self._waiting))
+        except OSError as error:
+            say(f"{len(self._waiting)} events wait for the run's history: {error}")
+            return
+        self._waiting.clear()
         if self.remote and (event["kind"] != "metrics" or time.monotonic() - self._copied > HISTORY_SECONDS):
             self._copied = time.monotonic()
             try:
@@ -146,7 +156,7 @@ class Run:
         history = self.folder / _HISTORY
         if not history.exists():
             return []
-        return [json.loads(line) for line in history.read_text().splitlines()]
+        return list(_events(history.read_text()))
 
     def curves(self) -> dict[str, tuple[list[int], list[float]]]:
         """Logged metrics by name as (steps, values); of a step that was repeated, the last value."""
@@ -168,3 +178,25 @@ class Run:
         self.publish(*(name for name in (_HISTORY, "pictures") if (self.folder / name).exists()))
         self.publish(path.name)
         return storage.join(self.place, path.name)
+
+
+def _append(path: Path, text: str) -> None:
+    """Add lines to a file, all or none; after a half line, which a killed process left, they begin a new one."""
+    with path.open("ab+", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        if size:
+            file.seek(size - 1)
+            text = text if file.read(1) == b"\n" else "\n" + text
+        try:
+            if file.write(text.encode()) < len(text.encode()):
+                raise OSError(errno.ENOSPC, "no space left", str(path))
+        except OSError:
+            file.truncate(size)
+            raise
+
+
+def _events(text: str) -> Iterator[dict[str, Any]]:
+    """The events of a history, but for a half one that a killed process left."""
+    for line in text.splitlines():
+        with suppress(ValueError):
+            yield json.loads(line)

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from scenelift import provenance
+from scenelift import patience, provenance
 from scenelift import tracking_store as store
 from scenelift.errors import TrackingError
+from scenelift.patience import Patient
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,7 +35,7 @@ BATCH = 100
 SECONDS = 3.0
 """... or as many as there are after this time."""
 OUTAGE_SECONDS = 30.0
-"""Pause before a server that stopped answering is asked again."""
+"""Pause before a server that stopped answering is asked again, while a training goes on meanwhile."""
 
 _SENT_AT_ONCE = 1000  # MLflow's limit for metrics; its limit for parameters and tags is 100
 _LONGEST_PARAMETER = 6000  # characters; MLflow cuts the rest off
@@ -57,10 +58,14 @@ class TrackingConfig:
 
 
 class Tracker:
-    """One MLflow run, written by one process. Every method raises TrackingError if MLflow refuses."""
+    """One MLflow run, written by one process. Every method raises TrackingError if MLflow refuses.
+
+    A server that stops answering is waited for (`scenelift.patience`). What it does not take even then is left out,
+    with a line that says so, and does not end the run: everything lies in the run's folder too.
+    """
 
     def __init__(self, client: MlflowClient, uri: str, run: Run) -> None:
-        self._client, self._uri = client, uri
+        self._client, self._uri, self._insist = client, uri, Patient(uri)
         self._id, self._experiment_id = run.info.run_id, run.info.experiment_id
         self._experiment = client.get_experiment(run.info.experiment_id).name
         self._last: dict[str, Metric] = {metric.key: metric for metric in run.data._metric_objs}
@@ -84,10 +89,13 @@ class Tracker:
 
         params: the flattened config. A continued run keeps the parameters it has; those that differ now
         become tags `resumed/<parameter>`, since MLflow never changes a parameter.
-        Raises TrackingError within seconds if the address is malformed or does not answer.
+        Raises TrackingError if the address is malformed or does not answer: within seconds for a run of its own,
+        after `patience.PATIENCE` for one that goes on or is part of a sweep.
         """
         store.quiet()
         uri = store.resolve(config.uri, runs_folder)
+        if run_id or config.parent:
+            patience.wait(uri)
         store.probe(uri)
         from mlflow import MlflowClient
 
@@ -113,6 +121,7 @@ class Tracker:
         """A run that another process left, to say how it ended."""
         store.quiet()
         uri = store.resolve(config.uri, runs_folder)
+        patience.wait(uri)
         from mlflow import MlflowClient
 
         with store.errors(uri, "reading a run"):
@@ -148,25 +157,26 @@ class Tracker:
 
     def tags(self, tags: Mapping[str, str]) -> None:
         """Set tags of the run."""
-        with self._errors("setting tags"):
+
+        def send() -> None:
             for key, value in tags.items():
                 self._client.set_tag(self._id, key, value)
+
+        self._insist("setting tags", send)
 
     def flush(self) -> None:
         """Send every metric that waits."""
         with self._lock:
-            self._send()
+            self._insist(f"sending {len(self._pending)} metric points", self._send)
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Copy a file, or what a folder holds, into the run's artifacts, below `folder` if given."""
         log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
-        with self._errors(f"storing {path.name}"):
-            log(self._id, str(path), folder)
+        self._insist(f"storing {path.name}", lambda: log(self._id, str(path), folder))
 
     def text(self, text: str, name: str) -> None:
         """Store a text as the artifact `name` (such as config.yaml), replacing an earlier one."""
-        with self._errors(f"storing {name}"):
-            self._client.log_text(self._id, text, name)
+        self._insist(f"storing {name}", lambda: self._client.log_text(self._id, text, name))
 
     def table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
         """Store rows of equal keys as the artifact `name`.csv, which MLflow shows as a table."""
@@ -189,40 +199,45 @@ class Tracker:
         profile = {key: value for key, value in described.items() if isinstance(value, int | float | str)}
         kind = folder.partition("://")[0] if "://" in folder else "local"
         dataset = Dataset(name, digest, kind, json.dumps({"uri": folder}), profile=json.dumps(profile))
-        with self._errors(f"recording the data set {name}"):
-            inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])]
-            self._client.log_inputs(self._id, inputs)
+        inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])]
+        self._insist(f"recording the data set {name}", lambda: self._client.log_inputs(self._id, inputs))
         self.text(manifest, f"datasets/{context}/manifest.json")
 
     def model(
         self, name: str, folder: Path, params: Mapping[str, Any], metrics: Mapping[str, float], step: int
-    ) -> str:
-        """Store a folder (weights as safetensors, config) as a logged model of the run; returns its id.
+    ) -> str | None:
+        """Store a folder (weights as safetensors, config) as a logged model of the run; returns its id, if any.
 
         The files are kept as they are: no pickle, no torch.export, which cannot trace sparse convolutions.
         """
         from mlflow.entities import LoggedModelOutput
 
-        with self._errors(f"storing the model {name}"):
-            texts = {key: str(value) for key, value in params.items()}
-            model_id = self._client.create_logged_model(
+        texts = {key: str(value) for key, value in params.items()}
+
+        def store_model() -> str:
+            model_id: str = self._client.create_logged_model(
                 self._experiment_id, name, source_run_id=self._id, params=texts, model_type="scenelift"
             ).model_id
             self._client.log_model_artifacts(model_id, str(folder))
             self._client.finalize_logged_model(model_id, "READY")
             self._client.log_outputs(self._id, [LoggedModelOutput(model_id, step)])
-        with self._lock:
-            self._pending += [self._of_model(_metric(key, metrics[key], step), model_id) for key in metrics]
-            self._send()
-        return str(model_id)
+            return model_id
+
+        model_id = self._insist(f"storing the model {name}", store_model)
+        if model_id is not None:
+            with self._lock:
+                self._pending += [
+                    self._of_model(_metric(key, metrics[key], step), model_id) for key in metrics
+                ]
+        self.flush()
+        return model_id
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
         """Send what waits and close the run."""
         if self._monitor is not None:
             self._monitor.finish()
         self.flush()
-        with self._errors("closing the run"):
-            self._client.set_terminated(self._id, status)
+        self._insist("closing the run", lambda: self._client.set_terminated(self._id, status))
 
     def _of_model(self, metric: Metric, model_id: str) -> Metric:
         """The metric tied to a model; the same point of the run, not a second one, if the run has it."""
@@ -236,7 +251,7 @@ class Tracker:
     def _send(self) -> None:
         while self._pending:
             batch = self._pending[:_SENT_AT_ONCE]
-            with self._errors("sending metrics"):
+            with store.errors(self._uri, "sending metrics"):
                 self._client.log_batch(self._id, metrics=batch)
             del self._pending[: len(batch)]
         self._due, self._outage = time.monotonic() + SECONDS, False
@@ -247,9 +262,6 @@ class Tracker:
         except TrackingError as error:
             self._due, self._outage = time.monotonic() + OUTAGE_SECONDS, True
             _log.warning("%d metric points wait, will try again: %s", len(self._pending), error)
-
-    def _errors(self, doing: str) -> Any:
-        return store.errors(self._uri, doing)
 
     def _watch(self, interval: float, resumed: bool) -> None:
         if interval <= 0:

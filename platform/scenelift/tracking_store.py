@@ -107,6 +107,15 @@ def probe(uri: str) -> None:
         _probe_database(uri)
 
 
+def answers(uri: str) -> bool:
+    """Whether `probe` finds nothing wrong."""
+    try:
+        probe(uri)
+    except TrackingError:
+        return False
+    return True
+
+
 def require(uri: str) -> None:
     """As `probe`, but a database file must be there already."""
     if uri.startswith("sqlite:") and not Path(uri.removeprefix("sqlite:///")).exists():

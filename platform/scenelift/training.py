@@ -21,10 +21,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from scenelift import preflight
 from scenelift.checkpoints import Checkpoints, read_state
-from scenelift.errors import ConfigError, TrainingError
+from scenelift.errors import ConfigError, StorageError, TrainingError
 from scenelift.methods import Batch, Method, Progress, Trained
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import Plan
+from scenelift.random_states import random_state, restore_random_state
 
 Event = dict[str, Any]
 
@@ -119,6 +120,7 @@ class _State:
         self.epoch_losses: list[float] = []
         self.waited = self.since = 0.0
         self.loss = math.inf
+        self.unwritten = False  # whether the newest checkpoint could not be written
         torch.manual_seed(loop.seed * 1009 + worker.rank)
 
     def step(self, step: int, batches: Iterator[Batch]) -> None:
@@ -187,7 +189,7 @@ class _State:
             values["learning_rate"] = self.schedule.get_last_lr()[0]
             values["frames_per_second"] = self.steps * self.worker.plan.loop.batch / seconds
             values["data_wait"] = self.waited / seconds
-            self.worker.post({"kind": "metrics", "step": done, "values": values})
+            self.worker.post({"kind": "metrics", "step": done, "seconds": seconds, "values": values})
         self.window, self.steps, self.waited, self.since = [], 0, 0.0, 0.0
 
     def save(self, done: int) -> None:
@@ -198,21 +200,31 @@ class _State:
         if self.worker.plan.workers > 1:
             torch.distributed.all_gather_object(states, random_state())
         if self.worker.rank == 0:
-            checkpoint = self.worker.checkpoints.save(
-                done,
-                self.loss,
-                cast(Trained, self.method.student),
-                {
-                    "step": done,
-                    "optimiser": self.optimiser.state_dict(),
-                    "schedule": self.schedule.state_dict(),
-                    "scaler": self.scaler.state_dict(),
-                    "random": states,
-                    "plan": {"frames": self.worker.plan.frames, "batch": self.worker.plan.loop.batch},
-                },
-            )
-            self.worker.post({"kind": "checkpoint", "step": done, "folder": checkpoint.folder})
+            self._write(done, states)
         self.epoch_losses = []
+
+    def _write(self, done: int, states: list[Any]) -> None:
+        """A checkpoint. One that cannot be written does not end the training; a second one in a row, or that of
+        the last step, does."""
+        state = {
+            "step": done,
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "random": states,
+            "plan": {"frames": self.worker.plan.frames, "batch": self.worker.plan.loop.batch},
+        }
+        try:
+            student = cast(Trained, self.method.student)
+            checkpoint = self.worker.checkpoints.save(done, self.loss, student, state)
+        except StorageError as error:
+            if self.unwritten or done == self.worker.plan.steps:
+                raise
+            self.unwritten = True
+            self.worker.post({"kind": "unwritten", "step": done, "why": str(error)})
+        else:
+            self.unwritten = False
+            self.worker.post({"kind": "checkpoint", "step": done, "folder": checkpoint.folder})
 
     def end_epoch(self, done: int) -> None:
         """Validate, and say how the training stands."""
@@ -288,16 +300,3 @@ def _batches(worker: Worker, start: int) -> Iterator[Batch]:
         return worker.collate(samples, (first + number) // per_epoch)
 
     return worker.stream(plan.indices(start, worker.rank), collate, plan.micro)
-
-
-def random_state() -> dict[str, Any]:
-    """The state of torch's generators, loadable with weights_only; nothing here draws from others."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"torch": torch.get_rng_state(), "cuda": cuda}
-
-
-def restore_random_state(state: dict[str, Any]) -> None:
-    """Undo `random_state` on a machine with as many GPUs."""
-    torch.set_rng_state(state["torch"])
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])

@@ -195,7 +195,7 @@ def test_an_experiment_in_a_bucket_records_on_this_machine(
     settings = RunConfig("a", "s3://bucket/runs")
     silent = TrackingConfig(experiment="tests", system_metrics=0)
     with experiment("train", LoopConfig(), settings, silent, {}, presets) as made:
-        made.listen({"kind": "start", "step": 0, "steps": 4})
+        made.listen({"kind": "start", "step": 0, "steps": 4, "workers": 1, "rounds": 1})
     result = json.loads(s3.buckets["bucket"]["runs/a/result.json"])
     assert result["status"] == "finished"
     assert result["mlflow"]["tracking_uri"] == f"sqlite:///{tmp_path}/runs/mlflow.db"

@@ -240,7 +240,7 @@ def test_a_measured_run_ends_well_and_is_no_result(tmp_path, monkeypatch, capsys
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     tracking = TrackingConfig(experiment="tests", system_metrics=0)
     with experiment("train", LOOP, RunConfig("a", str(tmp_path)), tracking, {}, {"loop": LOOP}) as made:
-        made.listen({"kind": "start", "step": 0, "steps": 5980})
+        made.listen({"kind": "start", "step": 0, "steps": 5980, "workers": 1, "rounds": 1})
         made.listen({"kind": "estimate", "step": 5, "values": vars(ESTIMATE)})
         raise Measured
     result = json.loads((tmp_path / "a" / "result.json").read_text())

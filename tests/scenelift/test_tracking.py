@@ -18,7 +18,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from scenelift import provenance, tracking, tracking_store
+from scenelift import patience, provenance, tracking, tracking_store
 from scenelift.errors import TrackingError
 from scenelift.tracking import Tracker, TrackingConfig
 from scenelift.tracking_store import resolve
@@ -148,6 +148,66 @@ def test_points_wait_while_the_server_is_away(tracker: Tracker, monkeypatch: pyt
             tracker.flush()
     tracker.flush()
     assert [step for step, _ in history(tracker, "outage")] == list(range(3 * tracking.BATCH))
+
+
+class Away:
+    """Answers nothing for the first so many questions."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, tracker: Tracker | None, questions: int) -> None:
+        self.questions, self.answers = questions, tracking_store.answers
+        monkeypatch.setattr(patience, "PAUSE", 0.01)
+        monkeypatch.setattr(tracking_store, "answers", self.answer)
+        if tracker is not None:
+            for name in ("log_batch", "set_tag", "log_text", "set_terminated"):
+                monkeypatch.setattr(tracker._client, name, self.call(getattr(tracker._client, name)))
+
+    def answer(self, uri: str) -> bool:
+        self.questions -= 1
+        return self.questions < 0 and self.answers(uri)
+
+    def call(self, there: Any) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
+            if self.questions > 0:
+                raise MlflowException("connection refused")
+            return there(*arguments, **named)
+
+        return call
+
+
+def test_what_cannot_be_sent_now_is_sent_when_the_server_is_back(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = Away(monkeypatch, tracker, 3)
+    tracker.metrics({"back": 1.0}, 1)
+    tracker.flush()
+    assert history(tracker, "back") == [(1, 1.0)] and away.questions == 0
+    away.questions = 2
+    tracker.tags({"when": "later"})
+    assert stored(tracker).data.tags["when"] == "later"
+
+
+def test_a_server_that_stays_away_does_not_end_the_run(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    away = Away(monkeypatch, tracker, 10**9)
+    monkeypatch.setattr(patience, "PATIENCE", 0.05)
+    tracker.metrics({"gone": 1.0}, 1)
+    tracker.flush()
+    monkeypatch.setattr(patience, "PATIENCE", 60.0)
+    tracker.text("a text", "text.txt")
+    assert capsys.readouterr().err.count("Left out") == 2, "the second without waiting again"
+    away.questions = 0
+    tracker.flush()
+    assert history(tracker, "gone") == [(1, 1.0)]
+
+
+def test_a_trial_that_begins_while_the_server_is_away_waits(
+    runs: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Away(monkeypatch, None, 3)
+    trial = Tracker.start(replace(SILENT, parent=tracker.info["run_id"]), runs, "trial", {}, {})
+    assert "waiting for MLflow" in capsys.readouterr().err
+    trial.finish("FINISHED")
 
 
 def test_artifacts_texts_and_tables(tracker: Tracker, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from scenelift.augmentation import Augmentation
 from scenelift.batches import Collate, VoxelConfig
 from scenelift.checkpoints import Checkpoints
-from scenelift.errors import ConfigError, TrainingError
+from scenelift.errors import ConfigError, StorageError, TrainingError
 from scenelift.methods import Method
 from scenelift.networks import NetworkConfig
 from scenelift.optimisers import OptimiserConfig
@@ -171,6 +171,41 @@ def test_a_loss_that_is_not_finite_names_its_frames_and_spoils_no_checkpoint(tmp
     with pytest.raises(TrainingError, match=", ".join(tokens)):
         train(Supervised(spoil_at=4), worker(tmp_path))
     assert Checkpoints(tmp_path).latest().step == 3
+
+
+class Full(Checkpoints):
+    """Checkpoints on a disk that is full at some steps."""
+
+    def __init__(self, folder, keep, full):
+        super().__init__(folder, keep)
+        self.full = full
+
+    def save(self, step, loss, student, state):
+        if step in self.full:
+            raise StorageError(f"disk is full at step {step}")
+        return super().save(step, loss, student, state)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_said_and_the_next_one_tried(tmp_path):
+    events = []
+    train(Supervised(), worker(tmp_path / "whole"))
+    full = worker(tmp_path / "full", post=events.append)
+    full.checkpoints = Full(tmp_path / "full", LOOP.keep, {3})
+    train(Supervised(), full)
+    told = [(e["step"], e.get("why")) for e in events if e["kind"] in ("checkpoint", "unwritten")]
+    assert told == [(3, "disk is full at step 3"), (6, None), (8, None)]
+    one, two = weights(tmp_path / "whole"), weights(tmp_path / "full")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize(("full", "last"), [({3, 6}, None), ({6, 8}, 3), ({8}, 6)])
+def test_a_second_one_in_a_row_or_the_last_one_ends_the_training(tmp_path, full, last):
+    spoiled = worker(tmp_path)
+    spoiled.checkpoints = Full(tmp_path, LOOP.keep, full)
+    with pytest.raises(StorageError, match=f"full at step {max(full)}"):
+        train(Supervised(), spoiled)
+    latest = spoiled.checkpoints.latest()
+    assert (latest and latest.step) == last
 
 
 def test_another_batch_size_does_not_fit_an_old_checkpoint(tmp_path):

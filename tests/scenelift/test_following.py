@@ -1,0 +1,109 @@
+"""What a run says and records of lost workers, of a killed driver, and of the slow side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scenelift.following import Following
+from scenelift.runs import Run, RunConfig
+
+
+@dataclass(frozen=True)
+class Config:
+    value: int = 3
+
+
+class Recorder:
+    """Stands for MLflow: keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, dict[str, float]]] = []
+
+    def metrics(self, values: dict[str, float], step: int) -> None:
+        self.sent.append((step, values))
+
+    def flush(self) -> None:
+        pass
+
+
+def following(folder: Path, resume: bool = False) -> tuple[Following, Any]:
+    run = Run.open("distill", Config(), RunConfig("a", str(folder), resume))
+    recorder: Any = Recorder()
+    return Following(run, recorder, lambda values: None), recorder
+
+
+def start(step: int, workers: int = 2, rounds: int = 1) -> dict[str, Any]:
+    return {"kind": "start", "step": step, "steps": 100, "workers": workers, "rounds": rounds}
+
+
+def metrics(step: int, wait: float = 0.0, seconds: float = 1.0) -> dict[str, Any]:
+    values = {"loss/total": 1.0, "data_wait": wait}
+    return {"kind": "metrics", "step": step, "seconds": seconds, "values": values}
+
+
+def events(following: Following) -> list[tuple[Any, ...]]:
+    """(kind, step that was reached, step it goes on from, repeated steps) of everything that went wrong."""
+    return [
+        (event["kind"], event["reached"], event["step"], event["repeated"])
+        for event in following.run.history()
+        if "repeated" in event
+    ]
+
+
+def test_what_was_repeated_is_said_and_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, _ = following(tmp_path)
+    for event in (start(0), metrics(10), start(8), metrics(14), start(12, 1, 2), metrics(20)):
+        first.take(event)
+    assert events(first) == [("lost", 10, 8, 2), ("resized", 14, 12, 2)]
+    again, _ = following(tmp_path, resume=True)
+    again.take(start(16))
+    assert events(again)[2:] == [("resumed", 20, 16, 4)]
+    said = capsys.readouterr().err
+    assert "a worker was lost at step 10; going on from step 8: 2 steps repeated" in said
+    assert "workers changed from 2 to 1 at step 14" in said and "a step takes 2 rounds" in said
+    assert "the run was left at step 20; going on from step 16: 4 steps repeated" in said
+
+
+def test_mlflow_gets_what_a_killed_driver_could_not_send(tmp_path: Path) -> None:
+    first, _ = following(tmp_path)
+    found = {"epoch": 1, "validation/miou": 0.5}
+    for event in (start(0), metrics(10), {"kind": "epoch", "step": 10, "values": found}):
+        first.take(event)
+    _, recorder = following(tmp_path, resume=True)
+    assert recorder.sent == [(10, {"loss/total": 1.0, "data_wait": 0.0}), (10, {"validation/miou": 0.5})]
+
+
+@pytest.mark.parametrize(
+    ("waits", "share", "side"),
+    [((0.5, 0.0), 0.125, "reading and collating were"), ((0.1, 0.0), 0.025, "computing was")],
+)
+def test_the_slow_side_is_named(
+    waits: tuple[float, float],
+    share: float,
+    side: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By time: the second span is three times as long as the first."""
+    one, _ = following(tmp_path)
+    for event in (start(0), metrics(10, waits[0], 1.0), metrics(20, waits[1], 3.0)):
+        one.take(event)
+    one.end()
+    assert one.waiting == pytest.approx(share)
+    assert f"{100 * share:.0f} % of the training: {side} the slow side" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_was_not_written_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, _ = following(tmp_path)
+    one.take(start(0))
+    one.take({"kind": "unwritten", "step": 10, "why": "disk is full"})
+    assert (
+        "step 10: a checkpoint was not written, the next one is tried: disk is full"
+        in capsys.readouterr().err
+    )
