@@ -1,0 +1,136 @@
+"""What more workers bring on one machine, who waits for whom, and whether memory stays flat.
+
+    PYTHONPATH=.:platform python -m benchmarks.scaling [--workers 1 2 4] [--steps 200] [--long 2000]
+
+A small student is trained on random clouds with 1, 2 and 4 workers of one thread each, then for 2,000 steps with
+two. Prints, from what the run itself logs after its first steps: samples a second, seconds a step, share of the
+time that waits for data, and CPU seconds a sample of all training workers; then the memory of the main process, the
+workers and Ray's object store after a fifth of the long training and at its end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+from ray._private.internal_api import get_memory_info_reply, get_state_from_address
+
+from benchmarks import toy
+from scenelift import cluster
+from scenelift.launch import Resources, launch
+from scenelift.storage import megabytes
+
+WARM = 20
+"""Steps that are not counted: readers and workers start."""
+BATCH = 8
+FRAMES, POINTS = 256, 20_000
+
+
+@dataclass
+class Watch:
+    """Listens to a training and looks at its processes."""
+
+    every: int = 100
+    """Steps between two looks."""
+    spans: list[tuple[float, float, float]] = field(default_factory=list)
+    """(seconds, samples, seconds waited) of each logged span after the warm-up."""
+    memory: dict[int, dict[str, int]] = field(default_factory=dict)
+    """Step -> bytes by name."""
+    cpu: tuple[float, float] | None = None
+    """CPU seconds of the workers at the end of the warm-up, and now."""
+    step: int = 0
+
+    def listen(self, event: dict[str, Any]) -> None:
+        """Takes an event of the workers."""
+        if event["kind"] != "metrics" or event["step"] <= WARM:
+            return
+        seconds, values, self.step = event["seconds"], event["values"], event["step"]
+        self.spans.append((seconds, values["frames_per_second"] * seconds, values["data_wait"] * seconds))
+        if self.step % self.every == 0:
+            workers = training_processes()
+            spent = sum(sum(worker.cpu_times()[:2]) for worker in workers)
+            self.cpu = (self.cpu[0] if self.cpu else spent, spent)
+            self.memory[self.step] = {
+                "main process": psutil.Process().memory_info().rss,
+                "workers": sum(worker.memory_info().rss for worker in workers),
+                "object store": object_store(),
+            }
+
+    def figures(self) -> tuple[float, float, float]:
+        """Samples a second, seconds a step, share of waiting."""
+        seconds, samples, waited = (sum(column) for column in zip(*self.spans, strict=True))
+        return samples / seconds, BATCH * seconds / samples, waited / seconds
+
+
+def training_processes() -> list[psutil.Process]:
+    """Workers of Ray Train that this process's Ray runs."""
+    below = psutil.Process().children(recursive=True)
+    return [process for process in below if "RayTrainWorker" in " ".join(process.cmdline())]
+
+
+def object_store() -> int:
+    """Bytes that Ray's object store holds, on all machines."""
+    state = get_state_from_address(ray.get_runtime_context().gcs_address)
+    return int(get_memory_info_reply(state).store_stats.object_store_bytes_used)
+
+
+def train(shards: str, folder: Path, workers: int, steps: int) -> Watch:
+    """One training of so many steps."""
+    watch = Watch(every=max(1, steps // 10))
+    job = toy.job(shards, str(folder / "checkpoints"), steps, steps, toy.Build(0, folder / "hurry"), BATCH)
+    launch(replace(job, loop=replace(job.loop, log_every=5)), Resources(workers, 0.5, 0), watch.listen)
+    return watch
+
+
+def main() -> None:
+    """Train with each number of workers, then long."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument(
+        "--long", type=int, default=2000, help="steps of the training whose memory is looked at"
+    )
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name, cluster.connect():
+        folder = Path(name)
+        shards = toy.write(folder, FRAMES, POINTS)
+        print(f"{cluster.cores()} cores, {FRAMES} clouds of {POINTS} points, batches of {BATCH}")
+        for workers in asked.workers:
+            began = time.monotonic()
+            watch = train(shards, folder / f"with-{workers}", workers, asked.steps)
+            rate, step, waiting = watch.figures()
+            whole = time.monotonic() - began
+            cpu = ""
+            if watch.cpu is not None and watch.cpu[1] > watch.cpu[0]:
+                samples = (watch.step - min(watch.memory)) * BATCH
+                cpu = f", {1000 * (watch.cpu[1] - watch.cpu[0]) / samples:.1f} ms of CPU a sample"
+            print(
+                f"  {workers} workers: {rate:.1f} samples/s, {1000 * step:.0f} ms a step, waiting for data "
+                f"{100 * waiting:.0f} %{cpu}; {whole:.0f} s with start and end",
+                flush=True,
+            )
+        if asked.long:
+            show(train(shards, folder / "long", 2, asked.long).memory)
+
+
+def show(memory: dict[int, dict[str, int]]) -> None:
+    """Memory early and late in the long training."""
+    steps = sorted(memory)
+    early, late = steps[len(steps) // 5], steps[-1]
+    print(f"memory from step {early} to step {late}:")
+    for name in memory[late]:
+        first, last = memory[early][name], memory[late][name]
+        most = max(at[name] for at in memory.values())
+        print(f"  {name}: {megabytes(first)} to {megabytes(last)}, at most {megabytes(most)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,270 @@
+"""Kills workers, nodes and the main process of a training at random moments, and counts what it survives.
+
+    PYTHONPATH=.:platform python -m benchmarks.survival [--kills 20] [--seed 0]
+
+A Ray of a head without CPUs and three nodes of two CPUs each runs on this machine. A small training on two of
+the nodes, with a checkpoint every 20 steps, is killed again and again, in turn: one of its workers, a node with all
+that runs on it (another comes two seconds later), its main process (started again with --run.resume true). Then it
+may go on to its end, and its weights are compared with those of a training that nobody killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+if __name__ == "__main__":  # Ray reads them when it is imported
+    os.environ["RAY_AUTH_MODE"] = "disabled"  # of a cluster that lives as long as the benchmark
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "20")
+
+from benchmarks import toy
+from scenelift import cluster
+from scenelift.checkpoints import Checkpoints
+from scenelift.experiment import experiment
+from scenelift.launch import Resources, launch
+from scenelift.plan import LoopConfig
+from scenelift.runs import Run, RunConfig
+from scenelift.student import Student
+from scenelift.tracking import TrackingConfig
+
+EVERY = 20
+"""Steps between checkpoints."""
+PACE = 0.1
+"""Seconds of a step while there are kills to come."""
+PATIENCE = 240.0
+"""Seconds after which a training counts as not recovered."""
+RESOURCES = Resources(workers=2, cpus=1.5, gpus=0)  # one a node, and neither leaves a CPU for reading
+
+
+def drive(folder: Path, name: str, steps: int) -> None:
+    """The main process of the training: begins it, or goes on with it."""
+    run = RunConfig(name, str(folder), resume=Run(folder / name).begun)
+    tracking = TrackingConfig(experiment="survival", system_metrics=0)
+    build = toy.Build(PACE, folder / "hurry")
+    with (
+        cluster.connect(),
+        experiment("survival", LoopConfig(), run, tracking, {}, {"toy": LoopConfig()}) as made,
+    ):
+        job = toy.job(str(folder / "shards"), made.run.checkpoints, steps, EVERY, build)
+        launch(job, RESOURCES, made.listen)
+        made.trained()
+
+
+@dataclass
+class Kill:
+    """One kill and what came of it."""
+
+    what: str
+    at: float
+    """Seconds since 1970."""
+    reached: int
+    """The last step that was logged before."""
+    lost: int | None = None
+    """Steps that were done again; None: it did not recover."""
+    seconds: float = 0.0
+    """Until the loop was entered again."""
+
+
+@dataclass
+class Victim:
+    """A training and its cluster."""
+
+    folder: Path
+    steps: int
+    name: str = "killed"
+    nodes: list[Any] = field(default_factory=list)
+    driver: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        self.cluster = Cluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": 0,
+                "include_dashboard": False,
+                "object_store_memory": 256 << 20,
+                "_system_config": {"health_check_period_ms": 1000, "health_check_failure_threshold": 5},
+            },
+        )
+        for _ in range(3):
+            self.add_node()
+
+    def add_node(self) -> None:
+        """Another machine, of two CPUs."""
+        self.nodes.append(self.cluster.add_node(num_cpus=2, object_store_memory=256 << 20))
+
+    def start(self, name: str) -> None:
+        """Start the main process, or start it again."""
+        self.name = name
+        self.driver = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.survival", "--drive", name, *self._options()],
+            env={**os.environ, "RAY_ADDRESS": self.cluster.address},
+            stdout=(self.folder / f"{name}.out").open("ab"),
+            stderr=(self.folder / f"{name}.log").open("ab"),
+        )
+
+    def _options(self) -> list[str]:
+        return ["--folder", str(self.folder), "--steps", str(self.steps)]
+
+    def history(self) -> list[dict[str, Any]]:
+        """Of the run, so far."""
+        run = Run(self.folder / self.name)
+        return run.history() if run.begun else []
+
+    def reached(self) -> int:
+        """The last step that was logged."""
+        return max((event["step"] for event in self.history() if event["kind"] == "metrics"), default=0)
+
+    def workers(self) -> list[psutil.Process]:
+        """Processes that train, of this cluster's nodes only."""
+        found = []
+        for node in self.nodes:
+            for raylet in node.all_processes["raylet"]:
+                for process in psutil.Process(raylet.process.pid).children(recursive=True):
+                    if "RayTrainWorker" in " ".join(process.cmdline()):
+                        found.append(process)
+        return found
+
+    def kill(self, what: str, chance: random.Random) -> None:
+        """A worker, a node that trains, or the driver."""
+        if what == "worker":
+            chance.choice(self.workers()).kill()
+        elif what == "node":
+            trains = {parent.pid for process in self.workers() for parent in process.parents()}
+            node = next(n for n in self.nodes if trains & {p.process.pid for p in n.all_processes["raylet"]})
+            self.nodes.remove(node)
+            self.cluster.remove_node(node, allow_graceful=False)
+            time.sleep(2)
+            self.add_node()
+        else:
+            assert self.driver is not None
+            self.driver.kill()
+            self.driver.wait()
+            self.start(self.name)
+
+    def wait(self, until: Callable[[], bool], seconds: float) -> bool:
+        """Whether it happened within so many seconds, the driver living all the time."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if until():
+                return True
+            if self.driver is not None and self.driver.poll() not in (None, 0):
+                return False
+            time.sleep(0.2)
+        return False
+
+    def finish(self) -> None:
+        """Let the training end; SystemExit if it does not."""
+        (self.folder / "hurry").touch()
+        done = self.wait(lambda: (self.folder / self.name / "result.json").exists(), 10 * PATIENCE)
+        if not done:
+            raise SystemExit(f"the training did not end; see {self.folder / self.name}.log")
+        assert self.driver is not None
+        self.driver.wait()
+        (self.folder / "hurry").unlink()
+
+    def close(self) -> None:
+        if self.driver is not None and self.driver.poll() is None:
+            self.driver.send_signal(signal.SIGKILL)
+        self.cluster.shutdown()
+
+
+def strike(victim: Victim, what: str, chance: random.Random) -> Kill:
+    """Kill when the training has done some steps, and see it go on."""
+    before = victim.reached()
+    if not victim.wait(lambda: victim.reached() > before, PATIENCE):
+        return Kill(what, time.time(), before)
+    time.sleep(chance.uniform(0, EVERY * PACE))
+    made = Kill(what, time.time(), victim.reached())
+    victim.kill(what, chance)
+    if victim.wait(lambda: again(victim, made) is not None and victim.reached() > made.reached, PATIENCE):
+        event = again(victim, made)
+        assert event is not None
+        made.lost, made.seconds = event["repeated"], event["time"] - made.at
+    return made
+
+
+def again(victim: Victim, kill: Kill) -> dict[str, Any] | None:
+    """What the history says of the restart after a kill, once it does."""
+    later = (event for event in victim.history() if event["time"] > kill.at and "repeated" in event)
+    return next(later, None)
+
+
+def same_weights(folder: Path) -> bool:
+    """Whether both trainings ended with the same bits."""
+    ends = [Checkpoints(Run(folder / name).checkpoints).latest() for name in ("whole", "killed")]
+    one, two = (Student.load(end.folder).state_dict() for end in ends if end is not None)
+    return all(bool((one[name] == two[name]).all()) for name in one)
+
+
+def main() -> None:
+    """Kill, count, compare."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=1600, help="at 0.1 s while there are kills to come")
+    parser.add_argument("--drive", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.drive:
+        drive(asked.folder, asked.drive, asked.steps)
+        return
+    chance = random.Random(asked.seed)
+    with tempfile.TemporaryDirectory(prefix="scenelift-survival-") as name:
+        folder = Path(name)
+        with cluster.connect("local"):
+            toy.write(folder)
+        victim = Victim(folder, asked.steps)
+        try:
+            victim.start("killed")
+            kills = []
+            for number in range(asked.kills):
+                kills.append(strike(victim, ["worker", "node", "driver"][number % 3], chance))
+                last = kills[-1]
+                said = (
+                    "not recovered" if last.lost is None else f"{last.seconds:.1f} s, {last.lost} steps lost"
+                )
+                print(f"{number + 1:2d} {last.what:7} at step {last.reached}: {said}", flush=True)
+            victim.finish()
+            victim.start("whole")
+            victim.finish()
+            report(kills, same_weights(folder))
+        finally:
+            victim.close()
+
+
+def report(kills: list[Kill], same: bool) -> None:
+    """The figures."""
+    done = [kill for kill in kills if kill.lost is not None]
+    print(f"recovered {len(done)} of {len(kills)}")
+    for what in ("worker", "node", "driver"):
+        some = [kill for kill in done if kill.what == what]
+        if some:
+            lost = [kill.lost or 0 for kill in some]
+            seconds = sorted(kill.seconds for kill in some)
+            print(
+                f"  {what}: median {seconds[len(seconds) // 2]:.1f} s, at most {seconds[-1]:.1f} s; steps lost "
+                f"at most {max(lost)}, on average {sum(lost) / len(lost):.1f}, of {EVERY} between checkpoints"
+            )
+    print(
+        f"final weights {'the same bits as' if same else 'DIFFER from those of'} a training that nobody killed"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""A training that takes seconds, for benchmarks of what happens around trainings."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from scenelift.augmentation import Augmentation
+from scenelift.batches import Batch, Collate, VoxelConfig
+from scenelift.frame_kind import FRAME, FrameKind
+from scenelift.frames import Frame
+from scenelift.launch import Job
+from scenelift.methods import Method, Progress
+from scenelift.networks import NetworkConfig
+from scenelift.optimisers import OptimiserConfig
+from scenelift.plan import LoopConfig
+from scenelift.sharding import write_shards
+from scenelift.shards import Shards
+from scenelift.sources import ReadOptions
+from scenelift.student import Student, StudentConfig
+from scenelift.vocabulary import Vocabulary
+
+STUDENT = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), NetworkConfig(8, (8,), (8,)))
+COLLATE = Collate(STUDENT.voxels, Augmentation(), images=False)
+OPTIMISER = OptimiserConfig("adamw", lr=1e-2)
+NAMES = Vocabulary("toy", ("low", "high"), (("low",), ("high",)), ((9, 9, 9),) * 2)
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A keyframe that is its number."""
+
+    number: int
+
+    @property
+    def token(self) -> str:
+        return f"cloud-{self.number:05d}"
+
+
+@dataclass
+class Clouds:
+    """A data set of random clouds without images."""
+
+    frames: int
+    points: int
+    name: str = "toy"
+    version: str = "v0"
+    kind: FrameKind = FRAME
+    vocabulary: Vocabulary = NAMES
+
+    def keyframes(self, split: str | None) -> list[Cloud]:
+        return [Cloud(number) for number in range(self.frames)]
+
+    def read(self, keyframe: Cloud, options: ReadOptions) -> Frame:
+        draw = np.random.default_rng(keyframe.number)
+        return Frame(
+            token=keyframe.token,
+            scene="one",
+            timestamp=keyframe.number,
+            points=draw.normal(0, 10, (self.points, 3)).astype(np.float32),
+            features=draw.uniform(0, 1, (self.points, 1)).astype(np.float32),
+            sweep=np.zeros(self.points, np.uint8),
+            labels=None,
+            cameras=(),
+            images=(),
+            image_size=options.image_size,
+            pair_points=np.zeros(0, np.int32),
+            pair_pixels=np.zeros((0, 3), np.int16),
+        )
+
+
+def write(folder: Path, frames: int = 32, points: int = 500) -> str:
+    """Shards of random clouds, made with the connected Ray; returns their folder."""
+    path = str(folder / "shards")
+    write_shards(Clouds(frames, points), None, path, ReadOptions(image_size=(8, 12)), 8, progress=False)
+    return path
+
+
+class Heights(Method):
+    """Tells which voxels are high; a step lasts `pace` seconds at least, until the file `hurry` is there."""
+
+    student: Student
+
+    def __init__(self, pace: float, hurry: Path) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.student = Student(STUDENT, 1, torch.eye(2, 8), NAMES, {"semantic": 8})
+        self.weights = {"height": 1.0}
+        self.pace, self.hurry, self.hurried = pace, hurry, pace == 0
+
+    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        began = time.monotonic()
+        logits = self.student.class_logits(self.student(batch.voxels))
+        height = batch.voxels.features[:, 1]  # of the geometry features
+        loss = F.cross_entropy(logits, (height > height.mean()).long())
+        self.hurried = self.hurried or self.hurry.exists()
+        if not self.hurried:
+            time.sleep(max(0.0, self.pace - (time.monotonic() - began)))
+        return {"height": loss}
+
+
+@dataclass(frozen=True)
+class Build:
+    """Makes the method in a worker."""
+
+    pace: float
+    hurry: Path
+
+    def __call__(self) -> Method:
+        return Heights(self.pace, self.hurry)
+
+
+def job(shards: str, checkpoints: str, steps: int, every: int, build: Build, batch: int = 4) -> Job:
+    """A training of so many steps with a checkpoint `every` so many."""
+    epochs = -(-steps * batch // len(Shards.open(shards)))
+    return Job(
+        shards=shards,
+        folder=checkpoints,
+        loop=LoopConfig(epochs=epochs, batch=batch, checkpoint_every=every, log_every=1),
+        optimiser=OPTIMISER,
+        collate=COLLATE,
+        build=build,
+        retries=1000,
+    )
