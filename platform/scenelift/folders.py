@@ -33,7 +33,8 @@ def written(target: Location, told: Mapping[str, Any] | None = None) -> Iterator
     """
     filesystem, path = storage.resolve(target)
     remove(target)
-    storage.make_folder(filesystem, path)
+    if storage.is_local(filesystem):
+        storage.make_folder(filesystem, path)
     try:
         with _workplace(filesystem, path) as folder:
             with storage.explained(*storage.resolve(folder)):
@@ -90,12 +91,14 @@ def fetched(target: Location, names: Sequence[str] | None = None) -> Iterator[Pa
 def upload(source: Path, target: Location) -> None:
     """Copy a local file, or what a local folder holds, over what is at `target`; StorageError if it cannot be."""
     filesystem, path = storage.resolve(target)
-    for file in _files(source):
-        inner = path if file == source else storage.join(path, str(file.relative_to(source)))
-        with storage.explained(filesystem, inner, file.stat().st_size):
-            filesystem.create_dir(inner.rpartition("/")[0], recursive=True)
-            with file.open("rb") as data, filesystem.open_output_stream(inner) as stream:
-                shutil.copyfileobj(data, stream, 1 << 22)
+    names = {file: str(file.relative_to(source)) for file in _files(source)}
+    places = {file: path if file == source else storage.join(path, name) for file, name in names.items()}
+    for parent in sorted({storage.split(place)[0] for place in places.values()}):
+        storage.make_folder(filesystem, parent)
+    for file, place in places.items():
+        explained = storage.explained(filesystem, place, file.stat().st_size)
+        with explained, file.open("rb") as data, filesystem.open_output_stream(place) as stream:
+            shutil.copyfileobj(data, stream, 1 << 22)
 
 
 def remove(target: Location) -> None:
