@@ -78,6 +78,9 @@ def entries(seed: int, epochs: int) -> Iterator[Entry]:
             folder = None if row == "random" else str(RUNS / f"table-{row}-{seed}" / "student")
             values = {"labels.fraction": fraction, "start": folder}
             yield entry(f"{fraction:g}-from-{row}", finetune, finetune.PRESETS["synthetic"], values)
+        yield entry(
+            f"{fraction:g}-from-clip2scene-text", finetune, finetune.PRESETS["synthetic_text"], values
+        )
 
 
 def main() -> None:

@@ -1,6 +1,9 @@
-"""Taking over the backbone of a trained student into another one."""
+"""Taking over the backbone of a trained student into another one, and what it says of the classes."""
 
 from __future__ import annotations
+
+import torch
+from torch import nn
 
 from scenelift import config as configuration
 from scenelift.console import say
@@ -10,6 +13,10 @@ from scenelift.student import Student
 _FREE = ("network.engine", "voxels.feature_scale")
 """Settings that may differ: the engine changes no weight, and the scale may be what makes the point features of
 two data sets alike."""
+
+
+_SHARPNESS = 5.0
+"""A distilled student's scores are cosines of some size that its temperature (0.2 in our presets) divides."""
 
 
 def take_over(student: Student, start: Student, path: str) -> None:
@@ -33,6 +40,23 @@ def take_over(student: Student, start: Student, path: str) -> None:
     say(f"taken over from {path}: {taken:,} of the backbone's {whole:,} parameters")
     if differences:
         say(f"warning: {differences}")
+
+
+def classify_by_text(student: Student, start: Student, path: str) -> None:
+    """Make the classifier of a student that has the start's backbone answer as the start does by text.
+
+    Both maps are linear, so the classifier becomes their product; ConfigError if the start has no text, or of
+    other classes. path: where the start was read from.
+    """
+    if "semantic" not in start.heads or "classifier" in start.heads:
+        raise ConfigError(f"{path} names no classes by text; leave head at new")
+    if start.vocabulary.classes != student.vocabulary.classes:
+        raise ConfigError(f"{path} names other classes than the labels have; leave head at new")
+    head, classifier = start.heads["semantic"], student.heads["classifier"]
+    assert isinstance(head, nn.Linear) and isinstance(classifier, nn.Linear)
+    with torch.no_grad():
+        classifier.weight.copy_(_SHARPNESS * start.text @ head.weight)
+        classifier.bias.copy_(_SHARPNESS * start.text @ head.bias)
 
 
 def _differences(student: Student, start: Student) -> str:

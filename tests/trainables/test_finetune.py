@@ -160,6 +160,24 @@ def test_the_backbone_is_taken_over_whatever_the_classes(tmp_path, capsys):
     assert f"{whole:,} of the backbone's {whole:,}" in said and "warning" not in said
 
 
+def test_a_head_from_text_answers_as_the_start_does(tmp_path):
+    torch.manual_seed(3)
+    start = Student(SMALL, 1, torch.randn(3, 6), VOCABULARY, {"semantic": 6})
+    start.save(tmp_path / "named")
+    config = FinetuneConfig(start=str(tmp_path / "named"), student=SMALL, head="text")
+    student = finetune.make_student(config, 1, VOCABULARY).eval()
+    frame = made_up_frame("frame-00003")
+    assert (student.predict(frame) == start.eval().predict(frame)).all()
+    pretrained().save(tmp_path / "other")
+    with pytest.raises(ConfigError, match="names other classes than the labels have"):
+        finetune.make_student(replace(config, start=str(tmp_path / "other")), 1, VOCABULARY)
+    with pytest.raises(ConfigError, match="needs a --start"):
+        finetune.make_student(replace(config, start=None), 1, VOCABULARY)
+    student.save(tmp_path / "tuned")
+    with pytest.raises(ConfigError, match="names no classes by text"):
+        finetune.make_student(replace(config, start=str(tmp_path / "tuned")), 1, VOCABULARY)
+
+
 def test_a_start_that_sees_clouds_otherwise_is_named(capsys):
     make = lambda config, features=1: Student(  # noqa: E731
         config, features, torch.zeros(3, 0), VOCABULARY, {"classifier": 3}
