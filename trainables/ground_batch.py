@@ -1,0 +1,112 @@
+"""Rooms -> one batch: proposals padded to the largest room, sentences of all rooms behind each other."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scenelift.rooms import Room, Sentence
+from trainables.lexicon import SPECIAL, UNKNOWN
+
+
+@dataclass(frozen=True)
+class RoomBatch:
+    """Shapes: B rooms of up to M proposals, S sentences of up to T words. Holds no true box and no target."""
+
+    boxes: Tensor
+    """[B, M, 6] float32, 0 for padding."""
+    features: Tensor
+    """[B, M, D] float32."""
+    class_logits: Tensor
+    """[B, M, C] float32."""
+    present: Tensor
+    """[B, M] bool, False for padding."""
+    objects: Tensor
+    """[B, M] bool, proposals that are taken for objects."""
+    ids: Tensor
+    """[S, T] int64 words; 0 for padding, 1 for words that the lexicon does not have."""
+    lengths: Tensor
+    """[S] int64."""
+    keywords: Tensor
+    """[S, T] bool."""
+    room: Tensor
+    """[S] int64 the room of each sentence, non-decreasing."""
+    category: Tensor
+    """[S] int64 annotated class."""
+    noun: Tensor
+    """[S] int64 class of the head noun, -1 where it has none."""
+    tokens: tuple[str, ...]
+    """[B] which rooms these are."""
+
+    @property
+    def said(self) -> Tensor:
+        """[S, T] bool, False for padding."""
+        return self.ids != 0
+
+    def to(self, device: torch.device) -> RoomBatch:
+        """The batch on another device."""
+        moved = {
+            field.name: value.to(device, non_blocking=True)
+            for field in dataclasses.fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return dataclasses.replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class CollateRooms:
+    """Makes batches; nothing in them is random."""
+
+    words: tuple[str, ...]
+    """The lexicon's, of a `Lexicon`."""
+    longest: int = 126
+    """Words of a sentence beyond so many are left out."""
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Word -> its number."""
+        return {word: number for number, word in enumerate(self.words, SPECIAL)}
+
+    def __call__(self, rooms: Sequence[Room], epoch: int = 0) -> RoomBatch:
+        """Collate B rooms with all of their sentences."""
+        count = [len(room.boxes) for room in rooms]
+        sentences = [sentence for room in rooms for sentence in room.sentences]
+        lengths = [min(len(sentence.tokens), self.longest) for sentence in sentences]
+        ids = np.zeros((len(sentences), max(lengths)), np.int64)
+        keywords = np.zeros(ids.shape, bool)
+        for row, flags, sentence, length in zip(ids, keywords, sentences, lengths, strict=True):
+            row[:length] = self.numbered(sentence)[:length]
+            flags[:length] = sentence.keywords[:length]
+        return RoomBatch(
+            boxes=_padded([room.boxes for room in rooms], max(count)),
+            features=_padded([room.features for room in rooms], max(count)),
+            class_logits=_padded([room.class_logits for room in rooms], max(count)),
+            present=torch.arange(max(count)) < torch.tensor(count)[:, None],
+            objects=_padded([room.objectness for room in rooms], max(count)),
+            ids=torch.from_numpy(ids),
+            lengths=torch.tensor(lengths),
+            keywords=torch.from_numpy(keywords),
+            room=torch.arange(len(rooms)).repeat_interleave(
+                torch.tensor([len(room.sentences) for room in rooms])
+            ),
+            category=torch.tensor([sentence.category for sentence in sentences]),
+            noun=torch.tensor([sentence.noun for sentence in sentences]),
+            tokens=tuple(room.token for room in rooms),
+        )
+
+    def numbered(self, sentence: Sentence) -> list[int]:
+        """[T] the numbers of a sentence's words."""
+        return [self.numbers.get(token, UNKNOWN) for token in sentence.tokens]
+
+
+def _padded(arrays: Sequence[np.ndarray], most: int) -> Tensor:
+    padded = np.zeros((len(arrays), most, *arrays[0].shape[1:]), arrays[0].dtype)
+    for row, array in zip(padded, arrays, strict=True):
+        row[: len(array)] = array
+    return torch.from_numpy(padded)

@@ -1,0 +1,244 @@
+"""The networks of WS-3DVG: sentence encoder, relation module, matching head; and the reconstructor that teaches it.
+
+Shapes: B rooms of M proposals (padded), S sentences of T words (padded), K candidates, C classes, d channels.
+Source: ws3dvg.md 4.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from scenelift import config as configuration
+from scenelift.errors import ConfigError, SceneliftError
+from trainables.ground_batch import RoomBatch
+from trainables.ground_reconstruct import Reconstructor
+from trainables.lexicon import Lexicon
+
+WEIGHTS, DESCRIPTION = "grounder.safetensors", "grounder.json"
+FEATURE_DROPOUT = 0.1
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of the networks."""
+
+    width: int = 288
+    """Channels."""
+    heads: int = 8
+    """Heads of every attention; a divisor of the width."""
+    relation_layers: int = 2
+    """Self-attention layers among the proposals of a room."""
+    relations: Literal["absolute", "pairwise"] = "absolute"
+    """How those layers know where boxes are: by each box's own place, as the authors have it; or also by a bias
+    for every pair, from the offset and the gap between the two."""
+    decoder_layers: int = 3
+    """Layers of the reconstructor."""
+    decoder_dropout: float = 0.2
+    """Dropout in the reconstructor."""
+    causal: bool = True
+    """Whether the reconstructor guesses a word from those before it alone, as the authors' does, or from all."""
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or self.width % 2:
+            raise ConfigError(
+                f"network.width {self.width} is even and a multiple of network.heads {self.heads}"
+            )
+
+
+class SentenceEncoder(nn.Module):
+    """A recurrent network over word vectors (4.1)."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(channels, width, batch_first=True)
+        self.project = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, vectors: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """[S, T, E] word vectors and [S] lengths -> [S, d] sentences and [S, T, d] words."""
+        packed = pack_padded_sequence(vectors, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        outputs, last = self.gru(packed)
+        words, _ = pad_packed_sequence(outputs, batch_first=True)
+        words = F.dropout(F.relu(self.project(words)), FEATURE_DROPOUT, self.training)
+        return last[0], self.norm(words)
+
+
+class Attention(nn.Module):
+    """Multi-head attention with residual, dropout and norm behind it."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, seen: Tensor, bias: Tensor) -> Tensor:
+        """x: [*, Q, d]; seen: [*, K, d]; bias: what is added to the scores, broadcast to [*, h, Q, K]."""
+        query, key, value = (
+            linear(y).unflatten(-1, (self.heads, -1)).transpose(-3, -2)
+            for linear, y in ((self.query, x), (self.key, seen), (self.value, seen))
+        )
+        found = F.scaled_dot_product_attention(query, key, value, bias)
+        found = self.out(found.transpose(-3, -2).flatten(-2))
+        return self.norm(x + F.dropout(found, FEATURE_DROPOUT, self.training))
+
+
+class RelationModule(nn.Module):
+    """Proposals look at each other (4.2)."""
+
+    def __init__(self, features: int, config: NetworkConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.enter = nn.Linear(features, width)
+        self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
+        self.batch_norm, self.activation = nn.BatchNorm1d(width), nn.PReLU(width)
+        self.places = nn.ModuleList(nn.Linear(27, width) for _ in range(config.relation_layers))
+        self.attentions = nn.ModuleList(Attention(width, config.heads) for _ in range(config.relation_layers))
+        self.norm = nn.LayerNorm(width)
+        self.pairs: nn.Module | None = None
+        if config.relations == "pairwise":
+            self.pairs = nn.Sequential(
+                nn.Linear(7, 32), nn.ReLU(), nn.Linear(32, config.heads * config.relation_layers)
+            )
+
+    def forward(self, features: Tensor, boxes: Tensor, present: Tensor) -> Tensor:
+        """[B, M, D] features, [B, M, 6] boxes, [B, M] bool -> [B, M, d]."""
+        entered = self.enter(features)
+        x = self.second(self.activation(_normed(self.batch_norm, self.first(entered), present)))
+        place = box_code(boxes)
+        biases = self._biases(boxes, present)
+        for linear, attention, bias in zip(self.places, self.attentions, biases, strict=True):
+            x = attention(x + linear(place), x + linear(place), bias)
+        return self.norm(F.dropout(x, FEATURE_DROPOUT, self.training) + entered)
+
+    def _biases(self, boxes: Tensor, present: Tensor) -> list[Tensor]:
+        """[B, 1 or h, 1 or M, M] for each layer: minus infinity for padding."""
+        hidden = _hide(present)[:, None, None]
+        if self.pairs is None:
+            return [hidden] * len(self.attentions)
+        bias = self.pairs(pair_code(boxes)).permute(0, 3, 1, 2)
+        return [hidden + part for part in bias.chunk(len(self.attentions), 1)]
+
+
+class MatchHead(nn.Module):
+    """The student's own part: proposals look at the words and are scored (4.3)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.attention = Attention(width, heads)
+        self.linears = nn.ModuleList(nn.Linear(width, width) for _ in range(2))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in range(2))
+        self.activations = nn.ModuleList(nn.PReLU(width) for _ in range(2))
+        self.score = nn.Linear(width, 1)
+
+    def forward(self, proposals: Tensor, present: Tensor, words: Tensor, said: Tensor) -> Tensor:
+        """[S, M, d] proposals, [S, M] bool, [S, T, d] words, [S, T] bool -> [S, M] scores."""
+        x = self.attention(proposals, words, _hide(said)[:, None, None])
+        for linear, norm, activation in zip(self.linears, self.norms, self.activations, strict=True):
+            assert isinstance(norm, nn.BatchNorm1d)
+            x = activation(_normed(norm, linear(x), present).transpose(1, 2)).transpose(1, 2)
+        return self.score(x).squeeze(2)
+
+
+class Grounder(nn.Module):
+    """All that is trained. `match` is the student that runs at inference; `reconstructor` its teacher."""
+
+    vectors: Tensor
+
+    def __init__(
+        self, config: NetworkConfig, lexicon: Lexicon, features: int, classes: tuple[str, ...]
+    ) -> None:
+        """features: D, channels of a proposal's feature; classes: names of the detector's classes."""
+        super().__init__()
+        self.config, self.words, self.features, self.classes = config, lexicon.words, features, classes
+        width = config.width
+        self.register_buffer("vectors", lexicon.vectors.clone())
+        self.encoder = SentenceEncoder(self.vectors.shape[1], width)
+        self.category = nn.Linear(width, len(classes))
+        self.relation = RelationModule(features, config)
+        self.match = MatchHead(width, config.heads)
+        self.reconstructor = Reconstructor(
+            width,
+            config.heads,
+            config.decoder_layers,
+            len(self.vectors),
+            config.decoder_dropout,
+            config.causal,
+        )
+
+    def scores(self, batch: RoomBatch) -> Tensor:
+        """[S, M] the student's scores of every proposal for every sentence."""
+        objects = self.relation(batch.features, batch.boxes, batch.present)
+        _, words = self.encoder(self.vectors[batch.ids], batch.lengths)
+        return self.match(objects[batch.room], batch.present[batch.room], words, batch.said)
+
+    def save(self, folder: Path) -> None:
+        """Weights as safetensors and a description beside them: all that `load` needs."""
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        safetensors.torch.save_file(state, folder / WEIGHTS)
+        description = {
+            "config": asdict(self.config),
+            "words": list(self.words),
+            "features": self.features,
+            "classes": list(self.classes),
+        }
+        (folder / DESCRIPTION).write_text(json.dumps(description, indent=1))
+
+    def restore(self, folder: Path) -> None:
+        """Take over the weights that `save` wrote for a grounder of the same make."""
+        self.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+
+    @classmethod
+    def load(cls, folder: Path) -> Grounder:
+        """Read what `save` wrote; SceneliftError if the folder holds no whole grounder."""
+        try:
+            said = json.loads((folder / DESCRIPTION).read_text())
+            state = safetensors.torch.load_file(folder / WEIGHTS)
+        except (OSError, ValueError, safetensors.SafetensorError) as error:
+            raise SceneliftError(
+                f"{folder} holds no grounder ({error}); give a folder runs/NAME/student of trainables.ground"
+            ) from None
+        config = configuration.from_dict(NetworkConfig, said["config"])
+        lexicon = Lexicon(tuple(said["words"]), state["vectors"])
+        made = cls(config, lexicon, said["features"], tuple(said["classes"]))
+        made.load_state_dict(state)
+        return made.eval()
+
+
+def box_code(boxes: Tensor) -> Tensor:
+    """[*, 6] -> [*, 27] centre, and the eight corners from it, metres."""
+    signs = boxes.new_tensor([[x, y, z] for z in (-1, 1) for y in (-1, 1) for x in (-1, 1)])
+    corners = boxes[..., None, 3:] / 2 * signs
+    return torch.cat([boxes[..., :3], corners.flatten(-2)], -1)
+
+
+def pair_code(boxes: Tensor) -> Tensor:
+    """[B, M, 6] -> [B, M, M, 7] offset to each other box, the gap along each axis, the distance across the floor;
+    metres."""
+    offset = boxes[:, None, :, :3] - boxes[:, :, None, :3]
+    gap = offset.abs() - (boxes[:, None, :, 3:] + boxes[:, :, None, 3:]) / 2
+    across = gap[..., :2].clamp(min=0).norm(dim=-1, keepdim=True)
+    return torch.cat([offset, gap, across], -1)
+
+
+def _hide(present: Tensor) -> Tensor:
+    """0 where present, minus infinity elsewhere; all 0 for a row without any, whose results nobody uses."""
+    hidden = ~present & present.any(-1, keepdim=True)
+    return torch.zeros_like(present, dtype=torch.float32).masked_fill(hidden, -torch.inf)
+
+
+def _normed(norm: nn.BatchNorm1d, x: Tensor, present: Tensor) -> Tensor:
+    """Batch norm of [B, M, d] over what is present, so that padding is no part of the statistics."""
+    rows = present.flatten().nonzero().squeeze(1)
+    flat = x.flatten(0, 1)
+    return torch.zeros_like(flat).index_copy(0, rows, norm(flat[rows])).view_as(x)
