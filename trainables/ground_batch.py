@@ -6,9 +6,11 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from scenelift.rooms import Room, Sentence
@@ -21,6 +23,8 @@ class RoomBatch:
 
     boxes: Tensor
     """[B, M, 6] float32, 0 for padding."""
+    rows: Tensor
+    """[B, M] int64 which of the room's proposals these are."""
     features: Tensor
     """[B, M, D] float32."""
     class_logits: Tensor
@@ -51,7 +55,7 @@ class RoomBatch:
 
     def to(self, device: torch.device) -> RoomBatch:
         """The batch on another device."""
-        moved = {
+        moved: dict[str, Any] = {
             field.name: value.to(device, non_blocking=True)
             for field in dataclasses.fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)
@@ -65,6 +69,8 @@ class CollateRooms:
 
     words: tuple[str, ...]
     """The lexicon's, of a `Lexicon`."""
+    background: bool = True
+    """Keep proposals that are not taken for objects. A room without any object keeps them in either case."""
     longest: int = 126
     """Words of a sentence beyond so many are left out."""
 
@@ -75,7 +81,8 @@ class CollateRooms:
 
     def __call__(self, rooms: Sequence[Room], epoch: int = 0) -> RoomBatch:
         """Collate B rooms with all of their sentences."""
-        count = [len(room.boxes) for room in rooms]
+        kept = [self._kept(room) for room in rooms]
+        count = [len(rows) for rows in kept]
         sentences = [sentence for room in rooms for sentence in room.sentences]
         lengths = [min(len(sentence.tokens), self.longest) for sentence in sentences]
         ids = np.zeros((len(sentences), max(lengths)), np.int64)
@@ -84,11 +91,12 @@ class CollateRooms:
             row[:length] = self.numbered(sentence)[:length]
             flags[:length] = sentence.keywords[:length]
         return RoomBatch(
-            boxes=_padded([room.boxes for room in rooms], max(count)),
-            features=_padded([room.features for room in rooms], max(count)),
-            class_logits=_padded([room.class_logits for room in rooms], max(count)),
+            boxes=_padded([room.boxes[rows] for room, rows in zip(rooms, kept, strict=True)]),
+            rows=_padded(kept),
+            features=_padded([room.features[rows] for room, rows in zip(rooms, kept, strict=True)]),
+            class_logits=_padded([room.class_logits[rows] for room, rows in zip(rooms, kept, strict=True)]),
             present=torch.arange(max(count)) < torch.tensor(count)[:, None],
-            objects=_padded([room.objectness for room in rooms], max(count)),
+            objects=_padded([room.objectness[rows] for room, rows in zip(rooms, kept, strict=True)]),
             ids=torch.from_numpy(ids),
             lengths=torch.tensor(lengths),
             keywords=torch.from_numpy(keywords),
@@ -100,12 +108,17 @@ class CollateRooms:
             tokens=tuple(room.token for room in rooms),
         )
 
+    def _kept(self, room: Room) -> NDArray[np.int64]:
+        everything = self.background or not room.objectness.any()
+        return np.flatnonzero(room.objectness | everything)
+
     def numbered(self, sentence: Sentence) -> list[int]:
         """[T] the numbers of a sentence's words."""
         return [self.numbers.get(token, UNKNOWN) for token in sentence.tokens]
 
 
-def _padded(arrays: Sequence[np.ndarray], most: int) -> Tensor:
+def _padded(arrays: Sequence[NDArray[Any]]) -> Tensor:
+    most = max(len(array) for array in arrays)
     padded = np.zeros((len(arrays), most, *arrays[0].shape[1:]), arrays[0].dtype)
     for row, array in zip(padded, arrays, strict=True):
         row[: len(array)] = array

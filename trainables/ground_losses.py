@@ -1,7 +1,8 @@
 """WS-3DVG in functions: coarse selection, reconstruction losses, rank rewards, and the losses of a step.
 
-Shapes: B rooms of M proposals (padded), S sentences of all rooms together, K candidates of each sentence, C classes,
-D channels, N words of all sentences together. `room` is int64 [S], the room of each sentence. Source: ws3dvg.md 5-7.
+Shapes: B rooms of M proposals (padded), S sentences of all rooms together, K candidates of each sentence,
+C classes, D channels, N words of all sentences together. `room` is int64 [S], the room of each sentence.
+Source: ws3dvg.md 5 to 7.
 """
 
 from __future__ import annotations

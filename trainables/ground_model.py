@@ -7,9 +7,8 @@ Source: ws3dvg.md 4.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
 import safetensors.torch
 import torch
@@ -18,8 +17,9 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from scenelift import config as configuration
-from scenelift.errors import ConfigError, SceneliftError
+from scenelift.errors import SceneliftError
 from trainables.ground_batch import RoomBatch
+from trainables.ground_config import MethodConfig, NetworkConfig
 from trainables.ground_reconstruct import Reconstructor
 from trainables.lexicon import Lexicon
 
@@ -27,38 +27,12 @@ WEIGHTS, DESCRIPTION = "grounder.safetensors", "grounder.json"
 FEATURE_DROPOUT = 0.1
 
 
-@dataclass(frozen=True)
-class NetworkConfig:
-    """Sizes of the networks."""
-
-    width: int = 288
-    """Channels."""
-    heads: int = 8
-    """Heads of every attention; a divisor of the width."""
-    relation_layers: int = 2
-    """Self-attention layers among the proposals of a room."""
-    relations: Literal["absolute", "pairwise"] = "absolute"
-    """How those layers know where boxes are: by each box's own place, as the authors have it; or also by a bias
-    for every pair, from the offset and the gap between the two."""
-    decoder_layers: int = 3
-    """Layers of the reconstructor."""
-    decoder_dropout: float = 0.2
-    """Dropout in the reconstructor."""
-    causal: bool = True
-    """Whether the reconstructor guesses a word from those before it alone, as the authors' does, or from all."""
-
-    def __post_init__(self) -> None:
-        if self.width % self.heads or self.width % 2:
-            raise ConfigError(
-                f"network.width {self.width} is even and a multiple of network.heads {self.heads}"
-            )
-
-
 class SentenceEncoder(nn.Module):
     """A recurrent network over word vectors (4.1)."""
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int, config: NetworkConfig) -> None:
         super().__init__()
+        width, self.pooling = config.width, config.sentence
         self.gru = nn.GRU(channels, width, batch_first=True)
         self.project = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width)
@@ -68,8 +42,9 @@ class SentenceEncoder(nn.Module):
         packed = pack_padded_sequence(vectors, lengths.cpu(), batch_first=True, enforce_sorted=False)
         outputs, last = self.gru(packed)
         words, _ = pad_packed_sequence(outputs, batch_first=True)
+        sentence = words.sum(1) / lengths[:, None] if self.pooling == "mean" else last[0]
         words = F.dropout(F.relu(self.project(words)), FEATURE_DROPOUT, self.training)
-        return last[0], self.norm(words)
+        return sentence, self.norm(words)
 
 
 class Attention(nn.Module):
@@ -98,7 +73,7 @@ class RelationModule(nn.Module):
     def __init__(self, features: int, config: NetworkConfig) -> None:
         super().__init__()
         width = config.width
-        self.enter = nn.Linear(features, width)
+        self.enter = nn.Linear(features, width) if features != width else nn.Identity()
         self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
         self.batch_norm, self.activation = nn.BatchNorm1d(width), nn.PReLU(width)
         self.places = nn.ModuleList(nn.Linear(27, width) for _ in range(config.relation_layers))
@@ -113,7 +88,7 @@ class RelationModule(nn.Module):
     def forward(self, features: Tensor, boxes: Tensor, present: Tensor) -> Tensor:
         """[B, M, D] features, [B, M, 6] boxes, [B, M] bool -> [B, M, d]."""
         entered = self.enter(features)
-        x = self.second(self.activation(_normed(self.batch_norm, self.first(entered), present)))
+        x = self.second(_activated(self.batch_norm, self.activation, self.first(entered), present))
         place = box_code(boxes)
         biases = self._biases(boxes, present)
         for linear, attention, bias in zip(self.places, self.attentions, biases, strict=True):
@@ -144,8 +119,7 @@ class MatchHead(nn.Module):
         """[S, M, d] proposals, [S, M] bool, [S, T, d] words, [S, T] bool -> [S, M] scores."""
         x = self.attention(proposals, words, _hide(said)[:, None, None])
         for linear, norm, activation in zip(self.linears, self.norms, self.activations, strict=True):
-            assert isinstance(norm, nn.BatchNorm1d)
-            x = activation(_normed(norm, linear(x), present).transpose(1, 2)).transpose(1, 2)
+            x = _activated(norm, activation, linear(x), present)
         return self.score(x).squeeze(2)
 
 
@@ -155,31 +129,45 @@ class Grounder(nn.Module):
     vectors: Tensor
 
     def __init__(
-        self, config: NetworkConfig, lexicon: Lexicon, features: int, classes: tuple[str, ...]
+        self,
+        network: NetworkConfig,
+        method: MethodConfig,
+        lexicon: Lexicon,
+        features: int,
+        classes: tuple[str, ...],
     ) -> None:
         """features: D, channels of a proposal's feature; classes: names of the detector's classes."""
         super().__init__()
-        self.config, self.words, self.features, self.classes = config, lexicon.words, features, classes
-        width = config.width
+        self.network, self.method = network, method
+        self.words, self.features, self.classes = lexicon.words, features, classes
+        width = network.width
         self.register_buffer("vectors", lexicon.vectors.clone())
-        self.encoder = SentenceEncoder(self.vectors.shape[1], width)
+        self.encoder = SentenceEncoder(self.vectors.shape[1], network)
         self.category = nn.Linear(width, len(classes))
-        self.relation = RelationModule(features, config)
-        self.match = MatchHead(width, config.heads)
+        self.relation = RelationModule(features, network)
+        self.match = MatchHead(width, network.heads)
         self.reconstructor = Reconstructor(
             width,
-            config.heads,
-            config.decoder_layers,
+            network.heads,
+            network.decoder_layers,
             len(self.vectors),
-            config.decoder_dropout,
-            config.causal,
+            network.decoder_dropout,
+            network.causal,
         )
 
+    @property
+    def size(self) -> int:
+        """Number of trained parameters."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def look(self, batch: RoomBatch) -> Tensor:
+        """[B, M, d] proposals as they are among each other."""
+        return self.relation(batch.features, batch.boxes, batch.present)
+
     def scores(self, batch: RoomBatch) -> Tensor:
-        """[S, M] the student's scores of every proposal for every sentence."""
-        objects = self.relation(batch.features, batch.boxes, batch.present)
+        """[S, M] what the student alone says: its score of every proposal for every sentence."""
         _, words = self.encoder(self.vectors[batch.ids], batch.lengths)
-        return self.match(objects[batch.room], batch.present[batch.room], words, batch.said)
+        return self.match(self.look(batch)[batch.room], batch.present[batch.room], words, batch.said)
 
     def save(self, folder: Path) -> None:
         """Weights as safetensors and a description beside them: all that `load` needs."""
@@ -187,7 +175,8 @@ class Grounder(nn.Module):
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
         safetensors.torch.save_file(state, folder / WEIGHTS)
         description = {
-            "config": asdict(self.config),
+            "network": asdict(self.network),
+            "method": asdict(self.method),
             "words": list(self.words),
             "features": self.features,
             "classes": list(self.classes),
@@ -208,9 +197,13 @@ class Grounder(nn.Module):
             raise SceneliftError(
                 f"{folder} holds no grounder ({error}); give a folder runs/NAME/student of trainables.ground"
             ) from None
-        config = configuration.from_dict(NetworkConfig, said["config"])
-        lexicon = Lexicon(tuple(said["words"]), state["vectors"])
-        made = cls(config, lexicon, said["features"], tuple(said["classes"]))
+        made = cls(
+            configuration.from_dict(NetworkConfig, said["network"]),
+            configuration.from_dict(MethodConfig, said["method"]),
+            Lexicon(tuple(said["words"]), state["vectors"]),
+            said["features"],
+            tuple(said["classes"]),
+        )
         made.load_state_dict(state)
         return made.eval()
 
@@ -237,8 +230,8 @@ def _hide(present: Tensor) -> Tensor:
     return torch.zeros_like(present, dtype=torch.float32).masked_fill(hidden, -torch.inf)
 
 
-def _normed(norm: nn.BatchNorm1d, x: Tensor, present: Tensor) -> Tensor:
-    """Batch norm of [B, M, d] over what is present, so that padding is no part of the statistics."""
+def _activated(norm: nn.Module, activation: nn.Module, x: Tensor, present: Tensor) -> Tensor:
+    """Batch norm and activation of [B, M, d] over what is present: padding is no part of the statistics."""
     rows = present.flatten().nonzero().squeeze(1)
     flat = x.flatten(0, 1)
-    return torch.zeros_like(flat).index_copy(0, rows, norm(flat[rows])).view_as(x)
+    return torch.zeros_like(flat).index_copy(0, rows, activation(norm(flat[rows]))).view_as(x)

@@ -99,7 +99,7 @@ def _from_tower(config: TeacherConfig, words: Sequence[str]) -> Lexicon:
         with torch.no_grad():
             found = F.normalize(encode_text(loaded.clip.eval(), loaded.tokenizer(known)).float(), dim=1)
         rows = torch.tensor([words.index(word) for word in known])
-        embedded[rows] = F.normalize(found - found.mean(0), dim=1)
+        embedded[rows] = F.normalize(found - found.mean(0), dim=1) * found.shape[1] ** 0.5
     spelled = torch.from_numpy(np.stack([_spelling(word) for word in words]))
     vectors = torch.cat([embedded, spelled], 1)
     return Lexicon(tuple(words), torch.cat([vectors.new_zeros(SPECIAL, vectors.shape[1]), vectors]))
@@ -114,6 +114,5 @@ def _knows(loaded: LoadedClip, word: str) -> bool:
 
 
 def _spelling(word: str) -> np.ndarray:
-    """[SPELLING] random unit vector that a word always gets."""
-    drawn = np.random.default_rng(zlib.crc32(word.encode())).normal(size=SPELLING)
-    return (drawn / np.linalg.norm(drawn)).astype(np.float32)
+    """[SPELLING] random numbers of deviation 1 that a word always gets."""
+    return np.random.default_rng(zlib.crc32(word.encode())).normal(size=SPELLING).astype(np.float32)

@@ -55,9 +55,9 @@ class Annotation:
         return not VIEW_WORDS.isdisjoint(self.tokens)
 
     @property
-    def hard(self) -> bool:
-        """Whether more than two objects are of the class; of ScanRefer, which does not say, False."""
-        return self.alike is not None and self.alike > EASY
+    def hard(self) -> bool | None:
+        """Whether more than two objects are of the class; None of ScanRefer, which does not say."""
+        return None if self.alike is None else self.alike > EASY
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from datasets.scannet import Keyframe as ScanNetKeyframe
 from datasets.scannet import ScanNet
 from scenelift.console import say
 from scenelift.errors import DataError
-from scenelift.rooms import Room, RoomKind, Sentence
+from scenelift.rooms import ROOM, Room, Sentence
 from scenelift.sources import ReadOptions
 
 BAD_CONTEXTS = "manually_inspected_bad_contexts.csv"
@@ -46,8 +46,6 @@ instance (ws3dvg.md 10.3, 18)."""
 class RoomOptions:
     """How rooms are read."""
 
-    group: int = 8
-    """Sentences of a sample, at most; a room with more becomes several."""
     points: int = 4096
     """Points kept of each room, for pictures."""
 
@@ -72,7 +70,7 @@ class Grounding:
     pickle.
     """
 
-    kind = RoomKind()
+    kind = ROOM
     classes = CLASSES
 
     def __init__(
@@ -83,12 +81,15 @@ class Grounding:
         sentences: Path | None = None,
         student: Path | None = None,
         listener: bool = False,
+        group: int = 8,
         version: str = "v1",
     ) -> None:
         """student: folder of a 3D student whose features proposals get instead of their own; listener: leave out
-        what ReferIt3D's listeners leave out (ws3dvg.md 18). DataError for a wrong root or table."""
+        what ReferIt3D's listeners leave out (ws3dvg.md 18); group: sentences of a sample at most, a room with more
+        becomes several. DataError for a wrong root or table."""
         self.root, self.name, self.version, self.candidates = root, corpus, version, candidates
         self.corpus, self.sentences, self.student, self.listener = corpus, sentences, student, listener
+        self.group = group
         if not (root / "scans").is_dir():
             raise DataError(f"{root} has no folder scans; --root is the ScanNet folder that holds it")
         self.class_map = ClassMap.read(self._meta(TABLE) or root / TABLE)
@@ -99,7 +100,13 @@ class Grounding:
         listeners = ", listeners' sentences" if self.listener else ""
         return f"{self.corpus}, {PROTOCOLS[self.candidates]}{listeners}"
 
-    def keyframes(self, split: str | None, group: int = RoomOptions.group) -> list[RoomKey]:
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What decides a room's sample beside its files."""
+        student = None if self.student is None else str(self.student.resolve())
+        return {"protocol": self.protocol, "student": student, "group": self.group}
+
+    def keyframes(self, split: str | None) -> list[RoomKey]:
         """The rooms of a split (None: all that a CSV has; ScanRefer's files are of one split), by name.
 
         Raises DataError for an unknown split, or one of which no scene is here.
@@ -114,7 +121,7 @@ class Grounding:
         if len(here) < len(by_scene):
             say(f"{len(by_scene) - len(here)} of {len(by_scene)} scenes are not in {self.root / 'scans'}")
         self._say_unknown(annotations)
-        return [key for scene in here for key in self._parts(scene, by_scene[scene], group)]
+        return [key for scene in here for key in self._parts(scene, by_scene[scene])]
 
     def read(self, keyframe: RoomKey, options: RoomOptions) -> Room:
         """Read one room with its proposals; FrameError for whatever is wrong with its files."""
@@ -174,7 +181,7 @@ class Grounding:
             some = ", ".join(name for name, _ in unknown.most_common(3))
             say(f"{unknown.total()} sentences are about things that {TABLE} does not list ({some}): others")
 
-    def _parts(self, scene: str, annotations: list[Annotation], group: int) -> list[RoomKey]:
+    def _parts(self, scene: str, annotations: list[Annotation]) -> list[RoomKey]:
         """A room's sentences, mixed and parted into groups."""
         objects = {one.object: self.class_map.category(one.name) for one in annotations}
         alike = Counter(objects.values())
@@ -184,12 +191,12 @@ class Grounding:
             say(f"{scene}: {len(annotations) - len(mixed)} sentences without a word are left out")
         return [
             RoomKey(
-                f"{scene}-{start // group:03d}",
+                f"{scene}-{start // self.group:03d}",
                 scene,
-                tuple(part := mixed[start : start + group]),
+                tuple(part := mixed[start : start + self.group]),
                 tuple(alike[objects[one.object]] == 1 for one in part),
             )
-            for start in range(0, len(mixed), group)
+            for start in range(0, len(mixed), self.group)
         ]
 
     def _proposals(self, name: str, scene: Scene) -> Proposals:

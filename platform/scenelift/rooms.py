@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from scenelift.samples import Kind
+
 Floats = NDArray[np.float32]
 
 UNNAMED = -1
@@ -39,8 +41,8 @@ class Sentence:
     """[6] true box of the object; NaN where it is not known. For scores only, never for training."""
     unique: bool = True
     """Whether no other annotated object of the room is of its class."""
-    hard: bool = False
-    """Whether more than two objects of the room are of its class."""
+    hard: bool | None = None
+    """Whether more than two objects of the room are of its class; None where the data set does not say."""
     view_dependent: bool = False
     """Whether the sentence needs a point of view."""
 
@@ -100,7 +102,7 @@ _ARRAYS = {
 """Column -> (dtype on disk, row width); width 0 is a flat array, -1 follows from the number of proposals."""
 
 
-class RoomKind:
+class RoomKind(Kind[Room]):
     """Rooms as rows of Parquet; what their shards hold together is in `about`:
 
     `protocol` and `classes` (of the source), `features` (D), `sentences` (their number) and `words` (word -> how
@@ -119,6 +121,10 @@ class RoomKind:
             ("sentences", pa.list_(pa.string())),
         ]
     )
+
+    def decides(self, source: Any) -> Any:
+        """How the source reads rooms."""
+        return source.reading
 
     def to_row(self, sample: Room) -> dict[str, Any]:
         """Arrays as raw little-endian bytes, each sentence as JSON."""
