@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scenelift.rooms import Room, Sentence
+from trainables.ground_config import MethodConfig
 from trainables.lexicon import SPECIAL, UNKNOWN
 
 
@@ -71,8 +72,15 @@ class CollateRooms:
     """The lexicon's, of a `Lexicon`."""
     background: bool = True
     """Keep proposals that are not taken for objects. A room without any object keeps them in either case."""
+    mask_noun: bool = False
+    """Count the head noun among the keywords."""
     longest: int = 126
     """Words of a sentence beyond so many are left out."""
+
+    @classmethod
+    def of(cls, words: tuple[str, ...], method: MethodConfig) -> CollateRooms:
+        """As a method wants them."""
+        return cls(words, method.background, method.mask_noun)
 
     @cached_property
     def numbers(self) -> dict[str, int]:
@@ -90,6 +98,8 @@ class CollateRooms:
         for row, flags, sentence, length in zip(ids, keywords, sentences, lengths, strict=True):
             row[:length] = self.numbered(sentence)[:length]
             flags[:length] = sentence.keywords[:length]
+            if self.mask_noun and 0 <= sentence.head < length:
+                flags[sentence.head] = True
         return RoomBatch(
             boxes=_padded([room.boxes[rows] for room, rows in zip(rooms, kept, strict=True)]),
             rows=_padded(kept),

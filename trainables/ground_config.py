@@ -44,7 +44,8 @@ class NetworkConfig:
     """How those layers know where boxes are: by each box's own place, as the authors have it; or also by a bias
     for every pair, from the offset and the gap between the two."""
     sentence: Literal["last", "mean"] = "last"
-    """What stands for a sentence: the recurrent network's last state, as the authors have it, or the mean of all."""
+    """What stands for a sentence: the recurrent network's last state, as the authors have it, or the mean of
+    all of its states."""
     decoder_layers: int = 3
     """Layers of the reconstructor."""
     decoder_dropout: float = 0.2
@@ -83,6 +84,8 @@ class MethodConfig:
     """Probability that the reconstructor sees a mask instead of a word."""
     mask_keywords: bool = False
     """Hide the keywords from the reconstructor behind masks too; their vectors are hidden in either case."""
+    mask_noun: bool = False
+    """Count the head noun among the keywords, so that a candidate must explain what the thing is, too."""
     word_dropout: float = 0.2
     """Share of a sentence's words that are replaced by the unknown word in training."""
 
@@ -146,7 +149,7 @@ _PAPER = GroundConfig(method=MethodConfig(category="annotation"))
 _OURS = replace(
     _PAPER,
     network=NetworkConfig(relations="pairwise", sentence="mean", causal=False),
-    method=MethodConfig(background=False, mask_keywords=True),
+    method=MethodConfig(background=False, mask_keywords=True, mask_noun=True),
 )
 PRESETS = {
     "synthetic": replace(

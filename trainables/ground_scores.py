@@ -41,7 +41,7 @@ GUESSERS = ("random", "coarse", "teacher", "student", "upper", "ceiling")
 fine; the distilled student; the best of the candidates; the best of all objects."""
 _OVERLAPS = {"acc25": 0.25, "acc50": 0.5}
 """Name of a measure -> the overlap it asks for."""
-_MEASURES: dict[Protocol, tuple[str, ...]] = {
+MEASURES: dict[Protocol, tuple[str, ...]] = {
     "detected": ("acc25", "acc50", "acc25_top3", "acc50_top3"),
     "instances": ("accuracy", "accuracy_top3"),
 }
@@ -219,7 +219,7 @@ class Scores:
 
     def table(self) -> str:
         """Rows of guessers, columns of measures and subsets, as text."""
-        measures = [(m, "overall") for m in _MEASURES[self.protocol]]
+        measures = [(m, "overall") for m in MEASURES[self.protocol]]
         first = measures[0][0]
         measures += [(first, name) for name in SUBSETS[1:] if self.counts.get(name)]
         lines = [
@@ -250,7 +250,7 @@ def score(
     done: Callable[[int], None] = lambda n: None,
 ) -> Scores:
     """Score a grounder on rooms, so many at once; `done` is told how many more are through."""
-    collate = CollateRooms(grounder.words, grounder.method.background)
+    collate = CollateRooms.of(grounder.words, grounder.method)
     device, scores = grounder.vectors.device, Scores.none(protocol)
     for part in _parts(rooms, at_once):
         batch = collate(part).to(device)

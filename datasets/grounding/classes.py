@@ -62,21 +62,25 @@ class ClassMap:
                 return self.number[known]
         return OTHERS
 
-    def noun(self, tokens: Sequence[str], anchors: NDArray[np.bool_]) -> int:
-        """Class 0..17 of the thing that a sentence is about, -1 if it names nothing that the table has.
+    def noun(self, tokens: Sequence[str], anchors: NDArray[np.bool_]) -> tuple[int, int]:
+        """Class 0..17 of the thing that a sentence is about and the place of its last word; -1, -1 if it names
+        nothing that the table has.
 
         The rule: the first one or two words that the table has as a category and that are not `anchors` ([T],
         words in a prepositional phrase); if all are, the first of those. A plural is read as its singular.
         """
-        found = [(i, number) for i in range(len(tokens)) if (number := self._at(tokens, i)) is not None]
-        outside = [number for i, number in found if not anchors[i]]
-        return (outside or [number for _, number in found] or [-1])[0]
+        found = [(i, *known) for i in range(len(tokens)) if (known := self._at(tokens, i)) is not None]
+        outside = [named for named in found if not anchors[named[0]]]
+        first = (outside or found or [(0, -1, -1)])[0]
+        return first[1:]
 
-    def _at(self, tokens: Sequence[str], i: int) -> int | None:
-        for name in (" ".join(tokens[i : i + 2]), tokens[i]):
+    def _at(self, tokens: Sequence[str], i: int) -> tuple[int, int] | None:
+        """Class and last place of the category that begins at a token."""
+        for last in (i + 1, i):
+            name = " ".join(tokens[i : last + 1])
             for form in (name, name.removesuffix("s")):
-                if form in self.number and self.nyu40[form] not in NO_OBJECT:
-                    return self.number[form]
+                if last < len(tokens) and form in self.number and self.nyu40[form] not in NO_OBJECT:
+                    return self.number[form], last
         return None
 
 

@@ -87,7 +87,8 @@ class Grounding:
         """student: folder of a 3D student whose features proposals get instead of their own; listener: leave out
         what ReferIt3D's listeners leave out (ws3dvg.md 18); group: sentences of a sample at most, a room with more
         becomes several. DataError for a wrong root or table."""
-        self.root, self.name, self.version, self.candidates = root, corpus, version, candidates
+        self.name: str = corpus
+        self.root, self.version, self.candidates = root, version, candidates
         self.corpus, self.sentences, self.student, self.listener = corpus, sentences, student, listener
         self.group = group
         if not (root / "scans").is_dir():
@@ -217,13 +218,15 @@ class Grounding:
 
     def _sentence(self, one: Annotation, unique: bool, scene: Scene) -> Sentence:
         rows = np.flatnonzero(scene.numbers == one.object)
+        noun, head = self.class_map.noun(one.tokens, anchors(one.tokens))
         return Sentence(
             name=f"{one.object}-{one.number}",
             text=one.text,
             tokens=one.tokens,
             keywords=keyword_mask(one.tokens, whole=self.corpus == "scanrefer"),
             category=self.class_map.category(one.name),
-            noun=self.class_map.noun(one.tokens, anchors(one.tokens)),
+            noun=noun,
+            head=head,
             target=one.object,
             box=scene.boxes[rows[0]] if len(rows) else np.full(6, np.nan, np.float32),
             unique=unique,

@@ -35,6 +35,8 @@ class Sentence:
     """Annotated class of the object, 0..C-1."""
     noun: int
     """Class of the noun that a rule takes for the head of the sentence, or `UNNAMED`."""
+    head: int
+    """Place of that noun's last word, or `UNNAMED`."""
     target: int
     """Number of the object in its data set."""
     box: Floats
