@@ -78,8 +78,10 @@ class MethodConfig:
     background: bool = True
     """Let proposals that are not taken for objects take part: as neighbours, as negatives, and beside the
     candidates in the student's softmax. They are never predicted."""
-    halved_from: int = 3
-    """Epoch from which only the better half of the candidates is learned from."""
+    better: float = 0.5
+    """Share of the candidates, those of the least reconstruction loss, that reconstruction learns from late."""
+    better_from: int = 3
+    """Epoch from which only these are learned from; before, all are."""
     masked: float = 0.3
     """Probability that the reconstructor sees a mask instead of a word."""
     mask_keywords: bool = False
@@ -96,6 +98,8 @@ class MethodConfig:
             raise ConfigError(
                 "nothing is left to choose candidates by: switch method.category or method.mil on"
             )
+        if not 0 < self.better <= 1:
+            raise ConfigError(f"method.better is more than 0 and at most 1, not {self.better:g}")
         for name in ("masked", "word_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"method.{name} is at least 0 and less than 1, not {getattr(self, name):g}")
@@ -149,7 +153,7 @@ _PAPER = GroundConfig(method=MethodConfig(category="annotation"))
 _OURS = replace(
     _PAPER,
     network=NetworkConfig(relations="pairwise", sentence="mean", causal=False),
-    method=MethodConfig(background=False, mask_keywords=True, mask_noun=True),
+    method=MethodConfig(better=0.25, background=False, mask_keywords=True, mask_noun=True),
 )
 PRESETS = {
     "synthetic": replace(

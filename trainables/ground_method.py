@@ -36,10 +36,17 @@ class Grounding(Method):
             "distillation": loss.distillation if method.distill else 0,
         }
         self.weights = {name: weight for name, weight in weights.items() if weight}
-        # Parallel workers wait for every gradient.
-        student.category.requires_grad_("category" in weights)
-        student.reconstructor.requires_grad_(method.reconstruct)
-        student.match.requires_grad_(method.distill)
+        self._freeze_unused()
+
+    def _freeze_unused(self) -> None:
+        """Parallel workers wait for the gradient of everything that is trained."""
+        student, words = self.student, bool({"reconstruction", "distillation"} & self.weights.keys())
+        student.category.requires_grad_("category" in self.weights)
+        student.reconstructor.requires_grad_("reconstruction" in self.weights)
+        student.match.requires_grad_("distillation" in self.weights)
+        student.relation.requires_grad_(words or "features" in self.weights)
+        for part in (student.encoder.project, student.encoder.norm):
+            part.requires_grad_(words)
 
     def forward(self, batch: RoomBatch, progress: Progress) -> dict[str, Tensor]:
         student, method, room = self.student, self.student.method, batch.room
@@ -57,8 +64,8 @@ class Grounding(Method):
         rewards = valid.float()
         if method.reconstruct:
             rho = fine(student, batch, proposals[room[:, None], chosen], read)
-            better = progress.epoch >= method.halved_from
-            kept = max(1, chosen.shape[1] // 2) if better else chosen.shape[1]
+            share = method.better if progress.epoch >= method.better_from else 1.0
+            kept = max(1, int(share * chosen.shape[1]))
             found["reconstruction"] = losses.reconstruction_loss(rho, valid, kept)
             rewards = losses.rank_rewards(rho, valid)
         if method.distill:

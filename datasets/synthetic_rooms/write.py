@@ -29,6 +29,7 @@ _PER_METRE = 120
 _CLASS_OF = {"couch": "sofa", "lamp": "lamp", "trash can": "otherprop", "refrigerator": "refridgerator"}
 """Raw category -> nyu40class, where it is another word."""
 _NYU40 = {
+    "wall": 1, "floor": 2, "ceiling": 22,
     "cabinet": 3, "bed": 4, "chair": 5, "sofa": 6, "table": 7, "door": 8, "window": 9, "bookshelf": 10,
     "picture": 11, "counter": 12, "desk": 14, "curtain": 16, "refridgerator": 24, "toilet": 33, "sink": 34,
     "lamp": 35, "bathtub": 36, "otherprop": 40,
@@ -76,9 +77,9 @@ def _write(config: RoomsConfig) -> int:
 
 
 def label_table() -> str:
-    """ScanNet's label table of the things that rooms hold."""
+    """ScanNet's label table of the things that rooms hold, and of what no sentence is about."""
     lines = ["\t".join(("id", "raw_category", "category", "nyu40id", "nyu40class"))]
-    for i, name in enumerate((*STANDING, *HANGING), 1):
+    for i, name in enumerate(("wall", "floor", "ceiling", *STANDING, *HANGING), 1):
         known = _CLASS_OF.get(name, name)
         lines.append("\t".join((str(i), name, name, str(_NYU40[known]), known)))
     return "\n".join(lines) + "\n"
