@@ -38,6 +38,7 @@ bench: $(READY) ## the figures that the README states
 	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.sample_cost
 	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.nuscenes_tables
 	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.spatial_temporal
+	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.grounding
 	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.sweep_overhead
 
 table: $(READY) ## every row of CLIP2Scene's table on the synthetic world, five seeds: hours; goes on where it stopped

@@ -32,7 +32,7 @@ from trainables.ground_config import PRESETS, GroundConfig, RoomsDataConfig
 from trainables.ground_method import Grounding
 from trainables.ground_model import Grounder
 from trainables.ground_scores import Protocol, Scores, score
-from trainables.ground_validation import hold_out
+from trainables.ground_validation import ACCURACY, hold_out
 from trainables.lexicon import build_lexicon
 
 PICTURED = 4
@@ -81,7 +81,9 @@ def make_method(config: GroundConfig, initial: Path) -> Grounding:
 
 def selecting(config: GroundConfig, scenes: int, objective: str) -> GroundConfig:
     """The config for a run that others are compared with: validated on one training room of so many, and the test
-    rooms are left alone."""
+    rooms are left alone. ConfigError for an objective that grounding does not have."""
+    if objective != ACCURACY:
+        raise ConfigError(f"rooms have no {objective}; leave --objective at {ACCURACY}")
     train, _ = open_rooms(config.data)
     return replace(config, data=RoomsDataConfig(train.path, None, scenes))
 

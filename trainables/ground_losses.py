@@ -80,11 +80,14 @@ def rank_rewards(losses: Tensor, valid: Tensor) -> Tensor:
     return torch.where(valid, (0.1 + 0.9 * share) ** 2, 0.0)
 
 
-def reconstruction_loss(losses: Tensor, valid: Tensor, kept: int) -> Tensor:
-    """Mean of the `kept` smallest reconstruction losses of each sentence, over its valid candidates (7.4)."""
-    limit = losses.detach().masked_fill(~valid, torch.inf).sort(dim=1).values[:, :kept][:, -1:]
-    taken = valid & (losses.detach() <= limit)
-    return torch.where(taken, losses, 0.0).sum() / taken.sum().clamp(min=1)
+def least(losses: Tensor, valid: Tensor, count: int) -> Tensor:
+    """[S, count] the valid candidates of the least reconstruction loss, then others (7.4)."""
+    return losses.detach().masked_fill(~valid, torch.inf).argsort(dim=1, stable=True)[:, :count]
+
+
+def reconstruction_loss(losses: Tensor, valid: Tensor) -> Tensor:
+    """Mean reconstruction loss of all valid candidates; losses, valid: [S, K]."""
+    return torch.where(valid, losses, 0.0).sum() / valid.sum().clamp(min=1)
 
 
 def distillation_loss(

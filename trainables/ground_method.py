@@ -63,10 +63,10 @@ class Grounding(Method):
             found["category"] = losses.category_loss(student.category(read.sentence), known, room)
         rewards = valid.float()
         if method.reconstruct:
-            rho = fine(student, batch, proposals[room[:, None], chosen], read)
             share = method.better if progress.epoch >= method.better_from else 1.0
-            kept = max(1, int(share * chosen.shape[1]))
-            found["reconstruction"] = losses.reconstruction_loss(rho, valid, kept)
+            count = max(1, int(share * chosen.shape[1]))
+            candidates = proposals[room[:, None], chosen]
+            found["reconstruction"], rho = reconstruct(student, batch, candidates, valid, read, count)
             rewards = losses.rank_rewards(rho, valid)
         if method.distill:
             present = batch.present[room]
@@ -131,23 +131,52 @@ def coarse(student: Grounder, batch: RoomBatch, proposals: Tensor, read: Reading
     return weights
 
 
-def fine(student: Grounder, batch: RoomBatch, candidates: Tensor, read: Reading) -> Tensor:
-    """[S, K] reconstruction loss of every sentence from each of its candidates, [S, K, d] (6)."""
-    return per_word(student, batch, candidates, read)[0]
+def reconstruct(
+    student: Grounder, batch: RoomBatch, candidates: Tensor, valid: Tensor, read: Reading, count: int
+) -> tuple[Tensor, Tensor]:
+    """The reconstruction loss of the `count` best candidates of each sentence, and [S, K] losses to rank all by.
+
+    Where some are not learned from, all are ranked without gradient and dropout first, and only the best are gone
+    through again: those that are not learned from cost a third.
+    """
+    hidden = masked(student, batch)
+    if count == candidates.shape[1]:
+        rho = fine(student, batch, candidates, read, hidden)
+        return losses.reconstruction_loss(rho, valid), rho.detach()
+    with torch.no_grad():
+        student.reconstructor.eval()
+        rho = fine(student, batch, candidates, read, hidden)
+        student.reconstructor.train()
+    best = losses.least(rho, valid, count)
+    taken = candidates.gather(1, best[..., None].expand(-1, -1, candidates.shape[2]))
+    again = fine(student, batch, taken, read, hidden)
+    return losses.reconstruction_loss(again, valid.gather(1, best)), rho
+
+
+def masked(student: Grounder, batch: RoomBatch) -> Tensor:
+    """[S, T] bool words that the reconstructor sees a mask for; in training some by chance, once for all
+    candidates."""
+    hidden = torch.zeros_like(batch.keywords)
+    if student.training:
+        hidden = torch.rand(hidden.shape, device=hidden.device) < student.method.masked
+    return hidden | batch.keywords if student.method.mask_keywords else hidden
+
+
+def fine(student: Grounder, batch: RoomBatch, candidates: Tensor, read: Reading, hidden: Tensor) -> Tensor:
+    """[S, K] reconstruction loss of every sentence from each of its candidates, [S, K, d] (6).
+
+    hidden: [S, T] of `masked`.
+    """
+    return per_word(student, batch, candidates, read, hidden)[0]
 
 
 def per_word(
-    student: Grounder, batch: RoomBatch, candidates: Tensor, read: Reading
-) -> tuple[Tensor, Tensor, Words]:
-    """[S, K] reconstruction losses, and the loss of each word, [N, K], they are made of."""
+    student: Grounder, batch: RoomBatch, candidates: Tensor, read: Reading, hidden: Tensor
+) -> tuple[Tensor, Tensor]:
+    """[S, K] reconstruction losses, and the loss of each word, [N, K], that they are made of."""
     words = Words.of(batch.lengths)
-    keywords, ids = words.pack(batch.keywords), words.pack(batch.ids)
-    hidden = torch.zeros_like(keywords)
-    if student.training:
-        hidden = torch.rand(keywords.shape, device=keywords.device) < student.method.masked
-    if student.method.mask_keywords:
-        hidden = hidden | keywords
     reconstructor = student.reconstructor
-    decoded = reconstructor(reconstructor.inputs(read.hidden, words, hidden), candidates, words)
-    each = reconstructor.losses(decoded, ids)
-    return losses.sentence_losses(each, keywords, words.sentence, len(batch.room)), each, words
+    inputs = reconstructor.inputs(read.hidden, words, words.pack(hidden))
+    each = reconstructor.losses(reconstructor(inputs, candidates, words), words.pack(batch.ids))
+    keywords = words.pack(batch.keywords)
+    return losses.sentence_losses(each, keywords, words.sentence, len(batch.room)), each

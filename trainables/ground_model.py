@@ -79,11 +79,8 @@ class RelationModule(nn.Module):
         self.places = nn.ModuleList(nn.Linear(27, width) for _ in range(config.relation_layers))
         self.attentions = nn.ModuleList(Attention(width, config.heads) for _ in range(config.relation_layers))
         self.norm = nn.LayerNorm(width)
-        self.pairs: nn.Module | None = None
-        if config.relations == "pairwise":
-            self.pairs = nn.Sequential(
-                nn.Linear(7, 32), nn.ReLU(), nn.Linear(32, config.heads * config.relation_layers)
-            )
+        heads = config.heads * config.relation_layers
+        self.pairs = PairBias(heads) if config.relations == "pairwise" else None
 
     def forward(self, features: Tensor, boxes: Tensor, present: Tensor) -> Tensor:
         """[B, M, D] features, [B, M, 6] boxes, [B, M] bool -> [B, M, d]."""
@@ -100,8 +97,29 @@ class RelationModule(nn.Module):
         hidden = _hide(present)[:, None, None]
         if self.pairs is None:
             return [hidden] * len(self.attentions)
-        bias = self.pairs(pair_code(boxes)).permute(0, 3, 1, 2)
+        bias = self.pairs(boxes)
         return [hidden + part for part in bias.chunk(len(self.attentions), 1)]
+
+
+class PairBias(nn.Module):
+    """What attention between two boxes begins with, from where they are to each other.
+
+    It falls with the distance across the floor, at first by 0.5 to 4 a metre from the first head to the last, so
+    that some heads see a box's neighbours from the start. A box hardly sees itself: the residual carries that.
+    """
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.slopes = nn.Parameter(torch.logspace(-1, 2, heads, base=2))
+        self.own = nn.Parameter(torch.full((heads,), -4.0))
+        self.learned = nn.Sequential(nn.Linear(7, 32), nn.ReLU(), nn.Linear(32, heads))
+
+    def forward(self, boxes: Tensor) -> Tensor:
+        """[B, M, 6] -> [B, heads, M, M]."""
+        code = pair_code(boxes)
+        itself = torch.eye(boxes.shape[1], device=boxes.device)[..., None]
+        bias = self.learned(code) - self.slopes * code[..., 6:] + self.own * itself
+        return bias.permute(0, 3, 1, 2)
 
 
 class MatchHead(nn.Module):
@@ -112,7 +130,7 @@ class MatchHead(nn.Module):
         self.attention = Attention(width, heads)
         self.linears = nn.ModuleList(nn.Linear(width, width) for _ in range(2))
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in range(2))
-        self.activations = nn.ModuleList(nn.PReLU(width) for _ in range(2))
+        self.activations = nn.ModuleList(nn.PReLU() for _ in range(2))
         self.score = nn.Linear(width, 1)
 
     def forward(self, proposals: Tensor, present: Tensor, words: Tensor, said: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from scenelift.pictures import FAINT, INK, PAPER, legend, save, sheet
 from scenelift.rooms import Room, Sentence
 from trainables.ground_batch import CollateRooms
 from trainables.ground_losses import select
-from trainables.ground_method import Reading, coarse, per_word
+from trainables.ground_method import Reading, coarse, masked, per_word
 from trainables.ground_model import Grounder
 from trainables.ground_scores import NONE, Guess, Protocol, guess, right
 
@@ -65,7 +65,8 @@ def _word_losses(student: Grounder, batch: Any, found: Guess) -> NDArray[np.floa
     proposals, read = student.look(batch), Reading.of(student, batch)
     weights = coarse(student, batch, proposals, read)
     chosen, valid = select(weights, batch.objects[batch.room], student.method.candidates)
-    losses, each, _ = per_word(student, batch, proposals[batch.room[:, None], chosen], read)
+    candidates = proposals[batch.room[:, None], chosen]
+    losses, each = per_word(student, batch, candidates, read, masked(student, batch))
     student.train(training)
     order = losses.masked_fill(~valid, torch.inf).sort(dim=1, stable=True).indices[0]
     return each[:, order[: int((found.teacher != NONE).sum())]].T.cpu().numpy()

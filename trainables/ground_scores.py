@@ -25,7 +25,7 @@ from scenelift.boxes import iou
 from scenelift.rooms import Room, Sentence
 from trainables.ground_batch import CollateRooms, RoomBatch
 from trainables.ground_losses import select
-from trainables.ground_method import Reading, coarse, fine
+from trainables.ground_method import Reading, coarse, fine, masked
 from trainables.ground_model import Grounder
 from trainables.lexicon import UNKNOWN
 
@@ -122,8 +122,8 @@ def _teacher(grounder: Grounder, batch: RoomBatch) -> tuple[Tensor, Tensor, Tens
     weighed = chosen.masked_fill(~valid, NONE)
     if not grounder.method.reconstruct:
         return weighed, torch.where(valid, 0.0, torch.inf), weighed
-    rho = fine(grounder, batch, proposals[batch.room[:, None], chosen], read).masked_fill(~valid, torch.inf)
-    order = rho.sort(dim=1, stable=True)
+    rho = fine(grounder, batch, proposals[batch.room[:, None], chosen], read, masked(grounder, batch))
+    order = rho.masked_fill(~valid, torch.inf).sort(dim=1, stable=True)
     return weighed.gather(1, order.indices), order.values, weighed
 
 

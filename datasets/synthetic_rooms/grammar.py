@@ -14,6 +14,8 @@ from datasets.synthetic_rooms.room import HANGING, Rng, Thing, gap
 
 BESIDE, AROUND = 0.45, 1.0
 """Metres: two things are next to each other up to the one, left or right of each other up to the other."""
+COLOURED = 0.75
+"""Share of the sentences that name a colour, where that is enough or helps."""
 WORDS = {
     "next to": ("next to", "beside", "near", "close to"),
     "below": ("under", "below"),
@@ -104,7 +106,8 @@ def describe(things: list[Thing], number: int, rng: Rng) -> list[tuple[Thing, st
         if len(found) == number or not group:
             break
         thing = group[int(rng.integers(len(group)))]
-        choices = options[thing.number]
+        coloured = rng.random() < COLOURED
+        choices = [one for one in options[thing.number] if one.colour == coloured] or options[thing.number]
         saying = choices[int(rng.integers(len(choices)))]
         found.setdefault(sentence(thing, saying, rng), thing)
     return [(thing, text) for text, thing in found.items()]

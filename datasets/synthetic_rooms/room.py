@@ -112,7 +112,7 @@ class _Plan:
         kinds = [name for name in self.rng.permutation(np.array(CROWDS)).tolist() if name not in there]
         anchors = [thing for thing in self.things if self._count(thing.name) == 1]
         for name in list(dict.fromkeys(kinds))[: int(self.rng.integers(1, 4))]:
-            told = str(self.rng.choice(["colour", "size", "place"], p=[0.5, 0.15, 0.35]))
+            told = str(self.rng.choice(["colour", "size", "place"], p=[0.65, 0.1, 0.25]))
             number = 2 if told == "size" or self.rng.random() < 0.7 else 3
             colours = self.rng.permutation(np.array(list(COLOURS)))
             for i in range(number):

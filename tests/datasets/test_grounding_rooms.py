@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from datasets.grounding import Grounding, RoomOptions
 from datasets.grounding.classes import CLASSES, ClassMap
@@ -16,9 +17,13 @@ from datasets.synthetic_rooms.config import PRESETS, RoomsConfig
 from datasets.synthetic_rooms.grammar import Saying, describe, meant, sayings, sentence
 from datasets.synthetic_rooms.room import HALF, build, gap, stream
 from datasets.synthetic_rooms.write import generate
+from scenelift.batches import VoxelConfig
 from scenelift.boxes import iou
 from scenelift.errors import ConfigError, DataError, FrameError
+from scenelift.networks import NetworkConfig
 from scenelift.rooms import UNNAMED
+from scenelift.student import Student, StudentConfig
+from scenelift.vocabulary import Vocabulary
 
 OPTIONS = RoomOptions(points=200)
 
@@ -122,11 +127,8 @@ def test_rooms_are_read_with_their_sentences_and_proposals(world: RoomsConfig) -
             np.testing.assert_allclose(said.box, thing.box, atol=1e-4)
             assert said.category == said.noun and said.hard is None
             assert said.tokens[said.head] == thing.name.split()[-1]
-            assert (
-                (thing.colour in said.tokens) == bool(said.keywords[[*said.tokens].index(thing.colour)])
-                if (thing.colour in said.tokens)
-                else True
-            )
+            if thing.colour in said.tokens:
+                assert said.keywords[said.tokens.index(thing.colour)]
 
 
 def test_a_detector_sees_what_is_there(world: RoomsConfig) -> None:
@@ -164,6 +166,23 @@ def test_pooling_is_a_mean_over_the_vertices_inside(world: RoomsConfig) -> None:
         inside = (np.abs(scene.points - box[:3]) <= box[3:] / 2).all(1)
         wanted = scene.points[inside].mean(0) if inside.any() else np.zeros(3)
         np.testing.assert_allclose(row, wanted, atol=1e-3)
+
+
+def test_features_can_be_those_of_our_own_3d_student(world: RoomsConfig, tmp_path: Path) -> None:
+    """Segmentation and grounding meet: any student that sees colours gives proposals its features."""
+    classes = ("chair", "sofa", "wall")
+    vocabulary = Vocabulary("three", classes, tuple((name,) for name in classes), ((0, 0, 0),) * 3)
+    config = StudentConfig(VoxelConfig(0.4), NetworkConfig(8, (8,), (8,)))
+    torch.manual_seed(0)
+    Student(config, 3, torch.zeros(3, 0), vocabulary, {"classifier": 3}).save(tmp_path)
+    detected, true = (first(world.out, student=tmp_path, candidates=c) for c in ("detector", "instances"))
+    assert detected.features.shape == (len(detected.boxes), 8)
+    np.testing.assert_array_equal(detected.class_logits, first(world.out).class_logits)
+    assert np.ptp(true.features, 0).max() > 0 and true.class_logits.shape == (len(true.boxes), 18)
+    assert np.abs(true.class_logits).max() < 5, "what the student says, not the truth"
+    Student(config, 1, torch.zeros(3, 0), vocabulary, {"classifier": 3}).save(tmp_path / "other")
+    with pytest.raises(DataError, match="sees 1 features a point"):
+        first(world.out, student=tmp_path / "other")
 
 
 def test_classes_of_other_networks_become_ours_by_name() -> None:

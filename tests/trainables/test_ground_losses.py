@@ -147,11 +147,13 @@ def test_word_losses_are_smoothed_as_written():
 def test_only_the_better_candidates_are_learned_from():
     each = torch.tensor([[1.0, 5, 2, 9], [4, 3, 8, 7]], requires_grad=True)
     valid = torch.tensor([[True, True, True, True], [False, True, True, True]])
-    loss = losses.reconstruction_loss(each, valid, 2)
+    best = losses.least(each, valid, 2)
+    assert best.tolist() == [[0, 2], [1, 3]]
+    loss = losses.reconstruction_loss(each.gather(1, best), valid.gather(1, best))
     loss.backward()
     assert loss.item() == pytest.approx((1 + 2 + 3 + 7) / 4)
     assert each.grad.ne(0).tolist() == [[True, False, True, False], [False, True, False, True]]
-    assert losses.reconstruction_loss(each, ~everything(2, 4), 2) == 0
+    assert losses.reconstruction_loss(each, ~everything(2, 4)) == 0
 
 
 def test_distillation_has_the_gradient_of_the_specification():
