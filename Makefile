@@ -38,6 +38,7 @@ bench: $(READY) ## the figures that the README states
 	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.sample_cost
 	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.nuscenes_tables
 	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.spatial_temporal
+	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.grounding
 	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.sweep_overhead
 	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.scaling
 	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.survival

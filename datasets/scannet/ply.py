@@ -76,3 +76,18 @@ def columns(name: str, vertices: NDArray[Any], wanted: tuple[str, ...]) -> NDArr
         if column not in (vertices.dtype.names or ()):
             raise FrameError(f"{name} has vertices without the property {column}")
     return np.stack([vertices[column].astype(np.float32) for column in wanted], 1)
+
+
+def encode_vertices(vertices: NDArray[Any]) -> bytes:
+    """A PLY file of vertices, a structured array of float32, uint8 or uint16 fields, and no faces."""
+    kinds = {"<f4": "float", "|u1": "uchar", "<u2": "ushort"}
+    names = vertices.dtype.names or ()
+    lines = [
+        "ply",
+        f"format {_FORMAT} 1.0",
+        f"element vertex {len(vertices)}",
+        *(f"property {kinds[vertices.dtype[name].str]} {name}" for name in names),
+        "element face 0",
+        "property list uchar int vertex_indices",
+    ]
+    return "\n".join(lines).encode() + b"\n" + _END + vertices.tobytes()

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from datasets.scannet.ply import encode_vertices
 from datasets.synthetic.capture import Scan, photograph, scan
 from datasets.synthetic.classes import CATEGORIES, Raw
 from datasets.synthetic.config import WorldConfig
@@ -48,7 +49,6 @@ COLUMNS = (
 """Of scannetv2-labels.combined.tsv."""
 TABLE = "scannetv2-labels.combined.tsv"
 _VERTEX = [(axis, "<f4") for axis in "xyz"] + [(name, "u1") for name in ("red", "green", "blue", "alpha")]
-_PLY_TYPES = {"<f4": "float", "u1": "uchar", "<u2": "ushort"}
 
 
 @dataclass(frozen=True)
@@ -149,22 +149,8 @@ def _write_mesh(folder: Path, name: str, vertices: NDArray[np.void], raw: NDArra
     for field, _ in _VERTEX:
         labelled[field] = vertices[field]
     labelled["label"] = table[raw]
-    (folder / f"{name}_vh_clean_2.ply").write_bytes(_ply(vertices))
-    (folder / f"{name}_vh_clean_2.labels.ply").write_bytes(_ply(labelled))
-
-
-def _ply(vertices: NDArray[np.void]) -> bytes:
-    fields = [(field, vertices.dtype[field].str) for field in vertices.dtype.names or ()]
-    lines = [
-        "ply",
-        "format binary_little_endian 1.0",
-        f"element vertex {len(vertices)}",
-        *(f"property {_PLY_TYPES[kind.replace('|', '')]} {field}" for field, kind in fields),
-        "element face 0",
-        "property list uchar int vertex_indices",
-        "end_header\n",
-    ]
-    return "\n".join(lines).encode() + vertices.tobytes()
+    (folder / f"{name}_vh_clean_2.ply").write_bytes(encode_vertices(vertices))
+    (folder / f"{name}_vh_clean_2.labels.ply").write_bytes(encode_vertices(labelled))
 
 
 def save(config: WorldConfig, records: Sequence[RoomRecord]) -> None:

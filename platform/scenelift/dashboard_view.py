@@ -25,6 +25,7 @@ TAG = f"mlflow.sharedViewState.{KEY}"
 METRICS = (
     "validation/miou",
     "validation/agreement",
+    "validation/acc25",
     "label_free/miou",
     "label_free/miou_seen",
     "label_free/miou_unseen",
@@ -34,6 +35,10 @@ METRICS = (
     "labelled/miou_unseen",
     "labelled/accuracy",
     "teacher/miou",
+    "detected/student/acc25/overall",
+    "detected/teacher/acc25/overall",
+    "instances/student/accuracy/overall",
+    "instances/teacher/accuracy/overall",
     "loss/total",
 )
 """Columns, where runs have them; runs are sorted by the first that one of them has, the best on top."""

@@ -1,4 +1,4 @@
-"""Every option that README.md and docs/clip2scene.md tell a user to write is one that the command takes."""
+"""Every option that README.md and the pages of docs tell a user to write is one that the command takes."""
 
 import re
 import shlex
@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from datasets import shard
+from datasets import shard, shard_rooms
 from scenelift.config import parse
 from scenelift.errors import ConfigError
-from trainables import distill, evaluate, finetune, pretrain, table
+from trainables import distill, evaluate, finetune, ground, pretrain, table
 from trainables.distill_config import DistillConfig
 from trainables.evaluate import EvaluateConfig
 from trainables.finetune import FinetuneConfig
+from trainables.ground_config import GroundConfig
 from trainables.pretrain import PretrainConfig
 from trainables.table import TableConfig
 
@@ -21,8 +22,10 @@ COMMANDS = {
     "trainables.distill": (DistillConfig, distill.PRESETS),
     "trainables.evaluate": (EvaluateConfig, evaluate.PRESETS),
     "trainables.finetune": (FinetuneConfig, finetune.PRESETS),
+    "trainables.ground": (GroundConfig, ground.PRESETS),
     "trainables.pretrain": (PretrainConfig, pretrain.PRESETS),
     "trainables.table": (TableConfig, table.PRESETS),
+    "datasets.shard_rooms": (shard_rooms.RoomShardConfig, shard_rooms.PRESETS),
     "datasets.shard": (shard.ShardConfig, shard.PRESETS),
 }
 SHORT = {
@@ -33,9 +36,9 @@ CODE = re.compile(r"`([^`\n]+)`|^(python -m .*)$", re.MULTILINE)
 
 
 def documented() -> list[str]:
-    """The commands of both pages, and their options that stand alone, as in a table of ablations."""
+    """The commands of the pages, and their options that stand alone, as in a table of ablations."""
     found = []
-    for page in ("README.md", "docs/clip2scene.md"):
+    for page in ("README.md", "docs/clip2scene.md", "docs/ground.md"):
         for inline, block in CODE.findall((REPOSITORY / page).read_text()):
             text = re.sub(r"\[[^\]]*\]", "", (inline or block).replace("\\|", "|"))
             text = re.sub(r"(?<=--loop.seed )N|\.\.\.$|(?<=nuscenes )\.\.\.", "", text.strip()).strip()
@@ -61,7 +64,7 @@ def understood(module: str, words: list[str]) -> bool:
 def test_a_documented_command_is_understood(text):
     words = [word.split("|")[0] for word in shlex.split(text)]
     if words[0] == "python":
-        needed = ["--root", "ROOT"] if words[2] == "datasets.shard" and "--root" not in words else []
+        needed = ["--root", "ROOT"] if words[2].startswith("datasets.shard") and "--root" not in words else []
         config, presets = COMMANDS[words[2]]
         parse(config, presets, [*words[3:], *needed], words[2])
     else:

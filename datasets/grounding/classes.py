@@ -1,0 +1,88 @@
+"""The 18 object classes of ScanRefer's benchmark, and which of them a name means (ws3dvg.md 2.7)."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scenelift.errors import DataError
+
+TABLE = "scannetv2-labels.combined.tsv"
+
+CLASSES = (
+    "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture", "counter", "desk",
+    "curtain", "refrigerator", "shower curtain", "toilet", "sink", "bathtub", "others",
+)  # fmt: skip
+OTHERS = CLASSES.index("others")
+
+_SPELLED = {"refridgerator": "refrigerator"}
+"""The label table's spelling -> ours."""
+NO_OBJECT = frozenset({1, 2, 22})
+"""NYU40 ids of wall, floor and ceiling, which nobody refers to."""
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """Raw category -> class 0..17, as a label table has it."""
+
+    number: dict[str, int]
+    """Raw category -> class."""
+    nyu40: dict[str, int]
+    """Raw category -> NYU40 id."""
+
+    @classmethod
+    def read(cls, path: Path) -> ClassMap:
+        """From ScanNet's table (columns raw_category, nyu40id, nyu40class); DataError if it is no such table."""
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+            names = {row["raw_category"]: _SPELLED.get(row["nyu40class"], row["nyu40class"]) for row in rows}
+            nyu40 = {row["raw_category"]: int(row["nyu40id"]) for row in rows}
+        except FileNotFoundError:
+            raise DataError(f"no {path}; put ScanNet's label table there") from None
+        except (OSError, KeyError, ValueError, TypeError, csv.Error):
+            raise DataError(
+                f"{path} is not ScanNet's label table: its columns raw_category, nyu40id and nyu40class"
+            ) from None
+        return cls({raw: _number(name) for raw, name in names.items()}, nyu40)
+
+    def category(self, name: str) -> int:
+        """Class 0..17 of an annotated object's name, "_" for spaces.
+
+        The whole name if the table has it, else its last word that the table has, else `others`.
+        """
+        words = name.replace("_", " ").split()
+        for known in (" ".join(words), *reversed(words)):
+            if known in self.number:
+                return self.number[known]
+        return OTHERS
+
+    def noun(self, tokens: Sequence[str], anchors: NDArray[np.bool_]) -> tuple[int, int]:
+        """Class 0..17 of the thing that a sentence is about and the place of its last word; -1, -1 if it names
+        nothing that the table has.
+
+        The rule: the first one or two words that the table has as a category and that are not `anchors` ([T],
+        words in a prepositional phrase); if all are, the first of those. A plural is read as its singular.
+        """
+        found = [(i, *known) for i in range(len(tokens)) if (known := self._at(tokens, i)) is not None]
+        outside = [named for named in found if not anchors[named[0]]]
+        first = (outside or found or [(0, -1, -1)])[0]
+        return first[1:]
+
+    def _at(self, tokens: Sequence[str], i: int) -> tuple[int, int] | None:
+        """Class and last place of the category that begins at a token."""
+        for last in (i + 1, i):
+            name = " ".join(tokens[i : last + 1])
+            for form in (name, name.removesuffix("s")):
+                if last < len(tokens) and form in self.number and self.nyu40[form] not in NO_OBJECT:
+                    return self.number[form], last
+        return None
+
+
+def _number(name: str) -> int:
+    return CLASSES.index(name) if name in CLASSES[:OTHERS] else OTHERS

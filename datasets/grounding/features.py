@@ -1,0 +1,98 @@
+"""What is known of a proposal beside its box: colours of the cloud, or what a distilled 3D student says of it."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from datasets.grounding.classes import CLASSES, OTHERS
+from datasets.grounding.instances import Scene
+from datasets.grounding.proposals import Proposals
+from scenelift.batches import Collate
+from scenelift.errors import DataError
+from scenelift.frames import Frame
+from scenelift.rooms import UNNAMED, Floats
+from scenelift.student import Student
+
+_AT_ONCE = 32
+"""Boxes that are compared with all points together."""
+_SPELLED = {"refridgerator": "refrigerator"}
+
+
+def pooled(values: Floats, scene: Scene, proposals: Proposals) -> Floats:
+    """[N, D] values of the vertices -> [M, D] means over each proposal's: those of the instance that it is, or
+    those inside its box. 0 where there are none."""
+    members = _members(scene, proposals)
+    sums = np.concatenate(
+        [part.astype(np.float32) @ values for part in np.array_split(members, _parts(members))]
+    )
+    return (sums / np.maximum(members.sum(1), 1)[:, None]).astype(np.float32)
+
+
+def _parts(members: NDArray[np.bool_]) -> int:
+    return -(-len(members) // _AT_ONCE)
+
+
+def _members(scene: Scene, proposals: Proposals) -> NDArray[np.bool_]:
+    """[M, N] which vertices each proposal has."""
+    if (proposals.instances != UNNAMED).all():
+        return np.arange(len(scene.numbers))[:, None] == scene.vertex_object
+    members = np.empty((len(proposals.boxes), len(scene.points)), bool)
+    for row, box in zip(members, proposals.boxes, strict=True):
+        row[:] = (np.abs(scene.points - box[:3]) <= box[3:] / 2).all(1)
+    return members
+
+
+def cloud_features(scene: Scene, proposals: Proposals) -> Floats:
+    """[M, 10] mean and deviation of the colour (0..1), logarithm of the size, height of the lower side, metres.
+
+    What needs neither detector nor network: with it a room's true instances can be grounded by anybody.
+    """
+    colours = scene.colours.astype(np.float32) / np.float32(255)
+    mean = pooled(colours, scene, proposals)
+    square = pooled(colours**2, scene, proposals)
+    deviation = np.sqrt(np.clip(square - mean**2, 0, None))
+    boxes = proposals.boxes
+    size = np.log(np.maximum(boxes[:, 3:], 0.01))
+    return np.concatenate([mean, deviation, size, boxes[:, 2:3] - boxes[:, 5:] / 2], 1).astype(np.float32)
+
+
+def student_features(folder: Path, frame: Frame, scene: Scene, proposals: Proposals) -> tuple[Floats, Floats]:
+    """[M, D] mean backbone features of a student, and [M, 18] mean class logits, of each proposal's vertices.
+
+    frame: the scene as the student was trained to see it, its points the scene's vertices in their order.
+    """
+    student = _load(folder)
+    if frame.features.shape[1] != student.point_features:
+        raise DataError(
+            f"{folder} sees {student.point_features} features a point, ScanNet has {frame.features.shape[1]}; "
+            "take a student that was trained on ScanNet, or on the synthetic world in its layout"
+        )
+    with torch.inference_mode():
+        batch = Collate(student.config.voxels, images=False)([frame])
+        features = student(batch.voxels)
+        logits = student.class_logits(features)
+    rows = batch.point_voxel
+    return (
+        pooled(features[rows].numpy(), scene, proposals),
+        to_classes(pooled(logits[rows].numpy(), scene, proposals), student.vocabulary.classes),
+    )
+
+
+def to_classes(logits: Floats, names: tuple[str, ...]) -> Floats:
+    """[M, C] logits of other classes -> [M, 18]: the best of those that are the same by name, `others` the best
+    of the rest; a class that none is gets the row's least."""
+    numbers = [CLASSES.index(n) if (n := _SPELLED.get(name, name)) in CLASSES else OTHERS for name in names]
+    found = np.repeat(logits.min(1, keepdims=True), len(CLASSES), 1)
+    for column, number in enumerate(numbers):
+        found[:, number] = np.maximum(found[:, number], logits[:, column])
+    return found
+
+
+@cache
+def _load(folder: Path) -> Student:
+    return Student.load(folder)

@@ -1,0 +1,109 @@
+"""Which words of a sentence are keywords: its attributes, and the things it relates its object to.
+
+The authors parse sentences with the Stanford parser (ws3dvg.md 3.6): adjectives (JJ) of the first sentence, nouns
+(NN) inside prepositional phrases (PP) of all sentences. The rule here needs no parser and no model, only lists of
+the words that language has few of:
+
+- a sentence ends at . ! ? ; the first sentence is all up to there;
+- an adjective is a word of `ADJECTIVES`, or one that ends like an adjective (-ish, -ular, -est);
+- a prepositional phrase begins at a word of `PREPOSITIONS` and ends at punctuation, a conjunction but "and", a
+  pronoun, a verb, or a determiner behind one of its nouns; in it, every word that is none of these, nor adverb,
+  number or adjective, is a noun.
+
+A word that is both stays a plain keyword, where the authors' code took it for padding (13.1, 4); and the rule works
+on the data set's own tokens, so that masks cannot slip against them (13.1, 5).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+
+_TOKEN = re.compile(r"[a-z]+(?:'[a-z]+)?|\d+|[^\w\s]")
+_ENDS = frozenset(".!?")
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+ADJECTIVES = _words(
+    """red blue green yellow white black brown grey gray orange purple pink beige tan silver gold golden dark light
+    bright colorful colourful blond blonde maroon teal turquoise navy cream crimson violet
+    big large small little tall short long wide narrow thick thin tiny huge high low deep shallow larger smaller
+    bigger taller shorter longer wider narrower thicker thinner higher lower darker lighter closer nearer
+    round square rectangular circular oval curved straight flat rounded triangular octagonal cylindrical
+    wooden wood metal metallic plastic leather glass stainless ceramic fabric wicker padded cushioned
+    open closed empty full double single new old clean dirty soft hard plain striped patterned checkered
+    same similar different other correct visible adjacent rear upper bottom middle main only"""
+)
+_ADJECTIVE_ENDS = ("ish", "ular", "est", "colored", "coloured", "shaped", "legged")
+
+PREPOSITIONS = _words(
+    """in on at by near under underneath beneath below above over behind beside besides between among across
+    against along around inside outside opposite toward towards through throughout within without with from of to
+    into onto off atop past beyond after before next facing"""
+)
+_DETERMINERS = _words("the a an this that these those its his her their your my our")
+_NO_NOUNS = _DETERMINERS | _words(
+    """each every some any all both another no one two three four five six seven eight nine ten first second third
+    last most more less very far away close directly just slightly also there here when where while immediately
+    almost nearly about too so not as single and"""
+)
+_PRONOUNS = _words("it you they we i he she him them us me itself who which what")
+_CONJUNCTIONS = _words("or but if because then than though although")
+_VERBS = _words(
+    """is are was were be been being has have had having do does did can could will would should may might must
+    stand stands standing sit sits sitting located place placed find select choose pick look looks looking face
+    faces see seen hang hangs hanging lie lies lying lean leans leaning go goes going come comes enter entering
+    attached set used using touching holding surrounded pushed tucked positioned mounted"""
+)
+
+
+def tokenise(text: str) -> list[str]:
+    """Lower-case words, numbers and punctuation marks, each a token, as ScanRefer's `token` has them."""
+    return _TOKEN.findall(text.lower())
+
+
+def first_sentence(tokens: Sequence[str]) -> int:
+    """How many tokens the first sentence has, its full stop included."""
+    ends = [i for i, token in enumerate(tokens) if token in _ENDS]
+    return ends[0] + 1 if ends else len(tokens)
+
+
+def is_adjective(word: str) -> bool:
+    """Whether the rule takes a word for an adjective."""
+    return word in ADJECTIVES or (len(word) > 5 and word.endswith(_ADJECTIVE_ENDS))
+
+
+def attributes(tokens: Sequence[str]) -> Mask:
+    """[T] the adjectives of the first sentence."""
+    end = first_sentence(tokens)
+    return np.array([i < end and is_adjective(token) for i, token in enumerate(tokens)], bool)
+
+
+def anchors(tokens: Sequence[str]) -> Mask:
+    """[T] the nouns within prepositional phrases."""
+    found, inside = np.zeros(len(tokens), bool), False
+    closing = _PRONOUNS | _CONJUNCTIONS | _VERBS
+    for i, token in enumerate(tokens):
+        if token in PREPOSITIONS:
+            inside = True
+        elif not token[0].isalpha() or token in closing or (token in _DETERMINERS and i and found[i - 1]):
+            inside = False
+        else:
+            found[i] = inside and token not in _NO_NOUNS and not is_adjective(token)
+    return found
+
+
+def keyword_mask(tokens: Sequence[str], whole: bool = True) -> Mask:
+    """[T] True for keywords: `anchors`, and with `whole` the `attributes` too.
+
+    The authors marked adjectives in ScanRefer alone; of Nr3D and Sr3D they took nouns only (`whole` False).
+    """
+    return anchors(tokens) | attributes(tokens) if whole else anchors(tokens)

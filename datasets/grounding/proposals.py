@@ -1,0 +1,152 @@
+"""Proposed boxes of a room: from the files of a detector, or the true instances as ReferIt3D has them.
+
+A detector's output is `ROOT/proposals/SCENE.npz`: arrays of M proposals in the room's aligned frame.
+
+boxes             [M, 6] centre and size, metres; or `corners` [M, 8, 3]; or `masks` [M, N] bool, which of the
+                  mesh's vertices are of the proposal
+class_logits      [M, 18] in the order of `datasets.grounding.classes.CLASSES`; or `classes` [M] int and `scores`
+                  [M] 0..1
+objectness        [M] 0 or 1; or `objectness_logits`, [M] (GroupFree: an object is positive) or [M, 2] (VoteNet:
+                  an object's second is the larger)
+features          [M, D] the query or cluster feature: 288 numbers of GroupFree, 128 of VoteNet or Mask3D
+
+`masks`, `classes` and `scores` are how Mask3D says it. Features may be left out where they are pooled from a 3D
+student instead.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.grounding.classes import CLASSES
+from datasets.grounding.instances import Scene
+from scenelift.boxes import from_corners
+from scenelift.errors import FrameError
+from scenelift.rooms import UNNAMED, Floats
+
+FOLDER = "proposals"
+_SURE = 0.999
+"""Largest probability that a score is taken for: logits stay finite."""
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """Shapes as in `scenelift.rooms.Room`; features may be of no channel yet."""
+
+    boxes: Floats
+    class_logits: Floats
+    objectness: NDArray[np.bool_]
+    instances: NDArray[np.int32]
+    features: Floats
+
+
+def read_detector(root: Path, name: str, scene: Scene) -> Proposals:
+    """A detector's file; FrameError if it is missing, or its arrays are not those of the table above."""
+    path = root / FOLDER / f"{name}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except FileNotFoundError:
+        raise FrameError(f"no {path}; run a detector and write its output there") from None
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise FrameError(f"{path} is no npz file of plain arrays: {error}") from None
+    try:
+        boxes, logits = _boxes(arrays, scene), _logits(arrays)
+        found = Proposals(
+            boxes=boxes,
+            class_logits=logits,
+            objectness=_objectness(arrays),
+            instances=np.full(len(boxes), UNNAMED, np.int32),
+            features=arrays.get("features", np.zeros((len(boxes), 0))).astype(np.float32),
+        )
+        _require_fitting(found)
+    except (ValueError, KeyError, IndexError) as error:
+        raise FrameError(f"{path}: {error}") from None
+    return found
+
+
+def _boxes(arrays: dict[str, NDArray[np.generic]], scene: Scene) -> Floats:
+    if "boxes" in arrays:
+        return np.asarray(arrays["boxes"], np.float32)
+    if "corners" in arrays:
+        return from_corners(np.asarray(arrays["corners"], np.float32))
+    if "masks" not in arrays:
+        raise ValueError("has none of the arrays boxes, corners, masks")
+    masks = np.asarray(arrays["masks"], bool)
+    if masks.ndim != 2 or masks.shape[1] != len(scene.points):
+        raise ValueError(f"masks are {masks.shape}, not [M, {len(scene.points)}] over the mesh's vertices")
+    if not masks.any(1).all():
+        raise ValueError("masks has a row without vertices")
+    return np.array([from_corners(scene.points[mask]) for mask in masks], np.float32).reshape(-1, 6)
+
+
+def _logits(arrays: dict[str, NDArray[np.generic]]) -> Floats:
+    if "class_logits" in arrays:
+        return np.asarray(arrays["class_logits"], np.float32)
+    if not {"classes", "scores"} <= arrays.keys():
+        raise ValueError("has neither class_logits nor classes and scores")
+    classes = np.asarray(arrays["classes"], np.int64)
+    if len(classes) and (classes.min() < 0 or classes.max() >= len(CLASSES)):
+        raise ValueError(f"classes are 0..{len(CLASSES) - 1}, not {classes.min()}..{classes.max()}")
+    return certain(classes, np.asarray(arrays["scores"], np.float32))
+
+
+def certain(classes: NDArray[np.integer], probability: Floats) -> Floats:
+    """[M, 18] logits whose softmax gives each its class with that probability, and the rest to all others."""
+    logits = np.zeros((len(classes), len(CLASSES)), np.float32)
+    sure = np.clip(probability, 1 / len(CLASSES), _SURE)
+    logits[np.arange(len(classes)), classes] = np.log(sure * (len(CLASSES) - 1) / (1 - sure))
+    return logits
+
+
+def _objectness(arrays: dict[str, NDArray[np.generic]]) -> NDArray[np.bool_]:
+    if "objectness" in arrays:
+        given = np.asarray(arrays["objectness"])
+        if not np.isin(given, (0, 1)).all():
+            raise ValueError("objectness is 0 or 1; write logits as objectness_logits")
+        return given.astype(bool)
+    if "objectness_logits" not in arrays:
+        raise ValueError("has neither objectness nor objectness_logits")
+    logits = np.asarray(arrays["objectness_logits"], np.float32)
+    return logits[:, 1] > logits[:, 0] if logits.ndim == 2 else logits > 0
+
+
+def _require_fitting(found: Proposals) -> None:
+    """ValueError unless the arrays agree on M, have the right widths, and are finite."""
+    count = len(found.boxes)
+    shapes = {
+        "boxes": (found.boxes.shape, (count, 6)),
+        "class_logits": (found.class_logits.shape, (count, len(CLASSES))),
+        "objectness": (found.objectness.shape, (count,)),
+        "features": (found.features.shape, (count, found.features.shape[-1])),
+    }
+    for key, (shape, wanted) in shapes.items():
+        if shape != wanted:
+            raise ValueError(f"{key} is {list(shape)}, not {list(wanted)} as the boxes want it")
+    if not count:
+        raise ValueError("proposes nothing")
+    for key in ("boxes", "class_logits", "features"):
+        if not np.isfinite(getattr(found, key)).all():
+            raise ValueError(f"{key} has numbers that are not finite")
+    if (found.boxes[:, 3:] <= 0).any():
+        raise ValueError("boxes has one without size")
+
+
+def true_instances(scene: Scene, categories: NDArray[np.int64]) -> Proposals:
+    """The objects themselves, each of its own class for sure (ReferIt3D's protocol, ws3dvg.md 18).
+
+    categories: [G] class of each.
+    """
+    count = len(scene.boxes)
+    return Proposals(
+        boxes=scene.boxes,
+        class_logits=certain(categories, np.full(count, _SURE, np.float32)),
+        objectness=np.ones(count, bool),
+        instances=scene.numbers,
+        features=np.zeros((count, 0), np.float32),
+    )

@@ -1,0 +1,235 @@
+"""ScanRefer, Nr3D or Sr3D over a ScanNet tree, as a source of rooms."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from datasets.grounding.classes import CLASSES, TABLE, ClassMap
+from datasets.grounding.features import cloud_features, student_features
+from datasets.grounding.instances import Scene, read_scene
+from datasets.grounding.keywords import anchors, keyword_mask
+from datasets.grounding.proposals import Proposals, read_detector, true_instances
+from datasets.grounding.sentences import (
+    READERS,
+    Annotation,
+    Corpus,
+    bad_contexts,
+    listener_filter,
+    read_scans,
+    without,
+)
+from datasets.scannet import Keyframe as ScanNetKeyframe
+from datasets.scannet import ScanNet
+from scenelift.console import say
+from scenelift.errors import DataError
+from scenelift.rooms import ROOM, Room, Sentence
+from scenelift.sources import ReadOptions
+
+BAD_CONTEXTS = "manually_inspected_bad_contexts.csv"
+Candidates = Literal["detector", "instances"]
+PROTOCOLS: dict[Candidates, str] = {
+    "detector": "detected boxes",
+    "instances": "true instances",
+}
+"""What candidates are -> how numbers of theirs are labelled. A hit is a box with enough overlap, or the very
+instance (ws3dvg.md 10.3, 18)."""
+
+
+@dataclass(frozen=True)
+class RoomOptions:
+    """How rooms are read."""
+
+    points: int = 4096
+    """Points kept of each room, for pictures."""
+
+
+@dataclass(frozen=True)
+class RoomKey:
+    """Some of a room's sentences."""
+
+    token: str
+    scene: str
+    annotations: tuple[Annotation, ...]
+    unique: tuple[bool, ...]
+    """Of each annotation's object."""
+
+
+class Grounding:
+    """Sentences about the scenes of a ScanNet tree.
+
+    Scenes: `ROOT/scans/SCENE` (see `instances`), proposals: see `proposals`. Sentences: `ROOT/ScanRefer_filtered_
+    SPLIT.json`, `ROOT/nr3d.csv` or `ROOT/sr3d.csv`, or the file given. The scenes of a CSV's split are in ROOT or
+    ROOT/meta as `SPLIT_scans.txt` (ReferIt3D's) or `scannetv2_SPLIT.txt`; the label table likewise. Small to
+    pickle.
+    """
+
+    kind = ROOM
+    classes = CLASSES
+
+    def __init__(
+        self,
+        root: Path,
+        corpus: Corpus = "scanrefer",
+        candidates: Candidates = "detector",
+        sentences: Path | None = None,
+        student: Path | None = None,
+        listener: bool = False,
+        group: int = 8,
+        version: str = "v1",
+    ) -> None:
+        """student: folder of a 3D student whose features proposals get instead of their own; listener: leave out
+        what ReferIt3D's listeners leave out (ws3dvg.md 18); group: sentences of a sample at most, a room with more
+        becomes several. DataError for a wrong root or table."""
+        self.name: str = corpus
+        self.root, self.version, self.candidates = root, version, candidates
+        self.corpus, self.sentences, self.student, self.listener = corpus, sentences, student, listener
+        self.group = group
+        if not (root / "scans").is_dir():
+            raise DataError(f"{root} has no folder scans; --root is the ScanNet folder that holds it")
+        self.class_map = ClassMap.read(self._meta(TABLE) or root / TABLE)
+
+    @property
+    def protocol(self) -> str:
+        """What numbers measured on these rooms are to be labelled with."""
+        listeners = ", listeners' sentences" if self.listener else ""
+        return f"{self.corpus}, {PROTOCOLS[self.candidates]}{listeners}"
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What decides a room's sample beside its files."""
+        student = None if self.student is None else str(self.student.resolve())
+        return {"protocol": self.protocol, "student": student, "group": self.group}
+
+    def keyframes(self, split: str | None) -> list[RoomKey]:
+        """The rooms of a split (None: all that a CSV has; ScanRefer's files are of one split), by name.
+
+        Raises DataError for an unknown split, or one of which no scene is here.
+        """
+        annotations = self._annotations(split)
+        by_scene: dict[str, list[Annotation]] = defaultdict(list)
+        for annotation in annotations:
+            by_scene[annotation.scene].append(annotation)
+        here = [scene for scene in sorted(by_scene) if (self.root / "scans" / scene).is_dir()]
+        if not here:
+            raise DataError(f"none of the {len(by_scene)} scenes with sentences is in {self.root / 'scans'}")
+        if len(here) < len(by_scene):
+            say(f"{len(by_scene) - len(here)} of {len(by_scene)} scenes are not in {self.root / 'scans'}")
+        self._say_unknown(annotations)
+        return [key for scene in here for key in self._parts(scene, by_scene[scene])]
+
+    def read(self, keyframe: RoomKey, options: RoomOptions) -> Room:
+        """Read one room with its proposals; FrameError for whatever is wrong with its files."""
+        scene = read_scene(self.root, keyframe.scene, self.class_map)
+        proposals = self._proposals(keyframe.scene, scene)
+        shown = np.linspace(0, len(scene.points) - 1, min(options.points, len(scene.points))).astype(int)
+        return Room(
+            token=keyframe.token,
+            scene=keyframe.scene,
+            boxes=proposals.boxes,
+            features=proposals.features,
+            class_logits=proposals.class_logits,
+            objectness=proposals.objectness,
+            instances=proposals.instances,
+            sentences=tuple(
+                self._sentence(annotation, unique, scene)
+                for annotation, unique in zip(keyframe.annotations, keyframe.unique, strict=True)
+            ),
+            points=scene.points[shown],
+            colours=scene.colours[shown],
+            objects=scene.boxes,
+            names=scene.names,
+        )
+
+    def _meta(self, name: str) -> Path | None:
+        """A file in ROOT or ROOT/meta."""
+        places = (self.root / name, self.root / "meta" / name)
+        return next((place for place in places if place.is_file()), None)
+
+    def _annotations(self, split: str | None) -> list[Annotation]:
+        if self.corpus == "scanrefer":
+            if split is None and self.sentences is None:
+                raise DataError("ScanRefer has a file for each split: name one, --split train or val")
+            return READERS["scanrefer"](self.sentences or self.root / f"ScanRefer_filtered_{split}.json")
+        found = READERS[self.corpus](self.sentences or self.root / f"{self.corpus}.csv")
+        bad = self._meta(BAD_CONTEXTS)
+        if bad is None:
+            say(f"no {BAD_CONTEXTS} in {self.root}: no sentence is left out for its context")
+        else:
+            found = without(found, bad_contexts(bad))
+        if split is not None:
+            scans = self._meta(f"{split}_scans.txt") or self._meta(f"scannetv2_{split}.txt")
+            if scans is None:
+                raise DataError(
+                    f"unknown split {split}: no {split}_scans.txt or scannetv2_{split}.txt in {self.root}"
+                )
+            wanted = read_scans(scans)
+            found = [one for one in found if one.scene in wanted]
+        return listener_filter(found, split not in (None, "train")) if self.listener else found
+
+    def _say_unknown(self, annotations: Sequence[Annotation]) -> None:
+        known = self.class_map.number
+        unknown = Counter(
+            one.name for one in annotations if known.keys().isdisjoint([one.name, *one.name.split()])
+        )
+        if unknown:
+            some = ", ".join(name for name, _ in unknown.most_common(3))
+            say(f"{unknown.total()} sentences are about things that {TABLE} does not list ({some}): others")
+
+    def _parts(self, scene: str, annotations: list[Annotation]) -> list[RoomKey]:
+        """A room's sentences, mixed and parted into groups."""
+        objects = {one.object: self.class_map.category(one.name) for one in annotations}
+        alike = Counter(objects.values())
+        order = np.random.default_rng(list(scene.encode())).permutation(len(annotations))
+        mixed = [annotations[i] for i in order if annotations[i].tokens]
+        if len(mixed) < len(annotations):
+            say(f"{scene}: {len(annotations) - len(mixed)} sentences without a word are left out")
+        return [
+            RoomKey(
+                f"{scene}-{start // self.group:03d}",
+                scene,
+                tuple(part := mixed[start : start + self.group]),
+                tuple(alike[objects[one.object]] == 1 for one in part),
+            )
+            for start in range(0, len(mixed), self.group)
+        ]
+
+    def _proposals(self, name: str, scene: Scene) -> Proposals:
+        if self.candidates == "detector":
+            found = read_detector(self.root, name, scene)
+        else:
+            categories = [self.class_map.category(label) for label in scene.names]
+            found = true_instances(scene, np.array(categories, np.int64))
+        if self.student is not None:
+            mesh = f"scans/{name}/{name}_vh_clean_2.ply"
+            frame = ScanNet(self.root).read(ScanNetKeyframe(name, mesh, None, None), ReadOptions())
+            features, logits = student_features(self.student, frame, scene, found)
+            own = logits if self.candidates == "instances" else found.class_logits
+            return dataclasses.replace(found, features=features, class_logits=own)
+        if not found.features.shape[1]:
+            return dataclasses.replace(found, features=cloud_features(scene, found))
+        return found
+
+    def _sentence(self, one: Annotation, unique: bool, scene: Scene) -> Sentence:
+        rows = np.flatnonzero(scene.numbers == one.object)
+        noun, head = self.class_map.noun(one.tokens, anchors(one.tokens))
+        return Sentence(
+            name=f"{one.object}-{one.number}",
+            text=one.text,
+            tokens=one.tokens,
+            keywords=keyword_mask(one.tokens, whole=self.corpus == "scanrefer"),
+            category=self.class_map.category(one.name),
+            noun=noun,
+            head=head,
+            target=one.object,
+            box=scene.boxes[rows[0]] if len(rows) else np.full(6, np.nan, np.float32),
+            unique=unique,
+            hard=one.hard,
+            view_dependent=one.view_dependent,
+        )

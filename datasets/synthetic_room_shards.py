@@ -1,0 +1,33 @@
+"""The synthetic rooms as shards, made at first use: what trainables.ground takes when no data is named."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+from datasets.grounding.source import Candidates
+from datasets.shard_rooms import PRESETS as SHARDS
+from datasets.shard_rooms import write
+from datasets.synthetic_rooms.config import PRESETS, RoomsConfig
+from datasets.synthetic_rooms.write import generate
+from scenelift.manifest import NAME
+
+
+def synthetic_room_shards(
+    split: str, candidates: Candidates = "detector", rooms: RoomsConfig = PRESETS["demo"]
+) -> str:
+    """Folder of the shards of a split of synthetic rooms; what is missing is made, by default under `data/`."""
+    out = Path(f"{rooms.out}-shards") / (split if candidates == "detector" else f"{candidates}-{split}")
+    if (out / NAME).exists():
+        return str(out)
+    generate(rooms)
+    code = (
+        "from datasets.synthetic_room_shards import synthetic_room_shards as make; "
+        f'make("{split}", "{candidates}")'
+    )
+    config = replace(
+        SHARDS["scanrefer"], root=rooms.out, split=split, candidates=candidates, points=1500, out=str(out)
+    )
+    write(config, shlex.join(["python", "-c", code]))
+    return str(out)

@@ -1,0 +1,197 @@
+"""Samples of visual grounding: a room with proposed boxes, and sentences that each mean one thing in it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from scenelift.samples import Kind
+
+Floats = NDArray[np.float32]
+
+UNNAMED = -1
+"""Class of a sentence that names nothing known; object of a proposal that a detector made."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One description of one object."""
+
+    name: str
+    """Unique in its room."""
+    text: str
+    tokens: tuple[str, ...]
+    """Lower case."""
+    keywords: NDArray[np.bool_]
+    """[T] attributes and anchors: what a right candidate helps to guess."""
+    category: int
+    """Annotated class of the object, 0..C-1."""
+    noun: int
+    """Class of the noun that a rule takes for the head of the sentence, or `UNNAMED`."""
+    head: int
+    """Place of that noun's last word, or `UNNAMED`."""
+    target: int
+    """Number of the object in its data set."""
+    box: Floats
+    """[6] true box of the object; NaN where it is not known. For scores only, never for training."""
+    unique: bool = True
+    """Whether no other annotated object of the room is of its class."""
+    hard: bool | None = None
+    """Whether more than two objects of the room are of its class; None where the data set does not say."""
+    view_dependent: bool = False
+    """Whether the sentence needs a point of view."""
+
+    def __post_init__(self) -> None:
+        assert self.keywords.shape == (len(self.tokens),) and self.keywords.dtype == np.bool_
+        assert self.box.shape == (6,) and self.box.dtype == np.float32
+
+
+@dataclass(frozen=True)
+class Room:
+    """A room, or a part of its sentences. Shapes: M proposals, D features, C classes, P points, G objects."""
+
+    token: str
+    """Unique; a room whose sentences were parted has one sample for each part."""
+    scene: str
+    boxes: Floats
+    """[M, 6] proposed boxes: centre, size; metres, in the room's aligned frame (z up)."""
+    features: Floats
+    """[M, D] what the detector, or another network, says of each."""
+    class_logits: Floats
+    """[M, C] before the softmax."""
+    objectness: NDArray[np.bool_]
+    """[M] whether the proposal is taken for an object."""
+    instances: NDArray[np.int32]
+    """[M] number of the object that a proposal is, where proposals are true instances; else `UNNAMED`."""
+    sentences: tuple[Sentence, ...]
+    points: Floats
+    """[P, 3] some of the room's points, for pictures."""
+    colours: NDArray[np.uint8]
+    """[P, 3] RGB."""
+    objects: Floats
+    """[G, 6] true boxes, for pictures."""
+    names: tuple[str, ...]
+    """[G] what they are."""
+
+    def __post_init__(self) -> None:
+        m = len(self.boxes)
+        assert self.boxes.shape == (m, 6) and self.boxes.dtype == np.float32
+        assert self.features.ndim == self.class_logits.ndim == 2
+        assert (
+            len(self.features) == len(self.class_logits) == len(self.objectness) == len(self.instances) == m
+        )
+        assert self.objectness.dtype == np.bool_ and self.instances.dtype == np.int32
+        assert self.points.shape == self.colours.shape and len(self.objects) == len(self.names)
+
+
+_ARRAYS = {
+    "boxes": ("<f4", 6),
+    "features": ("<f4", -1),
+    "class_logits": ("<f4", -1),
+    "objectness": ("?", 0),
+    "instances": ("<i4", 0),
+    "points": ("<f4", 3),
+    "colours": ("u1", 3),
+    "objects": ("<f4", 6),
+}
+"""Column -> (dtype on disk, row width); width 0 is a flat array, -1 follows from the number of proposals."""
+
+
+class RoomKind(Kind[Room]):
+    """Rooms as rows of Parquet; what their shards hold together is in `about`:
+
+    `protocol` and `classes` (of the source), `features` (D), `sentences` (their number) and `words` (word -> how
+    often the sentences have it), the latter for vocabularies.
+    """
+
+    name = "room"
+    schema_version = 1
+    compressed = frozenset({"points", "colours"})
+    schema = pa.schema(
+        [
+            ("token", pa.string()),
+            ("scene", pa.string()),
+            *((name, pa.binary()) for name in _ARRAYS),
+            ("names", pa.list_(pa.string())),
+            ("sentences", pa.list_(pa.string())),
+        ]
+    )
+
+    def decides(self, source: Any) -> Any:
+        """How the source reads rooms."""
+        return source.reading
+
+    def to_row(self, sample: Room) -> dict[str, Any]:
+        """Arrays as raw little-endian bytes, each sentence as JSON."""
+        row: dict[str, Any] = {"token": sample.token, "scene": sample.scene, "names": list(sample.names)}
+        row["sentences"] = [_to_json(sentence) for sentence in sample.sentences]
+        for name, (dtype, _) in _ARRAYS.items():
+            row[name] = np.ascontiguousarray(getattr(sample, name), dtype).tobytes()
+        return row
+
+    def from_row(self, row: dict[str, Any]) -> Room:
+        """Inverse of `to_row`; the arrays are read-only views of the row's bytes."""
+        count = len(row["objectness"])
+
+        def array(name: str) -> Any:
+            dtype, width = _ARRAYS[name]
+            flat = np.frombuffer(row[name], dtype)
+            if width == -1:
+                return flat.reshape(count, -1) if count else flat.reshape(0, 0)
+            return flat.reshape(-1, width) if width else flat
+
+        return Room(
+            token=row["token"],
+            scene=row["scene"],
+            names=tuple(row["names"]),
+            sentences=tuple(_from_json(text) for text in row["sentences"]),
+            **{name: array(name) for name in _ARRAYS},
+        )
+
+    def summarise(self, samples: Sequence[Room], source: Any) -> dict[str, Any]:
+        """Words and sizes of one shard."""
+        words = Counter(word for room in samples for sentence in room.sentences for word in sentence.tokens)
+        return {
+            "words": dict(words),
+            "sentences": sum(len(room.sentences) for room in samples),
+            "features": max((room.features.shape[1] for room in samples), default=0),
+            "missing": sum(bool(np.isnan(s.box).any()) for room in samples for s in room.sentences),
+        }
+
+    def describe(self, summaries: Sequence[dict[str, Any]], source: Any, options: Any) -> dict[str, Any]:
+        """The whole job; words by descending frequency, then by the alphabet."""
+        words: Counter[str] = Counter()
+        for summary in summaries:
+            words.update(summary["words"])
+        return {
+            "protocol": source.protocol,
+            "classes": list(source.classes),
+            "features": max((summary["features"] for summary in summaries), default=0),
+            "sentences": sum(summary["sentences"] for summary in summaries),
+            "missing": sum(summary["missing"] for summary in summaries),
+            "words": dict(sorted(words.items(), key=lambda item: (-item[1], item[0]))),
+        }
+
+
+ROOM = RoomKind()
+
+
+def _to_json(sentence: Sentence) -> str:
+    values = {**vars(sentence), "keywords": np.flatnonzero(sentence.keywords).tolist()}
+    box = None if np.isnan(sentence.box).any() else sentence.box.tolist()
+    return json.dumps({**values, "box": box})
+
+
+def _from_json(text: str) -> Sentence:
+    values = json.loads(text)
+    keywords = np.zeros(len(values["tokens"]), bool)
+    keywords[values["keywords"]] = True
+    box = np.full(6, np.nan, np.float32) if values["box"] is None else np.array(values["box"], np.float32)
+    return Sentence(**{**values, "tokens": tuple(values["tokens"]), "keywords": keywords, "box": box})

@@ -1,0 +1,35 @@
+"""Searches visual grounding: the weights of its losses, how many candidates there are and are learned from.
+
+`python -m sweeps.ground [PRESET] [--trials N] [--group.field VALUE ...]`
+"""
+
+from __future__ import annotations
+
+from ray import tune
+
+from scenelift.search import Space
+from scenelift.sweep import Sweep, SweepConfig
+from trainables import ground
+
+
+def space(config: ground.GroundConfig) -> Space:
+    """Only what is switched on; weights matter relative to each other, so they span an order of magnitude."""
+    method, found = config.method, {}
+    if method.mil != "off":
+        found["loss.features"] = tune.loguniform(0.3, 6.0)
+    if method.category != "off":
+        found["loss.category"] = tune.loguniform(0.3, 6.0)
+    if method.reconstruct:
+        found["loss.reconstruction"] = tune.loguniform(0.3, 3.0)
+        found["method.better"] = tune.choice([0.125, 0.25, 0.5, 1.0])
+    if method.distill:
+        found["loss.distillation"] = tune.loguniform(0.3, 3.0)
+    return {**found, "method.candidates": tune.choice([4, 8, 16])}
+
+
+SWEEP = Sweep("ground", ground, space, ground.selecting, settings=SweepConfig(objective="validation/acc25"))
+
+if __name__ == "__main__":
+    from sweeps.ground import SWEEP
+
+    SWEEP.main()

@@ -1,0 +1,55 @@
+"""Protects rooms as shards: written by Ray, read back, described, and refused where they are asked for wrongly."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from datasets import shard_rooms
+from datasets.grounding import Grounding, RoomOptions
+from datasets.shard_rooms import PRESETS, RoomShardConfig
+from datasets.synthetic_room_shards import synthetic_room_shards
+from datasets.synthetic_rooms.config import PRESETS as ROOMS
+from scenelift.errors import ConfigError
+from scenelift.rooms import ROOM
+from scenelift.shards import open_samples
+
+
+@pytest.mark.ray
+def test_synthetic_rooms_become_shards_at_first_use(ray_session: None, tmp_path: Path) -> None:
+    rooms = replace(ROOMS["tiny"], out=tmp_path / "rooms")
+    folder = synthetic_room_shards("val", rooms=rooms)
+    shards, source = open_samples(folder, ROOM), Grounding(rooms.out)
+    keys = source.keyframes("val")
+    assert shards.tokens == tuple(key.token for key in keys)
+    about = shards.manifest.about
+    assert about["protocol"] == "scanrefer, detected boxes" and about["features"] == 64
+    assert about["sentences"] == sum(len(key.annotations) for key in keys) and about["missing"] == 0
+    assert shards.read(0).sentences[0].text == source.read(keys[0], RoomOptions()).sentences[0].text
+    assert synthetic_room_shards("val", rooms=rooms) == folder, "the second time they are there"
+    true = open_samples(synthetic_room_shards("val", "instances", rooms), ROOM)
+    assert true.manifest.about["protocol"] == "scanrefer, true instances"
+
+
+@pytest.mark.ray
+def test_the_command_reports_what_it_wrote(
+    ray_session: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rooms = replace(ROOMS["tiny"], out=tmp_path / "rooms")
+    synthetic_room_shards("train", rooms=rooms)
+    shard_rooms.run(replace(PRESETS["scanrefer"], root=rooms.out, split="val", out=str(tmp_path / "out")))
+    said = capsys.readouterr().out
+    assert "scanrefer, detected boxes" in said and "64 channels" in said and "trainables.ground" in said
+
+
+def test_what_cannot_be_asked_for_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--root is missing"):
+        RoomShardConfig().source()
+    for values, message in (
+        ({"corpus": "nr3"}, "did you mean nr3d"),
+        ({"candidates": "boxes"}, "unknown candidates"),
+        ({"group": 0}, "group is at least 1"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            RoomShardConfig(**values)  # type: ignore[arg-type]
+    assert RoomShardConfig(split="val").folder == "data/shards/scanrefer/detector/val"

@@ -1,0 +1,135 @@
+"""Rooms -> one batch: proposals padded to the largest room, sentences of all rooms behind each other."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scenelift.rooms import Room, Sentence
+from trainables.ground_config import MethodConfig
+from trainables.lexicon import SPECIAL, UNKNOWN
+
+
+@dataclass(frozen=True)
+class RoomBatch:
+    """Shapes: B rooms of up to M proposals, S sentences of up to T words. Holds no true box and no target."""
+
+    boxes: Tensor
+    """[B, M, 6] float32, 0 for padding."""
+    rows: Tensor
+    """[B, M] int64 which of the room's proposals these are."""
+    features: Tensor
+    """[B, M, D] float32."""
+    class_logits: Tensor
+    """[B, M, C] float32."""
+    present: Tensor
+    """[B, M] bool, False for padding."""
+    objects: Tensor
+    """[B, M] bool, proposals that are taken for objects."""
+    ids: Tensor
+    """[S, T] int64 words; 0 for padding, 1 for words that the lexicon does not have."""
+    lengths: Tensor
+    """[S] int64."""
+    keywords: Tensor
+    """[S, T] bool."""
+    room: Tensor
+    """[S] int64 the room of each sentence, non-decreasing."""
+    category: Tensor
+    """[S] int64 annotated class."""
+    noun: Tensor
+    """[S] int64 class of the head noun, -1 where it has none."""
+    tokens: tuple[str, ...]
+    """[B] which rooms these are."""
+
+    @property
+    def said(self) -> Tensor:
+        """[S, T] bool, False for padding."""
+        return self.ids != 0
+
+    def to(self, device: torch.device) -> RoomBatch:
+        """The batch on another device."""
+        moved: dict[str, Any] = {
+            field.name: value.to(device, non_blocking=True)
+            for field in dataclasses.fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return dataclasses.replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class CollateRooms:
+    """Makes batches; nothing in them is random."""
+
+    words: tuple[str, ...]
+    """The lexicon's, of a `Lexicon`."""
+    background: bool = True
+    """Keep proposals that are not taken for objects. A room without any object keeps them in either case."""
+    mask_noun: bool = False
+    """Count the head noun among the keywords."""
+    longest: int = 126
+    """Words of a sentence beyond so many are left out."""
+
+    @classmethod
+    def of(cls, words: tuple[str, ...], method: MethodConfig) -> CollateRooms:
+        """As a method wants them."""
+        return cls(words, method.background, method.mask_noun)
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Word -> its number."""
+        return {word: number for number, word in enumerate(self.words, SPECIAL)}
+
+    def __call__(self, rooms: Sequence[Room], epoch: int = 0) -> RoomBatch:
+        """Collate B rooms with all of their sentences."""
+        kept = [self._kept(room) for room in rooms]
+        count = [len(rows) for rows in kept]
+        sentences = [sentence for room in rooms for sentence in room.sentences]
+        lengths = [min(len(sentence.tokens), self.longest) for sentence in sentences]
+        ids = np.zeros((len(sentences), max(lengths)), np.int64)
+        keywords = np.zeros(ids.shape, bool)
+        for row, flags, sentence, length in zip(ids, keywords, sentences, lengths, strict=True):
+            row[:length] = self.numbered(sentence)[:length]
+            flags[:length] = sentence.keywords[:length]
+            if self.mask_noun and 0 <= sentence.head < length:
+                flags[sentence.head] = True
+        return RoomBatch(
+            boxes=_padded([room.boxes[rows] for room, rows in zip(rooms, kept, strict=True)]),
+            rows=_padded(kept),
+            features=_padded([room.features[rows] for room, rows in zip(rooms, kept, strict=True)]),
+            class_logits=_padded([room.class_logits[rows] for room, rows in zip(rooms, kept, strict=True)]),
+            present=torch.arange(max(count)) < torch.tensor(count)[:, None],
+            objects=_padded([room.objectness[rows] for room, rows in zip(rooms, kept, strict=True)]),
+            ids=torch.from_numpy(ids),
+            lengths=torch.tensor(lengths),
+            keywords=torch.from_numpy(keywords),
+            room=torch.arange(len(rooms)).repeat_interleave(
+                torch.tensor([len(room.sentences) for room in rooms])
+            ),
+            category=torch.tensor([sentence.category for sentence in sentences]),
+            noun=torch.tensor([sentence.noun for sentence in sentences]),
+            tokens=tuple(room.token for room in rooms),
+        )
+
+    def _kept(self, room: Room) -> NDArray[np.int64]:
+        everything = self.background or not room.objectness.any()
+        return np.flatnonzero(room.objectness | everything)
+
+    def numbered(self, sentence: Sentence) -> list[int]:
+        """[T] the numbers of a sentence's words."""
+        return [self.numbers.get(token, UNKNOWN) for token in sentence.tokens]
+
+
+def _padded(arrays: Sequence[NDArray[Any]]) -> Tensor:
+    most = max(len(array) for array in arrays)
+    padded = np.zeros((len(arrays), most, *arrays[0].shape[1:]), arrays[0].dtype)
+    for row, array in zip(padded, arrays, strict=True):
+        row[: len(array)] = array
+    return torch.from_numpy(padded)

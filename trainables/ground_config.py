@@ -1,0 +1,169 @@
+"""Settings and presets of visual grounding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from scenelift.errors import ConfigError
+from scenelift.launch import ScaleConfig
+from scenelift.optimisers import OptimiserConfig
+from scenelift.plan import LoopConfig
+from scenelift.runs import RunConfig
+from scenelift.tracking import TrackingConfig
+from trainables.lexicon import LexiconConfig
+
+
+@dataclass(frozen=True)
+class RoomsDataConfig:
+    """Which shards of rooms are trained and scored on."""
+
+    train: str | None = None
+    """Folder of training shards; none: the synthetic rooms, made at first use."""
+    test: str | None = None
+    """Folder of shards that are scored on; none: the synthetic rooms', or none with own training shards."""
+    held_out: int = 0
+    """One training room of so many is kept from training and scored at the end of epochs; 0: none."""
+
+    def __post_init__(self) -> None:
+        if self.held_out == 1 or self.held_out < 0:
+            raise ConfigError(f"data.held_out is 0, or 2 and more (one room of so many), not {self.held_out}")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of the networks."""
+
+    width: int = 288
+    """Channels."""
+    heads: int = 8
+    """Heads of every attention; a divisor of the width."""
+    relation_layers: int = 2
+    """Self-attention layers among the proposals of a room."""
+    relations: Literal["absolute", "pairwise"] = "absolute"
+    """How those layers know where boxes are: by each box's own place, as the authors have it; or also by a bias
+    for every pair, from the offset and the gap between the two."""
+    sentence: Literal["last", "mean"] = "last"
+    """What stands for a sentence: the recurrent network's last state, as the authors have it, or the mean of
+    all of its states."""
+    decoder_layers: int = 3
+    """Layers of the reconstructor."""
+    decoder_dropout: float = 0.2
+    """Dropout in the reconstructor."""
+    causal: bool = True
+    """Whether the reconstructor guesses a word from those before it alone, as the authors' does, or from all."""
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or self.width % 2:
+            raise ConfigError(
+                f"network.width {self.width} is even and a multiple of network.heads {self.heads}"
+            )
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """What is switched on (ws3dvg.md 11), and how candidates are chosen and judged."""
+
+    category: Literal["annotation", "noun", "off"] = "noun"
+    """Where the class of a sentence comes from: the annotated object, as the authors have it; the sentence's own
+    head noun, found by a rule; or nowhere, so that class similarity is switched off too (their `no_text`)."""
+    mil: Literal["nce", "margin", "off"] = "nce"
+    """Loss between sentences and proposals of different rooms; off: no feature similarity either (`no_mil`)."""
+    reconstruct: bool = True
+    """Reconstruct words and rank candidates by it; false: all candidates are worth the same (`no_recon`)."""
+    distill: bool = True
+    """Train the matching head; false: the coarse selection is what predicts (`no_distill`)."""
+    candidates: int = 8
+    """Proposals that the coarse stage hands to the fine one."""
+    background: bool = True
+    """Let proposals that are not taken for objects take part: as neighbours, as negatives, and beside the
+    candidates in the student's softmax. They are never predicted."""
+    better: float = 0.5
+    """Share of the candidates, those of the least reconstruction loss, that reconstruction learns from late."""
+    better_from: int = 3
+    """Epoch from which only these are learned from; before, all are."""
+    masked: float = 0.3
+    """Probability that the reconstructor sees a mask instead of a word."""
+    mask_keywords: bool = False
+    """Hide the keywords from the reconstructor behind masks too; their vectors are hidden in either case."""
+    mask_noun: bool = False
+    """Count the head noun among the keywords, so that a candidate must explain what the thing is, too."""
+    word_dropout: float = 0.2
+    """Share of a sentence's words that are replaced by the unknown word in training."""
+
+    def __post_init__(self) -> None:
+        if self.candidates < 1:
+            raise ConfigError(f"method.candidates is at least 1, not {self.candidates}")
+        if self.category == "off" and self.mil == "off":
+            raise ConfigError(
+                "nothing is left to choose candidates by: switch method.category or method.mil on"
+            )
+        if not 0 < self.better <= 1:
+            raise ConfigError(f"method.better is more than 0 and at most 1, not {self.better:g}")
+        for name in ("masked", "word_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"method.{name} is at least 0 and less than 1, not {getattr(self, name):g}")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the losses; those of parts that are switched off are not used."""
+
+    features: float = 2.0
+    """Sentences against proposals of other rooms (7.1, 7.2)."""
+    category: float = 2.0
+    """Class of the sentence (7.3)."""
+    reconstruction: float = 1.0
+    """Words from candidates (7.4)."""
+    distillation: float = 1.0
+    """Matching head towards the better candidates (7.5)."""
+
+    def __post_init__(self) -> None:
+        if min(vars(self).values()) <= 0:
+            raise ConfigError("loss weights are positive; switch parts off with method.*")
+
+
+@dataclass(frozen=True)
+class GroundConfig:
+    """WS-3DVG: sentences find their object among proposed boxes, without being told which it is."""
+
+    data: RoomsDataConfig = RoomsDataConfig()
+    """What is trained and scored on."""
+    lexicon: LexiconConfig = LexiconConfig()
+    """Words and their vectors."""
+    network: NetworkConfig = NetworkConfig()
+    """The networks."""
+    method: MethodConfig = MethodConfig()
+    """What is switched on."""
+    loss: LossConfig = LossConfig()
+    """Weights of the losses."""
+    optimiser: OptimiserConfig = OptimiserConfig("adamw", lr=1e-3, momentum=0.9, weight_decay=5e-4)
+    """Optimiser and schedule."""
+    loop: LoopConfig = LoopConfig(epochs=20, batch=4)
+    """The training loop; a sample is a room with up to eight sentences."""
+    scale: ScaleConfig = ScaleConfig()
+    """Workers and what each is given."""
+    tracking: TrackingConfig = TrackingConfig(experiment="ground")
+    """MLflow."""
+    run: RunConfig = RunConfig()
+    """The run's folder."""
+
+
+_PAPER = GroundConfig(method=MethodConfig(category="annotation"))
+_OURS = replace(
+    _PAPER,
+    network=NetworkConfig(relations="pairwise", sentence="mean", causal=False),
+    method=MethodConfig(better=0.25, background=False, mask_keywords=True, mask_noun=True),
+)
+PRESETS = {
+    "synthetic": replace(
+        _OURS,
+        network=NetworkConfig(width=64, heads=4, relations="pairwise", sentence="mean", causal=False),
+        optimiser=OptimiserConfig("adamw", lr=4e-3, weight_decay=5e-4, schedule="one_cycle", warmup=0.1),
+        loop=LoopConfig(epochs=20, batch=16, checkpoint_every=0),
+    ),
+    "scanrefer": _OURS,
+    "paper": _PAPER,
+}
+"""`synthetic`: minutes on two cores. `scanrefer`: any of the three corpora over ScanNet. `paper`: what the authors'
+code does, its bugs mended (ws3dvg.md 13.1)."""

@@ -1,0 +1,182 @@
+"""The method of WS-3DVG: coarse selection, reconstruction, and the distillation of what it says (ws3dvg.md 5 to 7).
+
+Candidates are chosen by class and feature similarity; each is judged by how well the sentence's hidden keywords can
+be guessed from it; a matching head learns the ranking. Losses are in `ground_losses.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from scenelift.methods import Method, Progress
+from trainables import ground_losses as losses
+from trainables.ground_batch import RoomBatch
+from trainables.ground_config import LossConfig
+from trainables.ground_model import Grounder
+from trainables.ground_reconstruct import Words
+from trainables.lexicon import UNKNOWN
+
+
+class Grounding(Method):
+    """Teacher and student are trained together: they share sentence encoder and relation module."""
+
+    student: Grounder
+
+    def __init__(self, student: Grounder, loss: LossConfig) -> None:
+        super().__init__()
+        self.student = student
+        method = student.method
+        weights = {
+            "features": loss.features if method.mil != "off" else 0,
+            "category": loss.category if method.category != "off" else 0,
+            "reconstruction": loss.reconstruction if method.reconstruct else 0,
+            "distillation": loss.distillation if method.distill else 0,
+        }
+        self.weights = {name: weight for name, weight in weights.items() if weight}
+        self._freeze_unused()
+
+    def _freeze_unused(self) -> None:
+        """Parallel workers wait for the gradient of everything that is trained."""
+        student, words = self.student, bool({"reconstruction", "distillation"} & self.weights.keys())
+        student.category.requires_grad_("category" in self.weights)
+        student.reconstructor.requires_grad_("reconstruction" in self.weights)
+        student.match.requires_grad_("distillation" in self.weights)
+        student.relation.requires_grad_(words or "features" in self.weights)
+        for part in (student.encoder.project, student.encoder.norm):
+            part.requires_grad_(words)
+
+    def forward(self, batch: RoomBatch, progress: Progress) -> dict[str, Tensor]:
+        student, method, room = self.student, self.student.method, batch.room
+        proposals, read = student.look(batch), Reading.of(student, batch)
+        chosen, valid = losses.select(
+            coarse(student, batch, proposals, read).detach(), batch.objects[room], method.candidates
+        )
+        found: dict[str, Tensor] = {}
+        if method.mil != "off":
+            loss = losses.mil_nce if method.mil == "nce" else losses.mil_margin
+            found["features"] = loss(read.sentence, proposals, batch.present, room)
+        if method.category != "off":
+            known = batch.noun if method.category == "noun" else batch.category
+            found["category"] = losses.category_loss(student.category(read.sentence), known, room)
+        rewards = valid.float()
+        if method.reconstruct:
+            share = method.better if progress.epoch >= method.better_from else 1.0
+            count = max(1, int(share * chosen.shape[1]))
+            candidates = proposals[room[:, None], chosen]
+            found["reconstruction"], rho = reconstruct(student, batch, candidates, valid, read, count)
+            rewards = losses.rank_rewards(rho, valid)
+        if method.distill:
+            present = batch.present[room]
+            scores = student.match(proposals[room], present, read.words, batch.said)
+            found["distillation"] = losses.distillation_loss(scores, present, chosen, valid, rewards)
+        return found
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the encoder makes of the sentences; in training of sentences with some words lost."""
+
+    sentence: Tensor
+    """[S, d]."""
+    words: Tensor
+    """[S, T, d]."""
+    hidden: Tensor
+    """[S, T, d] words of the sentences with their keywords' vectors set to 0."""
+    whole: Tensor
+    """[S, d] the sentences with all of their words: without gradient, for the coarse selection."""
+
+    @classmethod
+    def of(cls, student: Grounder, batch: RoomBatch) -> Reading:
+        """Three sentences encoded at once, of which one may stand for two where nothing is lost."""
+        whole = student.vectors[batch.ids]
+        lost = (
+            student.vectors[batch.ids.masked_fill(_lost(student, batch), UNKNOWN)]
+            if student.training
+            else whole
+        )
+        variants = [lost, lost.masked_fill(batch.keywords[:, :, None], 0)]
+        variants += [whole] if student.training else []
+        sentence, words = student.encoder(torch.cat(variants), batch.lengths.repeat(len(variants)))
+        sentences, encoded = sentence.chunk(len(variants)), words.chunk(len(variants))
+        last = sentences[-1] if student.training else sentences[0]
+        return cls(sentences[0], encoded[0], encoded[1], last.detach())
+
+
+def _lost(student: Grounder, batch: RoomBatch) -> Tensor:
+    """[S, T] bool: one word of five is drawn, with replacement, at random places (4.1)."""
+    count = (batch.lengths * student.method.word_dropout).long()
+    most = int(count.max())
+    lost = torch.zeros_like(batch.keywords)
+    if not most:
+        return lost
+    places = (torch.rand(len(count), most, device=count.device) * batch.lengths[:, None]).long()
+    drawn = torch.arange(most, device=count.device) < count[:, None]
+    places = torch.where(drawn, places, places[:, :1])
+    return lost.scatter(1, places, True) & (count > 0)[:, None]
+
+
+def coarse(student: Grounder, batch: RoomBatch, proposals: Tensor, read: Reading) -> Tensor:
+    """[S, M] weight of every proposal for every sentence, from class and feature similarity (5)."""
+    room, method = batch.room, student.method
+    present = batch.present[room]
+    weights = torch.zeros_like(present, dtype=torch.float32)
+    if method.category != "off":
+        weights = losses.class_weights(student.category(read.whole), batch.class_logits[room], present)
+    if method.mil != "off":
+        similarity = torch.einsum("sd,smd->sm", read.whole, proposals[room])
+        weights = weights + losses.feature_weights(similarity, present)
+    return weights
+
+
+def reconstruct(
+    student: Grounder, batch: RoomBatch, candidates: Tensor, valid: Tensor, read: Reading, count: int
+) -> tuple[Tensor, Tensor]:
+    """The reconstruction loss of the `count` best candidates of each sentence, and [S, K] losses to rank all by.
+
+    Where some are not learned from, all are ranked without gradient and dropout first, and only the best are gone
+    through again: those that are not learned from cost a third.
+    """
+    hidden = masked(student, batch)
+    if count == candidates.shape[1]:
+        rho = fine(student, batch, candidates, read, hidden)
+        return losses.reconstruction_loss(rho, valid), rho.detach()
+    with torch.no_grad():
+        student.reconstructor.eval()
+        rho = fine(student, batch, candidates, read, hidden)
+        student.reconstructor.train()
+    best = losses.least(rho, valid, count)
+    taken = candidates.gather(1, best[..., None].expand(-1, -1, candidates.shape[2]))
+    again = fine(student, batch, taken, read, hidden)
+    return losses.reconstruction_loss(again, valid.gather(1, best)), rho
+
+
+def masked(student: Grounder, batch: RoomBatch) -> Tensor:
+    """[S, T] bool words that the reconstructor sees a mask for; in training some by chance, once for all
+    candidates."""
+    hidden = torch.zeros_like(batch.keywords)
+    if student.training:
+        hidden = torch.rand(hidden.shape, device=hidden.device) < student.method.masked
+    return hidden | batch.keywords if student.method.mask_keywords else hidden
+
+
+def fine(student: Grounder, batch: RoomBatch, candidates: Tensor, read: Reading, hidden: Tensor) -> Tensor:
+    """[S, K] reconstruction loss of every sentence from each of its candidates, [S, K, d] (6).
+
+    hidden: [S, T] of `masked`.
+    """
+    return per_word(student, batch, candidates, read, hidden)[0]
+
+
+def per_word(
+    student: Grounder, batch: RoomBatch, candidates: Tensor, read: Reading, hidden: Tensor
+) -> tuple[Tensor, Tensor]:
+    """[S, K] reconstruction losses, and the loss of each word, [N, K], that they are made of."""
+    words = Words.of(batch.lengths)
+    reconstructor = student.reconstructor
+    inputs = reconstructor.inputs(read.hidden, words, words.pack(hidden))
+    each = reconstructor.losses(reconstructor(inputs, candidates, words), words.pack(batch.ids))
+    keywords = words.pack(batch.keywords)
+    return losses.sentence_losses(each, keywords, words.sentence, len(batch.room)), each

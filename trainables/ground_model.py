@@ -1,0 +1,255 @@
+"""The networks of WS-3DVG: sentence encoder, relation module, matching head; and the reconstructor that teaches it.
+
+Shapes: B rooms of M proposals (padded), S sentences of T words (padded), K candidates, C classes, d channels.
+Source: ws3dvg.md 4.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from scenelift import config as configuration
+from scenelift.errors import SceneliftError
+from trainables.ground_batch import RoomBatch
+from trainables.ground_config import MethodConfig, NetworkConfig
+from trainables.ground_reconstruct import Reconstructor
+from trainables.lexicon import Lexicon
+
+WEIGHTS, DESCRIPTION = "grounder.safetensors", "grounder.json"
+FEATURE_DROPOUT = 0.1
+
+
+class SentenceEncoder(nn.Module):
+    """A recurrent network over word vectors (4.1)."""
+
+    def __init__(self, channels: int, config: NetworkConfig) -> None:
+        super().__init__()
+        width, self.pooling = config.width, config.sentence
+        self.gru = nn.GRU(channels, width, batch_first=True)
+        self.project = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, vectors: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """[S, T, E] word vectors and [S] lengths -> [S, d] sentences and [S, T, d] words."""
+        packed = pack_padded_sequence(vectors, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        outputs, last = self.gru(packed)
+        words, _ = pad_packed_sequence(outputs, batch_first=True)
+        sentence = words.sum(1) / lengths[:, None] if self.pooling == "mean" else last[0]
+        words = F.dropout(F.relu(self.project(words)), FEATURE_DROPOUT, self.training)
+        return sentence, self.norm(words)
+
+
+class Attention(nn.Module):
+    """Multi-head attention with residual, dropout and norm behind it."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, seen: Tensor, bias: Tensor) -> Tensor:
+        """x: [*, Q, d]; seen: [*, K, d]; bias: what is added to the scores, broadcast to [*, h, Q, K]."""
+        query, key, value = (
+            linear(y).unflatten(-1, (self.heads, -1)).transpose(-3, -2)
+            for linear, y in ((self.query, x), (self.key, seen), (self.value, seen))
+        )
+        found = F.scaled_dot_product_attention(query, key, value, bias)
+        found = self.out(found.transpose(-3, -2).flatten(-2))
+        return self.norm(x + F.dropout(found, FEATURE_DROPOUT, self.training))
+
+
+class RelationModule(nn.Module):
+    """Proposals look at each other (4.2)."""
+
+    def __init__(self, features: int, config: NetworkConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.enter = nn.Linear(features, width) if features != width else nn.Identity()
+        self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
+        self.batch_norm, self.activation = nn.BatchNorm1d(width), nn.PReLU(width)
+        self.places = nn.ModuleList(nn.Linear(27, width) for _ in range(config.relation_layers))
+        self.attentions = nn.ModuleList(Attention(width, config.heads) for _ in range(config.relation_layers))
+        self.norm = nn.LayerNorm(width)
+        heads = config.heads * config.relation_layers
+        self.pairs = PairBias(heads) if config.relations == "pairwise" else None
+
+    def forward(self, features: Tensor, boxes: Tensor, present: Tensor) -> Tensor:
+        """[B, M, D] features, [B, M, 6] boxes, [B, M] bool -> [B, M, d]."""
+        entered = self.enter(features)
+        x = self.second(_activated(self.batch_norm, self.activation, self.first(entered), present))
+        place = box_code(boxes)
+        biases = self._biases(boxes, present)
+        for linear, attention, bias in zip(self.places, self.attentions, biases, strict=True):
+            x = attention(x + linear(place), x + linear(place), bias)
+        return self.norm(F.dropout(x, FEATURE_DROPOUT, self.training) + entered)
+
+    def _biases(self, boxes: Tensor, present: Tensor) -> list[Tensor]:
+        """[B, 1 or h, 1 or M, M] for each layer: minus infinity for padding."""
+        hidden = _hide(present)[:, None, None]
+        if self.pairs is None:
+            return [hidden] * len(self.attentions)
+        bias = self.pairs(boxes)
+        return [hidden + part for part in bias.chunk(len(self.attentions), 1)]
+
+
+class PairBias(nn.Module):
+    """What attention between two boxes begins with, from where they are to each other.
+
+    It falls with the distance across the floor, at first by 0.5 to 4 a metre from the first head to the last, so
+    that some heads see a box's neighbours from the start. A box hardly sees itself: the residual carries that.
+    """
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.slopes = nn.Parameter(torch.logspace(-1, 2, heads, base=2))
+        self.own = nn.Parameter(torch.full((heads,), -4.0))
+        self.learned = nn.Sequential(nn.Linear(7, 32), nn.ReLU(), nn.Linear(32, heads))
+
+    def forward(self, boxes: Tensor) -> Tensor:
+        """[B, M, 6] -> [B, heads, M, M]."""
+        code = pair_code(boxes)
+        itself = torch.eye(boxes.shape[1], device=boxes.device)[..., None]
+        bias = self.learned(code) - self.slopes * code[..., 6:] + self.own * itself
+        return bias.permute(0, 3, 1, 2)
+
+
+class MatchHead(nn.Module):
+    """The student's own part: proposals look at the words and are scored (4.3)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.attention = Attention(width, heads)
+        self.linears = nn.ModuleList(nn.Linear(width, width) for _ in range(2))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in range(2))
+        self.activations = nn.ModuleList(nn.PReLU() for _ in range(2))
+        self.score = nn.Linear(width, 1)
+
+    def forward(self, proposals: Tensor, present: Tensor, words: Tensor, said: Tensor) -> Tensor:
+        """[S, M, d] proposals, [S, M] bool, [S, T, d] words, [S, T] bool -> [S, M] scores."""
+        x = self.attention(proposals, words, _hide(said)[:, None, None])
+        for linear, norm, activation in zip(self.linears, self.norms, self.activations, strict=True):
+            x = _activated(norm, activation, linear(x), present)
+        return self.score(x).squeeze(2)
+
+
+class Grounder(nn.Module):
+    """All that is trained. `match` is the student that runs at inference; `reconstructor` its teacher."""
+
+    vectors: Tensor
+
+    def __init__(
+        self,
+        network: NetworkConfig,
+        method: MethodConfig,
+        lexicon: Lexicon,
+        features: int,
+        classes: tuple[str, ...],
+    ) -> None:
+        """features: D, channels of a proposal's feature; classes: names of the detector's classes."""
+        super().__init__()
+        self.network, self.method = network, method
+        self.words, self.features, self.classes = lexicon.words, features, classes
+        width = network.width
+        self.register_buffer("vectors", lexicon.vectors.clone())
+        self.encoder = SentenceEncoder(self.vectors.shape[1], network)
+        self.category = nn.Linear(width, len(classes))
+        self.relation = RelationModule(features, network)
+        self.match = MatchHead(width, network.heads)
+        self.reconstructor = Reconstructor(
+            width,
+            network.heads,
+            network.decoder_layers,
+            len(self.vectors),
+            network.decoder_dropout,
+            network.causal,
+        )
+
+    @property
+    def size(self) -> int:
+        """Number of trained parameters."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def look(self, batch: RoomBatch) -> Tensor:
+        """[B, M, d] proposals as they are among each other."""
+        return self.relation(batch.features, batch.boxes, batch.present)
+
+    def scores(self, batch: RoomBatch) -> Tensor:
+        """[S, M] what the student alone says: its score of every proposal for every sentence."""
+        _, words = self.encoder(self.vectors[batch.ids], batch.lengths)
+        return self.match(self.look(batch)[batch.room], batch.present[batch.room], words, batch.said)
+
+    def save(self, folder: Path) -> None:
+        """Weights as safetensors and a description beside them: all that `load` needs."""
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        safetensors.torch.save_file(state, folder / WEIGHTS)
+        description = {
+            "network": asdict(self.network),
+            "method": asdict(self.method),
+            "words": list(self.words),
+            "features": self.features,
+            "classes": list(self.classes),
+        }
+        (folder / DESCRIPTION).write_text(json.dumps(description, indent=1))
+
+    def restore(self, folder: Path) -> None:
+        """Take over the weights that `save` wrote for a grounder of the same make."""
+        self.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+
+    @classmethod
+    def load(cls, folder: Path) -> Grounder:
+        """Read what `save` wrote; SceneliftError if the folder holds no whole grounder."""
+        try:
+            said = json.loads((folder / DESCRIPTION).read_text())
+            state = safetensors.torch.load_file(folder / WEIGHTS)
+        except (OSError, ValueError, safetensors.SafetensorError) as error:
+            raise SceneliftError(
+                f"{folder} holds no grounder ({error}); give a folder runs/NAME/student of trainables.ground"
+            ) from None
+        made = cls(
+            configuration.from_dict(NetworkConfig, said["network"]),
+            configuration.from_dict(MethodConfig, said["method"]),
+            Lexicon(tuple(said["words"]), state["vectors"]),
+            said["features"],
+            tuple(said["classes"]),
+        )
+        made.load_state_dict(state)
+        return made.eval()
+
+
+def box_code(boxes: Tensor) -> Tensor:
+    """[*, 6] -> [*, 27] centre, and the eight corners from it, metres."""
+    signs = boxes.new_tensor([[x, y, z] for z in (-1, 1) for y in (-1, 1) for x in (-1, 1)])
+    corners = boxes[..., None, 3:] / 2 * signs
+    return torch.cat([boxes[..., :3], corners.flatten(-2)], -1)
+
+
+def pair_code(boxes: Tensor) -> Tensor:
+    """[B, M, 6] -> [B, M, M, 7] offset to each other box, the gap along each axis, the distance across the floor;
+    metres."""
+    offset = boxes[:, None, :, :3] - boxes[:, :, None, :3]
+    gap = offset.abs() - (boxes[:, None, :, 3:] + boxes[:, :, None, 3:]) / 2
+    across = gap[..., :2].clamp(min=0).norm(dim=-1, keepdim=True)
+    return torch.cat([offset, gap, across], -1)
+
+
+def _hide(present: Tensor) -> Tensor:
+    """0 where present, minus infinity elsewhere; all 0 for a row without any, whose results nobody uses."""
+    hidden = ~present & present.any(-1, keepdim=True)
+    return torch.zeros_like(present, dtype=torch.float32).masked_fill(hidden, -torch.inf)
+
+
+def _activated(norm: nn.Module, activation: nn.Module, x: Tensor, present: Tensor) -> Tensor:
+    """Batch norm and activation of [B, M, d] over what is present: padding is no part of the statistics."""
+    rows = present.flatten().nonzero().squeeze(1)
+    flat = x.flatten(0, 1)
+    return torch.zeros_like(flat).index_copy(0, rows, activation(norm(flat[rows]))).view_as(x)

@@ -1,0 +1,173 @@
+"""Pictures of one sentence: its room from above and in perspective, the candidates, and each word's loss."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from scenelift.boxes import corners
+from scenelift.pictures import FAINT, INK, PAPER, legend, save, sheet
+from scenelift.rooms import Room, Sentence
+from trainables.ground_batch import CollateRooms
+from trainables.ground_losses import select
+from trainables.ground_method import Reading, coarse, masked, per_word
+from trainables.ground_model import Grounder
+from trainables.ground_scores import NONE, Guess, Protocol, guess, right
+
+TRUE, SAID, MISSED, CANDIDATE = "#2a9d4b", "#2f6db0", "#d62728", "#e08e2b"
+_EDGES = [(a, b) for a in range(8) for b in range(a) if (a ^ b) in (1, 2, 4)]
+_CEILING = 2.2
+"""Points higher than so many metres are not drawn: they would hide the room."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One sentence of a room and what is thought of it."""
+
+    room: Room
+    sentence: Sentence
+    found: Guess
+    losses: NDArray[np.float32]
+    """[K, T] loss of each word from each candidate, in the order of `Guess.teacher`; no row where nothing is
+    reconstructed."""
+    hit: bool
+    """Whether the student is right."""
+
+
+@torch.inference_mode()
+def explain(student: Grounder, room: Room, number: int, protocol: Protocol) -> Explained:
+    """What student and teacher think of a sentence of a room."""
+    sentence = room.sentences[number]
+    alone = dataclasses.replace(room, sentences=(sentence,))
+    batch = CollateRooms.of(student.words, student.method)([alone]).to(student.vectors.device)
+    (found,) = guess(student, batch)
+    good = next(iter(right(room, sentence, protocol).values()))
+    first = int(found.student[0]) if len(found.student) else NONE
+    losses = np.zeros((0, len(sentence.tokens)), np.float32)
+    if student.method.reconstruct:
+        losses = _word_losses(student, batch, found)
+    return Explained(room, sentence, found, losses, first != NONE and bool(good[first]))
+
+
+def _word_losses(student: Grounder, batch: Any, found: Guess) -> NDArray[np.float32]:
+    """[K, T], candidates ordered as the guess has them."""
+    training = student.training
+    student.eval()
+    proposals, read = student.look(batch), Reading.of(student, batch)
+    weights = coarse(student, batch, proposals, read)
+    chosen, valid = select(weights, batch.objects[batch.room], student.method.candidates)
+    candidates = proposals[batch.room[:, None], chosen]
+    losses, each = per_word(student, batch, candidates, read, masked(student, batch))
+    student.train(training)
+    order = losses.masked_fill(~valid, torch.inf).sort(dim=1, stable=True).indices[0]
+    return each[:, order[: int((found.teacher != NONE).sum())]].T.cpu().numpy()
+
+
+def draw(folder: Path, number: int, student: Grounder, room: Room, protocol: Protocol) -> None:
+    """Write `grounding_NUMBER.png`: a sentence about a thing that has its like in the room, if there is one."""
+    several = [i for i, sentence in enumerate(room.sentences) if not sentence.unique]
+    picture(folder / f"grounding_{number}.png", explain(student, room, (several or [0])[0], protocol))
+
+
+def picture(path: Path, explained: Explained) -> None:
+    """Draw one sentence."""
+    figure = sheet(11.5, 6.3 + 0.16 * len(explained.losses))
+    parts: Any = figure.subfigures(2, 1, height_ratios=(5.2, 1.2 + 0.22 * len(explained.losses)))
+    upper, lower = parts
+    above = upper.add_subplot(1, 2, 1)
+    beside: Any = upper.add_subplot(1, 2, 2, projection="3d")
+    _from_above(above, explained)
+    _in_perspective(beside, explained)
+    verdict = "found" if explained.hit else "missed"
+    text = "\n".join(textwrap.wrap(explained.sentence.text, 95))
+    upper.suptitle(f"{explained.room.scene}: {text}   ({verdict})", fontsize=11, color=INK)
+    _words(lower.add_subplot(), explained)
+    entries = [("true box", TRUE), ("student's box, right", SAID), ("student's box, wrong", MISSED)]
+    legend(figure, [*entries, ("candidates, by rank of the teacher", CANDIDATE)])
+    save(figure, path)
+
+
+def _drawn(explained: Explained) -> list[tuple[NDArray[np.float32], str, float, str]]:
+    """(box, colour, line width, text) of everything that is framed, the most important last."""
+    room, found = explained.room, explained.found
+    framed = []
+    for rank, (proposal, loss) in enumerate(zip(found.teacher, found.losses, strict=True), 1):
+        if proposal != NONE:
+            said = f"{rank}: {loss:.2f}" if len(explained.losses) else ""
+            framed.append((room.boxes[proposal], CANDIDATE, 1.0, said))
+    framed.reverse()
+    if not np.isnan(explained.sentence.box).any():
+        framed.append((explained.sentence.box, TRUE, 2.6, ""))
+    if len(found.student) and found.student[0] != NONE:
+        framed.append((room.boxes[found.student[0]], SAID if explained.hit else MISSED, 1.8, ""))
+    return framed
+
+
+def _from_above(axis: Axes, explained: Explained) -> None:
+    room = explained.room
+    shown = room.points[:, 2] < _CEILING
+    order = np.argsort(room.points[shown, 2])
+    points, colours = room.points[shown][order], room.colours[shown][order]
+    axis.scatter(points[:, 0], points[:, 1], c=colours / 255, s=2.5, linewidths=0)
+    for box, name in zip(room.objects, room.names, strict=True):
+        axis.text(box[0], box[1], name, fontsize=6.5, color=INK, ha="center", va="center", alpha=0.75)
+    for box, colour, width, said in _drawn(explained):
+        corner = box[:2] - box[3:5] / 2
+        axis.add_patch(
+            Rectangle(tuple(corner), box[3], box[4], fill=False, edgecolor=colour, linewidth=width)
+        )
+        if said:
+            place = (corner[0], corner[1] + box[4])
+            pad = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 0.4}
+            axis.text(*place, said, fontsize=6.5, color=colour, va="bottom", bbox=pad)
+    axis.set(aspect="equal", xticks=[], yticks=[])
+    axis.set_title("from above; number: rank and loss", fontsize=9, color=INK)
+    axis.spines[:].set_color(FAINT)
+
+
+def _in_perspective(axis: Any, explained: Explained) -> None:
+    room = explained.room
+    shown = room.points[:, 2] < _CEILING
+    points = room.points[shown]
+    axis.scatter(*points.T, c=room.colours[shown] / 255, s=1.6, linewidths=0, depthshade=False)
+    for box, colour, width, _ in _drawn(explained):
+        eight = corners(box)
+        for a, b in _EDGES:
+            axis.plot(*eight[[a, b]].T, color=colour, linewidth=width)
+    if len(points):
+        low, high = points.min(0), points.max(0)
+        axis.set_box_aspect(np.maximum(high - low, 0.1), zoom=1.25)
+    axis.view_init(elev=38, azim=-62)
+    axis.set_axis_off()
+
+
+def _words(axis: Axes, explained: Explained) -> None:
+    """A cell for every word and candidate, darker the worse the word could be guessed from it."""
+    losses, sentence = explained.losses, explained.sentence
+    axis.set_title(
+        "reconstruction loss of each word from each candidate; keywords are bold", fontsize=9, color=INK
+    )
+    names = sentence.tokens[: losses.shape[1]]
+    axis.set_xticks(range(len(names)), names, fontsize=8, color=INK, rotation=30, ha="right")
+    for label, keyword in zip(axis.get_xticklabels(), sentence.keywords, strict=False):
+        label.set_fontweight("bold" if keyword else "normal")
+    axis.spines[:].set_visible(False)
+    axis.tick_params(length=0)
+    if not len(losses):
+        axis.set_yticks([])
+        axis.set(xlim=(-0.5, len(names) - 0.5))
+        return
+    axis.imshow(losses, cmap="Oranges", aspect="auto", vmin=0, vmax=max(4.0, float(losses.max())))
+    for (row, column), loss in np.ndenumerate(losses):
+        axis.text(column, row, f"{loss:.1f}", fontsize=6.5, ha="center", va="center", color=INK)
+    ranks = [f"{rank}: {loss:.2f}" for rank, loss in enumerate(explained.found.losses[: len(losses)], 1)]
+    axis.set_yticks(range(len(losses)), ranks, fontsize=7.5, color=INK)

@@ -1,0 +1,269 @@
+"""How often the right box is found: by the student, by its coarse-to-fine teacher, by the coarse stage, by chance.
+
+Two protocols, never mixed (ws3dvg.md 10, 18). `detected`: candidates are a detector's boxes, and one is right if
+its overlap with the true box (IoU) is at least 0.25, or 0.5. `instances`: candidates are the true instances, and
+right is the target itself. Numbers are fractions of sentences. A sentence whose target is not among the proposals,
+and one about a room without any object, counts as missed by everybody.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scenelift.boxes import iou
+from scenelift.rooms import Room, Sentence
+from trainables.ground_batch import CollateRooms, RoomBatch
+from trainables.ground_losses import select
+from trainables.ground_method import Reading, coarse, fine, masked
+from trainables.ground_model import Grounder
+from trainables.lexicon import UNKNOWN
+
+Protocol = Literal["detected", "instances"]
+Flags = NDArray[np.bool_]
+
+TOP = 3
+"""k of R@k."""
+NONE = -1
+"""Instead of a proposal, where there is none."""
+GUESSERS = ("random", "coarse", "teacher", "student", "upper", "ceiling")
+"""Who is scored: one of the room's objects by chance (its exact expectation); the coarse stage alone; coarse to
+fine; the distilled student; the best of the candidates; the best of all objects."""
+_OVERLAPS = {"acc25": 0.25, "acc50": 0.5}
+"""Name of a measure -> the overlap it asks for."""
+MEASURES: dict[Protocol, tuple[str, ...]] = {
+    "detected": ("acc25", "acc50", "acc25_top3", "acc50_top3"),
+    "instances": ("accuracy", "accuracy_top3"),
+}
+_SHORT = {
+    "unique": "unique",
+    "multiple": "multiple",
+    "twins": "twins",
+    "easy": "easy",
+    "hard": "hard",
+    "view_dependent": "view dep.",
+    "view_independent": "view ind.",
+}
+SUBSETS = ("overall", *_SHORT)
+"""ScanRefer's unique and multiple, Nr3D's and Sr3D's others (10.2, 10.3); twins: two things of one name."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What is thought of one sentence: proposals as the room numbers them, the best first, then NONE."""
+
+    student: NDArray[np.int64]
+    """[TOP] by descending score; where nothing is distilled, those of the coarse stage."""
+    teacher: NDArray[np.int64]
+    """[K] candidates by ascending reconstruction loss."""
+    losses: NDArray[np.float32]
+    """[K] those losses; infinite for NONE, 0 where nothing is reconstructed."""
+    coarse: NDArray[np.int64]
+    """[K] candidates by descending weight."""
+
+
+@dataclass
+class Seconds:
+    """Time that guessing took, in all."""
+
+    student: float = 0.0
+    teacher: float = 0.0
+    sentences: int = 0
+
+
+@torch.inference_mode()
+def guess(grounder: Grounder, batch: RoomBatch, seconds: Seconds | None = None) -> list[Guess]:
+    """What student and teacher think of every sentence of a batch; nothing in it is random.
+
+    The grounder is in evaluation mode meanwhile, whatever it is in before and after.
+    """
+    training = grounder.training
+    grounder.eval()
+    began = time.perf_counter()
+    student = _student(grounder, batch)
+    between = time.perf_counter()
+    teacher, losses, weighed = _teacher(grounder, batch)
+    if seconds is not None:
+        seconds.student += between - began
+        seconds.teacher += time.perf_counter() - between
+        seconds.sentences += len(batch.room)
+    grounder.train(training)
+    columns = [
+        _numbered(found, batch) for found in (weighed if student is None else student, teacher, weighed)
+    ]
+    parts = zip(*columns, losses.cpu().numpy(), strict=True)
+    return [Guess(first[:TOP], second, loss, third) for first, second, third, loss in parts]
+
+
+def _student(grounder: Grounder, batch: RoomBatch) -> Tensor | None:
+    """[S, TOP] best-scored objects: what is none can not win, where the authors let it (9)."""
+    if not grounder.method.distill:
+        return None
+    scores = grounder.scores(batch).masked_fill(~batch.objects[batch.room], -torch.inf)
+    best = scores.topk(min(TOP, scores.shape[1]), dim=1)
+    return best.indices.masked_fill(best.values == -torch.inf, NONE)
+
+
+def _teacher(grounder: Grounder, batch: RoomBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """[S, K] candidates by reconstruction loss, these losses, and [S, K] candidates by weight."""
+    proposals, read = grounder.look(batch), Reading.of(grounder, batch)
+    weights = coarse(grounder, batch, proposals, read)
+    chosen, valid = select(weights, batch.objects[batch.room], grounder.method.candidates)
+    weighed = chosen.masked_fill(~valid, NONE)
+    if not grounder.method.reconstruct:
+        return weighed, torch.where(valid, 0.0, torch.inf), weighed
+    rho = fine(grounder, batch, proposals[batch.room[:, None], chosen], read, masked(grounder, batch))
+    order = rho.masked_fill(~valid, torch.inf).sort(dim=1, stable=True)
+    return weighed.gather(1, order.indices), order.values, weighed
+
+
+def _numbered(columns: Tensor, batch: RoomBatch) -> NDArray[np.int64]:
+    """Columns of the batch as proposals of the room; NONE stays."""
+    rows = batch.rows[batch.room].gather(1, columns.clamp(min=0))
+    return rows.masked_fill(columns == NONE, NONE).cpu().numpy()
+
+
+def right(room: Room, sentence: Sentence, protocol: Protocol) -> dict[str, Flags]:
+    """Measure -> [M] whether each proposal is a right answer."""
+    if protocol == "instances":
+        return {"accuracy": room.instances == sentence.target}
+    overlap = iou(room.boxes, sentence.box)
+    return {name: overlap >= least for name, least in _OVERLAPS.items()}
+
+
+def shares(found: Guess, good: Flags, objects: Flags) -> dict[str, float]:
+    """Guesser -> 1 if its first answer is right, else 0 (random: how likely it is); and the same of its first TOP.
+
+    good, objects: [M] which proposals are right, and which may be answered.
+    """
+
+    def hit(order: NDArray[np.int64], count: int) -> float:
+        answered = order[:count][order[:count] != NONE]
+        return float(good[answered].any())
+
+    total, lucky = int(objects.sum()), int((good & objects).sum())
+    ordered = {"coarse": found.coarse, "teacher": found.teacher, "student": found.student}
+    result = {"random": lucky / max(1, total)}
+    result |= {name: hit(order, 1) for name, order in ordered.items()}
+    result |= {"upper": hit(found.coarse, len(found.coarse)), "ceiling": float(lucky > 0)}
+    misses = math.comb(total - lucky, TOP) / math.comb(total, TOP) if total >= TOP else float(lucky == 0)
+    result["random_top3"] = 1 - misses
+    return result | {f"{name}_top3": hit(order, TOP) for name, order in ordered.items()}
+
+
+def subsets(sentence: Sentence, twins: bool) -> list[str]:
+    """The subsets that a sentence is in."""
+    found = ["overall", "unique" if sentence.unique else "multiple"]
+    if sentence.hard is not None:
+        found.append("hard" if sentence.hard else "easy")
+    found.append("view_dependent" if sentence.view_dependent else "view_independent")
+    return [*found, "twins"] if twins else found
+
+
+@dataclass
+class Scores:
+    """Sums over sentences, of one protocol."""
+
+    protocol: Protocol
+    sums: dict[tuple[str, str, str], float]
+    """(guesser, measure, subset) -> hits."""
+    counts: dict[str, int]
+    """Subset -> sentences."""
+    seconds: Seconds
+    unheard: int = 0
+    """Sentences without a word that the lexicon has: they are guessed at."""
+    empty: int = 0
+    """Sentences about rooms without objects: nothing is answered."""
+    missing: int = 0
+    """Sentences whose target no proposal shows: nobody can be right."""
+
+    @classmethod
+    def none(cls, protocol: Protocol) -> Scores:
+        """Of no sentence yet."""
+        return cls(protocol, defaultdict(float), defaultdict(int), Seconds())
+
+    def add(self, room: Room, sentence: Sentence, found: Guess) -> None:
+        """Count one sentence."""
+        groups = subsets(sentence, _twins(room, sentence))
+        for name in groups:
+            self.counts[name] += 1
+        answers = right(room, sentence, self.protocol)
+        self.empty += not room.objectness.any()
+        self.missing += not next(iter(answers.values())).any()
+        for measure, good in answers.items():
+            for who, share in shares(found, good, room.objectness).items():
+                for name in groups:
+                    self.sums[who, measure, name] += share
+
+    def metrics(self) -> dict[str, float]:
+        """Fractions by name, protocol/guesser/measure/subset, and the seconds that a sentence takes."""
+        found = {
+            f"{self.protocol}/{who}/{measure}/{name}": total / self.counts[name]
+            for (who, measure, name), total in self.sums.items()
+        }
+        timed = max(1, self.seconds.sentences)
+        return found | {
+            "inference/student_seconds": self.seconds.student / timed,
+            "inference/teacher_seconds": self.seconds.teacher / timed,
+        }
+
+    def table(self) -> str:
+        """Rows of guessers, columns of measures and subsets, as text."""
+        measures = [(m, "overall") for m in MEASURES[self.protocol]]
+        first = measures[0][0]
+        measures += [(first, name) for name in SUBSETS[1:] if self.counts.get(name)]
+        lines = [
+            f"{self.protocol:<10}" + "".join(f"{m if s == 'overall' else _SHORT[s]:>10}" for m, s in measures)
+        ]
+        lines.append(f"{'sentences':<10}" + "".join(f"{self.counts[s]:>10}" for _, s in measures))
+        for who in GUESSERS:
+            cells = []
+            for measure, subset in measures:
+                base = measure.removesuffix("_top3")
+                total = self.sums.get((who + measure.removeprefix(base), base, subset))
+                cells.append(f"{'-':>10}" if total is None else f"{total / self.counts[subset]:>10.3f}")
+            lines.append(f"{who:<10}" + "".join(cells))
+        return "\n".join(lines)
+
+
+def _twins(room: Room, sentence: Sentence) -> bool:
+    """Whether exactly two objects of the room are called what the target is called."""
+    at = np.flatnonzero((room.objects == sentence.box).all(1))
+    return bool(len(at)) and room.names.count(room.names[at[0]]) == 2
+
+
+def score(
+    grounder: Grounder,
+    rooms: Iterable[Room],
+    protocol: Protocol,
+    at_once: int = 16,
+    done: Callable[[int], None] = lambda n: None,
+) -> Scores:
+    """Score a grounder on rooms, so many at once; `done` is told how many more are through."""
+    collate = CollateRooms.of(grounder.words, grounder.method)
+    device, scores = grounder.vectors.device, Scores.none(protocol)
+    for part in _parts(rooms, at_once):
+        batch = collate(part).to(device)
+        scores.unheard += int((batch.ids <= UNKNOWN).all(1).sum())
+        guesses = iter(guess(grounder, batch, scores.seconds))
+        for room in part:
+            for sentence in room.sentences:
+                scores.add(room, sentence, next(guesses))
+        done(len(part))
+    return scores
+
+
+def _parts(rooms: Iterable[Room], size: int) -> Iterator[list[Room]]:
+    rooms = iter(rooms)
+    while part := list(islice(rooms, size)):
+        yield part

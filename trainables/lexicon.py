@@ -1,0 +1,118 @@
+"""The words that a grounder knows, each with a vector that stays as it is."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from scenelift.clip import TeacherConfig, encode_text, set_activation
+from scenelift.clip_weights import LoadedClip, load_clip
+from scenelift.console import say
+from scenelift.errors import DataError, TeacherError
+from scenelift.vocabulary import Vocabulary
+from trainables.teachers import TINY_TEACHER
+
+PADDING, UNKNOWN, SPECIAL = 0, 1, 2
+"""Numbers of padding and of words that are not known; words are numbered from SPECIAL."""
+SPELLING = 64
+"""Channels of the part of a vector that follows from a word's letters alone."""
+_NO_CLASSES = Vocabulary("none", ("thing",), (("thing",),), ((0, 0, 0),))
+
+
+@dataclass(frozen=True)
+class LexiconConfig:
+    """Where word vectors come from."""
+
+    glove: Path | None = None
+    """A GloVe text file (a word and its numbers a line); words that it lacks are unknown. None: the teacher."""
+    teacher: TeacherConfig = TINY_TEACHER
+    """The CLIP whose frozen text tower reads the words, one by one."""
+    least: int = 1
+    """Words that the training sentences have less often are unknown."""
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """Words and their vectors."""
+
+    words: tuple[str, ...]
+    """[V] by descending frequency."""
+    vectors: Tensor
+    """[2 + V, E] float32: padding, unknown, the words."""
+
+
+def build_lexicon(config: LexiconConfig, counts: Mapping[str, int]) -> Lexicon:
+    """The words of the training sentences that can be had; counts: word -> how often they have it.
+
+    Raises DataError if GloVe's file is not there or has none of them, TeacherError without the teacher's weights.
+    """
+    words = [word for word, count in sorted(counts.items(), key=_order) if count >= config.least]
+    if not words:
+        raise DataError(f"no word occurs {config.least} times; lower lexicon.least")
+    if config.glove is not None:
+        return _from_glove(config.glove, words)
+    return _from_tower(config.teacher, words)
+
+
+def _order(item: tuple[str, int]) -> tuple[int, str]:
+    return -item[1], item[0]
+
+
+def _from_glove(path: Path, words: Sequence[str]) -> Lexicon:
+    wanted, found = {*words, "unk"}, {}
+    try:
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                word, _, numbers = line.rstrip().partition(" ")
+                if word in wanted:
+                    found[word] = np.array(numbers.split(), np.float32)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is no GloVe file, a word and its numbers a line: {error}") from None
+    if not found.keys() - {"unk"} or len({len(vector) for vector in found.values()}) != 1:
+        raise DataError(f"{path} has none of the sentences' words, or vectors of several lengths")
+    known = tuple(word for word in words if word in found)
+    say(f"word vectors: {len(known)} of {len(words)} words are in {path.name}, the others are unknown")
+    zeros = np.zeros_like(next(iter(found.values())))
+    rows = [zeros, found.get("unk", zeros), *(found[word] for word in known)]
+    return Lexicon(known, torch.from_numpy(np.stack(rows)))
+
+
+def _from_tower(config: TeacherConfig, words: Sequence[str]) -> Lexicon:
+    """Each word's text embedding, less the mean of all, beside numbers that follow from its letters alone.
+
+    The second part keeps apart what a tower does not: the tiny teacher knows few words of rooms and gives those
+    nearly the same embedding. A word that it does not know has zeros in the first part.
+    """
+    loaded = load_clip(config.model, config.weights, _NO_CLASSES)
+    set_activation(loaded.clip, loaded.activation)
+    known = [word for word in words if _knows(loaded, word)]
+    say(f"word vectors: the teacher's text tower knows {len(known)} of {len(words)} words")
+    embedded = torch.zeros(len(words), loaded.clip.text_projection.shape[1])
+    if known:
+        with torch.no_grad():
+            found = F.normalize(encode_text(loaded.clip.eval(), loaded.tokenizer(known)).float(), dim=1)
+        rows = torch.tensor([words.index(word) for word in known])
+        embedded[rows] = F.normalize(found - found.mean(0), dim=1) * found.shape[1] ** 0.5
+    spelled = torch.from_numpy(np.stack([_spelling(word) for word in words]))
+    vectors = torch.cat([embedded, spelled], 1)
+    return Lexicon(tuple(words), torch.cat([vectors.new_zeros(SPECIAL, vectors.shape[1]), vectors]))
+
+
+def _knows(loaded: LoadedClip, word: str) -> bool:
+    try:
+        loaded.tokenizer([word])
+    except TeacherError:
+        return False
+    return True
+
+
+def _spelling(word: str) -> np.ndarray:
+    """[SPELLING] random numbers of deviation 1 that a word always gets."""
+    return np.random.default_rng(zlib.crc32(word.encode())).normal(size=SPELLING).astype(np.float32)
