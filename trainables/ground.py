@@ -22,7 +22,7 @@ from scenelift.config import command
 from scenelift.console import Meter, say
 from scenelift.errors import ConfigError, DataError
 from scenelift.experiment import Experiment, experiment
-from scenelift.launch import Job, Resources, launch
+from scenelift.launch import Job, Resources, build_from, launch
 from scenelift.plan import Plan
 from scenelift.rooms import ROOM, Room
 from scenelift.shards import Samples, open_samples
@@ -104,8 +104,7 @@ def run(config: GroundConfig) -> None:
             "seed": str(config.loop.seed),
         }
         with experiment("ground", config, config.run, config.tracking, tags, PRESETS) as made:
-            if not made.run.initial.exists():
-                student.save(made.run.initial)
+            initial = made.begin(student)
             made.dataset(train, "train")
             job = Job(
                 shards=train.path,
@@ -113,7 +112,7 @@ def run(config: GroundConfig) -> None:
                 loop=config.loop,
                 optimiser=config.optimiser,
                 collate=CollateRooms.of(student.words, config.method),
-                build=partial(make_method, config, made.run.initial),
+                build=partial(build_from, partial(make_method, config), initial),
                 retries=config.scale.retries,
                 frames=chosen,
                 validation=validation,
@@ -122,11 +121,12 @@ def run(config: GroundConfig) -> None:
             last = launch(job, resources, made.listen)
             made.trained()
             made.result |= {
-                "checkpoint": str(last.folder),
+                "checkpoint": last.folder,
                 "device": resources.device,
                 "workers": resources.workers,
             }
-            trained = Grounder.load(last.folder)
+            with last.fetched() as folder:
+                trained = Grounder.load(folder)
             if test is not None:
                 made.dataset(test, "test")
                 print(_report(made, trained, test, last.step))

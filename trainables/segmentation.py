@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from datasets.synthetic_shards import synthetic_shards
-from scenelift import cluster, folders
+from scenelift import cluster
 from scenelift.batches import Collate
 from scenelift.comparison import network_name
 from scenelift.config import flatten
 from scenelift.console import say
 from scenelift.errors import ConfigError, DataError
 from scenelift.experiment import DataConfig, Experiment, experiment
-from scenelift.launch import Job, Resources, ScaleConfig, launch
+from scenelift.launch import Job, Resources, ScaleConfig, build_from, launch
 from scenelift.methods import Method
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig, Plan
@@ -148,11 +148,8 @@ def _run(
     resources: Resources,
 ) -> None:
     """The run itself, once everything it needs is there."""
-    test, initial = training.test, made.run.initial
+    test, initial = training.test, made.begin(student)
     vocabulary = training.vocabulary or training.train.vocabulary
-    if folders.about(initial) is None:
-        with folders.written(initial) as folder:
-            student.save(folder)
     made.dataset(training.train, "train")
     scored = None
     if test is not None:
@@ -168,7 +165,7 @@ def _run(
         loop=training.config.loop,
         optimiser=training.config.optimiser,
         collate=training.collate,
-        build=partial(_build, training.build, initial),
+        build=partial(build_from, training.build, initial),
         retries=training.config.scale.retries,
         frames=training.frames,
         validation=validation,
@@ -186,12 +183,6 @@ def _run(
     student = Student.load(last.folder)
     about = {"vocabulary": student.vocabulary.version, "parameters": student.size}
     made.save_student(student, about, last.step)
-
-
-def _build(build: Callable[[Path], Method], initial: str) -> Method:
-    """The method in a worker, around the student as it was before the first step."""
-    with folders.fetched(initial) as folder:
-        return build(folder)
 
 
 def _teacher(training: Training, vocabulary: Vocabulary) -> DenseClip | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from scenelift import config as configuration
-from scenelift import plots, reports, scoring, storage
+from scenelift import folders, plots, reports, scoring, storage
 from scenelift.console import Meter, say
 from scenelift.difference import difference, title, written
 from scenelift.errors import SceneliftError
@@ -69,6 +69,13 @@ class Experiment:
         digest = hashlib.sha256(manifest.encode()).hexdigest()[:16]
         name = f"{shards.manifest.dataset}-{shards.manifest.split}"
         self.tracker.dataset(shards.path, manifest, name, digest, context)
+
+    def begin(self, student: Trained) -> str:
+        """Keep the student as it is before the first step, unless the run has one; returns its folder."""
+        if folders.about(self.run.initial) is None:
+            with folders.written(self.run.initial) as folder:
+                student.save(folder)
+        return self.run.initial
 
     def listen(self, event: Event) -> None:
         """Take an event of the workers: to MLflow, to the history, to the screen."""

@@ -9,13 +9,14 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import ray
 import torch
 
-from scenelift import cluster, storage, worker
+from scenelift import cluster, folders, storage, worker
 from scenelift import errors as scenelift_errors
 from scenelift.checkpoints import Checkpoint, Checkpoints
 from scenelift.errors import ConfigError, SceneliftError, TrainingError
@@ -124,6 +125,12 @@ class Job:
         """Which frames each step sees, with so many workers of `most`."""
         frames = len(open_samples(self.shards, self.kind)) if self.frames is None else len(self.frames)
         return Plan(frames, self.loop, workers, most)
+
+
+def build_from(build: Callable[[Path], Method], initial: str) -> Method:
+    """The method in a worker, around the student that a folder or URI holds."""
+    with folders.fetched(initial) as folder:
+        return build(folder)
 
 
 def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> Checkpoint:
