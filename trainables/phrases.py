@@ -9,14 +9,31 @@ presets are in `phrases_config.py`, losses in `phrases_losses.py`, the encoders 
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
+from scenelift import cluster
+from scenelift.config import command
+from scenelift.experiment import experiment
+from scenelift.launch import Resources
 from scenelift.methods import Method, Progress
+from scenelift.plan import Plan
 from trainables import phrases_losses as losses
 from trainables.phrases_batch import PhraseBatch
-from trainables.phrases_config import ContrastConfig, DistillationConfig
-from trainables.phrases_student import PhraseStudent
+from trainables.phrases_config import PRESETS, ContrastConfig, DistillationConfig, PhrasesConfig
+from trainables.phrases_run import (
+    PhraseTraining,
+    make_collate,
+    open_data,
+    require,
+    train_and_score,
+    words_of_shards,
+)
+from trainables.phrases_student import PhraseStudent, make_student
+from trainables.phrases_validation import hold_out_images
 
 
 class Ckd(Method):
@@ -51,8 +68,7 @@ class Ckd(Method):
         scores = config.scale * losses.image_scores(
             best, batch.phrase_sentence, len(own), config.phrases == "mean"
         )
-        ids = batch.image_id if config.mask_same_image else torch.arange(len(batch.image_id)).to(own)
-        against = losses.negatives(own, ids)
+        against = losses.negatives(own, batch.image_id)
         if config.form == "margin":
             return losses.max_margin(scores, own, against, config.margin)
         loss = losses.contrastive(scores, own, against)
@@ -81,3 +97,50 @@ class Ckd(Method):
     def _weight(self, step: int) -> float:
         config = self.distillation
         return losses.ramp(step, config.start, config.rise, config.every, config.most)
+
+
+def make_method(config: PhrasesConfig, initial: Path) -> Ckd:
+    """The method with the student that the folder holds; called in every training worker."""
+    return Ckd(PhraseStudent.load(initial), config.contrast, config.distillation)
+
+
+def run(config: PhrasesConfig) -> None:
+    """Train on sentences and a detector's belief, score against boxes, show what was found."""
+    train, test = open_data(config.data)
+    about = require(config, train)
+    with cluster.connect():
+        resources = Resources.fit(config.scale)
+        images, validation = hold_out_images(config.validation, train, about.boxed)
+        # Refuses what cannot be split over the workers, or words that are not there, before a run is begun.
+        Plan(len(train) if images is None else len(images), config.loop, resources.workers)
+        torch.manual_seed(config.loop.seed)
+        student = make_student(config.student, words_of_shards(config, train, test), about.statistics)
+        tags = {
+            "dataset": train.manifest.dataset,
+            "protocol": config.protocol,
+            "student": f"{config.student.channels} channels",
+            "seed": str(config.loop.seed),
+        }
+        with experiment("phrases", config, config.run, config.tracking, tags, PRESETS) as made:
+            training = PhraseTraining(
+                config=config,
+                train=train,
+                test=test,
+                images=images,
+                validation=validation,
+                student=student,
+                collate=make_collate(config, student, about.most_regions),
+                build=partial(make_method, config),
+            )
+            train_and_score(training, made, resources)
+
+
+def main() -> None:
+    """Entry point."""
+    command(run, PhrasesConfig, PRESETS, "python -m trainables.phrases")
+
+
+if __name__ == "__main__":
+    from trainables.phrases import main
+
+    main()

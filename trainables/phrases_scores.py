@@ -5,7 +5,7 @@ Source: ckd.md 7, without its mistake of scoring the first phrases instead of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -69,15 +69,6 @@ class Scores:
             groups[f"r1/{name}"] = np.array([name in types for types in self.types])
         found |= {name: float((rank[mask] == 0).mean()) for name, mask in groups.items() if mask.any()}
         return {**found, "phrases": float(len(rank))}
-
-
-def score(samples: Iterable[CaptionedImage], grounders: Mapping[str, Grounder]) -> dict[str, Scores]:
-    """Ground every phrase of every image by each of the grounders."""
-    scores = {name: Scores() for name in grounders}
-    for sample in samples:
-        for name, ground in grounders.items():
-            scores[name].add(sample, ground(sample))
-    return scores
 
 
 def chance(seed: int = 0) -> Grounder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scenelift import config as configuration
-from scenelift.captioned_images import CaptionedImage
+from scenelift.captioned_images import CaptionedImage, words_of
+from scenelift.captioned_kind import RegionStatistics
 from scenelift.errors import ConfigError, DataError, SceneliftError
 
 WEIGHTS, DESCRIPTION = "student.safetensors", "student.json"
-_TOKEN = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*|'[a-z]+")
 
 
 @dataclass(frozen=True)
@@ -69,33 +68,6 @@ class Words:
         return table
 
 
-def words_of(text: str) -> list[str]:
-    """The words of a phrase, lower-case, without punctuation: "that's a T-shirt!" -> that, 's, a, t-shirt."""
-    return _TOKEN.findall(text.lower())
-
-
-@dataclass(frozen=True)
-class RegionStatistics:
-    """What features are standardised by: one mean and one deviation of all channels, of the training regions."""
-
-    width: int
-    """Channels of a feature."""
-    mean: float
-    std: float
-
-    @classmethod
-    def of(cls, features: Iterable[NDArray[np.floating]]) -> RegionStatistics:
-        """Of all rows of [*, D] arrays."""
-        width, count, total, squares = 0, 0, 0.0, 0.0
-        for array in features:
-            wide = np.asarray(array, np.float64)
-            width, count = wide.shape[1], count + wide.size
-            total, squares = total + float(wide.sum()), squares + float(np.square(wide).sum())
-        assert count, "no features"
-        mean = total / count
-        return cls(width, mean, max(squares / count - mean**2, 1e-12) ** 0.5)
-
-
 class PhraseStudent(nn.Module):
     """Phrases: word vectors, LSTM, maximum over its steps, two layers. Regions: two layers. Both of unit length."""
 
@@ -114,6 +86,14 @@ class PhraseStudent(nn.Module):
     def size(self) -> int:
         """Number of trained parameters."""
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+    def operations(self, regions: int, phrases: int) -> int:
+        """Multiplications that grounding so many phrases among so many regions takes, features given."""
+        config = self.config
+        region = self.statistics.width * config.hidden + config.hidden * config.channels
+        step = 4 * config.lstm * (config.word_channels + config.lstm)
+        phrase = config.tokens * step + config.lstm * config.hidden + config.hidden * config.channels
+        return regions * region + phrases * phrase + regions * phrases * config.channels
 
     def encode_regions(self, features: Tensor) -> Tensor:
         """[..., D] features as the files have them -> [..., E] of unit length."""

@@ -45,6 +45,11 @@ class Flickr30k:
                     f"{root} has no {folder}; give the folder that annotations.zip was unpacked in"
                 )
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """[C] the detector's classes."""
+        return self.regions.classes
+
     def keyframes(self, split: str | None = None) -> list[Keyframe]:
         """The images of a split (None: all that have sentences), in its list's order.
 

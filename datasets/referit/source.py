@@ -43,6 +43,11 @@ class ReferIt:
         if not (root / EXPRESSIONS).is_file():
             raise DataError(f"{root} has no {EXPRESSIONS}; give the folder that holds it")
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """[C] the detector's classes."""
+        return self.regions.classes
+
     def keyframes(self, split: str | None = None) -> list[Keyframe]:
         """The photos of a split (None: all), in the file's order.
 

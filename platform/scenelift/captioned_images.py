@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scenelift.boxes import Boxes
+
+_WORD = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*|'[a-z]+")
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a phrase, lower-case, without punctuation: "that's a T-shirt!" -> that, 's, a, t-shirt."""
+    return _WORD.findall(text.lower())
 
 
 @dataclass(frozen=True)
