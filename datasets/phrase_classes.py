@@ -138,8 +138,8 @@ def head_words(phrase: str) -> list[str]:
     "the two young guys in green" -> young, guys.
     """
     kept: list[str] = []
-    for word in re.findall(r"[\w'-]+", phrase.lower()):
-        if word in _PREPOSITIONS and kept:
+    for place, word in enumerate(re.findall(r"[\w'-]+", phrase.lower())):
+        if word in _PREPOSITIONS and place:
             break
         if word not in _LEADING and not word.isdigit():
             kept.append(word)

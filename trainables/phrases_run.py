@@ -81,7 +81,7 @@ def require(config: PhrasesConfig, train: Images) -> CaptionSet:
 
 
 def words_of_shards(config: PhrasesConfig, train: Images, test: Images | None) -> set[str]:
-    """The words that a student is made for: those of the training phrases, and where a file has vectors of all words,
+    """The words that a student is made for: those of the training phrases; where a file has vectors of all words,
     those of the test phrases too."""
     words = set(CaptionSet.of(train.manifest).words)
     if config.student.glove is not None and test is not None:
