@@ -9,12 +9,12 @@ CLASSES = ("man", "dog")
 SIZE = (80, 100)
 
 
-def region_arrays(rng, regions=6, channels=5, classes=len(CLASSES)):
+def region_arrays(rng, regions=6, channels=5):
     corner = rng.uniform(0, 50, (regions, 2))
     return {
         "x": rng.gamma(1, 1, (channels, regions)).astype(np.float32),
         "bbox": np.concatenate([corner, corner + rng.uniform(5, 25, (regions, 2))], 1).astype(np.float32),
-        "cls_prob": rng.dirichlet(np.ones(1 + classes), regions).astype(np.float32),
+        "cls_prob": rng.dirichlet(np.ones(1 + len(CLASSES)), regions).astype(np.float32),
         "image_h": np.int64(SIZE[0]),
         "image_w": np.int64(SIZE[1]),
     }

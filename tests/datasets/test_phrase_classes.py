@@ -71,19 +71,20 @@ CHEF = Sense("chef.n.01", Sense("cook.n.01", PERSON))
 PET = Sense("pet.n.01", DOG, PERSON)
 
 
-class WordNet:
-    senses = {
-        "person": [PERSON],
-        "dog": [DOG],
-        "terrier": [TERRIER],
-        "chef": [CHEF],
-        "pet": [PET],
-        "odd": [Sense("odd")],
-    }
+SENSES = {
+    "person": [PERSON],
+    "dog": [DOG],
+    "terrier": [TERRIER],
+    "chef": [CHEF],
+    "pet": [PET],
+    "odd": [Sense("odd")],
+}
 
+
+class WordNet:
     def synsets(self, word, pos):
         assert pos == "n"
-        return self.senses.get(word, [])
+        return SENSES.get(word, [])
 
 
 def test_wordnet_goes_up_to_the_nearest_class(monkeypatch):

@@ -136,7 +136,7 @@ def test_hdf5_rows_come_through_whatever_opens_the_file(tmp_path, arrays, monkey
     np.testing.assert_array_equal(source.read("1.jpg", SIZE).boxes, arrays["bbox"])
     with pytest.raises(FrameError, match=r"no 2\.jpg"):
         source.read("2.jpg", SIZE)
-    with pytest.raises(FrameError, match="size of 1.jpg is not known"):
+    with pytest.raises(FrameError, match=r"size of 1\.jpg is not known"):
         source.read("1.jpg", None)
 
 

@@ -11,8 +11,8 @@ from scenelift.captioned_images import words_of
 from scenelift.captioned_kind import CAPTIONED_IMAGE, CaptionSet, RegionStatistics, feature_sums
 from scenelift.errors import ShardError
 from scenelift.frame_kind import FRAME
-from scenelift.shards import open_samples
 from scenelift.sharding import write_shards
+from scenelift.shards import open_samples
 
 
 @dataclass(frozen=True)
