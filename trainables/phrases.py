@@ -110,7 +110,7 @@ def run(config: PhrasesConfig) -> None:
     about = require(config, train)
     with cluster.connect():
         resources = Resources.fit(config.scale)
-        images, validation = hold_out_images(config.validation, train, about.boxed)
+        images, validation = hold_out_images(config.validation, train)
         # Refuses what cannot be split over the workers, or words that are not there, before a run is begun.
         Plan(len(train) if images is None else len(images), config.loop, resources.workers)
         torch.manual_seed(config.loop.seed)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from datasets.shard_captions import coverage
 from datasets.synthetic_image_shards import synthetic_image_shards
+from scenelift import folders
 from scenelift.captioned_images import CaptionedImage
 from scenelift.captioned_kind import CAPTIONED_IMAGE, CaptionSet
 from scenelift.console import Meter, say
@@ -124,8 +125,9 @@ class PhraseTraining:
 def train_and_score(training: PhraseTraining, made: Experiment, resources: Resources) -> None:
     """The run itself, once everything it needs is there."""
     config, initial, test = training.config, made.run.initial, training.test
-    if not initial.exists():
-        training.student.save(initial)
+    if folders.about(initial) is None:
+        with folders.written(initial) as folder:
+            training.student.save(folder)
     made.dataset(training.train, "train")
     if test is not None:
         made.dataset(test, "test")
@@ -135,7 +137,7 @@ def train_and_score(training: PhraseTraining, made: Experiment, resources: Resou
         loop=config.loop,
         optimiser=config.optimiser,
         collate=training.collate,
-        build=partial(training.build, initial),
+        build=partial(_build, training.build, initial),
         retries=config.scale.retries,
         frames=training.images,
         validation=training.validation,
@@ -143,7 +145,7 @@ def train_and_score(training: PhraseTraining, made: Experiment, resources: Resou
     )
     last = launch(job, resources, made.listen)
     made.trained()
-    made.result |= {"checkpoint": str(last.folder), "device": resources.device, "workers": resources.workers}
+    made.result |= {"checkpoint": last.folder, "device": resources.device, "workers": resources.workers}
     student = PhraseStudent.load(last.folder)
     if test is not None:
         scores = score_images(test, grounders(student, test, config.fuse))
@@ -154,6 +156,12 @@ def train_and_score(training: PhraseTraining, made: Experiment, resources: Resou
         print(cost(student, test))
     known = {"words": len(student.vocabulary.known), "parameters": student.size}
     made.save_student(student, known, last.step)
+
+
+def _build(build: Callable[[Path], Method], initial: str) -> Method:
+    """The method in a worker, around the student as it was before the first step."""
+    with folders.fetched(initial) as folder:
+        return build(folder)
 
 
 def grounders(student: PhraseStudent, test: Images, fuse: float) -> dict[str, Grounder]:

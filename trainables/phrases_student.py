@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scenelift import config as configuration
+from scenelift import folders
 from scenelift.captioned_images import CaptionedImage, words_of
 from scenelift.captioned_kind import RegionStatistics
 from scenelift.errors import ConfigError, DataError, SceneliftError
+from scenelift.storage import Location
 
 WEIGHTS, DESCRIPTION = "student.safetensors", "student.json"
 
@@ -138,11 +140,15 @@ class PhraseStudent(nn.Module):
         self.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
 
     @classmethod
-    def load(cls, folder: Path) -> PhraseStudent:
-        """Read what `save` wrote; SceneliftError if the folder holds no such student."""
+    def load(cls, folder: Location) -> PhraseStudent:
+        """Read what `save` wrote to a local folder, or what was copied from one to a URI.
+
+        Raises SceneliftError if the folder holds no such student.
+        """
         try:
-            description = json.loads((folder / DESCRIPTION).read_text())
-            state = safetensors.torch.load_file(folder / WEIGHTS)
+            with folders.fetched(folder, [WEIGHTS, DESCRIPTION]) as local:
+                description = json.loads((local / DESCRIPTION).read_text())
+                state = safetensors.torch.load_file(local / WEIGHTS)
             student = cls(
                 configuration.from_dict(EncoderConfig, description["config"]),
                 tuple(description["words"]),

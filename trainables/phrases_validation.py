@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
 from torch import nn
 
 from scenelift.captioned_images import CaptionedImage
+from scenelift.captioned_kind import CaptionSet
 from scenelift.errors import ConfigError, DataError
 from scenelift.shards import Samples
 from scenelift.validation import ValidationConfig
 from trainables.phrases_scores import Scores
 from trainables.phrases_student import PhraseStudent
 
-R1 = "validation/r1"
+R1: Final = "validation/r1"
 """Share of the phrases with a box whose best region is right, on the held-out images."""
 
 
@@ -54,9 +56,9 @@ class PhraseValidation:
 
 
 def hold_out_images(
-    config: ValidationConfig, samples: Samples[CaptionedImage], boxed: int
+    config: ValidationConfig, samples: Samples[CaptionedImage]
 ) -> tuple[Sequence[int] | None, PhraseValidation | None]:
-    """What is left to train on (None: all), and what is validated on; boxed: phrases of the samples with a box.
+    """What is left to train on (None: all), and what is validated on.
 
     Raises ConfigError if nothing is left on either side, DataError if no phrase has a box.
     """
@@ -69,7 +71,7 @@ def hold_out_images(
             f"validation.scenes {config.scenes} cannot be taken from the {len(samples)} images of {samples.path}; "
             "give a smaller number, or use more data"
         )
-    if not boxed:
+    if not CaptionSet.of(samples.manifest).boxed:
         raise DataError(
             f"no phrase of {samples.path} has a box to validate with; leave validation.scenes at 0"
         )

@@ -1,4 +1,4 @@
-"""Every option that README.md and docs/clip2scene.md tell a user to write is one that the command takes."""
+"""Every option that README.md and the pages of docs tell a user to write is one that the command takes."""
 
 import re
 import shlex
@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from datasets import shard
+from datasets import shard, shard_captions
 from scenelift.config import parse
 from scenelift.errors import ConfigError
-from trainables import distill, evaluate, finetune, pretrain, table
+from trainables import distill, evaluate, finetune, phrases, pretrain, table
 from trainables.distill_config import DistillConfig
 from trainables.evaluate import EvaluateConfig
 from trainables.finetune import FinetuneConfig
+from trainables.phrases_config import PhrasesConfig
 from trainables.pretrain import PretrainConfig
 from trainables.table import TableConfig
 
@@ -23,6 +24,8 @@ COMMANDS = {
     "trainables.finetune": (FinetuneConfig, finetune.PRESETS),
     "trainables.pretrain": (PretrainConfig, pretrain.PRESETS),
     "trainables.table": (TableConfig, table.PRESETS),
+    "trainables.phrases": (PhrasesConfig, phrases.PRESETS),
+    "datasets.shard_captions": (shard_captions.CaptionShardConfig, shard_captions.PRESETS),
     "datasets.shard": (shard.ShardConfig, shard.PRESETS),
 }
 SHORT = {
@@ -35,7 +38,7 @@ CODE = re.compile(r"`([^`\n]+)`|^(python -m .*)$", re.MULTILINE)
 def documented() -> list[str]:
     """The commands of both pages, and their options that stand alone, as in a table of ablations."""
     found = []
-    for page in ("README.md", "docs/clip2scene.md"):
+    for page in ("README.md", "docs/clip2scene.md", "docs/phrases.md"):
         for inline, block in CODE.findall((REPOSITORY / page).read_text()):
             text = re.sub(r"\[[^\]]*\]", "", (inline or block).replace("\\|", "|"))
             text = re.sub(r"(?<=--loop.seed )N|\.\.\.$|(?<=nuscenes )\.\.\.", "", text.strip()).strip()

@@ -314,13 +314,15 @@ def test_what_the_shards_do_not_hold_ends_with_one_clear_line(shards, tmp_path):
 @pytest.mark.ray
 def test_held_out_images_are_not_trained_on(shards):
     samples = open_samples(shards, CAPTIONED_IMAGE)
-    kept, validation = hold_out_images(ValidationConfig(scenes=4, frames=2), samples, 1)
+    kept, validation = hold_out_images(ValidationConfig(scenes=4, frames=2), samples)
     assert sorted({*kept, 3, 7, 11}) == list(range(12)) and set(validation.images) <= {3, 7, 11}
     student = student_for([samples.read(0)])
     assert 0 <= validation(student, 1, 2)[R1] <= 1
-    assert hold_out_images(ValidationConfig(), samples, 1) == (None, None)
+    assert hold_out_images(ValidationConfig(), samples) == (None, None)
+    about = {**samples.manifest.about, "boxed": 0}
+    unboxed = replace(samples, manifest=replace(samples.manifest, about=about))
     with pytest.raises(DataError, match="has a box"):
-        hold_out_images(ValidationConfig(scenes=4), samples, 0)
+        hold_out_images(ValidationConfig(scenes=4), unboxed)
 
 
 @pytest.mark.ray
