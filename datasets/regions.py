@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.files import read_bytes
-from scenelift.boxes import Boxes, area, clip
 from scenelift.errors import ConfigError, DataError, FrameError
+from scenelift.image_boxes import Boxes, area, clip
 
 Floats = NDArray[np.float32]
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from scenelift.boxes import neighbours
 from scenelift.captioned_images import CaptionedImage, Phrase
+from scenelift.image_boxes import neighbours
 
 CLASSES = ("man", "dog", "car")
 SIZE = (80, 120)

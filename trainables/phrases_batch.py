@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scenelift.boxes import neighbours
 from scenelift.captioned_images import CaptionedImage, Phrase
 from scenelift.errors import DataError
+from scenelift.image_boxes import neighbours
 from trainables.phrases_student import Words
 
 

@@ -12,8 +12,8 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
-from scenelift.boxes import iou
 from scenelift.captioned_images import CaptionedImage
+from scenelift.image_boxes import iou
 from scenelift.pictures import FAINT, INK, PAPER, legend, save, sheet
 from trainables.phrases_scores import ENOUGH
 

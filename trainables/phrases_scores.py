@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from scenelift.boxes import iou
 from scenelift.captioned_images import CaptionedImage
+from scenelift.image_boxes import iou
 
 RANKS = (1, 5, 10)
 ENOUGH = 0.5

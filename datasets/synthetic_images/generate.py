@@ -13,9 +13,9 @@ from datasets.synthetic_images.config import CLASSES, ImageWorldConfig
 from datasets.synthetic_images.detector import detect
 from datasets.synthetic_images.grammar import describe
 from datasets.synthetic_images.world import SIZE, Picture, draw_picture, photograph
-from scenelift.boxes import Boxes
 from scenelift.config import dump, load, to_dict
 from scenelift.errors import ConfigError, StorageError
+from scenelift.image_boxes import Boxes
 
 DONE = "world.yaml"
 """The configuration of what a folder holds; written last."""

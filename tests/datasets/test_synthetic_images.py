@@ -9,8 +9,8 @@ from datasets.captions import CaptionOptions
 from datasets.synthetic_image_shards import source_of
 from datasets.synthetic_images.config import CLASSES, KINDS, ImageWorldConfig
 from datasets.synthetic_images.generate import generate
-from scenelift.boxes import iou
 from scenelift.errors import ConfigError
+from scenelift.image_boxes import iou
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from scenelift.boxes import neighbours
+from scenelift.image_boxes import neighbours
 from trainables import phrases_losses as losses
 
 

@@ -1,4 +1,4 @@
-"""Boxes in images: x1, y1, x2, y2 in pixels from the image's upper left corner, x1 <= x2 and y1 <= y2."""
+"""Boxes in images: x1, y1, x2, y2 in pixels from the upper left corner, x1 <= x2 and y1 <= y2."""
 
 from __future__ import annotations
 

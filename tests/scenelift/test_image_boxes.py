@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from scenelift.boxes import area, clip, iou, neighbours, union
+from scenelift.image_boxes import area, clip, iou, neighbours, union
 
 
 def counted(one, other):
