@@ -31,8 +31,9 @@ class OptimiserConfig:
     """Dampening of SGD's momentum."""
     weight_decay: float = 1e-4
     """Weight decay, on all parameters."""
-    schedule: Literal["cosine_epoch", "one_cycle"] = "cosine_epoch"
-    """`cosine_epoch`: cosine to zero, a stair per epoch; `one_cycle`: linear warm-up, then cosine per step."""
+    schedule: Literal["cosine_epoch", "one_cycle", "constant"] = "cosine_epoch"
+    """`cosine_epoch`: cosine to zero, a stair per epoch; `one_cycle`: linear warm-up, then cosine per step;
+    `constant`: as it is."""
     warmup: float = 0.0
     """Part of all steps that warms up; for one_cycle."""
     clip_norm: float | None = None
@@ -45,8 +46,8 @@ class OptimiserConfig:
             raise ConfigError(f"optimiser.head_lr is positive, not {self.head_lr}; none takes optimiser.lr")
         if self.name == "adamw" and self.dampening:
             raise ConfigError("adamw has no dampening; set optimiser.dampening to 0 or optimiser.name to sgd")
-        if self.schedule == "cosine_epoch" and self.warmup:
-            raise ConfigError("cosine_epoch has no warm-up; set optimiser.schedule to one_cycle")
+        if self.schedule != "one_cycle" and self.warmup:
+            raise ConfigError(f"{self.schedule} has no warm-up; set optimiser.schedule to one_cycle")
 
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
         """An optimiser of the module's trainable parameters."""
@@ -76,6 +77,8 @@ class OptimiserConfig:
 
     def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
         """What the learning rate of an optimiser step is multiplied by; a function of the step alone."""
+        if self.schedule == "constant":
+            return 1.0
         if self.schedule == "cosine_epoch":
             return 0.5 * (1 + math.cos(math.pi * (step // steps_per_epoch) / epochs))
         total = steps_per_epoch * epochs

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from datasets import shard, shard_rooms
+from datasets import shard, shard_captions, shard_rooms
 from scenelift.config import parse
 from scenelift.errors import ConfigError
-from trainables import distill, evaluate, finetune, ground, pretrain, table
+from trainables import distill, evaluate, finetune, ground, phrases, pretrain, table
 from trainables.distill_config import DistillConfig
 from trainables.evaluate import EvaluateConfig
 from trainables.finetune import FinetuneConfig
 from trainables.ground_config import GroundConfig
+from trainables.phrases_config import PhrasesConfig
 from trainables.pretrain import PretrainConfig
 from trainables.table import TableConfig
 
@@ -26,6 +27,8 @@ COMMANDS = {
     "trainables.pretrain": (PretrainConfig, pretrain.PRESETS),
     "trainables.table": (TableConfig, table.PRESETS),
     "datasets.shard_rooms": (shard_rooms.RoomShardConfig, shard_rooms.PRESETS),
+    "trainables.phrases": (PhrasesConfig, phrases.PRESETS),
+    "datasets.shard_captions": (shard_captions.CaptionShardConfig, shard_captions.PRESETS),
     "datasets.shard": (shard.ShardConfig, shard.PRESETS),
 }
 SHORT = {
@@ -38,7 +41,7 @@ CODE = re.compile(r"`([^`\n]+)`|^(python -m .*)$", re.MULTILINE)
 def documented() -> list[str]:
     """The commands of the pages, and their options that stand alone, as in a table of ablations."""
     found = []
-    for page in ("README.md", "docs/clip2scene.md", "docs/ground.md"):
+    for page in ("README.md", "docs/clip2scene.md", "docs/ground.md", "docs/phrases.md"):
         for inline, block in CODE.findall((REPOSITORY / page).read_text()):
             text = re.sub(r"\[[^\]]*\]", "", (inline or block).replace("\\|", "|"))
             text = re.sub(r"(?<=--loop.seed )N|\.\.\.$|(?<=nuscenes )\.\.\.", "", text.strip()).strip()

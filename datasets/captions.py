@@ -1,0 +1,87 @@
+"""What the readers of captioned images share: their options, and how an image is put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from datasets.files import image_size, read_bytes
+from datasets.regions import Regions
+from scenelift.captioned_images import CaptionedImage, Phrase
+from scenelift.errors import ConfigError, FrameError
+from scenelift.image_boxes import area, clip, neighbours
+
+
+@dataclass(frozen=True)
+class CaptionOptions:
+    """How an image with its sentences becomes a `CaptionedImage`."""
+
+    regions: int = 100
+    """At most so many regions an image, those of which the detector is surest; CKD took 30 or 200."""
+    neighbours: int = 8
+    """Of each region, how many with the largest IoU are kept, itself included: what distillation looks at."""
+    wordnet: bool = False
+    """Ask WordNet where class list and synonyms do not know a phrase; needs the package nltk and its data."""
+    mixture: bool = False
+    """Give a phrase all classes that fit it best, with equal weights, and not only the first."""
+    photos: bool = False
+    """Keep the photos, for pictures and for CLIP."""
+
+    def __post_init__(self) -> None:
+        for name in ("regions", "neighbours"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is at least 1, not {getattr(self, name)}")
+
+
+def captioned_image(
+    token: str,
+    size: tuple[int, int],
+    sentences: Sequence[str],
+    phrases: Sequence[Phrase],
+    regions: Regions,
+    options: CaptionOptions,
+    photo: bytes | None,
+) -> CaptionedImage:
+    """One image of what its files say; boxes of phrases are cut off at the image's edges."""
+    kept = regions.surest(options.regions)
+    return CaptionedImage(
+        token=token,
+        size=size,
+        sentences=tuple(sentences),
+        phrases=tuple(_inside(phrase, size) for phrase in phrases),
+        boxes=kept.boxes,
+        features=_half(token, kept.features),
+        posteriors=kept.posteriors.astype(np.float16),
+        neighbours=neighbours(kept.boxes, options.neighbours),
+        photo=photo,
+    )
+
+
+def _inside(phrase: Phrase, size: tuple[int, int]) -> Phrase:
+    """The phrase with its box cut off at the image's edges; without a box if nothing is left of it."""
+    if phrase.box is None:
+        return phrase
+    box = clip([phrase.box], size)
+    x1, y1, x2, y2 = box[0].tolist()
+    return replace(phrase, box=(x1, y1, x2, y2) if area(box)[0] > 0 else None)
+
+
+def _half(token: str, features: np.ndarray) -> np.ndarray:
+    if np.abs(features).max(initial=0) > np.finfo(np.float16).max:
+        raise FrameError(f"{token} has features beyond the range of 16 bits")
+    return features.astype(np.float16)
+
+
+def read_photo(folder: Path, name: str, size: tuple[int, int]) -> bytes:
+    """The photo's bytes; FrameError if it is missing, broken, or not of (height, width) `size`."""
+    data = read_bytes(folder, name)
+    try:
+        found = image_size(data)
+    except (OSError, SyntaxError) as error:
+        raise FrameError(f"{name} is no image: {error}") from None
+    if found != size:
+        raise FrameError(f"{name} has {found} pixels (height, width), its annotation says {size}")
+    return data

@@ -1,0 +1,69 @@
+"""Flickr30K Entities' annotation files: where the chains of an image are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+import numpy as np
+
+from scenelift.errors import FrameError
+from scenelift.image_boxes import Boxes, union
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One image's file."""
+
+    size: tuple[int, int]
+    """(height, width), pixels."""
+    boxes: dict[str, Boxes]
+    """Chain -> [N, 4] all boxes drawn for it, pixels from 0."""
+    scenes: frozenset[str]
+    """Chains that mean the whole scene."""
+    unboxed: frozenset[str]
+    """Chains for which annotators found no box."""
+
+    def union(self, chain: str) -> tuple[float, float, float, float] | None:
+        """The smallest box around all boxes of a chain; None without any."""
+        if chain not in self.boxes:
+            return None
+        x1, y1, x2, y2 = union(self.boxes[chain]).tolist()
+        return x1, y1, x2, y2
+
+
+def read_annotation(name: str, data: bytes) -> Annotation:
+    """Parse a file; coordinates are 1-based whole numbers there, so 1 is taken off (ckd.md 2.1).
+
+    An object may bear several chains, and a chain may have several objects. FrameError for what is no such file.
+    """
+    try:
+        root = ElementTree.fromstring(data)
+        size = int(_text(root, "size/height")), int(_text(root, "size/width"))
+        boxes: dict[str, list[list[int]]] = {}
+        flags: dict[str, set[str]] = {"scene": set(), "nobndbox": set()}
+        for thing in root.iter("object"):
+            chains = [chain.text or "" for chain in thing.iter("name")]
+            box = thing.find("bndbox")
+            if box is not None:
+                corners = [int(_text(box, side)) - 1 for side in ("xmin", "ymin", "xmax", "ymax")]
+                for chain in chains:
+                    boxes.setdefault(chain, []).append(corners)
+            for flag, found in flags.items():
+                if thing.findtext(flag, "0").strip() == "1":
+                    found.update(chains)
+    except (ElementTree.ParseError, ValueError) as error:
+        raise FrameError(f"{name} is no annotation of Flickr30K Entities: {error}") from None
+    return Annotation(
+        size,
+        {chain: np.array(corners, np.float32) for chain, corners in boxes.items()},
+        frozenset(flags["scene"]),
+        frozenset(flags["nobndbox"]),
+    )
+
+
+def _text(element: ElementTree.Element, path: str) -> str:
+    found = element.findtext(path)
+    if found is None:
+        raise ValueError(f"{path} is missing")
+    return found

@@ -1,0 +1,114 @@
+"""Flickr30K Entities as a source of captioned images: sentences, boxes, splits, and a folder of regions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.captions import CaptionOptions, captioned_image, read_photo
+from datasets.files import read_bytes
+from datasets.flickr30k.annotations import Annotation, read_annotation
+from datasets.flickr30k.sentences import UNANNOTATED, Chunk, read_sentence
+from datasets.phrase_classes import PhraseClasses, phrase_classes
+from datasets.regions import RegionFiles
+from scenelift.captioned_images import CaptionedImage, Phrase
+from scenelift.errors import DataError, FrameError
+
+SPLITS = ("train", "val", "test")
+_PHOTOS = "flickr30k-images"
+
+
+@dataclass(frozen=True)
+class Keyframe:
+    """One image."""
+
+    token: str
+    """Its number, such as 1000092795."""
+
+
+class Flickr30k:
+    """A tree of Flickr30K Entities, as its archive is unpacked.
+
+    `ROOT/Sentences/ID.txt`, `ROOT/Annotations/ID.xml`, the lists `ROOT/{train,val,test}.txt`, and, where photos are
+    wanted, `ROOT/flickr30k-images/ID.jpg`. Regions come from elsewhere, under the photo's name ID.jpg.
+    Small to pickle.
+    """
+
+    name = "flickr30k"
+
+    def __init__(self, root: Path, regions: RegionFiles, version: str = "1.0") -> None:
+        """DataError if the root is no such tree."""
+        self.root, self.regions, self.version = root, regions, version
+        for folder in ("Sentences", "Annotations"):
+            if not (root / folder).is_dir():
+                raise DataError(
+                    f"{root} has no {folder}; give the folder that annotations.zip was unpacked in"
+                )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """[C] the detector's classes."""
+        return self.regions.classes
+
+    def keyframes(self, split: str | None = None) -> list[Keyframe]:
+        """The images of a split (None: all that have sentences), in its list's order.
+
+        Raises DataError for an unknown split or one without images.
+        """
+        if split is None:
+            names = sorted(path.stem for path in (self.root / "Sentences").glob("*.txt"))
+        else:
+            names = self._listed(split)
+        if not names:
+            raise DataError(f"{self.root} has no image{f' of {split}' if split else ''}")
+        return [Keyframe(name) for name in names]
+
+    def _listed(self, split: str) -> list[str]:
+        known = [name for name in SPLITS if (self.root / f"{name}.txt").is_file()]
+        if split not in known:
+            raise DataError(
+                f"unknown split {split}; known: {', '.join(known) or 'none'} (the lists SPLIT.txt in {self.root})"
+            )
+        return (self.root / f"{split}.txt").read_text().split()
+
+    def read(self, keyframe: Keyframe, options: CaptionOptions) -> CaptionedImage:
+        """Read one image: its sentences' phrases with boxes and classes, and its regions.
+
+        A phrase of a chain with several boxes gets the box around them; those of chain 0 have none. FrameError for
+        whatever is wrong with the files.
+        """
+        token, image = keyframe.token, f"{keyframe.token}.jpg"
+        name = f"Annotations/{token}.xml"
+        annotation = read_annotation(name, read_bytes(self.root, name))
+        regions = self.regions.read(image, annotation.size)
+        classes = phrase_classes(self.regions.classes, options.wordnet, options.mixture)
+        lines = self._lines(f"Sentences/{token}.txt")
+        phrases = [
+            _phrase(chunk, number, annotation, classes)
+            for number, (_, chunks) in enumerate(lines)
+            for chunk in chunks
+        ]
+        return captioned_image(
+            token,
+            annotation.size,
+            [plain for plain, _ in lines],
+            phrases,
+            regions,
+            options,
+            read_photo(self.root / _PHOTOS, image, annotation.size) if options.photos else None,
+        )
+
+    def _lines(self, name: str) -> list[tuple[str, list[Chunk]]]:
+        try:
+            text = read_bytes(self.root, name).decode()
+        except UnicodeDecodeError:
+            raise FrameError(f"{name} is not UTF-8") from None
+        lines = [read_sentence(name, line) for line in text.splitlines() if line.strip()]
+        if not lines:
+            raise FrameError(f"{name} has no sentence")
+        return lines
+
+
+def _phrase(chunk: Chunk, sentence: int, annotation: Annotation, classes: PhraseClasses) -> Phrase:
+    box = None if chunk.chain == UNANNOTATED else annotation.union(chunk.chain)
+    return Phrase(chunk.text, sentence, chunk.types, classes(chunk.text), box)

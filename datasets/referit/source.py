@@ -1,0 +1,100 @@
+"""ReferItGame as a source of captioned images: all expressions of a photo are the phrases of one sentence."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets.captions import CaptionOptions, captioned_image, read_photo
+from datasets.phrase_classes import phrase_classes
+from datasets.regions import RegionFiles
+from scenelift.captioned_images import CaptionedImage, Phrase
+from scenelift.errors import DataError, FrameError
+
+EXPRESSIONS = "expressions.json"
+SPLITS = ("train", "val", "test")
+_PHOTOS = "images"
+
+
+@dataclass(frozen=True)
+class Keyframe:
+    """One photo with what was said of it."""
+
+    token: str
+    """The photo's name without its ending, such as 10000."""
+    expressions: tuple[tuple[str, tuple[float, float, float, float]], ...]
+    """Each with the box of what it names: x1, y1, x2, y2, pixels."""
+
+
+class ReferIt:
+    """ReferItGame as one JSON file, `ROOT/expressions.json`.
+
+    A list of objects with `img_id` ("10000.jpg"), `bbox` [x1, y1, x2, y2] in pixels, `split` (train, val or test)
+    and `query`, the list of expressions for this box. Photos, where wanted, in `ROOT/images`. Small to pickle.
+    """
+
+    name = "referit"
+
+    def __init__(self, root: Path, regions: RegionFiles, version: str = "1.0") -> None:
+        """DataError if the root has no such file."""
+        self.root, self.regions, self.version = root, regions, version
+        if not (root / EXPRESSIONS).is_file():
+            raise DataError(f"{root} has no {EXPRESSIONS}; give the folder that holds it")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """[C] the detector's classes."""
+        return self.regions.classes
+
+    def keyframes(self, split: str | None = None) -> list[Keyframe]:
+        """The photos of a split (None: all), in the file's order.
+
+        Raises DataError for an unknown split, one without photos, or a file of another make.
+        """
+        if split is not None and split not in SPLITS:
+            raise DataError(f"unknown split {split}; known: {', '.join(SPLITS)}")
+        photos: dict[str, list[tuple[str, tuple[float, float, float, float]]]] = {}
+        for entry in self._entries():
+            image, own, box, queries = entry
+            if split in (None, own):
+                photos.setdefault(image, []).extend((" ".join(query.split()), box) for query in queries)
+        if not photos:
+            raise DataError(f"{self.root} has no image{f' of {split}' if split else ''}")
+        return [Keyframe(Path(image).stem, tuple(said)) for image, said in photos.items()]
+
+    def _entries(self) -> list[tuple[str, str, tuple[float, float, float, float], list[str]]]:
+        try:
+            listed: list[dict[str, Any]] = json.loads((self.root / EXPRESSIONS).read_text())
+            entries = []
+            for entry in listed:
+                x1, y1, x2, y2 = map(float, entry["bbox"])
+                entries.append(
+                    (str(entry["img_id"]), str(entry["split"]), (x1, y1, x2, y2), list(entry["query"]))
+                )
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(
+                f"{self.root / EXPRESSIONS} is not a list of objects with img_id, bbox, split and query: {error!r}"
+            ) from None
+        return entries
+
+    def read(self, keyframe: Keyframe, options: CaptionOptions) -> CaptionedImage:
+        """Read one photo: its expressions as the phrases of one sentence (ckd.md 2.2), and its regions.
+
+        FrameError for whatever is wrong with its files.
+        """
+        image = f"{keyframe.token}.jpg"
+        size = self.regions.size(image)
+        if size is None:
+            raise FrameError(f"the regions of {image} do not say how large it is; use those of .npz files")
+        classes = phrase_classes(self.regions.classes, options.wordnet, options.mixture)
+        return captioned_image(
+            keyframe.token,
+            size,
+            [" ; ".join(text for text, _ in keyframe.expressions)],
+            [Phrase(text, 0, (), classes(text), box) for text, box in keyframe.expressions],
+            self.regions.read(image, size),
+            options,
+            read_photo(self.root / _PHOTOS, image, size) if options.photos else None,
+        )

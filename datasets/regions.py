@@ -1,0 +1,185 @@
+"""Regions of images as others have saved them: bottom-up-attention's `.npz`, and the HDF5 of CKD's authors.
+
+What a file cannot say of itself is configuration, never read off its name: the detector's classes are those of a
+list (one name a line, without background), the width of an HDF5 row's feature is given.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.files import read_bytes
+from scenelift.errors import ConfigError, DataError, FrameError
+from scenelift.image_boxes import Boxes, area, clip
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Regions:
+    """What is known of R regions of an image of (height, width) pixels."""
+
+    boxes: Boxes
+    """[R, 4] pixels, inside the image, none without area."""
+    features: Floats
+    """[R, D]."""
+    posteriors: Floats
+    """[R, 1 + C] background first."""
+
+    def surest(self, most: int) -> Regions:
+        """At most so many regions, by what the detector believes of their best class, the surest first."""
+        order = np.argsort(-self.posteriors[:, 1:].max(1, initial=0), kind="stable")[:most]
+        return Regions(self.boxes[order], self.features[order], self.posteriors[order])
+
+
+class RegionFiles(Protocol):
+    """Where the regions of images come from. Small to pickle."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """[C] the detector's classes, as the posteriors have them behind the background."""
+
+    def read(self, image: str, size: tuple[int, int] | None) -> Regions:
+        """The regions of an image by its file's name; size: (height, width) that it must have, if known.
+
+        FrameError for whatever is wrong with them.
+        """
+
+    def size(self, image: str) -> tuple[int, int] | None:
+        """(height, width) of an image, where the files know it."""
+
+
+def read_classes(path: Path) -> tuple[str, ...]:
+    """The detector's classes: one a line; where a line has several names, separated by commas, all of them
+    name the class (Visual Genome's list has such). DataError if there are none."""
+    try:
+        names = tuple(line.strip().lower() for line in path.read_text().splitlines() if line.strip())
+    except OSError:
+        names = ()
+    if not names:
+        raise DataError(f"{path} has no class names; give a file with the detector's classes, one a line")
+    return names
+
+
+class BottomUpFolder:
+    """A folder of `IMAGE.npz`: `x` [D, R] or [R, D], `bbox` [R, 4], `cls_prob` [R, 1 + C], `image_w`, `image_h`."""
+
+    def __init__(self, folder: Path, classes: tuple[str, ...]) -> None:
+        self.folder, self.classes = folder, classes
+        if not folder.is_dir():
+            raise DataError(f"{folder} is no folder; give the one with the regions of each image, IMAGE.npz")
+
+    def size(self, image: str) -> tuple[int, int] | None:
+        arrays = self._arrays(image)
+        return int(arrays["image_h"]), int(arrays["image_w"])
+
+    def read(self, image: str, size: tuple[int, int] | None) -> Regions:
+        name, arrays = f"{image}.npz", self._arrays(image)
+        own = int(arrays["image_h"]), int(arrays["image_w"])
+        if size is not None and size != own:
+            raise FrameError(f"{name} is of an image of {own} pixels (height, width), not {size}")
+        boxes, posteriors, features = arrays["bbox"], arrays["cls_prob"], arrays["x"]
+        if features.ndim == 2 and features.shape[1] == len(boxes):
+            features = features.T
+        return _checked(name, boxes, features, posteriors, own, self.classes)
+
+    def _arrays(self, image: str) -> Mapping[str, NDArray[Any]]:
+        name = f"{image}.npz"
+        data = read_bytes(self.folder, name)
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as file:
+                return {key: file[key] for key in ("x", "bbox", "cls_prob", "image_w", "image_h")}
+        except KeyError as error:
+            raise FrameError(f"{name} has no {error.args[0].split()[0]}") from None
+        except Exception as error:  # zip, header and length are each checked by a library of its own
+            raise FrameError(f"{name} cannot be read: {error}") from None
+
+
+class AuthorsHdf5:
+    """One HDF5 file with a data set per image: rows of feature | class logits, background first | box (ckd.md 2.3).
+
+    Rows of zeros, with which the authors filled up images with few regions, are left out.
+    """
+
+    def __init__(self, path: Path, classes: tuple[str, ...], width: int) -> None:
+        """width: channels of a feature, such as 2048; the rows must be as long as it and the classes ask for."""
+        self.path, self.classes, self.width = path, classes, width
+        if not path.is_file():
+            raise DataError(f"{path} is no file; give the HDF5 file with the regions of all images")
+        _h5py()
+
+    def size(self, image: str) -> tuple[int, int] | None:
+        return None
+
+    def read(self, image: str, size: tuple[int, int] | None) -> Regions:
+        if size is None:
+            raise FrameError(f"the size of {image} is not known; {self.path.name} does not hold it")
+        try:
+            with _h5py().File(self.path, "r") as file:
+                rows = np.asarray(file[image], np.float32)
+        except KeyError:
+            raise FrameError(f"{self.path.name} has no {image}") from None
+        except OSError as error:
+            raise FrameError(f"{self.path.name} cannot be read: {error}") from None
+        return split_rows(image, rows, self.width, self.classes, size)
+
+
+def split_rows(
+    name: str, rows: Floats, width: int, classes: tuple[str, ...], size: tuple[int, int]
+) -> Regions:
+    """[R, D + (1 + C) + 4] rows of the authors' layout -> regions, the logits as shares."""
+    wanted = width + 1 + len(classes) + 4
+    if rows.ndim != 2 or rows.shape[1] != wanted:
+        raise FrameError(
+            f"{name} has rows of {rows.shape[-1] if rows.ndim else 0} numbers, not of {width} + "
+            f"{1 + len(classes)} + 4; check --feature_width and --classes"
+        )
+    rows = rows[np.any(rows != 0, axis=1)]
+    features, logits, boxes = np.split(rows, [width, wanted - 4], axis=1)
+    if len(boxes) and boxes.max() <= 1.01:
+        raise FrameError(f"{name} has boxes in shares of the image; they must be in pixels")
+    shares = np.exp(logits - logits.max(1, keepdims=True, initial=-np.inf))
+    return _checked(name, boxes, features, shares / shares.sum(1, keepdims=True), size, classes)
+
+
+def _checked(
+    name: str,
+    boxes: Floats,
+    features: Floats,
+    posteriors: Floats,
+    size: tuple[int, int],
+    classes: tuple[str, ...],
+) -> Regions:
+    """Regions inside the image; FrameError for arrays that do not fit together or are not finite."""
+    count = len(boxes)
+    if boxes.shape != (count, 4) or features.ndim != 2 or len(features) != count:
+        raise FrameError(f"{name} has {boxes.shape} boxes for {features.shape} features")
+    if posteriors.shape != (count, 1 + len(classes)):
+        raise FrameError(
+            f"{name} has posteriors of shape {posteriors.shape}; {count} regions and {len(classes)} classes need "
+            f"({count}, {1 + len(classes)}), background first"
+        )
+    if not all(np.isfinite(array).all() for array in (boxes, features, posteriors)):
+        raise FrameError(f"{name} has numbers that are not finite")
+    inside = clip(boxes, size)
+    kept = area(inside) > 0
+    if not kept.any():
+        raise FrameError(f"{name} has no region inside an image of {size} pixels (height, width)")
+    return Regions(inside[kept], features[kept].astype(np.float32), posteriors[kept].astype(np.float32))
+
+
+def _h5py() -> Any:
+    try:
+        import h5py
+    except ImportError:
+        raise ConfigError(
+            "HDF5 files need the package h5py; install it, or give a folder of .npz files"
+        ) from None
+    return h5py

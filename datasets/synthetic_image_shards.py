@@ -1,0 +1,48 @@
+"""The synthetic images as shards, made at first use: what phrase grounding uses when no data is named."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from datasets.captions import CaptionOptions
+from datasets.flickr30k import Flickr30k
+from datasets.regions import BottomUpFolder, read_classes
+from datasets.synthetic_images.config import ImageWorldConfig
+from datasets.synthetic_images.generate import CLASS_LIST, REGIONS, generate
+from scenelift import cluster
+from scenelift.captioned_kind import CAPTIONED_IMAGE
+from scenelift.manifest import NAME
+from scenelift.sharding import write_shards
+from scenelift.shards import open_samples
+
+OPTIONS = CaptionOptions(photos=True)
+DEMO = ImageWorldConfig()
+
+
+def synthetic_image_shards(split: str, world: ImageWorldConfig = DEMO) -> str:
+    """Folder of the shards of a split, train or test, among the images; what is missing is made.
+
+    Raises ConfigError if other images lie there.
+    """
+    generate(world)
+    out = world.out / "shards" / split
+    if (out / NAME).exists():
+        return open_samples(str(out), CAPTIONED_IMAGE).path
+    code = f'from datasets.synthetic_image_shards import synthetic_image_shards as make; make("{split}")'
+    with cluster.connect():
+        write_shards(
+            source_of(world.out),
+            split,
+            str(out),
+            OPTIONS,
+            per_shard=64,
+            command=shlex.join(["python", "-c", code]),
+            kind=CAPTIONED_IMAGE,
+        )
+    return str(out)
+
+
+def source_of(root: Path) -> Flickr30k:
+    """The reader of Flickr30K Entities on a folder of synthetic images."""
+    return Flickr30k(root, BottomUpFolder(root / REGIONS, read_classes(root / CLASS_LIST)))

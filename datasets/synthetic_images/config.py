@@ -1,0 +1,105 @@
+"""What the synthetic images are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from scenelift.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of thing: a body that other kinds of its type have too, and a head that is its own."""
+
+    name: str
+    type: str
+    """What Flickr30K calls such things; all of a type have the same body."""
+    head: str
+    """Shape of its own part."""
+    words: tuple[str, ...]
+    """What captions call it, the commonest first."""
+    known: bool
+    """Whether the detector has a class for it."""
+
+
+KINDS = (
+    Kind("man", "people", "disc", ("man", "guy"), True),
+    Kind("woman", "people", "triangle", ("woman", "lady"), True),
+    Kind("child", "people", "arrow", ("child", "kid"), False),
+    Kind("dog", "animals", "diamond", ("dog", "puppy"), True),
+    Kind("cat", "animals", "cup", ("cat",), False),
+    Kind("car", "vehicles", "dome", ("car", "automobile"), True),
+    Kind("boat", "vehicles", "sail", ("boat", "ship"), False),
+    Kind("house", "other", "roof", ("house",), True),
+    Kind("tower", "other", "cross", ("tower",), False),
+    Kind("lamp", "other", "hexagon", ("lamp",), True),
+)
+BODIES = {
+    "people": ("rectangle", 20, 72),
+    "animals": ("oval", 46, 30),
+    "vehicles": ("tray", 46, 24),
+    "other": ("rectangle", 34, 60),
+}
+"""Type -> shape of its bodies, largest width and height of a whole thing, pixels."""
+ABSENT = ("bicycle", "chair", "bottle")
+"""Classes of the detector that no image shows."""
+CLASSES = (*(kind.name for kind in KINDS if kind.known), *ABSENT)
+"""[C] the detector's class list."""
+COLOURS = {
+    "red": (205, 50, 45),
+    "green": (60, 150, 70),
+    "blue": (55, 90, 200),
+    "yellow": (225, 200, 60),
+    "purple": (140, 70, 165),
+    "white": (235, 235, 230),
+    "black": (45, 45, 50),
+    "orange": (235, 140, 40),
+}
+"""RGB of bodies."""
+HEADS = (205, 175, 150)
+"""RGB of all heads."""
+SCENES = {
+    "field": (150, 175, 120),
+    "beach": (220, 205, 165),
+    "street": (150, 150, 155),
+    "room": (190, 165, 150),
+}
+"""Where it is: the background's RGB."""
+TITLES = {"train": 1_000_000, "val": 2_000_000, "test": 3_000_000}
+"""Number of the first image of each split; an image depends on the seed and its number alone."""
+
+
+@dataclass(frozen=True)
+class ImageWorldConfig:
+    """Images of coloured things with parts, sentences about them, and what a detector proposes and believes."""
+
+    out: Path = Path("data/synthetic-images")
+    """Folder that is written, in Flickr30K Entities' layout."""
+    train: int = 600
+    """Images to train on."""
+    val: int = 0
+    """Images of the split val."""
+    test: int = 200
+    """Images to score on."""
+    seed: int = 0
+    """Decides everything."""
+    channels: int = 64
+    """Width of a region's feature."""
+    look_noise: float = 1.0
+    """How far things of one look differ, as a share of how far looks differ."""
+    feature_noise: float = 0.25
+    """What a region's feature varies by itself, on the same scale."""
+    detector_noise: float = 1.0
+    """Standard deviation that is added to the detector's logits."""
+
+    def __post_init__(self) -> None:
+        if min(self.train, self.val, self.test) < 0 or not self.train + self.val + self.test:
+            raise ConfigError("train, val and test are numbers of images; at least one is above 0")
+        if self.channels < 1:
+            raise ConfigError(f"channels is at least 1, not {self.channels}")
+
+    def splits(self) -> dict[str, list[int]]:
+        """The numbers of the images of each split that has some."""
+        counts = {"train": self.train, "val": self.val, "test": self.test}
+        return {split: list(range(TITLES[split], TITLES[split] + n)) for split, n in counts.items() if n}

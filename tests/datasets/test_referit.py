@@ -1,0 +1,71 @@
+"""ReferItGame: expressions of a photo as phrases of one sentence; the real file; what is broken."""
+
+import json
+
+import numpy as np
+import pytest
+from phrase_tree import CLASSES, region_arrays
+
+from datasets.captions import CaptionOptions
+from datasets.referit import ReferIt
+from datasets.regions import BottomUpFolder
+from scenelift.errors import DataError, FrameError
+
+
+def test_the_real_photo(real_data):
+    root = real_data / "referit"
+    names = ("dog", *(f"thing {i}" for i in range(1599)))
+    source = ReferIt(root, BottomUpFolder(root / "regions", names))
+    (keyframe,) = source.keyframes("test")
+    sample = source.read(keyframe, CaptionOptions())
+    assert (sample.token, sample.size, len(sample.sentences)) == ("10000", (480, 360), 1)
+    assert [phrase.text for phrase in sample.phrases] == [
+        "the ground that's not grass",
+        "dog..!",
+        "owner is color blind. the dog",
+    ]
+    assert [phrase.box for phrase in sample.phrases] == [
+        (0, 78, 360, 480),
+        (49, 246, 256, 418),
+        (49, 246, 256, 418),
+    ]
+    assert [phrase.classes for phrase in sample.phrases] == [(), ((1, 1.0),), ((1, 1.0),)]
+    assert sample.boxes.shape == (100, 4)
+    with pytest.raises(DataError, match="no image of train"):
+        source.keyframes("train")
+
+
+def tree(root, entries):
+    (root / "regions").mkdir(parents=True)
+    (root / "expressions.json").write_text(json.dumps(entries))
+    for name in ("1.jpg", "2.jpg"):
+        np.savez(root / "regions" / f"{name}.npz", **region_arrays(np.random.default_rng(0)))
+    return ReferIt(root, BottomUpFolder(root / "regions", CLASSES))
+
+
+def entry(image, *queries, split="train", box=(1, 2, 30, 40)):
+    return {"img_id": image, "bbox": list(box), "split": split, "query": list(queries)}
+
+
+def test_expressions_of_a_photo_are_merged_and_splits_kept_apart(tmp_path):
+    source = tree(
+        tmp_path,
+        [entry("2.jpg", "a  dog"), entry("1.jpg", "man", split="val"), entry("2.jpg", "man", "him")],
+    )
+    (keyframe,) = source.keyframes("train")
+    assert keyframe.token == "2" and [text for text, _ in keyframe.expressions] == ["a dog", "man", "him"]
+    assert [keyframe.token for keyframe in source.keyframes()] == ["2", "1"]
+    with pytest.raises(DataError, match="unknown split testA"):
+        source.keyframes("testA")
+
+
+@pytest.mark.parametrize("wrong", [{"img_id": "1.jpg"}, [[1]], [entry("1.jpg", box=(1, 2))], 3])
+def test_a_file_of_another_make_is_refused(tmp_path, wrong):
+    with pytest.raises(DataError, match="is not a list of objects"):
+        tree(tmp_path, wrong).keyframes()
+
+
+def test_missing_regions_are_named(tmp_path):
+    source = tree(tmp_path, [entry("3.jpg", "a dog")])
+    with pytest.raises(FrameError, match=r"3\.jpg\.npz is missing"):
+        source.read(source.keyframes()[0], CaptionOptions())

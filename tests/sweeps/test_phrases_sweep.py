@@ -1,0 +1,52 @@
+"""The search of CKD's losses: what it varies, and that it never sees the test images."""
+
+from dataclasses import replace
+
+import pytest
+from made_up_captions import MadeUpCaptions
+
+from datasets.captions import CaptionOptions
+from scenelift import search
+from scenelift.captioned_kind import CAPTIONED_IMAGE
+from scenelift.errors import ConfigError
+from scenelift.sharding import write_shards
+from sweeps.phrases import SWEEP, selecting, space
+from trainables.phrases_config import PRESETS, ContrastConfig, DistillationConfig, PhraseDataConfig
+from trainables.phrases_validation import R1
+
+
+def test_only_losses_in_use_are_searched():
+    preset = PRESETS["synthetic"]
+    both = set(search.checked(space(preset), preset))
+    assert "contrast.scale" in both and "distillation.most" in both and "contrast.margin" not in both
+    alone = replace(preset, distillation=DistillationConfig("none"), contrast=ContrastConfig("margin"))
+    assert set(search.checked(space(alone), alone)) == {"optimiser.lr", "contrast.scale", "contrast.margin"}
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_every_presets_own_values_are_a_trial(name):
+    assert search.own_values(space(PRESETS[name]), PRESETS[name]) is not None
+
+
+def test_the_command_is_understood_and_judges_by_phrases():
+    settings, config, given = SWEEP.parse(["--trials", "3", "--contrast.scale", "5"])
+    assert (settings.objective, settings.trials, config.contrast.scale, given) == (
+        R1,
+        3,
+        5,
+        ("contrast.scale",),
+    )
+
+
+@pytest.mark.ray
+def test_trials_are_validated_on_training_images_alone(ray_session, tmp_path):
+    out = str(tmp_path / "shards")
+    options = CaptionOptions(neighbours=4)
+    write_shards(MadeUpCaptions(6), None, out, options, 4, progress=False, kind=CAPTIONED_IMAGE)
+    config = replace(PRESETS["synthetic"], data=PhraseDataConfig(out, out))
+    chosen = selecting(config, 3, R1)
+    assert chosen.data.test is None and chosen.validation.scenes == 3
+    with pytest.raises(ConfigError, match="validation/r1"):
+        selecting(config, 3, "validation/miou")
+    with pytest.raises(ConfigError, match="cannot be taken"):
+        selecting(config, 7, R1)

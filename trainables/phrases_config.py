@@ -1,0 +1,168 @@
+"""Settings and presets of CKD."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from scenelift.errors import ConfigError
+from scenelift.launch import ScaleConfig
+from scenelift.optimisers import OptimiserConfig
+from scenelift.plan import LoopConfig
+from scenelift.runs import RunConfig
+from scenelift.tracking import TrackingConfig
+from scenelift.validation import NO_VALIDATION, ValidationConfig
+from trainables.phrases_student import EncoderConfig
+
+
+@dataclass(frozen=True)
+class PhraseDataConfig:
+    """Which shards are trained and scored on, and what of an image enters a batch."""
+
+    train: str | None = None
+    """Folder of training shards; none: synthetic images, made at first use."""
+    test: str | None = None
+    """Folder of shards that are scored on; none: the synthetic images', or none with own training shards."""
+    captions: int = 1
+    """Sentences of an image in a batch; in the next epochs it is the others' turn."""
+    phrases: int = 16
+    """At most so many phrases of a sentence, drawn anew each epoch."""
+    mask_padding: bool = True
+    """Padding, which fills images up to the same number of regions, is no region. In CKD's code it is one."""
+
+    def __post_init__(self) -> None:
+        for name in ("captions", "phrases"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"data.{name} is at least 1, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class ContrastConfig:
+    """How whole sentences are held against whole images (ckd.md 4)."""
+
+    form: Literal["nce", "margin", "none"] = "nce"
+    """`nce`: cross-entropy over the images of the batch; `margin`: hinge loss over the same; `none`: left out."""
+    scale: float = 2.0
+    """Similarities are multiplied by it: one over the temperature."""
+    margin: float = 1.0
+    """By how much the own image has to lead; for `margin`."""
+    phrases: Literal["sum", "mean"] = "sum"
+    """How the phrases of a sentence add up."""
+    regions: Literal["max", "logsumexp"] = "max"
+    """How well an image holds a phrase: by its best region, or a soft maximum over all."""
+    sharpness: float = 10.0
+    """Of the soft maximum."""
+    negatives: Literal["images", "images and sentences"] = "images"
+    """What a pair is held against: other images, or other sentences besides; those of the worker's own batch."""
+
+    def __post_init__(self) -> None:
+        for name in ("scale", "sharpness"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"contrast.{name} is positive, not {getattr(self, name)}")
+        if self.form == "margin" and self.negatives != "images":
+            raise ConfigError("contrast.form margin knows images alone; set contrast.negatives to images")
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """How a detector's belief reaches the student (ckd.md 5)."""
+
+    support: Literal["neighbours", "all", "none"] = "neighbours"
+    """Over which regions student and detector are compared: those around the student's own choice, or all; `none`:
+    no distillation, and no detector is read."""
+    neighbours: int = 8
+    """How many regions around the choice, itself included; the shards must hold as many."""
+    teacher: Literal["belief", "log belief"] = "belief"
+    """What goes into the teacher's softmax: the detector's share of the class, or the logarithm of it."""
+    teacher_temperature: float = 1.0
+    """Divides that. CKD's code takes 1 for Open Images, 2 for COCO."""
+    student_temperature: float = 1.0
+    """Divides the student's cosines."""
+    start: float = 0.001
+    """Weight of the loss at first."""
+    rise: float = 1.0
+    """How much it grows ..."""
+    every: int = 500
+    """... after so many steps ..."""
+    most: float = 3.0
+    """... up to this."""
+
+    def __post_init__(self) -> None:
+        for name in ("teacher_temperature", "student_temperature", "every", "neighbours"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"distillation.{name} is positive, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class PhrasesConfig:
+    """Weakly supervised phrase grounding: image-sentence contrast and a detector's belief, distilled."""
+
+    data: PhraseDataConfig = PhraseDataConfig()
+    """What is trained and scored on."""
+    student: EncoderConfig = EncoderConfig()
+    """The encoders of phrases and regions."""
+    contrast: ContrastConfig = ContrastConfig()
+    """Sentences against images."""
+    distillation: DistillationConfig = DistillationConfig()
+    """What the detector teaches."""
+    fuse: float = 0.0
+    """Also score the student with so much of the detector's belief added at test: what asking it could bring."""
+    optimiser: OptimiserConfig = OptimiserConfig("adamw", lr=1e-4, weight_decay=0.0, schedule="constant")
+    """Optimiser and schedule; AdamW without decay is Adam."""
+    loop: LoopConfig = LoopConfig(epochs=30, batch=32)
+    """The training loop; a frame is an image."""
+    validation: ValidationConfig = NO_VALIDATION
+    """Training images that are held out; each is a scene of its own."""
+    scale: ScaleConfig = ScaleConfig()
+    """Workers; a sentence is held against the images of its own worker."""
+    tracking: TrackingConfig = TrackingConfig(experiment="phrases")
+    """MLflow."""
+    run: RunConfig = RunConfig()
+    """The run's folder."""
+
+    def __post_init__(self) -> None:
+        if self.contrast.form == "none" and self.distillation.support == "none":
+            raise ConfigError(
+                "nothing to learn: give contrast.form or distillation.support another value than none"
+            )
+        if self.fuse < 0:
+            raise ConfigError(f"fuse is 0 or more, not {self.fuse:g}")
+
+    @property
+    def protocol(self) -> str:
+        """What the scores of such a run may be compared with."""
+        return "weakly supervised grounding"
+
+
+_GLOVE = EncoderConfig(glove="data/glove/glove.6B.300d.txt")
+_PAPER = PhrasesConfig(
+    data=PhraseDataConfig(mask_padding=False),
+    student=_GLOVE,
+)
+_SYNTHETIC = PhrasesConfig(
+    student=EncoderConfig(word_channels=64, lstm=64, hidden=128, channels=64),
+    contrast=ContrastConfig(scale=10.0),
+    distillation=DistillationConfig(
+        teacher="log belief", student_temperature=0.1, rise=1.0, every=60, most=1.0
+    ),
+    optimiser=OptimiserConfig("adamw", lr=2e-3, weight_decay=0.0, schedule="one_cycle", warmup=0.1),
+    loop=LoopConfig(epochs=20, batch=32, checkpoint_every=0),
+)
+PRESETS = {
+    "synthetic": _SYNTHETIC,
+    "flickr30k": PhrasesConfig(student=_GLOVE),
+    "referit": PhrasesConfig(student=_GLOVE, loop=LoopConfig(epochs=6, batch=32)),
+    "paper_synthetic": replace(
+        _SYNTHETIC,
+        data=PhraseDataConfig(mask_padding=False),
+        contrast=ContrastConfig(),
+        distillation=DistillationConfig(every=60),
+    ),
+    "paper_flickr30k": _PAPER,
+    "paper_referit": replace(_PAPER, loop=LoopConfig(epochs=6, batch=32)),
+}
+"""`synthetic`: minutes on two cores; its sharper losses were chosen on synthetic images. `paper_synthetic` has the
+paper's, with a ramp as short as the training. `flickr30k` and `referit` have the paper's settings with the mistakes
+of ckd.md 10 mended; the `paper` ones count padding as regions, as the authors' code did. An image brings one of its
+five sentences to an epoch, so 30 epochs are the code's 6 over all sentences; two sentences of one image never meet
+in a batch, where the code held them against each other."""

@@ -1,0 +1,92 @@
+"""Scores of phrase grounding: for each phrase with a box, where in its ranking of regions the first right one is.
+
+Source: ckd.md 7, without its mistake of scoring the first phrases instead of those with boxes (ckd.md 10.7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scenelift.captioned_images import CaptionedImage
+from scenelift.image_boxes import iou
+
+RANKS = (1, 5, 10)
+ENOUGH = 0.5
+"""A region is right if its IoU with the phrase's box is above this."""
+Grounder = Callable[[CaptionedImage], NDArray[np.float32]]
+"""[P, R] a score of each region for each phrase of an image; higher is better."""
+NONE = "no type"
+"""The type of phrases whose data set has no types."""
+
+
+@dataclass
+class Scores:
+    """What was found of N phrases with boxes, image after image."""
+
+    rank: list[NDArray[np.int64]] = field(default_factory=list)
+    """Place of the first right region, from 0; the number of regions if none is right."""
+    possible: list[NDArray[np.bool_]] = field(default_factory=list)
+    """Whether any region is right."""
+    pointed: list[NDArray[np.bool_]] = field(default_factory=list)
+    """Whether the centre of the best region lies in the phrase's box."""
+    known: list[NDArray[np.bool_]] = field(default_factory=list)
+    """Whether the detector has a class for the phrase."""
+    types: list[tuple[str, ...]] = field(default_factory=list)
+
+    def add(self, sample: CaptionedImage, scores: NDArray[np.float32]) -> None:
+        """Count the phrases of an image that have a box; scores: [P, R] of all its phrases."""
+        boxed = [i for i, phrase in enumerate(sample.phrases) if phrase.box is not None]
+        if not boxed:
+            return
+        truth = np.array([sample.phrases[i].box for i in boxed], np.float64)
+        order = np.argsort(-scores[boxed], axis=1, kind="stable")
+        right = np.take_along_axis(iou(truth, sample.boxes) > ENOUGH, order, 1)
+        possible = np.asarray(right.any(1))
+        best = sample.boxes[order[:, 0]]
+        centre = (best[:, :2] + best[:, 2:]) / 2
+        self.rank.append(np.where(possible, right.argmax(1), right.shape[1]))
+        self.possible.append(possible)
+        inside = (centre >= truth[:, :2]) & (centre <= truth[:, 2:])
+        self.pointed.append(inside[:, 0] & inside[:, 1])
+        self.known.append(np.array([bool(sample.phrases[i].classes) for i in boxed]))
+        self.types += [sample.phrases[i].types or (NONE,) for i in boxed]
+
+    def metrics(self) -> dict[str, float]:
+        """Shares by name: r1, r5, r10, pointing, ceiling; r1 of each type, and of phrases that the detector
+        knows and does not; the number of phrases. A phrase of several types counts in each."""
+        if not self.types:
+            return {"phrases": 0.0}
+        rank, known = np.concatenate(self.rank), np.concatenate(self.known)
+        found = {f"r{k}": float((rank < k).mean()) for k in RANKS}
+        found["pointing"] = float(np.concatenate(self.pointed).mean())
+        found["ceiling"] = float(np.concatenate(self.possible).mean())
+        groups = {"r1/known to the detector": known, "r1/unknown to the detector": ~known}
+        for name in sorted({name for types in self.types for name in types}):
+            groups[f"r1/{name}"] = np.array([name in types for types in self.types])
+        found |= {name: float((rank[mask] == 0).mean()) for name, mask in groups.items() if mask.any()}
+        return {**found, "phrases": float(len(rank))}
+
+
+def chance(seed: int = 0) -> Grounder:
+    """Regions in a random order, another for each phrase."""
+    rng = np.random.default_rng(seed)
+    return lambda sample: rng.random((len(sample.phrases), len(sample.boxes)), np.float32)
+
+
+def believed(sample: CaptionedImage) -> NDArray[np.float32]:
+    """The detector's own choice: its belief in the phrase's classes; regions as they come where it knows none."""
+    assert sample.posteriors is not None
+    weights = np.zeros((len(sample.phrases), sample.posteriors.shape[1]), np.float32)
+    for row, phrase in zip(weights, sample.phrases, strict=True):
+        for number, weight in phrase.classes:
+            row[number] = weight
+    return weights @ sample.posteriors.astype(np.float32).T
+
+
+def fused(ground: Grounder, weight: float) -> Grounder:
+    """A student's score with a detector's belief added to it: what asking the detector at test could bring."""
+    return lambda sample: ground(sample) + np.float32(weight) * believed(sample)
