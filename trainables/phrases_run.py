@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from datasets.shard_captions import coverage
 from datasets.synthetic_image_shards import synthetic_image_shards
-from scenelift import folders
 from scenelift.captioned_images import CaptionedImage
 from scenelift.captioned_kind import CAPTIONED_IMAGE, CaptionSet
 from scenelift.console import Meter, say
 from scenelift.errors import ConfigError, DataError
 from scenelift.experiment import PICTURED_FRAMES, Experiment
-from scenelift.launch import Job, Resources, launch
+from scenelift.launch import Job, Resources, build_from, launch
 from scenelift.methods import Method
 from scenelift.reports import spread
 from scenelift.shards import Samples, open_samples
@@ -124,10 +123,7 @@ class PhraseTraining:
 
 def train_and_score(training: PhraseTraining, made: Experiment, resources: Resources) -> None:
     """The run itself, once everything it needs is there."""
-    config, initial, test = training.config, made.run.initial, training.test
-    if folders.about(initial) is None:
-        with folders.written(initial) as folder:
-            training.student.save(folder)
+    config, test, initial = training.config, training.test, made.begin(training.student)
     made.dataset(training.train, "train")
     if test is not None:
         made.dataset(test, "test")
@@ -137,7 +133,7 @@ def train_and_score(training: PhraseTraining, made: Experiment, resources: Resou
         loop=config.loop,
         optimiser=config.optimiser,
         collate=training.collate,
-        build=partial(_build, training.build, initial),
+        build=partial(build_from, training.build, initial),
         retries=config.scale.retries,
         frames=training.images,
         validation=training.validation,
@@ -156,12 +152,6 @@ def train_and_score(training: PhraseTraining, made: Experiment, resources: Resou
         print(cost(student, test))
     known = {"words": len(student.vocabulary.known), "parameters": student.size}
     made.save_student(student, known, last.step)
-
-
-def _build(build: Callable[[Path], Method], initial: str) -> Method:
-    """The method in a worker, around the student as it was before the first step."""
-    with folders.fetched(initial) as folder:
-        return build(folder)
 
 
 def grounders(student: PhraseStudent, test: Images, fuse: float) -> dict[str, Grounder]:
