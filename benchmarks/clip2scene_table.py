@@ -29,7 +29,14 @@ WITHOUT = {
 }
 """Rows of the ablation: what is taken away from the whole method."""
 FRACTIONS = (0.01, 0.1)
-STARTS = ("random", "ppkt", "slidr", "clip2scene")
+STARTS = {
+    "random": ("random", "synthetic"),
+    "ppkt": ("ppkt", "synthetic"),
+    "slidr": ("slidr", "synthetic"),
+    "clip2scene": ("clip2scene", "synthetic"),
+    "clip2scene-text": ("clip2scene", "synthetic_text"),
+}
+"""Rows of fine-tuning: the pre-training that it starts from, and its preset."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +71,9 @@ def entries(seed: int, epochs: int) -> Iterator[Entry]:
         return Entry(row, seed, trainable, override(preset, {"loop.seed": seed, **values}))
 
     whole = distill.PRESETS["synthetic_whole"]
-    start = min(epochs - 1, round(epochs * whole.self_training.start / whole.loop.epochs))
+    switch = min(epochs - 1, round(epochs * whole.self_training.start / whole.loop.epochs))
     for row, taken in WITHOUT.items():
-        values = {"loop.epochs": epochs, "self_training.start": start, **taken}
+        values = {"loop.epochs": epochs, "self_training.start": switch, **taken}
         yield entry(row, distill, whole, values)
     for method in ("ppkt", "slidr"):
         yield entry(
@@ -74,13 +81,10 @@ def entries(seed: int, epochs: int) -> Iterator[Entry]:
         )
     yield entry("supervised", finetune, finetune.PRESETS["synthetic"], {})
     for fraction in FRACTIONS:
-        for row in STARTS:
-            folder = None if row == "random" else str(RUNS / f"table-{row}-{seed}" / "student")
+        for row, (start, preset) in STARTS.items():
+            folder = None if start == "random" else str(RUNS / f"table-{start}-{seed}" / "student")
             values = {"labels.fraction": fraction, "start": folder}
-            yield entry(f"{fraction:g}-from-{row}", finetune, finetune.PRESETS["synthetic"], values)
-        yield entry(
-            f"{fraction:g}-from-clip2scene-text", finetune, finetune.PRESETS["synthetic_text"], values
-        )
+            yield entry(f"{fraction:g}-from-{row}", finetune, finetune.PRESETS[preset], values)
 
 
 def main() -> None:
