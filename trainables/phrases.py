@@ -26,32 +26,30 @@ from trainables.phrases_batch import PhraseBatch
 from trainables.phrases_config import PRESETS, ContrastConfig, DistillationConfig, PhrasesConfig
 from trainables.phrases_run import (
     PhraseTraining,
+    begin_student,
+    load_student,
     make_collate,
     open_data,
     require,
     train_and_score,
-    words_of_shards,
 )
-from trainables.phrases_student import PhraseStudent, make_student
+from trainables.phrases_student import Encoders
 from trainables.phrases_validation import hold_out_images
 
 
 class Ckd(Method):
     """The student learns which image a sentence is about, and from a detector which region is the whole thing."""
 
-    student: PhraseStudent
+    student: Encoders
 
-    def __init__(
-        self, student: PhraseStudent, contrast: ContrastConfig, distillation: DistillationConfig
-    ) -> None:
+    def __init__(self, student: Encoders, contrast: ContrastConfig, distillation: DistillationConfig) -> None:
         super().__init__()
         self.student, self.contrast, self.distillation = student, contrast, distillation
         used = {"contrast": contrast.form != "none", "distillation": distillation.support != "none"}
         self.weights = {name: 1.0 for name, here in used.items() if here}
 
     def forward(self, batch: PhraseBatch, progress: Progress) -> dict[str, Tensor]:
-        regions = self.student.encode_regions(batch.features).float()
-        phrases = self.student.encode_phrases(batch.words).float()
+        regions, phrases = (encoded.float() for encoded in self.student.encode(batch))
         with torch.autocast(regions.device.type, enabled=False):
             cosines = torch.einsum("ne,ire->nir", phrases, regions)
             found: dict[str, Tensor] = {}
@@ -101,7 +99,7 @@ class Ckd(Method):
 
 def make_method(config: PhrasesConfig, initial: Path) -> Ckd:
     """The method with the student that the folder holds; called in every training worker."""
-    return Ckd(PhraseStudent.load(initial), config.contrast, config.distillation)
+    return Ckd(load_student(config, initial), config.contrast, config.distillation)
 
 
 def run(config: PhrasesConfig) -> None:
@@ -114,7 +112,7 @@ def run(config: PhrasesConfig) -> None:
         # Refuses what cannot be split over the workers, or words that are not there, before a run is begun.
         Plan(len(train) if images is None else len(images), config.loop, resources.workers)
         torch.manual_seed(config.loop.seed)
-        student = make_student(config.student, words_of_shards(config, train, test), about.statistics)
+        student = begin_student(config, train, test)
         tags = {
             "dataset": train.manifest.dataset,
             "protocol": config.protocol,

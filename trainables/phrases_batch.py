@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from scenelift.captioned_images import CaptionedImage, Phrase
 from scenelift.errors import DataError
 from scenelift.image_boxes import neighbours
+from scenelift.images import decode, fit
 from trainables.phrases_student import Words
 
 
@@ -43,6 +45,12 @@ class PhraseBatch:
     """[N, R] float32 what the detector believes of the phrase's classes, on its own image; 0 if it knows none."""
     tokens: tuple[str, ...]
     """[I] which images these are."""
+    texts: tuple[str, ...] = ()
+    """[N] the phrases themselves; with photos alone."""
+    photos: Tensor | None = None
+    """[I, 3, H, W] uint8 RGB, all of the size that was asked for; None: no photos were."""
+    shares: Tensor | None = None
+    """[I, R, 4] float32 the regions' boxes in shares of the image; with photos alone."""
 
     @property
     def phrase_image(self) -> Tensor:
@@ -54,7 +62,7 @@ class PhraseBatch:
         tensors = {
             field.name: getattr(self, field.name).to(device, non_blocking=True)
             for field in dataclasses.fields(self)
-            if field.name != "tokens"
+            if isinstance(getattr(self, field.name), Tensor)
         }
         return dataclasses.replace(self, **tensors)
 
@@ -76,6 +84,8 @@ class PhraseCollate:
     """False: padding counts as regions, as in CKD's code (ckd.md 10.5)."""
     regions: int | None = None
     """Regions that images are padded to; none: as many as the largest image of the batch has."""
+    photo_size: tuple[int, int] | None = None
+    """(height, width) at which photos enter the batch; none: they do not. DataError where none were kept."""
     seed: int = 0
 
     def __call__(self, samples: Sequence[CaptionedImage], epoch: int = 0) -> PhraseBatch:
@@ -111,7 +121,21 @@ class PhraseCollate:
             ),
             teacher=torch.from_numpy(np.concatenate(teacher)) if teacher else torch.zeros(len(phrases), size),
             tokens=tuple(sample.token for sample in samples),
+            **self._photographed(samples, phrases, size),
         )
+
+    def _photographed(
+        self, samples: Sequence[CaptionedImage], phrases: Sequence[Phrase], size: int
+    ) -> dict[str, Any]:
+        """What CLIP wants of a batch, if anything."""
+        if self.photo_size is None:
+            return {}
+        photos = np.stack([photo_of(sample, self.photo_size) for sample in samples])
+        return {
+            "texts": tuple(phrase.text for phrase in phrases),
+            "photos": torch.from_numpy(photos),
+            "shares": _stack([shares_of(sample) for sample in samples], size, 0),
+        }
 
     def _sentences(self, sample: CaptionedImage, epoch: int) -> list[list[Phrase]]:
         """The phrases of the sentences whose turn it is, of those that have some with a known word."""
@@ -144,6 +168,19 @@ class PhraseCollate:
         # With CKD's +0.001 the boxes of padding overlap each other wholly; a point of their own gives the same.
         padded[len(sample.boxes) :] = (-2, -2, -1, -1)
         return neighbours(padded, self.neighbours)
+
+
+def photo_of(sample: CaptionedImage, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """[3, H, W] RGB the photo of an image, resized; DataError if it was not kept."""
+    if sample.photo is None:
+        raise DataError(f"{sample.token} has no photo; make shards with --options.photos true")
+    return np.ascontiguousarray(decode(fit(sample.photo, None, size)).transpose(2, 0, 1))
+
+
+def shares_of(sample: CaptionedImage) -> NDArray[np.float32]:
+    """[R, 4] the regions' boxes in shares of the image."""
+    height, width = sample.size
+    return (sample.boxes / [width, height, width, height]).astype(np.float32)
 
 
 def _belief(sample: CaptionedImage, phrases: Sequence[Phrase], size: int) -> NDArray[np.float32]:

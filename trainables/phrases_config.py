@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from scenelift.clip import TeacherConfig
 from scenelift.errors import ConfigError
 from scenelift.launch import ScaleConfig
 from scenelift.optimisers import OptimiserConfig
@@ -13,6 +14,7 @@ from scenelift.runs import RunConfig
 from scenelift.tracking import TrackingConfig
 from scenelift.validation import NO_VALIDATION, ValidationConfig
 from trainables.phrases_student import EncoderConfig
+from trainables.teachers import CLIP_TEACHER
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ class PhrasesConfig:
     """What is trained and scored on."""
     student: EncoderConfig = EncoderConfig()
     """The encoders of phrases and regions."""
+    teacher: TeacherConfig = CLIP_TEACHER
+    """The CLIP that student.features clip asks for."""
     contrast: ContrastConfig = ContrastConfig()
     """Sentences against images."""
     distillation: DistillationConfig = DistillationConfig()

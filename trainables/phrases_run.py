@@ -23,11 +23,13 @@ from scenelift.launch import Job, Resources, build_from, launch
 from scenelift.methods import Method
 from scenelift.reports import spread
 from scenelift.shards import Samples, open_samples
+from scenelift.storage import Location
 from trainables import phrases_pictures
 from trainables.phrases_batch import PhraseCollate
+from trainables.phrases_clip import ClipStudent
 from trainables.phrases_config import PhraseDataConfig, PhrasesConfig
 from trainables.phrases_scores import Grounder, Scores, believed, chance, fused
-from trainables.phrases_student import PhraseStudent
+from trainables.phrases_student import Encoders, PhraseStudent, make_student
 from trainables.phrases_validation import PhraseValidation
 
 Images = Samples[CaptionedImage]
@@ -62,6 +64,8 @@ def open_data(data: PhraseDataConfig) -> tuple[Images, Images | None]:
 def require(config: PhrasesConfig, train: Images) -> CaptionSet:
     """What the training shards hold; DataError if it is not what the losses need. Says the coverage."""
     about, distillation = CaptionSet.of(train.manifest), config.distillation
+    if config.student.features == "clip" and not about.photos:
+        raise DataError(f"{train.path} has no photos for CLIP; make shards with --options.photos true")
     if distillation.support == "none":
         return about
     if not about.posteriors:
@@ -89,7 +93,22 @@ def words_of_shards(config: PhrasesConfig, train: Images, test: Images | None) -
     return words
 
 
-def make_collate(config: PhrasesConfig, student: PhraseStudent, most_regions: int) -> PhraseCollate:
+def begin_student(config: PhrasesConfig, train: Images, test: Images | None) -> Encoders:
+    """The student as it is before the first step."""
+    words, statistics = words_of_shards(config, train, test), CaptionSet.of(train.manifest).statistics
+    if config.student.features == "files":
+        return make_student(config.student, words, statistics)
+    return ClipStudent(config.student, tuple(sorted(words)), config.teacher)
+
+
+def load_student(config: PhrasesConfig, folder: Location) -> Encoders:
+    """The student that a folder holds."""
+    if config.student.features == "files":
+        return PhraseStudent.load(folder)
+    return ClipStudent.load(folder)
+
+
+def make_collate(config: PhrasesConfig, student: Encoders, most_regions: int) -> PhraseCollate:
     """What makes the batches of a training; most_regions: of any image."""
     distillation = config.distillation
     return PhraseCollate(
@@ -99,6 +118,7 @@ def make_collate(config: PhrasesConfig, student: PhraseStudent, most_regions: in
         distil=distillation.support != "none",
         neighbours=distillation.neighbours,
         mask_padding=config.data.mask_padding,
+        photo_size=student.photo_size,
         regions=None if config.data.mask_padding else most_regions,
         seed=config.loop.seed,
     )
@@ -114,7 +134,7 @@ class PhraseTraining:
     images: Sequence[int] | None
     """Which training images are used; None: all."""
     validation: PhraseValidation | None
-    student: PhraseStudent
+    student: Encoders
     """As it is before the first step."""
     collate: PhraseCollate
     build: Callable[[Path], Method]
@@ -142,7 +162,7 @@ def train_and_score(training: PhraseTraining, made: Experiment, resources: Resou
     last = launch(job, resources, made.listen)
     made.trained()
     made.result |= {"checkpoint": last.folder, "device": resources.device, "workers": resources.workers}
-    student = PhraseStudent.load(last.folder)
+    student = load_student(config, last.folder)
     if test is not None:
         scores = score_images(test, grounders(student, test, config.fuse))
         made.metrics |= metrics(scores)
@@ -154,7 +174,7 @@ def train_and_score(training: PhraseTraining, made: Experiment, resources: Resou
     made.save_student(student, known, last.step)
 
 
-def grounders(student: PhraseStudent, test: Images, fuse: float) -> dict[str, Grounder]:
+def grounders(student: Encoders, test: Images, fuse: float) -> dict[str, Grounder]:
     """What is compared on the test images: chance, the detector alone where there is one, the student, and, with
     `fuse`, both together. The student is given images without posteriors: it cannot ask the detector."""
 
@@ -223,7 +243,7 @@ def table(scores: Mapping[str, Scores]) -> str:
     return "\n".join(lines)
 
 
-def cost(student: PhraseStudent, test: Images) -> str:
+def cost(student: Encoders, test: Images) -> str:
     """What grounding one test image takes: without any detector."""
     sample = dataclasses.replace(test.read(0), posteriors=None)
     student.ground(sample)
@@ -237,7 +257,7 @@ def cost(student: PhraseStudent, test: Images) -> str:
     )
 
 
-def draw(folder: Path, test: Images, student: PhraseStudent) -> None:
+def draw(folder: Path, test: Images, student: Encoders) -> None:
     """Pictures of a few test images, spread over all."""
     for index in spread(len(test), PICTURED_FRAMES):
         sample = test.read(index)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import safetensors.torch
@@ -22,6 +23,9 @@ from scenelift.captioned_kind import RegionStatistics
 from scenelift.errors import ConfigError, DataError, SceneliftError
 from scenelift.storage import Location
 
+if TYPE_CHECKING:
+    from trainables.phrases_batch import PhraseBatch
+
 WEIGHTS, DESCRIPTION = "student.safetensors", "student.json"
 
 
@@ -29,6 +33,9 @@ WEIGHTS, DESCRIPTION = "student.safetensors", "student.json"
 class EncoderConfig:
     """The two encoders; the defaults are CKD's (ckd.md 3)."""
 
+    features: Literal["files", "clip"] = "files"
+    """What regions and phrases are to begin with: the features in the files and vectors of words, or what a CLIP
+    says of photo and phrase; the other settings of words are then without effect."""
     word_channels: int = 300
     """Width of a word's vector; that of the file, where there is one."""
     glove: str | None = None
@@ -70,7 +77,73 @@ class Words:
         return table
 
 
-class PhraseStudent(nn.Module):
+class Encoders(nn.Module):
+    """What every student of phrases is: it makes vectors of phrases and of regions that can be compared."""
+
+    config: EncoderConfig
+    vocabulary: Words
+
+    @property
+    def size(self) -> int:
+        """Number of trained parameters."""
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+    @property
+    def photo_size(self) -> tuple[int, int] | None:
+        """(height, width) at which photos are wanted in a batch; None: not at all."""
+        return None
+
+    def operations(self, regions: int, phrases: int) -> int:
+        """Multiplications that grounding so many phrases among so many regions takes, features given."""
+        raise AssertionError(f"{type(self).__name__} has no operations")
+
+    def encode(self, batch: PhraseBatch) -> tuple[Tensor, Tensor]:
+        """[I, R, E] regions and [N, E] phrases of a batch, of unit length."""
+        raise AssertionError(f"{type(self).__name__} has no encode")
+
+    def ground(self, sample: CaptionedImage) -> NDArray[np.float32]:
+        """[P, R] cosine of each phrase of an image with each of its regions. No detector is asked."""
+        raise AssertionError(f"{type(self).__name__} has no ground")
+
+    def description(self) -> dict[str, Any]:
+        """What building the student again needs beside its weights, as JSON."""
+        raise AssertionError(f"{type(self).__name__} has no description")
+
+    def save(self, folder: Path) -> None:
+        """Weights as safetensors and a description beside them: all that `load` needs."""
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        safetensors.torch.save_file(state, folder / WEIGHTS)
+        (folder / DESCRIPTION).write_text(json.dumps(self.description(), indent=1))
+
+    def restore(self, folder: Path) -> None:
+        """Take over the weights that `save` wrote for a student of the same make."""
+        self.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+
+    @classmethod
+    def described(cls, description: dict[str, Any]) -> Self:
+        """A student as `description` says, with weights of its own."""
+        raise AssertionError(f"{cls.__name__} has no described")
+
+    @classmethod
+    def load(cls, folder: Location) -> Self:
+        """Read what `save` wrote to a local folder, or what was copied from one to a URI.
+
+        Raises SceneliftError if the folder holds no such student.
+        """
+        try:
+            with folders.fetched(folder, [WEIGHTS, DESCRIPTION]) as local:
+                student = cls.described(json.loads((local / DESCRIPTION).read_text()))
+                student.restore(local)
+        except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
+            reason = str(error).splitlines()[0]
+            raise SceneliftError(
+                f"{folder} holds no student of phrases ({reason}); give a folder runs/NAME/student"
+            ) from None
+        return student.eval()
+
+
+class PhraseStudent(Encoders):
     """Phrases: word vectors, LSTM, maximum over its steps, two layers. Regions: two layers. Both of unit length."""
 
     def __init__(self, config: EncoderConfig, words: tuple[str, ...], statistics: RegionStatistics) -> None:
@@ -79,23 +152,20 @@ class PhraseStudent(nn.Module):
         self.vocabulary = Words(words, config.tokens)
         self.embedding = nn.Embedding(1 + len(words), config.word_channels, padding_idx=0)
         self.lstm = nn.LSTM(config.word_channels, config.lstm, batch_first=True)
-        self.phrase_layers = _layers(config.lstm, config.hidden, config.channels)
-        self.region_layers = _layers(statistics.width, config.hidden, config.channels)
+        self.phrase_layers = layers(config.lstm, config.hidden, config.channels)
+        self.region_layers = layers(statistics.width, config.hidden, config.channels)
         self.embedding.requires_grad_(config.glove is None)
         _as_tensorflow(self.lstm)
 
-    @property
-    def size(self) -> int:
-        """Number of trained parameters."""
-        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
-
     def operations(self, regions: int, phrases: int) -> int:
-        """Multiplications that grounding so many phrases among so many regions takes, features given."""
         config = self.config
         region = self.statistics.width * config.hidden + config.hidden * config.channels
         step = 4 * config.lstm * (config.word_channels + config.lstm)
         phrase = config.tokens * step + config.lstm * config.hidden + config.hidden * config.channels
         return regions * region + phrases * phrase + regions * phrases * config.channels
+
+    def encode(self, batch: PhraseBatch) -> tuple[Tensor, Tensor]:
+        return self.encode_regions(batch.features), self.encode_phrases(batch.words)
 
     def encode_regions(self, features: Tensor) -> Tensor:
         """[..., D] features as the files have them -> [..., E] of unit length."""
@@ -117,59 +187,35 @@ class PhraseStudent(nn.Module):
 
     @torch.inference_mode()
     def ground(self, sample: CaptionedImage) -> NDArray[np.float32]:
-        """[P, R] cosine of each phrase of an image with each of its regions. No detector is asked."""
         device = self.embedding.weight.device
         words = torch.from_numpy(self.vocabulary([phrase.text for phrase in sample.phrases])).to(device)
         features = torch.from_numpy(sample.features.astype(np.float32)).to(device)
         return (self.encode_phrases(words) @ self.encode_regions(features).T).float().cpu().numpy()
 
-    def save(self, folder: Path) -> None:
-        """Weights as safetensors and a description beside them: all that `load` needs."""
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        safetensors.torch.save_file(state, folder / WEIGHTS)
-        description = {
+    def description(self) -> dict[str, Any]:
+        return {
             "config": configuration.to_dict(self.config),
             "words": self.vocabulary.known,
             "statistics": configuration.to_dict(self.statistics),
         }
-        (folder / DESCRIPTION).write_text(json.dumps(description, indent=1))
-
-    def restore(self, folder: Path) -> None:
-        """Take over the weights that `save` wrote for a student of the same make."""
-        self.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
 
     @classmethod
-    def load(cls, folder: Location) -> PhraseStudent:
-        """Read what `save` wrote to a local folder, or what was copied from one to a URI.
-
-        Raises SceneliftError if the folder holds no such student.
-        """
-        try:
-            with folders.fetched(folder, [WEIGHTS, DESCRIPTION]) as local:
-                description = json.loads((local / DESCRIPTION).read_text())
-                state = safetensors.torch.load_file(local / WEIGHTS)
-            student = cls(
-                configuration.from_dict(EncoderConfig, description["config"]),
-                tuple(description["words"]),
-                configuration.from_dict(RegionStatistics, description["statistics"]),
-            )
-            student.load_state_dict(state)
-        except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
-            reason = str(error).splitlines()[0]
-            raise SceneliftError(
-                f"{folder} holds no student of phrases ({reason}); give a folder runs/NAME/student"
-            ) from None
-        return student.eval()
+    def described(cls, description: dict[str, Any]) -> Self:
+        return cls(
+            configuration.from_dict(EncoderConfig, description["config"]),
+            tuple(description["words"]),
+            configuration.from_dict(RegionStatistics, description["statistics"]),
+        )
 
 
-def _layers(wide: int, hidden: int, out: int) -> nn.Sequential:
-    layers = nn.Sequential(nn.Linear(wide, hidden), nn.ReLU(), nn.Linear(hidden, out))
-    for layer in layers:
+def layers(wide: int, hidden: int, out: int) -> nn.Sequential:
+    """Two layers with a ReLU between, begun as the paper's: Glorot-uniform weights, biases 0."""
+    stack = nn.Sequential(nn.Linear(wide, hidden), nn.ReLU(), nn.Linear(hidden, out))
+    for layer in stack:
         if isinstance(layer, nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
-    return layers
+    return stack
 
 
 def _as_tensorflow(lstm: nn.LSTM) -> None:

@@ -16,7 +16,7 @@ from scenelift.errors import ConfigError, DataError
 from scenelift.shards import Samples
 from scenelift.validation import ValidationConfig
 from trainables.phrases_scores import Scores
-from trainables.phrases_student import PhraseStudent
+from trainables.phrases_student import Encoders
 
 R1: Final = "validation/r1"
 """Share of the phrases with a box whose best region is right, on the held-out images."""
@@ -40,7 +40,7 @@ class PhraseValidation:
         """
         if epoch % self.every and epoch < epochs:
             return {}
-        assert isinstance(student, PhraseStudent)
+        assert isinstance(student, Encoders)
         training, scores = student.training, Scores()
         student.eval()
         for index in self.images[rank::workers]:
@@ -49,7 +49,7 @@ class PhraseValidation:
         student.train(training)
         counts = torch.tensor([sum((rank == 0).sum() for rank in scores.rank), len(scores.types)])
         if workers > 1:
-            counts = counts.to(student.embedding.weight.device)
+            counts = counts.to(next(student.parameters()).device)
             torch.distributed.all_reduce(counts)
         right, phrases = counts.tolist()
         return {R1: right / max(phrases, 1)}

@@ -1,0 +1,152 @@
+"""CLIP as the encoder of regions and phrases: its patches in a box, its sentence for a phrase, layers on both.
+
+The CLIP is the teacher of `scenelift.clip`, frozen; what it says of an image or a phrase is remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scenelift import config as configuration
+from scenelift.captioned_images import CaptionedImage
+from scenelift.clip import DenseClip, TeacherConfig, build_teacher
+from scenelift.vocabulary import Vocabulary
+from trainables.phrases_batch import PhraseBatch, photo_of, shares_of
+from trainables.phrases_student import EncoderConfig, Encoders, Words, layers
+
+PROMPT = "a photo of {}."
+REMEMBERED = 2000, 50_000
+"""At most so many images, and so many phrases, are remembered."""
+NOTHING = Vocabulary("phrases", ("thing",), (("thing",),), ((0, 0, 0),))
+"""A teacher needs some classes; those of phrases come later, one by one."""
+
+
+class ClipStudent(Encoders):
+    """Two layers on what CLIP says of regions, two on what it says of phrases; both of unit length."""
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        words: tuple[str, ...],
+        teacher: TeacherConfig,
+        clip: DenseClip | None = None,
+    ) -> None:
+        """clip: the teacher's own, where it is there already; else it is built."""
+        super().__init__()
+        self.config, self.teacher = config, teacher
+        self.vocabulary = Words(words, config.tokens)
+        # In a tuple, so that it is neither trained nor saved with the student.
+        self._clip = (clip or build_teacher(teacher, NOTHING),)
+        width = self.clip.text.shape[1]
+        self.phrase_layers = layers(width, config.hidden, config.channels)
+        self.region_layers = layers(width, config.hidden, config.channels)
+        self.images: dict[str, Tensor] = {}
+        self.texts: dict[str, Tensor] = {}
+
+    @property
+    def clip(self) -> DenseClip:
+        """The frozen teacher."""
+        return self._clip[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are; CLIP follows them there."""
+        return next(self.parameters()).device
+
+    @property
+    def photo_size(self) -> tuple[int, int]:
+        return self.clip.config.image_size
+
+    def operations(self, regions: int, phrases: int) -> int:
+        width, config = self.clip.text.shape[1], self.config
+        each = width * config.hidden + config.hidden * config.channels
+        return (regions + phrases) * each + regions * phrases * config.channels
+
+    def encode(self, batch: PhraseBatch) -> tuple[Tensor, Tensor]:
+        assert batch.photos is not None and batch.shares is not None, "the collate was told photo_size"
+        regions = self._regions(batch.tokens, batch.photos, batch.shares)
+        return self._unit(self.region_layers, regions), self._unit(
+            self.phrase_layers, self._texts(batch.texts)
+        )
+
+    @torch.inference_mode()
+    def ground(self, sample: CaptionedImage) -> NDArray[np.float32]:
+        photo = torch.from_numpy(photo_of(sample, self.photo_size))[None].to(self.device)
+        shares = torch.from_numpy(shares_of(sample))[None].to(self.device)
+        self.clip.to(self.device)
+        regions = region_means(self.clip.features(photo), shares)[0]
+        texts = self._texts([phrase.text for phrase in sample.phrases])
+        said = self._unit(self.phrase_layers, texts) @ self._unit(self.region_layers, regions).T
+        return said.float().cpu().numpy()
+
+    def _unit(self, stack: nn.Module, features: Tensor) -> Tensor:
+        return F.normalize(stack(features), dim=-1)
+
+    def _regions(self, tokens: Sequence[str], photos: Tensor, shares: Tensor) -> Tensor:
+        """[I, R, D]; an image with its regions is looked at once, while there is room to remember it."""
+        new = [i for i, token in enumerate(tokens) if token not in self.images]
+        found = {}
+        if new:
+            self.clip.to(self.device)
+            looked = region_means(self.clip.features(photos[new]), shares[new])
+            found = {tokens[i]: one for i, one in zip(new, looked, strict=True)}
+            self.images |= dict(list(found.items())[: max(0, REMEMBERED[0] - len(self.images))])
+        rows = [found.get(token, self.images.get(token)) for token in tokens]
+        return torch.stack([_fitted(row, shares.shape[1]) for row in rows if row is not None])
+
+    def _texts(self, texts: Sequence[str]) -> Tensor:
+        """[N, D] CLIP's sentence for each phrase."""
+        new = sorted({text for text in texts if text not in self.texts})
+        found = {}
+        if new:
+            self.clip.to(self.device)
+            said = self.clip.encode_prompts([PROMPT.format(text) for text in new])
+            found = dict(zip(new, said.clone(), strict=True))
+            self.texts |= dict(list(found.items())[: max(0, REMEMBERED[1] - len(self.texts))])
+        rows = [found[text] if text in found else self.texts[text] for text in texts]
+        return torch.stack(rows) if rows else self.clip.text.new_zeros(0, self.clip.text.shape[1])
+
+    def description(self) -> dict[str, Any]:
+        return {
+            "config": configuration.to_dict(self.config),
+            "words": self.vocabulary.known,
+            "teacher": configuration.to_dict(self.teacher),
+        }
+
+    @classmethod
+    def described(cls, description: dict[str, Any]) -> Self:
+        return cls(
+            configuration.from_dict(EncoderConfig, description["config"]),
+            tuple(description["words"]),
+            configuration.from_dict(TeacherConfig, description["teacher"]),
+        )
+
+
+def region_means(grid: Tensor, shares: Tensor) -> Tensor:
+    """[I, R, D] the mean of CLIP's patches inside each box, each by the part of it that lies inside.
+
+    grid: [I, D, h, w]; shares: [I, R, 4] boxes x1, y1, x2, y2 in shares of the image. Without area: 0.
+    """
+    rows = _inside(shares[..., 1], shares[..., 3], grid.shape[2])
+    columns = _inside(shares[..., 0], shares[..., 2], grid.shape[3])
+    total = torch.einsum("irh,irw,idhw->ird", rows, columns, grid)
+    return total / (rows.sum(2) * columns.sum(2)).clamp(min=1e-6)[..., None]
+
+
+def _inside(low: Tensor, high: Tensor, cells: int) -> Tensor:
+    """[I, R, cells] how much of each of the cells between 0 and 1 lies between low and high [I, R]."""
+    edges = torch.linspace(0, 1, cells + 1, device=low.device, dtype=low.dtype)
+    shared = torch.minimum(high[..., None], edges[1:]) - torch.maximum(low[..., None], edges[:-1])
+    return shared.clamp(min=0)
+
+
+def _fitted(rows: Tensor, size: int) -> Tensor:
+    """Remembered regions filled up, or cut, to as many as the batch has; what is cut is padding."""
+    return F.pad(rows, (0, 0, 0, size - len(rows)))
