@@ -160,7 +160,7 @@ PRESETS = {
         _OURS,
         network=NetworkConfig(width=64, heads=4, relations="pairwise", sentence="mean", causal=False),
         optimiser=OptimiserConfig("adamw", lr=4e-3, weight_decay=5e-4, schedule="one_cycle", warmup=0.1),
-        loop=LoopConfig(epochs=20, batch=16, checkpoint_every=0),
+        loop=LoopConfig(epochs=10, batch=16),
     ),
     "scanrefer": _OURS,
     "paper": _PAPER,

@@ -57,10 +57,11 @@ class Grounding(Method):
         found: dict[str, Tensor] = {}
         if method.mil != "off":
             loss = losses.mil_nce if method.mil == "nce" else losses.mil_margin
-            found["features"] = loss(read.sentence, proposals, batch.present, room)
+            with torch.autocast(proposals.device.type, enabled=False):
+                found["features"] = loss(read.sentence.float(), proposals.float(), batch.present, room)
         if method.category != "off":
             known = batch.noun if method.category == "noun" else batch.category
-            found["category"] = losses.category_loss(student.category(read.sentence), known, room)
+            found["category"] = losses.category_loss(student.category(read.sentence).float(), known, room)
         rewards = valid.float()
         if method.reconstruct:
             share = method.better if progress.epoch >= method.better_from else 1.0
@@ -71,7 +72,7 @@ class Grounding(Method):
         if method.distill:
             present = batch.present[room]
             scores = student.match(proposals[room], present, read.words, batch.said)
-            found["distillation"] = losses.distillation_loss(scores, present, chosen, valid, rewards)
+            found["distillation"] = losses.distillation_loss(scores.float(), present, chosen, valid, rewards)
         return found
 
 

@@ -17,7 +17,9 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from scenelift import config as configuration
+from scenelift import folders
 from scenelift.errors import SceneliftError
+from scenelift.storage import Location
 from trainables.ground_batch import RoomBatch
 from trainables.ground_config import MethodConfig, NetworkConfig
 from trainables.ground_reconstruct import Reconstructor
@@ -206,11 +208,15 @@ class Grounder(nn.Module):
         self.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
 
     @classmethod
-    def load(cls, folder: Path) -> Grounder:
-        """Read what `save` wrote; SceneliftError if the folder holds no whole grounder."""
+    def load(cls, folder: Location) -> Grounder:
+        """Read what `save` wrote to a local folder, or what was copied from one to a URI.
+
+        Raises SceneliftError if the folder holds no whole grounder.
+        """
         try:
-            said = json.loads((folder / DESCRIPTION).read_text())
-            state = safetensors.torch.load_file(folder / WEIGHTS)
+            with folders.fetched(folder, [WEIGHTS, DESCRIPTION]) as local:
+                said = json.loads((local / DESCRIPTION).read_text())
+                state = safetensors.torch.load_file(local / WEIGHTS)
         except (OSError, ValueError, safetensors.SafetensorError) as error:
             raise SceneliftError(
                 f"{folder} holds no grounder ({error}); give a folder runs/NAME/student of trainables.ground"

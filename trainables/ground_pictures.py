@@ -39,6 +39,8 @@ class Explained:
     losses: NDArray[np.float32]
     """[K, T] loss of each word from each candidate, in the order of `Guess.teacher`; no row where nothing is
     reconstructed."""
+    keywords: NDArray[np.bool_]
+    """[T] what was hidden."""
     hit: bool
     """Whether the student is right."""
 
@@ -55,7 +57,8 @@ def explain(student: Grounder, room: Room, number: int, protocol: Protocol) -> E
     losses = np.zeros((0, len(sentence.tokens)), np.float32)
     if student.method.reconstruct:
         losses = _word_losses(student, batch, found)
-    return Explained(room, sentence, found, losses, first != NONE and bool(good[first]))
+    hidden = batch.keywords[0].cpu().numpy()
+    return Explained(room, sentence, found, losses, hidden, first != NONE and bool(good[first]))
 
 
 def _word_losses(student: Grounder, batch: Any, found: Guess) -> NDArray[np.float32]:
@@ -145,7 +148,7 @@ def _in_perspective(axis: Any, explained: Explained) -> None:
             axis.plot(*eight[[a, b]].T, color=colour, linewidth=width)
     if len(points):
         low, high = points.min(0), points.max(0)
-        axis.set_box_aspect(np.maximum(high - low, 0.1), zoom=1.25)
+        axis.set_box_aspect(np.maximum(high - low, 0.1), zoom=1.45)
     axis.view_init(elev=38, azim=-62)
     axis.set_axis_off()
 
@@ -158,7 +161,7 @@ def _words(axis: Axes, explained: Explained) -> None:
     )
     names = sentence.tokens[: losses.shape[1]]
     axis.set_xticks(range(len(names)), names, fontsize=8, color=INK, rotation=30, ha="right")
-    for label, keyword in zip(axis.get_xticklabels(), sentence.keywords, strict=False):
+    for label, keyword in zip(axis.get_xticklabels(), explained.keywords, strict=False):
         label.set_fontweight("bold" if keyword else "normal")
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)

@@ -91,7 +91,7 @@ class Reconstructor(nn.Module):
 
     def losses(self, decoded: Tensor, words: Tensor) -> Tensor:
         """[N, K] smoothed cross-entropy of the decoded words with the true ones, int64 [N]."""
-        return word_losses(self.words(decoded), words[:, None].expand(decoded.shape[:2]))
+        return word_losses(self.words(decoded).float(), words[:, None].expand(decoded.shape[:2]))
 
     def _attend(self, attention: nn.MultiheadAttention, x: Tensor, words: Words) -> Tensor:
         """Self-attention of [N, K, d] words among those of their sentence and candidate."""

@@ -54,8 +54,8 @@ _SHORT = {
     "view_dependent": "view dep.",
     "view_independent": "view ind.",
 }
-SUBSETS = ("overall", *_SHORT)
-"""ScanRefer's unique and multiple, Nr3D's and Sr3D's others (10.2, 10.3); twins: two things of one name."""
+"""Subset -> how tables call it. ScanRefer's unique and multiple, Nr3D's and Sr3D's others (10.2, 10.3);
+twins: two things of one name."""
 
 
 @dataclass(frozen=True)
@@ -219,21 +219,22 @@ class Scores:
 
     def table(self) -> str:
         """Rows of guessers, columns of measures and subsets, as text."""
-        measures = [(m, "overall") for m in MEASURES[self.protocol]]
-        first = measures[0][0]
-        measures += [(first, name) for name in SUBSETS[1:] if self.counts.get(name)]
+        names = MEASURES[self.protocol]
+        columns = [(name, "overall", name) for name in names]
+        columns += [(names[0], subset, short) for subset, short in _SHORT.items() if self.counts.get(subset)]
         lines = [
-            f"{self.protocol:<10}" + "".join(f"{m if s == 'overall' else _SHORT[s]:>10}" for m, s in measures)
+            f"{self.protocol:<10}" + "".join(f"{title:>12}" for *_, title in columns),
+            f"{'sentences':<10}" + "".join(f"{self.counts[subset]:>12}" for _, subset, _ in columns),
         ]
-        lines.append(f"{'sentences':<10}" + "".join(f"{self.counts[s]:>10}" for _, s in measures))
         for who in GUESSERS:
-            cells = []
-            for measure, subset in measures:
-                base = measure.removesuffix("_top3")
-                total = self.sums.get((who + measure.removeprefix(base), base, subset))
-                cells.append(f"{'-':>10}" if total is None else f"{total / self.counts[subset]:>10.3f}")
-            lines.append(f"{who:<10}" + "".join(cells))
+            cells = (self._cell(who, measure, subset) for measure, subset, _ in columns)
+            lines.append(f"{who:<10}" + "".join(f"{cell:>12}" for cell in cells))
         return "\n".join(lines)
+
+    def _cell(self, who: str, measure: str, subset: str) -> str:
+        base = measure.removesuffix("_top3")
+        total = self.sums.get((who + measure.removeprefix(base), base, subset))
+        return "-" if total is None else f"{total / self.counts[subset]:.3f}"
 
 
 def _twins(room: Room, sentence: Sentence) -> bool:

@@ -49,6 +49,7 @@ class Sentence:
     """Whether the sentence needs a point of view."""
 
     def __post_init__(self) -> None:
+        assert self.tokens, "a sentence has words"
         assert self.keywords.shape == (len(self.tokens),) and self.keywords.dtype == np.bool_
         assert self.box.shape == (6,) and self.box.dtype == np.float32
 

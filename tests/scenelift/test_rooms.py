@@ -4,9 +4,12 @@ import dataclasses
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from made_up_rooms import made_up_room
 
+from scenelift.reading import to_samples
 from scenelift.rooms import ROOM
+from scenelift.shard_file import encode
 
 
 class Source:
@@ -14,19 +17,25 @@ class Source:
     classes = ("chair", "table")
 
 
-def test_a_room_comes_back_from_its_row_as_it_was():
-    room = made_up_room("room-1")
-    table = pa.Table.from_pylist([ROOM.to_row(room)], ROOM.schema)
-    again = ROOM.from_row(table.to_pylist()[0])
-    for field in dataclasses.fields(room):
-        one, other = getattr(room, field.name), getattr(again, field.name)
-        if isinstance(one, np.ndarray):
-            np.testing.assert_array_equal(one, other)
-            assert one.dtype == other.dtype
-    assert (again.token, again.scene, again.names) == (room.token, room.scene, room.names)
-    for one, other in zip(room.sentences, again.sentences, strict=True):
-        for field in dataclasses.fields(one):
-            np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))
+def assert_same(one, other):
+    """Equal in every field, arrays and sentences too."""
+    for field in dataclasses.fields(one):
+        left, right = getattr(one, field.name), getattr(other, field.name)
+        if field.name == "sentences":
+            for said, again in zip(left, right, strict=True):
+                assert_same(said, again)
+        else:
+            np.testing.assert_array_equal(left, right)
+            assert not isinstance(left, np.ndarray) or left.dtype == right.dtype
+
+
+def test_rooms_come_back_from_their_shard_as_they_were():
+    rooms = [made_up_room("room-1"), made_up_room("room-2", objects=3, sentences=1, instances=True)]
+    nothing = np.zeros((0, 3), np.float32)
+    rooms.append(dataclasses.replace(rooms[0], points=nothing, colours=nothing.astype(np.uint8)))
+    table = pq.read_table(pa.BufferReader(encode(ROOM, rooms, {})))
+    for room, again in zip(rooms, to_samples(table, ROOM), strict=True):
+        assert_same(room, again)
 
 
 def test_a_target_without_a_box_stays_without_one():

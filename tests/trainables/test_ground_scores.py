@@ -8,6 +8,7 @@ import pytest
 import torch
 from made_up_rooms import CLASSES, COLOURS, FEATURES, made_up_room
 
+from scenelift.methods import Progress
 from trainables.ground_batch import CollateRooms
 from trainables.ground_config import LossConfig, MethodConfig, NetworkConfig
 from trainables.ground_method import Grounding
@@ -133,6 +134,14 @@ def test_a_part_that_is_switched_off_answers_as_the_coarse_stage(method, same):
         assert getattr(one, same[0])[0] == getattr(one, same[1])[0]
 
 
+def test_losses_are_float32_in_half_precision_too():
+    training = Grounding(grounder(), LossConfig()).train()
+    batch = CollateRooms(WORDS)([made_up_room("room-1"), made_up_room("room-2", objects=7)])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = training(batch, Progress(0, 5, 10))
+    assert all(loss.dtype == torch.float32 and torch.isfinite(loss) for loss in found.values())
+
+
 @pytest.mark.parametrize(
     "method",
     [
@@ -149,8 +158,6 @@ def test_a_part_that_is_switched_off_answers_as_the_coarse_stage(method, same):
     ],
 )
 def test_every_switch_gives_finite_losses_and_a_gradient_to_all_that_is_trained(method):
-    from scenelift.methods import Progress
-
     made = grounder(**method)
     training = Grounding(made, LossConfig()).train()
     rooms = [made_up_room(f"room-{number}", objects=3 + number) for number in range(3)]
