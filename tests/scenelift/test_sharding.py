@@ -251,7 +251,7 @@ def test_lost_worker_is_replaced(tmp_path: Path) -> None:
 
 
 def test_disk_without_room_is_known_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "_free", lambda path: 20_000)
+    monkeypatch.setattr(storage, "free", lambda path: 20_000)
     with pytest.raises(StorageError, match=r"disk is full: need about .* MB, 0.0 MB free at"):
         write(MadeUp(12), tmp_path)
     assert contents(tmp_path) == {}

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from ray import tune
 
 from scenelift import config as configuration
+from scenelift import folders, storage
 from scenelift.checkpoints import Checkpoints
 from scenelift.errors import TrainingError
 from scenelift.experiment import DataConfig, experiment
@@ -53,9 +53,9 @@ def run(config: ToyConfig) -> None:
             _misbehave(config.fault, made.run, epoch)
             time.sleep(config.seconds)
             grown += (1 - (config.x - 0.7) ** 2) / config.loop.epochs
-            folder = made.run.checkpoints / f"step-{epoch:08d}"
-            folder.mkdir()
-            (folder / "checkpoint.json").write_text(json.dumps({"step": epoch, "loss": grown}))
+            checkpoint = storage.join(made.run.checkpoints, f"step-{epoch:08d}")
+            with folders.written(checkpoint, {"step": epoch, "loss": grown}):
+                pass
             name = "validation/agreement" if config.fault == "silent" else "validation/miou"
             values = {
                 "epoch": epoch,

@@ -12,7 +12,7 @@ from made_up_rooms import CLASSES, COLOURS, FEATURES, MadeUpRooms, made_up_room
 
 from datasets.grounding import RoomOptions
 from scenelift.errors import ConfigError, DataError, SceneliftError
-from scenelift.experiment import Experiment
+from scenelift.experiment import observed
 from scenelift.methods import Progress
 from scenelift.plan import LoopConfig
 from scenelift.rooms import ROOM
@@ -200,11 +200,11 @@ def test_the_whole_job(shards, tmp_path):
 
 
 @pytest.mark.ray
-def test_held_out_rooms_are_scored_and_not_trained_on(shards, tmp_path, monkeypatch):
+def test_held_out_rooms_are_scored_and_not_trained_on(shards, tmp_path):
     said = []
-    monkeypatch.setattr(Experiment, "_epoch", lambda self, values, step: said.append(values))
     config = ground.selecting(job(shards, tmp_path), 4, ACCURACY)
-    ground.run(replace(config, loop=LoopConfig(epochs=2, batch=2, log_every=1)))
+    with observed(said.append):
+        ground.run(replace(config, loop=LoopConfig(epochs=2, batch=2, log_every=1)))
     assert len(said) == 2 and all(0 <= values[ACCURACY] <= 1 for values in said)
     train = open_samples(shards, ROOM)
     kept, validation = hold_out(4, train, "detected")
