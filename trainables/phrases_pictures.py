@@ -39,7 +39,7 @@ def draw(path: Path, sample: CaptionedImage, scores: NDArray[np.float32]) -> Non
     figure = sheet(4.0 * columns, (4.0 * height / width + 0.3) * rows + 0.35)
     axes = figure.subplots(rows, columns, squeeze=False).flat
     photo = _photo(sample)
-    for axis, i in zip(axes, shown, strict=False):
+    for i, axis in zip(shown, axes, strict=False):  # in this order no axis is taken and left bare
         axis.imshow(photo)
         _panel(axis, sample, i, scores[i])
     for axis in list(axes):
