@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 from made_up import MadeUp
+from s3_server import KEY, SECRET, S3Server
 from test_launch import VOXELS, Build
-from tiny_s3 import TinyS3
 
 from scenelift import folders, storage
 from scenelift.augmentation import Augmentation
@@ -32,12 +32,12 @@ from scenelift.tracking import TrackingConfig
 
 
 @pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[TinyS3]:
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
     """An empty bucket named `bucket`, found as a user's own would be: by the environment."""
-    with TinyS3({"bucket": {}}) as server:
+    with S3Server() as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         storage._resolve_uri.cache_clear()
         yield server
@@ -72,7 +72,7 @@ def failing(times: int, status: int, of: str = "") -> Any:
     return refuse
 
 
-def test_a_checkpoint_in_a_bucket_is_what_was_saved(s3: TinyS3) -> None:
+def test_a_checkpoint_in_a_bucket_is_what_was_saved(s3: S3Server) -> None:
     checkpoints = Checkpoints("s3://bucket/runs/a/checkpoints")
     assert checkpoints.latest() is None
     for step in (1, 2, 3):
@@ -85,7 +85,7 @@ def test_a_checkpoint_in_a_bucket_is_what_was_saved(s3: TinyS3) -> None:
     assert model.value == 3
 
 
-def test_a_checkpoint_is_there_with_its_last_file(s3: TinyS3) -> None:
+def test_a_checkpoint_is_there_with_its_last_file(s3: S3Server) -> None:
     """Whatever request a writer is killed before, the older checkpoint is the latest or the new one is whole."""
     checkpoints = Checkpoints("s3://bucket/c")
     checkpoints.save(1, 0.5, Model(1), {"step": 1})
@@ -94,15 +94,15 @@ def test_a_checkpoint_is_there_with_its_last_file(s3: TinyS3) -> None:
     asked = [(method, path) for method, path in s3.requests if "step-00000002" in path and method != "HEAD"]
     last = max(number for number, (method, _) in enumerate(asked) if method in ("PUT", "POST"))
     assert folders.DONE in asked[last][1], "nothing is written after it"
-    del s3.buckets["bucket"]["c/step-00000002/weight"]
+    s3.delete("c/step-00000002/weight")
     latest = checkpoints.latest()
     assert latest is not None and latest.step == 1
     with pytest.raises(KeyboardInterrupt):
         checkpoints.save(3, 0.4, Model(error=KeyboardInterrupt()), {})
-    assert not [key for key in s3.buckets["bucket"] if "step-00000003/" in key[: -len("x")]]
+    assert not [key for key in s3.names() if "step-00000003/" in key[: -len("x")]]
 
 
-def test_a_bucket_that_fails_now_and_then_is_asked_again(s3: TinyS3) -> None:
+def test_a_bucket_that_fails_now_and_then_is_asked_again(s3: S3Server) -> None:
     checkpoints = Checkpoints("s3://bucket/c")
     for status in (500, 503):
         s3.refuse = failing(2, status, of="P")
@@ -112,7 +112,7 @@ def test_a_bucket_that_fails_now_and_then_is_asked_again(s3: TinyS3) -> None:
         assert latest is not None and latest.state() == {"step": status}
 
 
-def test_an_answer_may_take_longer_than_the_clients_three_seconds(s3: TinyS3) -> None:
+def test_an_answer_may_take_longer_than_the_clients_three_seconds(s3: S3Server) -> None:
     storage.write_atomic(*storage.resolve("s3://bucket/a"), b"slow")
     s3.delay = 3.6
     s3.requests.clear()
@@ -121,7 +121,7 @@ def test_an_answer_may_take_longer_than_the_clients_three_seconds(s3: TinyS3) ->
 
 
 def test_a_bucket_that_always_fails_is_named_with_what_to_do(
-    s3: TinyS3, monkeypatch: pytest.MonkeyPatch
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "ATTEMPTS", 2)
     checkpoints = Checkpoints("s3://bucket/runs/a/checkpoints")
@@ -154,7 +154,7 @@ def opened(**settings: Any) -> Run:
     return Run.open("distill", Config(), RunConfig("a", "s3://bucket/runs", **settings))
 
 
-def test_a_run_goes_on_from_a_bucket_on_another_machine(s3: TinyS3) -> None:
+def test_a_run_goes_on_from_a_bucket_on_another_machine(s3: S3Server) -> None:
     run = opened()
     run.remember({"run_id": "x"})
     run.record({"kind": "metrics", "step": 1, "values": {"loss/total": 1.0}})
@@ -167,14 +167,13 @@ def test_a_run_goes_on_from_a_bucket_on_another_machine(s3: TinyS3) -> None:
     assert [event["kind"] for event in again.history()] == ["metrics", "checkpoint", "start"]
     (again.pictures / "a.png").write_bytes(b"picture")
     assert again.finish({"status": "finished"}) == "s3://bucket/runs/a/result.json"
-    kept = s3.buckets["bucket"]
-    assert json.loads(kept["runs/a/result.json"]) == {"status": "finished"}
-    assert kept["runs/a/config.yaml"] == b"value: 3\n" and kept["runs/a/pictures/a.png"] == b"picture"
-    assert len(kept["runs/a/history.jsonl"].splitlines()) == 3
+    assert json.loads(s3.read("runs/a/result.json")) == {"status": "finished"}
+    assert s3.read("runs/a/config.yaml") == b"value: 3\n" and s3.read("runs/a/pictures/a.png") == b"picture"
+    assert len(s3.read("runs/a/history.jsonl").splitlines()) == 3
 
 
 def test_a_history_that_cannot_be_copied_now_is_copied_later(
-    s3: TinyS3, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(storage, "ATTEMPTS", 1)
     run = opened()
@@ -183,11 +182,11 @@ def test_a_history_that_cannot_be_copied_now_is_copied_later(
     assert "history waits" in capsys.readouterr().err
     s3.refuse = lambda method, path: 0
     run.record({"kind": "checkpoint", "step": 2})
-    assert len(s3.buckets["bucket"]["runs/a/history.jsonl"].splitlines()) == 2
+    assert len(s3.read("runs/a/history.jsonl").splitlines()) == 2
 
 
 def test_an_experiment_in_a_bucket_records_on_this_machine(
-    s3: TinyS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -196,18 +195,20 @@ def test_an_experiment_in_a_bucket_records_on_this_machine(
     silent = TrackingConfig(experiment="tests", system_metrics=0)
     with experiment("train", LoopConfig(), settings, silent, {}, presets) as made:
         made.listen({"kind": "start", "step": 0, "steps": 4, "workers": 1, "rounds": 1})
-    result = json.loads(s3.buckets["bucket"]["runs/a/result.json"])
+    result = json.loads(s3.read("runs/a/result.json"))
     assert result["status"] == "finished"
     assert result["mlflow"]["tracking_uri"] == f"sqlite:///{tmp_path}/runs/mlflow.db"
 
 
 @pytest.mark.ray
 def test_a_training_from_and_to_a_bucket_survives_a_killed_worker(
-    ray_session: None, s3: TinyS3, tmp_path: Path
+    ray_session: None, s3: S3Server, tmp_path: Path
 ) -> None:
     """Shards, checkpoints and Ray's own notes in a bucket that is slow and fails now and then."""
     options = f"?scheme=http&endpoint_override={s3.url.removeprefix('http://')}"
-    place = f"s3://key:secret@bucket/{{}}{options}"  # workers of this Ray do not see the test's environment
+    place = (
+        f"s3://{KEY}:{SECRET}@bucket/{{}}{options}"  # workers of this Ray do not see the test's environment
+    )
     s3.delay, s3.refuse = 0.02, lambda method, path: 503 * (len(s3.requests) % 19 == 0)
     write_shards(MadeUp(12), None, place.format("shards"), ReadOptions(image_size=(8, 12)), 4, progress=False)
     assert Shards.open(place.format("shards")).read(5).token == "frame-00005"
