@@ -19,6 +19,8 @@ class LoopConfig:
 
     epochs: int = 20
     """Passes over the shards."""
+    stop_after: int | None = None
+    """Stop after so many epochs, none: all; without it `--run.resume true` goes on as if it had never stopped."""
     batch: int = 4
     """Frames per optimiser step, over all workers and accumulated micro-batches together."""
     accumulate: int = 1
@@ -40,6 +42,10 @@ class LoopConfig:
         for name in ("epochs", "batch", "accumulate", "keep", "log_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"loop.{name} is at least 1, not {getattr(self, name)}")
+        if self.stop_after is not None and not 1 <= self.stop_after <= self.epochs:
+            raise ConfigError(
+                f"loop.stop_after lies in 1..{self.epochs}, the epochs there are, not {self.stop_after}"
+            )
         if self.checkpoint_every < 0:
             raise ConfigError(f"loop.checkpoint_every is 0 or more, not {self.checkpoint_every}")
         if self.preflight_steps and self.preflight_steps <= preflight.WARM_UP:
@@ -109,7 +115,8 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        return self.steps_per_epoch * self.loop.epochs
+        """Optimiser steps until the training is over, or is to stop."""
+        return self.steps_per_epoch * (self.loop.stop_after or self.loop.epochs)
 
     @property
     def smaller(self) -> str:
@@ -126,9 +133,9 @@ class Plan:
         return self.steps // every - done // every + (done < self.steps and self.steps % every > 0)
 
     def indices(self, start: int, rank: int) -> NDArray[np.int64]:
-        """Frame indices of one worker from optimiser step `start` to the end, micro-batch after micro-batch."""
+        """Frame indices of one worker from optimiser step `start` on, micro-batch after micro-batch."""
         parts: list[NDArray[np.int64]] = []
-        for epoch in range(start // self.steps_per_epoch, self.loop.epochs):
+        for epoch in range(start // self.steps_per_epoch, self.steps // self.steps_per_epoch):
             order = epoch_order(self.frames, self.loop.seed, epoch)[: self.steps_per_epoch * self.loop.batch]
             mine = order.reshape(self.steps_per_epoch, self.parts, -1)[
                 :, [part for part, _ in self.turns(rank)]

@@ -230,7 +230,7 @@ class _State:
         """Validate, and say how the training stands."""
         worker, plan = self.worker, self.worker.plan
         epoch = done // plan.steps_per_epoch
-        values = {"epoch": epoch, "percent": 100 * done / plan.steps, "loss": self.loss}
+        values = {"epoch": epoch, "percent": 100 * epoch / plan.loop.epochs, "loss": self.loss}
         if worker.validate is not None:
             values |= worker.validate(self.method.student, epoch, plan.loop.epochs)
         if worker.rank == 0:

@@ -102,6 +102,22 @@ def test_a_training_broken_anywhere_ends_as_an_unbroken_one(tmp_path, broken_at)
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
+def test_a_training_that_stops_after_some_epochs_goes_on_as_if_it_had_not(tmp_path):
+    """Its rates and percents are those of the whole training."""
+    train(Supervised(), worker(tmp_path / "whole"))
+    events = []
+    short = replace(LOOP, stop_after=3)
+    train(Supervised(), worker(tmp_path / "parts", short, post=events.append))
+    assert events[0]["steps"] == events[-1]["step"] == 6, "three epochs of two steps"
+    assert [event["values"]["percent"] for event in events if event["kind"] == "epoch"] == [25, 50, 75]
+    train(Supervised(), worker(tmp_path / "parts"))
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    for wrong in (0, 5):
+        with pytest.raises(ConfigError, match=r"loop.stop_after lies in 1..4"):
+            replace(LOOP, stop_after=wrong)
+
+
 def test_accumulated_micro_batches_cover_the_same_frames():
     whole, parts = Plan(10, LOOP, 1), Plan(10, replace(LOOP, accumulate=2), 2)
     assert (whole.micro, parts.micro) == (4, 1)
