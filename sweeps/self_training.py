@@ -31,12 +31,20 @@ def space(config: distill.DistillConfig) -> Space:
     }
 
 
-# Until the earliest start all trials are the same, so nothing can be said of them early.
+def until_it_starts(config: distill.DistillConfig, space: Space) -> int:
+    """Epochs before the earliest start, in which all trials are the same."""
+    key = "self_training.start"
+    starts = space[key].categories if key in space else [config.self_training.start]
+    return min((start for start in starts if start is not None), default=0)
+
+
+# Nothing can be said early of trials that are the same for half of their training.
 SWEEP = Sweep(
     "self_training",
     distill,
     space,
     selecting,
+    shared=until_it_starts,
     preset="synthetic_half_taught",
     settings=SweepConfig(stop_early=False),
 )

@@ -121,6 +121,12 @@ class Run:
         return storage.exists(*storage.resolve(storage.join(self.place, _CONFIG)))
 
     @property
+    def status(self) -> str | None:
+        """How the run ended; None: it has not."""
+        result = self.folder / "result.json"
+        return json.loads(result.read_text())["status"] if result.exists() else None
+
+    @property
     def mlflow_run(self) -> str | None:
         """Id of the run's MLflow run, once it has one."""
         identity = self.folder / _IDENTITY

@@ -16,7 +16,7 @@ import yaml
 from scenelift import cluster, search
 from scenelift import config as configuration
 from scenelift.errors import ConfigError, SceneliftError
-from scenelift.search import Draw
+from scenelift.search import Draw, Space
 from scenelift.sweep_run import STATE, SweepRun
 
 
@@ -81,6 +81,9 @@ class Sweep:
     selecting: Callable[[Any, int, str], Any]
     """(config, one scene of so many, objective) -> the config that holds scenes out and leaves the test scenes
     alone; an error where the objective cannot be measured on them."""
+    shared: Callable[[Any, Space], int] = lambda config, space: 0
+    """(config, what is searched) -> in how many of their first epochs all trials are the same: those are trained
+    once, and every trial begins after them."""
     preset: str | None = None
     """Default preset; none: the trainable's first."""
     settings: SweepConfig = SweepConfig()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from dataclasses import replace
@@ -167,8 +166,7 @@ class Progress(tune.Callback):
 
 def _concluded(run: Run) -> bool:
     """Whether the run says how it ended; Tune calls trials terminated that it was made to leave."""
-    result = run.folder / "result.json"
-    return result.exists() and json.loads(result.read_text())["status"] != "interrupted"
+    return run.status not in (None, "interrupted")
 
 
 _following: list[Progress] = []

@@ -62,6 +62,7 @@ class SweepRun:
             stop_early=settings.stop_early,
         )
         self.trial = self._prepared(trial)
+        self.shared = sweep.shared(trial, space)
 
     def _prepared(self, trial: Any) -> Any:
         """The trials' config but for what is searched."""
@@ -82,11 +83,14 @@ class SweepRun:
             parent=tracker.info["run_id"],
             objective=self.settings.objective,
             exchange=self.settings.search == "pbt",
+            shared=self.shared,
         )
         progress = Progress(
             tracker, trials, self.choice.count(self.space), self.placement.at_once, self.own, self.folder
         )
         try:
+            if trials.shared and trials.beginning.status != "finished":
+                trials.train_beginning()
             self._tuner(trials, progress).fit()  # Tune ends well when it is interrupted
             if progress.interrupted():
                 raise KeyboardInterrupt
@@ -107,6 +111,11 @@ class SweepRun:
             say(f"  {key:<34}{search.describe(domain)}{own}")
         say(f"  maximising {self.settings.objective} on one training scene of {self.settings.held_out}")
         say(f"  {self.placement.reason}")
+        if self.shared:
+            say(
+                f"  the first {self.shared} of {self.trial.loop.epochs} epochs are the same in all trials: "
+                "they are trained once"
+            )
         if self.own is None:
             say("  the preset's own values lie outside of the space and are not among the trials")
         if self.settings.search == "grid":

@@ -34,6 +34,26 @@ class Trials:
     objective: str
     exchange: bool = False
     """Hand checkpoints to Tune, for searches in which trials take over each other's weights."""
+    shared: int = 0
+    """How many of the first epochs all trials share: trained once, by the run `beginning`."""
+
+    @property
+    def beginning(self) -> Run:
+        """The run whose last checkpoint every trial begins from, where they share epochs."""
+        return Run(self.folder.parent / "beginning")
+
+    def train_beginning(self) -> None:
+        """Train the epochs that all trials share, or what is left of them."""
+        run = self.beginning
+        fixed = {
+            "loop.stop_after": self.shared,
+            "run.name": run.name,
+            "run.storage": str(self.folder.parent),
+            "run.resume": run.begun,
+            "tracking.parent": self.parent,
+            "tracking.name": f"the first {self.shared} epochs of all trials",
+        }
+        self.train(override(self.config, fixed))
 
     def configured(self, values: Mapping[str, Any], name: str) -> Any:
         """The config of one trial."""
@@ -64,13 +84,18 @@ def run_trial(values: dict[str, Any], trials: Trials) -> None:
 
     name = tune.get_context().get_trial_id()
     folder = trials.folder / name
+    own = Checkpoints(Run(folder).checkpoints)
     handed = tune.get_checkpoint()
     if handed is not None:
         with handed.as_directory() as source:
             checkpoint = Checkpoint.at(source)
             assert checkpoint is not None, "a trial handed over a checkpoint that is not whole"
-            Checkpoints(Run(folder).checkpoints).adopt(checkpoint)
-    reporter = Reporter(trials.objective, Checkpoints(Run(folder).checkpoints) if trials.exchange else None)
+            own.adopt(checkpoint)
+    elif trials.shared and own.latest() is None:
+        beginning = Checkpoints(trials.beginning.checkpoints).latest()
+        assert beginning is not None, "trials begin after what they share"
+        own.adopt(beginning)
+    reporter = Reporter(trials.objective, own if trials.exchange else None)
     with observed(reporter.observe):
         trials.train(trials.configured(values, name))
     reporter.finish(Run(folder))

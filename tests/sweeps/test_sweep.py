@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 from ray import tune
 
 from scenelift import cluster
+from scenelift.checkpoints import Checkpoints
 from scenelift.errors import ClusterError, ConfigError
 from scenelift.runs import Run
 from scenelift.sweep import SweepConfig
@@ -93,6 +94,24 @@ def test_bad_trials_take_over_good_ones_weights(ray_session: None, tmp_path: Pat
             changed += 1
     assert changed, "no trial took over another's settings"
     assert all(row["status"] == "finished" for row in ranking(folder))
+
+
+@pytest.mark.ray
+def test_epochs_that_all_trials_share_are_trained_once(ray_session: None, tmp_path: Path) -> None:
+    sweep = toy.sweep(lambda config: {"x": tune.uniform(0, 1)}, shared=3)
+    settings = SweepConfig(search="random", trials=3, name="shared", stop_early=False)
+    folder = sweep.run(settings, config(tmp_path))
+    beginning = Run(folder / "beginning")
+    assert beginning.status == "finished"
+    assert [event["step"] for event in beginning.history() if event["kind"] == "epoch"] == [1, 2, 3]
+    begun = Checkpoints(beginning.checkpoints).latest()
+    assert begun is not None
+    for row in ranking(folder):
+        history = Run(folder / "trials" / row["trial"]).history()
+        assert [event["step"] for event in history if event["kind"] == "epoch"] == [4], "the rest alone"
+        last = (1 - (float(row["x"]) - 0.7) ** 2) / 4
+        assert float(row["validation/miou"]) == pytest.approx(begun.loss + last)
+    assert len(mlflow_runs(folder)["children"]) == 4, "the trials, and what they began with"
 
 
 @pytest.mark.ray

@@ -49,7 +49,7 @@ def run(config: ToyConfig) -> None:
         newest = Checkpoints(made.run.checkpoints).latest()
         first, grown = (1, 0.0) if newest is None else (newest.step + 1, newest.loss)
         made.run.record({"kind": "begun", "step": first})
-        for epoch in range(first, config.loop.epochs + 1):
+        for epoch in range(first, (config.loop.stop_after or config.loop.epochs) + 1):
             _misbehave(config.fault, made.run, epoch)
             time.sleep(config.seconds)
             grown += (1 - (config.x - 0.7) ** 2) / config.loop.epochs
@@ -84,10 +84,10 @@ def selecting(config: ToyConfig, scenes: int, objective: str) -> ToyConfig:
 PRESETS = {"synthetic": ToyConfig()}
 
 
-def sweep(wanted: Any = space) -> Sweep:
+def sweep(wanted: Any = space, shared: int = 0) -> Sweep:
     import toy
 
-    return Sweep("toy", toy, wanted, selecting)
+    return Sweep("toy", toy, wanted, selecting, lambda config, space: shared)
 
 
 def runs_of(folder: Path) -> dict[str, Run]:
