@@ -45,7 +45,6 @@ for _name, _value in ENVIRONMENT.items():  # Ray reads some of them when it is i
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 GROWS_TO = "SCENELIFT_GROWS_TO"
 """Variable that says which machines a cluster that grows by itself may have beside its head, as JSON:
@@ -307,6 +306,14 @@ def kept_for_reading(cpus: float) -> Iterator[None]:
             ray.get(coordinator.cancel_request.remote(name))
 
 
+def spilled() -> int:
+    """Bytes that the object stores of all machines have moved to disk since this Ray began."""
+    from ray._private.internal_api import get_memory_info_reply, get_state_from_address
+
+    state = get_state_from_address(ray.get_runtime_context().gcs_address)
+    return int(get_memory_info_reply(state).store_stats.spilled_bytes_total)
+
+
 def total(kind: str) -> float:
     """CPUs, GPUs or another resource of all machines; of a cluster that grows by itself, once it has grown."""
     return sum(node.get(kind, 0) for node in _nodes())
@@ -329,53 +336,3 @@ def _fit(nodes: list[dict[str, float]], cpus: float, gpus: float, data_cpus: flo
 
     left = sum(node.get("CPU", 0) for node in nodes) - data_cpus
     return max(0, min(sum(map(on, nodes)), math.floor(left / cpus + 1e-6)))
-
-
-class _Mailbox:
-    def __init__(self) -> None:
-        self.events: list[dict[str, Any]] = []
-        self.wrong: dict[str, str] | None = None
-
-    def give_up(self, mistake: dict[str, str]) -> None:
-        self.wrong = self.wrong or mistake
-
-    def mistake(self) -> dict[str, str] | None:
-        return self.wrong
-
-    def put(self, event: dict[str, Any]) -> None:
-        self.events.append(event)
-
-    def drain(self) -> list[dict[str, Any]]:
-        events, self.events = self.events, []
-        return events
-
-
-class Board:
-    """Where workers leave events for the driver: a handle that pickles, in front of a Ray actor."""
-
-    def __init__(self) -> None:
-        # Beside the driver: what needs no CPU may come to lie anywhere, and a spot machine takes it along.
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._mailbox = ray.remote(num_cpus=0, scheduling_strategy=here)(_Mailbox).remote()
-
-    def put(self, event: dict[str, Any]) -> None:
-        """Leave an event of plain values; returns at once."""
-        self._mailbox.put.remote(event)
-
-    def give_up(self, kind: str, message: str) -> None:
-        """Leave a user's mistake, which no new attempt can mend; returns when it has arrived."""
-        ray.get(self._mailbox.give_up.remote({"type": kind, "message": message}))
-
-    def mistake(self) -> dict[str, str] | None:
-        """The first mistake that was left: type and message."""
-        try:
-            return ray.get(self._mailbox.mistake.remote())
-        except ray.exceptions.RayError:
-            return None
-
-    def drain(self) -> list[dict[str, Any]]:
-        """Events since the last call, those of one worker in its order; none if the actor has died."""
-        try:
-            return ray.get(self._mailbox.drain.remote())
-        except ray.exceptions.RayError:
-            return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from scenelift import storage
 from scenelift.console import Meter, say
 from scenelift.preflight import Estimate
 from scenelift.runs import Run
@@ -50,6 +51,9 @@ class Following:
             self._start(event)
         elif kind == "unwritten":
             say(f"step {step}: a checkpoint was not written, the next one is tried: {event['why']}")
+        elif kind == "spilled":
+            moved = storage.megabytes(event["bytes"])
+            say(f"Ray's object store was full: {moved} went to disk and back; it wants more memory")
         elif kind == "metrics":
             self._reached = step
             self._seconds += event["seconds"]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import ray
@@ -18,6 +18,7 @@ import torch
 
 from scenelift import cluster, folders, storage, worker
 from scenelift import errors as scenelift_errors
+from scenelift.board import Board
 from scenelift.checkpoints import Checkpoint, Checkpoints
 from scenelift.errors import ConfigError, SceneliftError, TrainingError
 from scenelift.frame_kind import FRAME
@@ -29,9 +30,6 @@ from scenelift.samples import Kind
 from scenelift.shards import open_samples
 from scenelift.storage import Location
 from scenelift.training import Event, Worker, train
-
-DATA_CPUS = 1.0
-"""Logical CPUs that reading keeps; without them training and reading wait for each other forever."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,11 @@ class ScaleConfig:
     """GPUs a worker; none: one where the cluster has enough, else zero."""
     cpus: float | None = None
     """Logical CPUs (and threads) a worker; none: as many as fit beside reading."""
+    reading: float = 1.0
+    """Logical CPUs that are left to Ray Data: without any, reading and training wait for each other forever. Where
+    a run says that reading was the slow side, more of them help."""
+    placement: Literal["pack", "spread"] = "pack"
+    """Workers on as few machines as they fit on, or on as many as there are."""
     retries: int = 3
     """Lost workers or nodes that a run survives."""
 
@@ -52,6 +55,8 @@ class ScaleConfig:
         given = re.fullmatch(r"(\d+)(?:-(\d+))?", str(self.workers).replace(" ", ""))
         if given is None or not 1 <= int(given[1]) <= int(given[2] or given[1]):
             raise ConfigError(f"scale.workers is a number from 1 or a range such as 2-8, not {self.workers}")
+        if self.reading <= 0:
+            raise ConfigError(f"scale.reading is more than 0, not {self.reading:g}; reading needs a CPU too")
 
     @property
     def least(self) -> int:
@@ -74,6 +79,9 @@ class Resources:
     gpus: float
     least: int = 0
     """Fewest workers that may train; 0: all."""
+    reading: float = 1.0
+    """CPUs that are left to Ray Data."""
+    placement: Literal["pack", "spread"] = "pack"
 
     @property
     def device(self) -> str:
@@ -87,11 +95,12 @@ class Resources:
         if gpus is None:
             gpus = 1.0 if cluster.total("GPU") >= scale.least else 0.0
         fits = scale.most
-        while fits > scale.least and cluster.places(scale.cpus or 1.0, gpus, DATA_CPUS) < fits:
+        while fits > scale.least and cluster.places(scale.cpus or 1.0, gpus, scale.reading) < fits:
             fits -= 1
-        cpus = scale.cpus or cluster.worker_cpus(fits, gpus, DATA_CPUS)
-        cluster.require(fits, cpus, gpus, DATA_CPUS, option="scale.workers")
-        return cls(scale.most, cpus, gpus, scale.least if scale.least < scale.most else 0)
+        cpus = scale.cpus or cluster.worker_cpus(fits, gpus, scale.reading)
+        cluster.require(fits, cpus, gpus, scale.reading, option="scale.workers")
+        least = scale.least if scale.least < scale.most else 0
+        return cls(scale.most, cpus, gpus, least, scale.reading, scale.placement)
 
 
 @dataclass(frozen=True)
@@ -146,7 +155,7 @@ def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> C
     if done is not None and done.step == job.plan(resources.workers).steps:
         return done
     each = {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
-    board = cluster.Board()
+    board = Board()
     filesystem, beside = storage.resolve(storage.join(storage.split(str(job.folder))[0], "ray"))
     trainer = TorchTrainer(
         worker.run,
@@ -155,6 +164,7 @@ def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> C
             num_workers=(resources.least, resources.workers) if resources.least else resources.workers,
             use_gpu=resources.gpus > 0,
             resources_per_worker=each,
+            placement_strategy=resources.placement.upper(),
         ),
         run_config=RunConfig(
             # Ours are the checkpoints, so every attempt may have a fresh name.
@@ -168,9 +178,11 @@ def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> C
             ),
         ),
     )
-    reading = cluster.kept_for_reading(DATA_CPUS) if resources.least else contextlib.nullcontext()
+    spilled = cluster.spilled()
+    reading = cluster.kept_for_reading(resources.reading) if resources.least else contextlib.nullcontext()
     with _Listener(board, listen), reading:
         failure = _fit(trainer)
+    _tell_spilled(cluster.spilled() - spilled, job, listen)
     _raise_mistake(board)
     if failure is None and job.loop.preflight_steps:
         raise Measured
@@ -192,7 +204,14 @@ def _fit(trainer: Any) -> str | None:
     return None
 
 
-def _raise_mistake(board: cluster.Board) -> None:
+def _tell_spilled(size: int, job: Job, listen: Callable[[Event], None]) -> None:
+    """Say that the object store was too small, if it was: bytes that were moved to disk and read again."""
+    if size > 0:
+        latest = job.checkpoints.latest()
+        listen({"kind": "spilled", "step": latest.step if latest else 0, "bytes": size})
+
+
+def _raise_mistake(board: Board) -> None:
     said = board.mistake()
     if said is not None:
         raise getattr(scenelift_errors, said["type"], TrainingError)(said["message"])
@@ -201,7 +220,7 @@ def _raise_mistake(board: cluster.Board) -> None:
 class _Listener:
     """A thread that takes events off the board until the `with` ends."""
 
-    def __init__(self, board: cluster.Board, listen: Callable[[Event], None]) -> None:
+    def __init__(self, board: Board, listen: Callable[[Event], None]) -> None:
         self.board, self.listen = board, listen
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -223,7 +242,7 @@ class _Listener:
             self.listen(event)
 
 
-def train_worker(job: Job, most: int, board: cluster.Board) -> None:
+def train_worker(job: Job, most: int, board: Board) -> None:
     """What every worker of Ray Train does; most: workers that the run may come to have."""
     from ray import train as ray_train
     from ray.train.torch import get_device

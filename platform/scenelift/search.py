@@ -23,7 +23,7 @@ from ray.tune.search.sample import Categorical, Domain, Float, Integer, LogUnifo
 from scenelift import cluster
 from scenelift.config import flatten, nearest, override
 from scenelift.errors import ClusterError, ConfigError
-from scenelift.launch import DATA_CPUS, ScaleConfig
+from scenelift.launch import ScaleConfig
 
 Space = Mapping[str, Domain]
 """Dotted config key -> what Ray Tune draws for it: tune.uniform, loguniform, randint, choice."""
@@ -180,9 +180,9 @@ class Placement:
         gpus = scale.gpus
         if gpus is None:
             gpus = 1.0 if cluster.total("GPU") >= scale.most else 0.0
-        most, cpus = cluster.side_by_side(scale.most, scale.cpus, gpus, DATA_CPUS, wanted or trials)
+        most, cpus = cluster.side_by_side(scale.most, scale.cpus, gpus, scale.reading, wanted or trials)
         each = f"{scale.most} x {cpus:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")
-        each += f" to train and {DATA_CPUS:g} CPU to read"
+        each += f" to train and {scale.reading:g} CPU to read"
         kinds = ("CPU", "GPU") if gpus else ("CPU",)
         there = " and ".join(f"{cluster.total(kind):g} {kind}" for kind in kinds)
         if not most:

@@ -1,4 +1,4 @@
-"""Paths on any file system that pyarrow knows: local folders, s3://, gs://, hdfs://."""
+"""Paths on any file system that pyarrow or fsspec knows: local folders, s3://, gs://, hdfs://, az://, ..."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Location = str | Path
 def resolve(path: Location) -> tuple[pafs.FileSystem, str]:
     """The file system of a path or URI and the path on it; local paths become absolute.
 
-    Raises StorageError for a scheme that pyarrow has no file system for.
+    Raises StorageError for a scheme that neither pyarrow nor an installed package of fsspec knows.
     """
     text = str(path)
     if "://" in text:
@@ -42,11 +42,25 @@ def resolve(path: Location) -> tuple[pafs.FileSystem, str]:
 def _resolve_uri(uri: str) -> tuple[pafs.FileSystem, str]:
     try:
         filesystem, inner = pafs.FileSystem.from_uri(uri)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        raise StorageError(f"{uri}: {_first_line(error)}; write a local path, s3://... or gs://...") from None
+    except OSError as error:
+        raise StorageError(_refused(pafs.LocalFileSystem(), uri, _first_line(error))) from None
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        filesystem, inner = _by_fsspec(uri)
     if isinstance(filesystem, pafs.S3FileSystem):
         filesystem = _patient(filesystem)
     return filesystem, inner
+
+
+def _by_fsspec(uri: str) -> tuple[pafs.FileSystem, str]:
+    import fsspec
+
+    try:
+        filesystem, inner = fsspec.core.url_to_fs(uri)
+    except (ValueError, ImportError, OSError) as error:
+        raise StorageError(
+            f"{uri}: {_first_line(error)}; write a local path, s3://... or gs://..., or install what fsspec needs"
+        ) from None
+    return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), inner
 
 
 def _patient(filesystem: pafs.S3FileSystem) -> pafs.S3FileSystem:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import ray
 
@@ -146,25 +146,12 @@ def test_workers_are_not_split_over_machines(
     assert cluster._fit(nodes, cpus, gpus, data_cpus=1) == fit
 
 
-def test_board_brings_events_in_order_and_survives_its_actor(ray_session: None) -> None:
-    board = cluster.Board()
-
-    def leave(board: cluster.Board) -> None:
-        for step in range(50):
-            board.put({"step": step})
-
-    ray.get(ray.remote(leave).remote(board))
-    events: list[dict[str, int]] = []
-    deadline = time.monotonic() + 20
-    while len(events) < 50 and time.monotonic() < deadline:
-        events += board.drain()
-    assert events == [{"step": step} for step in range(50)]
-    ray.kill(board._mailbox)
-    with pytest.raises(ray.exceptions.RayActorError):  # it dies a little later
-        while True:
-            ray.get(board._mailbox.drain.remote())
-    board.put({"step": 50})
-    assert board.drain() == []
+def test_what_the_object_store_moves_to_disk_is_counted(ray_session: None) -> None:
+    before = cluster.spilled()
+    size, room = 100 << 20, cluster._OBJECT_STORE
+    kept = [ray.put(np.zeros(size, np.uint8)) for _ in range(room // size + 3)]
+    assert cluster.spilled() - before >= size
+    assert ray.get(kept[0]).nbytes == size, "what was moved is read again"
 
 
 def test_mistakes_in_tasks_arrive_as_they_were_raised(ray_session: None) -> None:

@@ -97,6 +97,15 @@ def test_the_slow_side_is_named(
     assert f"{100 * share:.0f} % of the training: {side} the slow side" in capsys.readouterr().err
 
 
+def test_an_object_store_that_was_too_small_is_said_and_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, _ = following(tmp_path)
+    one.take({"kind": "spilled", "step": 100, "bytes": 1_500_000})
+    assert "object store was full: 1.5 MB went to disk and back" in capsys.readouterr().err
+    assert one.run.history()[-1]["bytes"] == 1_500_000
+
+
 def test_a_checkpoint_that_was_not_written_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

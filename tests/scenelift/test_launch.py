@@ -136,13 +136,19 @@ def test_other_words_for_workers_are_refused(workers):
         (8, 4, Resources(8, 3.0, 0.0, 2)),
         (2, 2, Resources(8, 1.0, 0.0, 2)),
         (64, 1, Resources(8, 7.0, 0.0, 2)),
+        (64, 1, Resources(8, 6.0, 0.0, 2, reading=9.0, placement="spread")),
     ],
 )
 def test_a_range_is_placed_where_its_least_fits(cpus, machines, wanted, monkeypatch):
     monkeypatch.setenv(cluster.GROWS_TO, f'[{{"CPU": {cpus}, "machines": {machines}}}]')
     monkeypatch.setattr(cluster, "cores", lambda: cpus)
-    found = Resources.fit(ScaleConfig(workers="2-8"))
-    assert found == wanted
+    scale = ScaleConfig(workers="2-8", reading=wanted.reading, placement=wanted.placement)
+    assert Resources.fit(scale) == wanted
+
+
+def test_reading_without_a_cpu_is_refused():
+    with pytest.raises(ConfigError, match=r"scale.reading is more than 0, not 0"):
+        ScaleConfig(reading=0)
 
 
 def test_a_range_whose_least_does_not_fit_is_refused(monkeypatch):

@@ -10,6 +10,7 @@ import pytest
 from pyarrow import fs as pafs
 
 from scenelift import storage
+from scenelift.checkpoints import Checkpoints
 from scenelift.errors import StorageError
 
 
@@ -34,9 +35,26 @@ def test_other_file_systems_work_too(filesystem: pafs.FileSystem, tmp_path: Path
     assert storage.list_files(filesystem, str(tmp_path)) == {"x": 8}
 
 
+def test_a_scheme_that_only_fsspec_knows_keeps_checkpoints() -> None:
+    """Written, listed, pruned and read, as in a bucket."""
+
+    class Model:
+        def save(self, folder: Path) -> None:
+            (folder / "weight").write_text("1")
+
+    checkpoints = Checkpoints("memory://runs/a/checkpoints")
+    for step in (1, 2, 3):
+        checkpoints.save(step, step, Model(), {"step": step})  # type: ignore[arg-type]
+    latest = checkpoints.latest()
+    assert [found.step for found in checkpoints.all()] == [1, 2, 3], "the last two, and the best"
+    assert latest is not None and latest.state() == {"step": 3}
+    with latest.fetched() as folder:
+        assert (folder / "weight").read_text() == "1"
+
+
 def test_unknown_scheme() -> None:
-    with pytest.raises(StorageError, match="s3://"):
-        storage.resolve("ftp://host/file")
+    with pytest.raises(StorageError, match=r"Protocol not known: nowhere; write a local path, s3://"):
+        storage.resolve("nowhere://host/file")
 
 
 def test_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
