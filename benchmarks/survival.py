@@ -217,7 +217,7 @@ def main() -> None:
     )
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=1600, help="at 0.1 s while there are kills to come")
+    parser.add_argument("--steps", type=int, default=400, help="at 0.1 s while there are kills to come")
     parser.add_argument("--drive", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()

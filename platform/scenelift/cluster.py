@@ -306,6 +306,13 @@ def kept_for_reading(cpus: float) -> Iterator[None]:
             ray.get(coordinator.cancel_request.remote(name))
 
 
+def most_free(kind: str = "CPU") -> float:
+    """How much of a resource the machine has left that has most of it left."""
+    from ray._private.state import available_resources_per_node
+
+    return max((float(left.get(kind, 0)) for left in available_resources_per_node().values()), default=0.0)
+
+
 def spilled() -> int:
     """Bytes that the object stores of all machines have moved to disk since this Ray began."""
     from ray._private.internal_api import get_memory_info_reply, get_state_from_address

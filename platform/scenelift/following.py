@@ -51,6 +51,11 @@ class Following:
             self._start(event)
         elif kind == "unwritten":
             say(f"step {step}: a checkpoint was not written, the next one is tried: {event['why']}")
+        elif kind == "starved":
+            say(
+                "training waits for data, and no machine has a CPU left to read it: it goes on when one comes; "
+                "or stop it, and resume it with a smaller scale.workers or scale.cpus"
+            )
         elif kind == "spilled":
             moved = storage.megabytes(event["bytes"])
             say(f"Ray's object store was full: {moved} went to disk and back; it wants more memory")

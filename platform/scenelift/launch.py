@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,10 +28,14 @@ from scenelift.methods import Batch, Method
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig, Plan
 from scenelift.preflight import Measured
+from scenelift.reading import CPUS
 from scenelift.samples import Kind
 from scenelift.shards import open_samples
 from scenelift.storage import Location
 from scenelift.training import Event, Worker, train
+
+SILENCE = 60.0
+"""Seconds without an event of the workers after which it is looked whether reading has a CPU."""
 
 
 @dataclass(frozen=True)
@@ -218,10 +224,11 @@ def _raise_mistake(board: Board) -> None:
 
 
 class _Listener:
-    """A thread that takes events off the board until the `with` ends."""
+    """A thread that takes events off the board until the `with` ends, and notices where none can come."""
 
     def __init__(self, board: Board, listen: Callable[[Event], None]) -> None:
         self.board, self.listen = board, listen
+        self.heard, self.step = math.inf, 0  # when, and of which step, an event came last
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
 
@@ -236,10 +243,18 @@ class _Listener:
     def _run(self) -> None:
         while not self.stopped.wait(0.3):
             self._take()
+            self._watch()
 
     def _take(self) -> None:
         for event in self.board.drain():
+            self.heard, self.step = time.monotonic(), event["step"]
             self.listen(event)
+
+    def _watch(self) -> None:
+        """Say, once, that training waits for data which no machine has a CPU to read: Ray waits without a word."""
+        if time.monotonic() - self.heard > SILENCE and cluster.most_free() < CPUS:
+            self.heard = math.inf
+            self.listen({"kind": "starved", "step": self.step})
 
 
 def train_worker(job: Job, most: int, board: Board) -> None:

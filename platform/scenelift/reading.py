@@ -25,6 +25,8 @@ from scenelift.samples import Kind, S
 
 BLOCK_BYTES = 8 << 20
 """Of one reading task; Ray Data wants room for several blocks of every reader in its store."""
+CPUS = 0.5
+"""What a reading task asks of Ray: with half a CPU one still finds a place on a machine whose others are taken."""
 BLOCK_SAMPLES = 32
 """At most so many however small they are: the first batch waits for the first block."""
 _TASKS = 16

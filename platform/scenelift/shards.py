@@ -104,7 +104,10 @@ class Samples(Generic[S]):
         sample_bytes = self.manifest.bytes // max(1, len(self))
         source = reading.SampleSource(wanted, self._places(wanted), sample_bytes)
         return ray.data.read_datasource(
-            source, concurrency=min(_READERS, max(1, source.tasks)), override_num_blocks=source.tasks
+            source,
+            num_cpus=reading.CPUS,
+            concurrency=min(_READERS, max(1, source.tasks)),
+            override_num_blocks=source.tasks,
         )
 
     def stream(

@@ -4,6 +4,7 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from scenelift.augmentation import Augmentation
 from scenelift.batches import Collate, VoxelConfig
 from scenelift.config import override
 from scenelift.errors import ClusterError, ConfigError, TrainingError
-from scenelift.launch import Job, Resources, ScaleConfig, launch
+from scenelift.launch import Job, Resources, ScaleConfig, _Listener, launch
 from scenelift.methods import Method
 from scenelift.networks import NetworkConfig
 from scenelift.optimisers import OptimiserConfig
@@ -144,6 +145,29 @@ def test_a_range_is_placed_where_its_least_fits(cpus, machines, wanted, monkeypa
     monkeypatch.setattr(cluster, "cores", lambda: cpus)
     scale = ScaleConfig(workers="2-8", reading=wanted.reading, placement=wanted.placement)
     assert Resources.fit(scale) == wanted
+
+
+@pytest.mark.parametrize(("free", "said"), [(0.4, 1), (0.5, 0)])
+def test_a_training_that_waits_for_a_cpu_to_read_with_says_so_once(free, said, monkeypatch):
+    """Two workers may fit a cluster that lost a machine, and leave its readers no place."""
+
+    class Posted:
+        events: ClassVar[list] = [{"kind": "start", "step": 10}]
+
+        def drain(self):
+            found, self.events = self.events, []
+            return found
+
+    monkeypatch.setattr(cluster, "most_free", lambda: free)
+    monkeypatch.setattr("scenelift.launch.SILENCE", 0.0)
+    heard: list[dict] = []
+    listener = _Listener(Posted(), heard.append)
+    listener._watch()
+    assert heard == [], "nothing has begun"
+    listener._take()
+    for _ in range(2):
+        listener._watch()
+    assert heard == [{"kind": "start", "step": 10}, *[{"kind": "starved", "step": 10}] * said]
 
 
 def test_reading_without_a_cpu_is_refused():
