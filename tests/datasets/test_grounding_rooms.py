@@ -210,13 +210,26 @@ def test_detectors_of_other_makes_say_the_same(broken: Path) -> None:
     assert found.class_logits.argmax(1).tolist() == list(np.arange(len(masks)) % 18)
     assert found.objectness.tolist() == [i > 1 for i in range(len(masks))] and not found.features.size
     assert first(broken).features.shape[1] == 10, "the cloud's own, where the detector has none"
+    np.savez(
+        broken / "proposals/scene0000_00.npz",
+        masks=masks,
+        classes=np.zeros(len(masks)),
+        scores=np.ones(len(masks)),
+    )
+    assert read_detector(broken, "scene0000_00", scene).objectness.all(), "Mask3D's are all objects"
 
 
 def test_broken_detections_are_named(broken: Path) -> None:
     path = broken / "proposals/scene0000_00.npz"
     with np.load(path) as file:
         good = dict(file)
+    count, scored = len(good["boxes"]), {"class_logits": None, "classes": np.zeros(len(good["boxes"]), int)}
     for changes, message in (
+        ({**scored, "scores": np.ones(1)}, "classes and scores are"),
+        ({**scored, "scores": np.ones(count + 1)}, "classes and scores are"),
+        ({"objectness": None, "objectness_logits": np.zeros((count, 3))}, "objectness_logits are"),
+        ({"objectness": None, "objectness_logits": np.full(count, np.nan)}, "objectness_logits are"),
+        ({"objectness": None}, "neither objectness nor"),
         ({"class_logits": good["class_logits"][:-1]}, "class_logits is .* as the boxes want it"),
         ({"features": good["features"][1:]}, "features is"),
         ({"objectness": good["objectness"][:3]}, "objectness is"),
@@ -248,12 +261,13 @@ def test_broken_scans_are_named(broken: Path) -> None:
         (segments, '{"segIndices": [1, 2]}', "2 segment numbers for"),
         (segments, "{}", "not JSON with segIndices"),
         (groups, '{"segGroups": [{"objectId": 1}]}', "no aggregation"),
+        (groups, '{"segGroups": []}', "no instance to choose among"),
         (folder / "scene0000_00.txt", "axisAlignment = 1 2 3\n", "not 16 numbers"),
     ):
         before = path.read_bytes()
         path.write_text(text)
         with pytest.raises(FrameError, match=message):
-            first(broken)
+            first(broken, candidates="instances")
         path.write_bytes(before)
     assert first(broken).sentences
 
