@@ -210,12 +210,8 @@ def test_detectors_of_other_makes_say_the_same(broken: Path) -> None:
     assert found.class_logits.argmax(1).tolist() == list(np.arange(len(masks)) % 18)
     assert found.objectness.tolist() == [i > 1 for i in range(len(masks))] and not found.features.size
     assert first(broken).features.shape[1] == 10, "the cloud's own, where the detector has none"
-    np.savez(
-        broken / "proposals/scene0000_00.npz",
-        masks=masks,
-        classes=np.zeros(len(masks)),
-        scores=np.ones(len(masks)),
-    )
+    path, ones = broken / "proposals/scene0000_00.npz", np.ones(len(masks))
+    np.savez(path, masks=masks, classes=ones, scores=ones)
     assert read_detector(broken, "scene0000_00", scene).objectness.all(), "Mask3D's are all objects"
 
 
