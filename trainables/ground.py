@@ -144,12 +144,7 @@ def _report(made: Experiment, student: Grounder, test: Samples[Room], step: int)
     step_size = max(1, len(test) // PICTURED)
     for number, room in enumerate(test.read_many(range(0, len(test), step_size)[:PICTURED])):
         ground_pictures.draw(made.run.pictures, number, student, room, protocol_of(test))
-    faster = scores.seconds.teacher / max(scores.seconds.student, 1e-9)
-    return (
-        f"\n{test.manifest.about['protocol']}\n{scores.table()}\n"
-        f"the student takes {1e3 * scores.metrics()['inference/student_seconds']:.2f} ms a sentence, "
-        f"its teacher {faster:.1f} times as long"
-    )
+    return f"\n{test.manifest.about['protocol']}\n{scores.table()}\n{scores.timing()}"
 
 
 def remarks(scores: Scores) -> list[str]:
