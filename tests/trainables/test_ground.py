@@ -34,7 +34,7 @@ from trainables.ground_model import Grounder
 from trainables.ground_pictures import draw, explain
 from trainables.ground_scores import score
 from trainables.ground_validation import ACCURACY, hold_out
-from trainables.lexicon import SPECIAL, LexiconConfig, build_lexicon
+from trainables.lexicon import SPECIAL, Lexicon, LexiconConfig, build_lexicon
 
 SMALL = NetworkConfig(
     width=32, heads=2, relation_layers=1, relations="pairwise", decoder_layers=1, causal=False
@@ -107,13 +107,16 @@ def test_words_of_the_tiny_teacher_have_vectors_of_their_own():
 
 def test_words_of_glove_are_those_of_its_file(tmp_path):
     path = tmp_path / "glove.txt"
-    path.write_text("red 1 2 3\nunk 9 9 9\nchair -1 0 1.5\nother 0 0 0\n")
+    path.write_text("red 1 2 3\nunk 9 9 9\nchair -1 0 1.5\nother 0 0 0\nchair . . 0 0 0\n")
     lexicon = build_lexicon(LexiconConfig(glove=path), WORDS)
     assert lexicon.words == ("chair", "red")
     assert lexicon.vectors.tolist() == [[0, 0, 0], [9, 9, 9], [-1, 0, 1.5], [1, 2, 3]]
     path.write_text("word 1 2\n")
+    other = tmp_path / "other.txt"
+    other.write_text("red 1 2\nchair 1\n")
     for config, message in (
         (LexiconConfig(glove=path), "none of the sentences' words"),
+        (LexiconConfig(glove=other), "vectors of several lengths"),
         (LexiconConfig(glove=tmp_path / "none.txt"), "no GloVe file"),
         (LexiconConfig(least=99), "lower lexicon.least"),
     ):
@@ -138,15 +141,23 @@ def test_settings_that_cannot_be_are_refused():
 def test_the_papers_preset_is_the_authors_code():
     method, network, loss = (getattr(PRESETS["paper"], name) for name in ("method", "network", "loss"))
     assert (network.width, network.heads, network.relation_layers, network.decoder_layers) == (288, 8, 2, 3)
-    assert network.causal and network.sentence == "last" and network.relations == "absolute"
+    assert (
+        network.norm_momentum == 0.5
+        and network.causal
+        and network.sentence == "last"
+        and network.relations == "absolute"
+    )
     assert (method.candidates, method.better, method.better_from, method.masked) == (8, 0.5, 3, 0.3)
     assert method.category == "annotation" and method.background and not method.mask_keywords
     assert (loss.features, loss.category, loss.reconstruction, loss.distillation) == (2, 2, 1, 1)
-    student = Grounder(network, method, build_lexicon(LexiconConfig(), WORDS), 288, CLASSES * 6)
-    count = sum(p.numel() for p in student.match.parameters())
-    assert count == 501_411, "ws3dvg.md 4.3"
-    decoder = sum(p.numel() for p in student.reconstructor.parameters())
-    assert decoder == 3_000_960 + 289 * len(student.vectors), "ws3dvg.md 4.4"
+    lexicon = Lexicon(tuple(WORDS), torch.zeros(SPECIAL + len(WORDS), 300))
+    student = Grounder(network, method, lexicon, 288, CLASSES * 6)
+    parts = (student.encoder, student.category, student.relation, student.match, student.reconstructor)
+    encoder, category, relation, match, decoder = (sum(p.numel() for p in x.parameters()) for x in parts)
+    assert encoder + category == 598_770, "ws3dvg.md 4.1, GloVe's 300 channels"
+    assert relation == 925_344 - 2 * 129 * 288, "4.2 without its two maps of multi-view features"
+    assert match == 501_411, "4.3"
+    assert decoder == 3_000_960 + 289 * len(student.vectors), "4.4"
 
 
 def test_pictures_are_drawn_for_any_sentence(tmp_path):
