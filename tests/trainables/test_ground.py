@@ -15,7 +15,7 @@ from scenelift.errors import ConfigError, DataError, SceneliftError
 from scenelift.experiment import observed
 from scenelift.methods import Progress
 from scenelift.plan import LoopConfig
-from scenelift.rooms import ROOM
+from scenelift.rooms import ROOM, Room
 from scenelift.runs import RunConfig
 from scenelift.sharding import write_shards
 from scenelift.shards import open_samples
@@ -33,7 +33,7 @@ from trainables.ground_method import Grounding
 from trainables.ground_model import Grounder
 from trainables.ground_pictures import draw, explain
 from trainables.ground_scores import score
-from trainables.ground_validation import ACCURACY, hold_out
+from trainables.ground_validation import MEASURE, hold_out
 from trainables.lexicon import SPECIAL, Lexicon, LexiconConfig, build_lexicon
 
 SMALL = NetworkConfig(
@@ -51,11 +51,12 @@ def made(method: MethodConfig = MethodConfig(), network: NetworkConfig = SMALL) 
     return Grounder(network, method, build_lexicon(LexiconConfig(), WORDS), FEATURES, CLASSES)
 
 
-def test_it_learns_to_tell_things_of_one_class_apart_by_a_colour_that_nobody_labelled():
+@pytest.fixture(scope="module")
+def trained() -> Grounder:
     """Without feature similarity the coarse stage knows classes alone: colour comes by reconstruction."""
     method = MethodConfig(mil="off", candidates=6, better=0.25, mask_keywords=True, mask_noun=True)
     student = made(method, replace(SMALL, sentence="mean"))
-    training, seen, new = Grounding(student, LossConfig()).train(), rooms(64), rooms(30, 1000)
+    training, seen = Grounding(student, LossConfig()).train(), rooms(64)
     optimiser = torch.optim.AdamW(student.parameters(), 6e-3)
     collate = CollateRooms.of(student.words, method)
     for step in range(120):
@@ -64,21 +65,31 @@ def test_it_learns_to_tell_things_of_one_class_apart_by_a_colour_that_nobody_lab
         optimiser.zero_grad()
         torch.stack([training.weights[name] * loss for name, loss in losses.items()]).sum().backward()
         optimiser.step()
-    found = score(student, new, "detected")
+    return student
+
+
+def hits(student: Grounder, scored: list[Room]) -> dict[str, float]:
+    """Guesser -> Acc@0.25 where a room has several things of the target's class."""
+    found = score(student, scored, "detected")
     who = ("random", "coarse", "teacher", "student")
-    hits = {name: found.sums[name, "acc25", "multiple"] / found.counts["multiple"] for name in who}
-    assert hits["random"] < hits["coarse"] < min(hits["teacher"], hits["student"]) - 0.15, hits
+    return {name: found.sums[name, "acc25", "multiple"] / found.counts["multiple"] for name in who}
 
 
-def test_colours_that_change_places_take_the_gain_away():
+def test_it_learns_to_tell_things_of_one_class_apart_by_a_colour_that_nobody_labelled(trained):
+    found = hits(trained, rooms(30, 1000))
+    assert found["random"] < found["coarse"] < min(found["teacher"], found["student"]) - 0.15, found
+
+
+def test_colours_that_change_places_take_the_gain_away(trained):
     """The probe of ws3dvg.md 19: what was learned is colour, and nothing else that correlates with the target."""
-    room = made_up_room("room-1", 6)
-    shuffled = dataclasses.replace(
-        room, features=np.concatenate([room.features[:, :2], np.roll(room.features[:, 2:], 1, 1)], 1)
-    )
-    student = made()
-    one, other = (explain(student, r, 0, "detected").found.losses for r in (room, shuffled))
-    assert not np.allclose(np.sort(one), np.sort(other))
+    changed = [
+        dataclasses.replace(
+            room, features=np.concatenate([room.features[:, :2], np.roll(room.features[:, 2:], 1, 1)], 1)
+        )
+        for room in rooms(30, 1000)
+    ]
+    found = hits(trained, changed)
+    assert max(found["teacher"], found["student"]) < found["coarse"] + 0.05, found
 
 
 def test_a_grounder_is_saved_and_found_again(tmp_path):
@@ -213,15 +224,14 @@ def test_the_whole_job(shards, tmp_path):
 @pytest.mark.ray
 def test_held_out_rooms_are_scored_and_not_trained_on(shards, tmp_path):
     said = []
-    config = ground.selecting(job(shards, tmp_path), 4, ACCURACY)
+    measure = MEASURE["detected"]
+    config = ground.selecting(job(shards, tmp_path), 4, measure)
     with observed(said.append):
         ground.run(replace(config, loop=LoopConfig(epochs=2, batch=2, log_every=1)))
-    assert len(said) == 2 and all(0 <= values[ACCURACY] <= 1 for values in said)
+    assert len(said) == 2 and all(0 <= values[measure] <= 1 for values in said)
     train = open_samples(shards, ROOM)
     kept, validation = hold_out(4, train, "detected")
     assert len(kept) == 9 and len(validation.chosen) == 3 and not set(kept) & set(validation.chosen)
-    with pytest.raises(ConfigError, match="leave --objective"):
-        ground.selecting(config, 4, "validation/miou")
 
 
 @pytest.mark.ray
