@@ -4,8 +4,8 @@ A detector's output is `ROOT/proposals/SCENE.npz`: arrays of M proposals in the 
 
 boxes             [M, 6] centre and size, metres; or `corners` [M, 8, 3]; or `masks` [M, N] bool, which of the
                   mesh's vertices are of the proposal
-class_logits      [M, 18] in the order of `datasets.grounding.classes.CLASSES`; or `classes` [M] int and `scores`
-                  [M] 0..1
+class_logits      [M, 18] in the order of `datasets.grounding.classes.CLASSES`; or [M, C] beside `class_names` [C]
+                  of a detector of other classes, such as SUN RGB-D's; or `classes` [M] int and `scores` [M] 0..1
 objectness        [M] 0 or 1; or `objectness_logits`, [M] (GroupFree: an object is positive) or [M, 2] (VoteNet:
                   an object's second is the larger); may be left out beside `masks`: all are objects
 features          [M, D] the query or cluster feature: 288 numbers of GroupFree, 128 of VoteNet or Mask3D
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.grounding.classes import CLASSES
+from datasets.grounding.classes import CLASSES, to_classes
 from datasets.grounding.instances import Scene
 from scenelift.boxes import from_corners
 from scenelift.errors import FrameError
@@ -87,7 +87,13 @@ def _boxes(arrays: dict[str, NDArray[np.generic]], scene: Scene) -> Floats:
 
 def _logits(arrays: dict[str, NDArray[np.generic]]) -> Floats:
     if "class_logits" in arrays:
-        return np.asarray(arrays["class_logits"], np.float32)
+        logits = np.asarray(arrays["class_logits"], np.float32)
+        if "class_names" not in arrays:
+            return logits
+        names = [str(name).replace("_", " ") for name in np.atleast_1d(arrays["class_names"])]
+        if logits.ndim != 2 or logits.shape[1] != len(names):
+            raise ValueError(f"class_logits is {list(logits.shape)} for {len(names)} class_names")
+        return to_classes(logits, names)
     if not {"classes", "scores"} <= arrays.keys():
         raise ValueError("has neither class_logits nor classes and scores")
     classes, scores = np.asarray(arrays["classes"], np.int64), np.asarray(arrays["scores"], np.float32)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from datasets.grounding import keywords, sentences
-from datasets.grounding.classes import CLASSES, OTHERS, ClassMap
+from datasets.grounding.classes import CLASSES, OTHERS, ClassMap, to_classes
+from datasets.grounding.proposals import certain
 from datasets.grounding.sentences import Annotation, Stimulus
 from scenelift.errors import DataError
 
@@ -185,6 +186,15 @@ def test_classes_of_names(class_map: ClassMap) -> None:
         "": "others",
     }.items():
         assert CLASSES[class_map.category(name)] == wanted, name
+
+
+def test_classes_of_other_networks_become_ours_by_name() -> None:
+    logits = np.array([[1.0, 5, 2, 3]], np.float32)
+    found = to_classes(logits, ("chair", "refridgerator", "wall", "lamp"))[0]
+    assert found[CLASSES.index("chair")] == 1 and found[CLASSES.index("refrigerator")] == 5
+    assert found[CLASSES.index("others")] == 3 and found[CLASSES.index("bed")] == 1
+    sure = certain(np.array([3]), np.array([0.9], np.float32))[0]
+    assert np.exp(sure[3]) / np.exp(sure).sum() == pytest.approx(0.9, abs=1e-5)
 
 
 def test_head_nouns(class_map: ClassMap) -> None:
