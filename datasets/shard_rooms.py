@@ -37,7 +37,8 @@ class RoomShardConfig:
     """Folder of a 3D student (trainables.distill) whose features proposals get; none: the detector's own, or the
     cloud's colours and the box's size where it has none."""
     listener: bool = False
-    """Leave out what ReferIt3D's listeners leave out: clothes, long sentences, those that do not name the class."""
+    """Leave out what ReferIt3D's listeners leave out: clothes, long sentences, those that do not name the class. Of
+    Nr3D and Sr3D alone."""
     group: int = 8
     """Sentences of a sample at most: what is trained on together."""
     points: int = RoomOptions.points

@@ -28,6 +28,7 @@ def space(config: ground.GroundConfig) -> Space:
 
 
 SWEEP = Sweep("ground", ground, space, ground.selecting, settings=SweepConfig(objective="validation/acc25"))
+"""Among true instances it is `--objective validation/accuracy`."""
 
 if __name__ == "__main__":
     from sweeps.ground import SWEEP

@@ -32,7 +32,7 @@ from trainables.ground_config import PRESETS, GroundConfig, RoomsDataConfig
 from trainables.ground_method import Grounding
 from trainables.ground_model import Grounder
 from trainables.ground_scores import Protocol, Scores, score
-from trainables.ground_validation import ACCURACY, hold_out
+from trainables.ground_validation import MEASURE, hold_out
 from trainables.lexicon import build_lexicon
 
 PICTURED = 4
@@ -81,10 +81,13 @@ def make_method(config: GroundConfig, initial: Path) -> Grounding:
 
 def selecting(config: GroundConfig, scenes: int, objective: str) -> GroundConfig:
     """The config for a run that others are compared with: validated on one training room of so many, and the test
-    rooms are left alone. ConfigError for an objective that grounding does not have."""
-    if objective != ACCURACY:
-        raise ConfigError(f"rooms have no {objective}; leave --objective at {ACCURACY}")
+    rooms are left alone. ConfigError for an objective that the protocol of the rooms does not have."""
     train, _ = open_rooms(config.data)
+    measure = MEASURE[protocol_of(train)]
+    if objective != measure:
+        raise ConfigError(
+            f"{objective} is not measured on {train.manifest.about['protocol']}; write --objective {measure}"
+        )
     return replace(config, data=RoomsDataConfig(train.path, None, scenes))
 
 
@@ -144,12 +147,7 @@ def _report(made: Experiment, student: Grounder, test: Samples[Room], step: int)
     step_size = max(1, len(test) // PICTURED)
     for number, room in enumerate(test.read_many(range(0, len(test), step_size)[:PICTURED])):
         ground_pictures.draw(made.run.pictures, number, student, room, protocol_of(test))
-    faster = scores.seconds.teacher / max(scores.seconds.student, 1e-9)
-    return (
-        f"\n{test.manifest.about['protocol']}\n{scores.table()}\n"
-        f"the student takes {1e3 * scores.metrics()['inference/student_seconds']:.2f} ms a sentence, "
-        f"its teacher {faster:.1f} times as long"
-    )
+    return f"\n{test.manifest.about['protocol']}\n{scores.table()}\n{scores.timing()}"
 
 
 def remarks(scores: Scores) -> list[str]:

@@ -46,6 +46,8 @@ class NetworkConfig:
     sentence: Literal["last", "mean"] = "last"
     """What stands for a sentence: the recurrent network's last state, as the authors have it, or the mean of
     all of its states."""
+    norm_momentum: float = 0.1
+    """Share of a batch in the running statistics of batch norms; the authors' is 0.5."""
     decoder_layers: int = 3
     """Layers of the reconstructor."""
     decoder_dropout: float = 0.2
@@ -149,7 +151,7 @@ class GroundConfig:
     """The run's folder."""
 
 
-_PAPER = GroundConfig(method=MethodConfig(category="annotation"))
+_PAPER = GroundConfig(network=NetworkConfig(norm_momentum=0.5), method=MethodConfig(category="annotation"))
 _OURS = replace(
     _PAPER,
     network=NetworkConfig(relations="pairwise", sentence="mean", causal=False),

@@ -77,7 +77,8 @@ class RelationModule(nn.Module):
         width = config.width
         self.enter = nn.Linear(features, width) if features != width else nn.Identity()
         self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
-        self.batch_norm, self.activation = nn.BatchNorm1d(width), nn.PReLU(width)
+        self.batch_norm = nn.BatchNorm1d(width, momentum=config.norm_momentum)
+        self.activation = nn.PReLU(width)
         self.places = nn.ModuleList(nn.Linear(27, width) for _ in range(config.relation_layers))
         self.attentions = nn.ModuleList(Attention(width, config.heads) for _ in range(config.relation_layers))
         self.norm = nn.LayerNorm(width)
@@ -127,11 +128,12 @@ class PairBias(nn.Module):
 class MatchHead(nn.Module):
     """The student's own part: proposals look at the words and are scored (4.3)."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.attention = Attention(width, heads)
+        width = config.width
+        self.attention = Attention(width, config.heads)
         self.linears = nn.ModuleList(nn.Linear(width, width) for _ in range(2))
-        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in range(2))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(width, momentum=config.norm_momentum) for _ in range(2))
         self.activations = nn.ModuleList(nn.PReLU() for _ in range(2))
         self.score = nn.Linear(width, 1)
 
@@ -165,7 +167,7 @@ class Grounder(nn.Module):
         self.encoder = SentenceEncoder(self.vectors.shape[1], network)
         self.category = nn.Linear(width, len(classes))
         self.relation = RelationModule(features, network)
-        self.match = MatchHead(width, network.heads)
+        self.match = MatchHead(network)
         self.reconstructor = Reconstructor(
             width,
             network.heads,
@@ -258,4 +260,14 @@ def _activated(norm: nn.Module, activation: nn.Module, x: Tensor, present: Tenso
     """Batch norm and activation of [B, M, d] over what is present: padding is no part of the statistics."""
     rows = present.flatten().nonzero().squeeze(1)
     flat = x.flatten(0, 1)
-    return torch.zeros_like(flat).index_copy(0, rows, activation(norm(flat[rows]))).view_as(x)
+    return torch.zeros_like(flat).index_copy(0, rows, activation(_normalised(norm, flat[rows]))).view_as(x)
+
+
+def _normalised(norm: nn.Module, values: Tensor) -> Tensor:
+    """Batch norm of [N, d]; a single row has no statistics of its own and gets the running ones.
+
+    A synchronised batch norm takes the rows of all workers, and all must take part.
+    """
+    if isinstance(norm, nn.BatchNorm1d) and norm.training and len(values) == 1:
+        return F.batch_norm(values, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+    return norm(values)

@@ -148,7 +148,7 @@ def _in_perspective(axis: Any, explained: Explained) -> None:
             axis.plot(*eight[[a, b]].T, color=colour, linewidth=width)
     if len(points):
         low, high = points.min(0), points.max(0)
-        axis.set_box_aspect(np.maximum(high - low, 0.1), zoom=1.45)
+        axis.set_box_aspect(np.maximum(high - low, 0.1), zoom=1.2)
     axis.view_init(elev=38, azim=-62)
     axis.set_axis_off()
 
@@ -169,8 +169,10 @@ def _words(axis: Axes, explained: Explained) -> None:
         axis.set_yticks([])
         axis.set(xlim=(-0.5, len(names) - 0.5))
         return
-    axis.imshow(losses, cmap="Oranges", aspect="auto", vmin=0, vmax=max(4.0, float(losses.max())))
+    most = max(4.0, float(losses.max()))
+    axis.imshow(losses, cmap="Oranges", aspect="auto", vmin=0, vmax=most)
     for (row, column), loss in np.ndenumerate(losses):
-        axis.text(column, row, f"{loss:.1f}", fontsize=6.5, ha="center", va="center", color=INK)
+        colour = PAPER if loss > 0.6 * most else INK
+        axis.text(column, row, f"{loss:.1f}", fontsize=6.5, ha="center", va="center", color=colour)
     ranks = [f"{rank}: {loss:.2f}" for rank, loss in enumerate(explained.found.losses[: len(losses)], 1)]
     axis.set_yticks(range(len(losses)), ranks, fontsize=7.5, color=INK)

@@ -77,6 +77,7 @@ class Seconds:
     """Time that guessing took, in all."""
 
     student: float = 0.0
+    """0 where nothing is distilled."""
     teacher: float = 0.0
     sentences: int = 0
 
@@ -94,7 +95,7 @@ def guess(grounder: Grounder, batch: RoomBatch, seconds: Seconds | None = None) 
     between = time.perf_counter()
     teacher, losses, weighed = _teacher(grounder, batch)
     if seconds is not None:
-        seconds.student += between - began
+        seconds.student += 0.0 if student is None else between - began
         seconds.teacher += time.perf_counter() - between
         seconds.sentences += len(batch.room)
     grounder.train(training)
@@ -211,11 +212,22 @@ class Scores:
             f"{self.protocol}/{who}/{measure}/{name}": total / self.counts[name]
             for (who, measure, name), total in self.sums.items()
         }
-        timed = max(1, self.seconds.sentences)
-        return found | {
-            "inference/student_seconds": self.seconds.student / timed,
-            "inference/teacher_seconds": self.seconds.teacher / timed,
-        }
+        found["inference/teacher_seconds"] = self.seconds.teacher / max(1, self.seconds.sentences)
+        if self.seconds.student:
+            found["inference/student_seconds"] = self.seconds.student / max(1, self.seconds.sentences)
+        return found
+
+    def timing(self) -> str:
+        """The inference time of student and teacher, as text."""
+        seconds = self.seconds
+        teacher = 1e3 * seconds.teacher / max(1, seconds.sentences)
+        if not seconds.student:
+            return f"no student: the coarse stage answers; coarse to fine takes {teacher:.2f} ms a sentence"
+        student = 1e3 * seconds.student / seconds.sentences
+        return (
+            f"the student takes {student:.2f} ms a sentence, its teacher {teacher:.2f}: "
+            f"{seconds.teacher / seconds.student:.1f} times as long"
+        )
 
     def table(self) -> str:
         """Rows of guessers, columns of measures and subsets, as text."""

@@ -14,8 +14,9 @@ from scenelift.shards import Samples
 from trainables.ground_model import Grounder
 from trainables.ground_scores import MEASURES, Protocol, score
 
-ACCURACY = "validation/acc25"
-"""Share of the held-out sentences whose object the student finds: by an overlap of 0.25, or the very instance."""
+MEASURE: dict[Protocol, str] = {protocol: f"validation/{names[0]}" for protocol, names in MEASURES.items()}
+"""Protocol -> the share of the held-out sentences whose object the student finds: `validation/acc25` by an overlap
+of 0.25 among detected boxes, `validation/accuracy` by the very instance among true ones."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class RoomValidation:
         total = torch.tensor([hits, found.counts["overall"]], device=student.vectors.device)
         if workers > 1:
             torch.distributed.all_reduce(total)
-        return {ACCURACY: float(total[0] / total[1].clamp(min=1))}
+        return {MEASURE[self.protocol]: float(total[0] / total[1].clamp(min=1))}
 
 
 def hold_out(

@@ -66,13 +66,15 @@ def _order(item: tuple[str, int]) -> tuple[int, str]:
 
 
 def _from_glove(path: Path, words: Sequence[str]) -> Lexicon:
-    wanted, found = {*words, "unk"}, {}
+    wanted, found, channels = {*words, "unk"}, {}, 0
     try:
         with path.open(encoding="utf-8") as file:
             for line in file:
-                word, _, numbers = line.rstrip().partition(" ")
-                if word in wanted:
-                    found[word] = np.array(numbers.split(), np.float32)
+                word, *numbers = line.rstrip().split(" ")
+                channels = channels or len(numbers)
+                # Some of GloVe's words have spaces in them, such as ". . .": none of ours has.
+                if word in wanted and len(numbers) <= channels:
+                    found[word] = np.array(numbers, np.float32)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is no GloVe file, a word and its numbers a line: {error}") from None
     if not found.keys() - {"unk"} or len({len(vector) for vector in found.values()}) != 1:

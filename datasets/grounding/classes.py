@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenelift.errors import DataError
+from scenelift.rooms import Floats
 
 TABLE = "scannetv2-labels.combined.tsv"
 
@@ -82,6 +83,16 @@ class ClassMap:
                 if last < len(tokens) and form in self.number and self.nyu40[form] not in NO_OBJECT:
                     return self.number[form], last
         return None
+
+
+def to_classes(logits: Floats, names: Sequence[str]) -> Floats:
+    """[M, C] logits of other classes -> [M, 18]: the best of those that are the same by name, `others` the best
+    of the rest; a class that none is gets the row's least."""
+    found = np.repeat(logits.min(1, keepdims=True), len(CLASSES), 1)
+    for name, column in zip(names, logits.T, strict=True):
+        number = _number(_SPELLED.get(name, name))
+        found[:, number] = np.maximum(found[:, number], column)
+    return found
 
 
 def _number(name: str) -> int:

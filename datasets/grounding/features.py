@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from datasets.grounding.classes import CLASSES, OTHERS
+from datasets.grounding.classes import to_classes
 from datasets.grounding.instances import Scene
 from datasets.grounding.proposals import Proposals
 from scenelift.batches import Collate
@@ -20,7 +20,6 @@ from scenelift.student import Student
 
 _AT_ONCE = 32
 """Boxes that are compared with all points together."""
-_SPELLED = {"refridgerator": "refrigerator"}
 
 
 def pooled(values: Floats, scene: Scene, proposals: Proposals) -> Floats:
@@ -81,16 +80,6 @@ def student_features(folder: Path, frame: Frame, scene: Scene, proposals: Propos
         pooled(features[rows].numpy(), scene, proposals),
         to_classes(pooled(logits[rows].numpy(), scene, proposals), student.vocabulary.classes),
     )
-
-
-def to_classes(logits: Floats, names: tuple[str, ...]) -> Floats:
-    """[M, C] logits of other classes -> [M, 18]: the best of those that are the same by name, `others` the best
-    of the rest; a class that none is gets the row's least."""
-    numbers = [CLASSES.index(n) if (n := _SPELLED.get(name, name)) in CLASSES else OTHERS for name in names]
-    found = np.repeat(logits.min(1, keepdims=True), len(CLASSES), 1)
-    for column, number in enumerate(numbers):
-        found[:, number] = np.maximum(found[:, number], logits[:, column])
-    return found
 
 
 @cache

@@ -4,10 +4,10 @@ A detector's output is `ROOT/proposals/SCENE.npz`: arrays of M proposals in the 
 
 boxes             [M, 6] centre and size, metres; or `corners` [M, 8, 3]; or `masks` [M, N] bool, which of the
                   mesh's vertices are of the proposal
-class_logits      [M, 18] in the order of `datasets.grounding.classes.CLASSES`; or `classes` [M] int and `scores`
-                  [M] 0..1
+class_logits      [M, 18] in the order of `datasets.grounding.classes.CLASSES`; or [M, C] beside `class_names` [C]
+                  of a detector of other classes, such as SUN RGB-D's; or `classes` [M] int and `scores` [M] 0..1
 objectness        [M] 0 or 1; or `objectness_logits`, [M] (GroupFree: an object is positive) or [M, 2] (VoteNet:
-                  an object's second is the larger)
+                  an object's second is the larger); may be left out beside `masks`: all are objects
 features          [M, D] the query or cluster feature: 288 numbers of GroupFree, 128 of VoteNet or Mask3D
 
 `masks`, `classes` and `scores` are how Mask3D says it. Features may be left out where they are pooled from a 3D
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.grounding.classes import CLASSES
+from datasets.grounding.classes import CLASSES, to_classes
 from datasets.grounding.instances import Scene
 from scenelift.boxes import from_corners
 from scenelift.errors import FrameError
@@ -87,13 +87,23 @@ def _boxes(arrays: dict[str, NDArray[np.generic]], scene: Scene) -> Floats:
 
 def _logits(arrays: dict[str, NDArray[np.generic]]) -> Floats:
     if "class_logits" in arrays:
-        return np.asarray(arrays["class_logits"], np.float32)
+        logits = np.asarray(arrays["class_logits"], np.float32)
+        if "class_names" not in arrays:
+            return logits
+        names = [str(name).replace("_", " ") for name in np.atleast_1d(arrays["class_names"])]
+        if logits.ndim != 2 or logits.shape[1] != len(names):
+            raise ValueError(f"class_logits is {list(logits.shape)} for {len(names)} class_names")
+        return to_classes(logits, names)
     if not {"classes", "scores"} <= arrays.keys():
         raise ValueError("has neither class_logits nor classes and scores")
-    classes = np.asarray(arrays["classes"], np.int64)
+    classes, scores = np.asarray(arrays["classes"], np.int64), np.asarray(arrays["scores"], np.float32)
+    if classes.ndim != 1 or scores.shape != classes.shape:
+        raise ValueError(
+            f"classes and scores are {list(classes.shape)} and {list(scores.shape)}, not both [M]"
+        )
     if len(classes) and (classes.min() < 0 or classes.max() >= len(CLASSES)):
         raise ValueError(f"classes are 0..{len(CLASSES) - 1}, not {classes.min()}..{classes.max()}")
-    return certain(classes, np.asarray(arrays["scores"], np.float32))
+    return certain(classes, scores)
 
 
 def certain(classes: NDArray[np.integer], probability: Floats) -> Floats:
@@ -111,8 +121,12 @@ def _objectness(arrays: dict[str, NDArray[np.generic]]) -> NDArray[np.bool_]:
             raise ValueError("objectness is 0 or 1; write logits as objectness_logits")
         return given.astype(bool)
     if "objectness_logits" not in arrays:
-        raise ValueError("has neither objectness nor objectness_logits")
+        if "masks" not in arrays:
+            raise ValueError("has neither objectness nor objectness_logits")
+        return np.ones(len(arrays["masks"]), bool)
     logits = np.asarray(arrays["objectness_logits"], np.float32)
+    if logits.shape[1:] not in ((), (2,)) or not np.isfinite(logits).all():
+        raise ValueError(f"objectness_logits are {list(logits.shape)}, not finite numbers [M] or [M, 2]")
     return logits[:, 1] > logits[:, 0] if logits.ndim == 2 else logits > 0
 
 
@@ -140,9 +154,13 @@ def _require_fitting(found: Proposals) -> None:
 def true_instances(scene: Scene, categories: NDArray[np.int64]) -> Proposals:
     """The objects themselves, each of its own class for sure (ReferIt3D's protocol, ws3dvg.md 18).
 
-    categories: [G] class of each.
+    categories: [G] class of each. FrameError for a scene without objects.
     """
     count = len(scene.boxes)
+    if not count:
+        raise FrameError(
+            "its aggregation lists no object, so there is no instance to choose among; leave it out"
+        )
     return Proposals(
         boxes=scene.boxes,
         class_logits=certain(categories, np.full(count, _SURE, np.float32)),

@@ -201,6 +201,27 @@ def without(annotations: Sequence[Annotation], bad: frozenset[str]) -> list[Anno
     return kept
 
 
+def in_scans(annotations: Sequence[Annotation], path: Path) -> list[Annotation]:
+    """The annotations about the scenes of a list; says how many are about other scans of the same rooms.
+
+    Nr3D is about the first scan of a room alone, and so are its lists; most of Sr3D's sentences are not.
+    """
+    wanted = read_scans(path)
+    kept = [one for one in annotations if one.scene in wanted]
+    rooms = {_room(scene) for scene in wanted}
+    others = sum(_room(one.scene) in rooms for one in annotations) - len(kept)
+    if others:
+        say(
+            f"{others} sentences are left out: they are about scans of the same rooms that {path.name} does not "
+            "list; ScanNet's own list has them: copy it to CORPUS_SPLIT_scans.txt"
+        )
+    return kept
+
+
+def _room(scene: str) -> str:
+    return scene.partition("_")[0]
+
+
 def listener_filter(annotations: Sequence[Annotation], test: bool) -> list[Annotation]:
     """ReferIt3D's own choice of sentences (ws3dvg.md 18), which WS-3DVG does not make.
 

@@ -21,14 +21,14 @@ from datasets.grounding.sentences import (
     Annotation,
     Corpus,
     bad_contexts,
+    in_scans,
     listener_filter,
-    read_scans,
     without,
 )
 from datasets.scannet import Keyframe as ScanNetKeyframe
 from datasets.scannet import ScanNet
 from scenelift.console import say
-from scenelift.errors import DataError
+from scenelift.errors import ConfigError, DataError
 from scenelift.rooms import ROOM, Room, Sentence
 from scenelift.sources import ReadOptions
 
@@ -66,8 +66,8 @@ class Grounding:
 
     Scenes: `ROOT/scans/SCENE` (see `instances`), proposals: see `proposals`. Sentences: `ROOT/ScanRefer_filtered_
     SPLIT.json`, `ROOT/nr3d.csv` or `ROOT/sr3d.csv`, or the file given. The scenes of a CSV's split are in ROOT or
-    ROOT/meta as `SPLIT_scans.txt` (ReferIt3D's) or `scannetv2_SPLIT.txt`; the label table likewise. Small to
-    pickle.
+    ROOT/meta as `CORPUS_SPLIT_scans.txt`, `SPLIT_scans.txt` (ReferIt3D's) or `scannetv2_SPLIT.txt`; the label table
+    likewise. Small to pickle.
     """
 
     kind = ROOM
@@ -86,7 +86,11 @@ class Grounding:
     ) -> None:
         """student: folder of a 3D student whose features proposals get instead of their own; listener: leave out
         what ReferIt3D's listeners leave out (ws3dvg.md 18); group: sentences of a sample at most, a room with more
-        becomes several. DataError for a wrong root or table."""
+        becomes several. DataError for a wrong root or table, ConfigError for ScanRefer with `listener`."""
+        if listener and corpus == "scanrefer":
+            raise ConfigError(
+                "ReferIt3D's listeners choose among Nr3D's and Sr3D's sentences; leave --listener out"
+            )
         self.name: str = corpus
         self.root, self.version, self.candidates = root, version, candidates
         self.corpus, self.sentences, self.student, self.listener = corpus, sentences, student, listener
@@ -164,14 +168,16 @@ class Grounding:
         else:
             found = without(found, bad_contexts(bad))
         if split is not None:
-            scans = self._meta(f"{split}_scans.txt") or self._meta(f"scannetv2_{split}.txt")
-            if scans is None:
-                raise DataError(
-                    f"unknown split {split}: no {split}_scans.txt or scannetv2_{split}.txt in {self.root}"
-                )
-            wanted = read_scans(scans)
-            found = [one for one in found if one.scene in wanted]
+            found = in_scans(found, self._scans(split))
         return listener_filter(found, split not in (None, "train")) if self.listener else found
+
+    def _scans(self, split: str) -> Path:
+        """The list of a split's scenes: the corpus' own, ReferIt3D's, or ScanNet's."""
+        names = (f"{self.corpus}_{split}_scans.txt", f"{split}_scans.txt", f"scannetv2_{split}.txt")
+        found = next((path for name in names if (path := self._meta(name))), None)
+        if found is None:
+            raise DataError(f"unknown split {split}: none of {', '.join(names)} in {self.root}")
+        return found
 
     def _say_unknown(self, annotations: Sequence[Annotation]) -> None:
         known = self.class_map.number

@@ -26,6 +26,7 @@ METRICS = (
     "validation/miou",
     "validation/agreement",
     "validation/acc25",
+    "validation/accuracy",
     "label_free/miou",
     "label_free/miou_seen",
     "label_free/miou_unseen",

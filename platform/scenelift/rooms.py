@@ -83,6 +83,7 @@ class Room:
 
     def __post_init__(self) -> None:
         m = len(self.boxes)
+        assert m, "a room has proposals, be they no objects"
         assert self.boxes.shape == (m, 6) and self.boxes.dtype == np.float32
         assert self.features.ndim == self.class_logits.ndim == 2
         assert (
@@ -145,7 +146,7 @@ class RoomKind(Kind[Room]):
             dtype, width = _ARRAYS[name]
             flat = np.frombuffer(row[name], dtype)
             if width == -1:
-                return flat.reshape(count, -1) if count else flat.reshape(0, 0)
+                return flat.reshape(count, -1)
             return flat.reshape(-1, width) if width else flat
 
         return Room(

@@ -10,9 +10,9 @@ import torch
 
 from datasets.grounding import Grounding, RoomOptions
 from datasets.grounding.classes import CLASSES, ClassMap
-from datasets.grounding.features import pooled, to_classes
+from datasets.grounding.features import pooled
 from datasets.grounding.instances import read_scene
-from datasets.grounding.proposals import certain, read_detector
+from datasets.grounding.proposals import read_detector
 from datasets.synthetic_rooms.config import PRESETS, RoomsConfig
 from datasets.synthetic_rooms.grammar import Saying, describe, meant, sayings, sentence
 from datasets.synthetic_rooms.room import HALF, build, gap, stream
@@ -185,15 +185,6 @@ def test_features_can_be_those_of_our_own_3d_student(world: RoomsConfig, tmp_pat
         first(world.out, student=tmp_path / "other")
 
 
-def test_classes_of_other_networks_become_ours_by_name() -> None:
-    logits = np.array([[1.0, 5, 2, 3]], np.float32)
-    found = to_classes(logits, ("chair", "refridgerator", "wall", "lamp"))[0]
-    assert found[CLASSES.index("chair")] == 1 and found[CLASSES.index("refrigerator")] == 5
-    assert found[CLASSES.index("others")] == 3 and found[CLASSES.index("bed")] == 1
-    sure = certain(np.array([3]), np.array([0.9], np.float32))[0]
-    assert np.exp(sure[3]) / np.exp(sure).sum() == pytest.approx(0.9, abs=1e-5)
-
-
 def test_detectors_of_other_makes_say_the_same(broken: Path) -> None:
     classes = ClassMap.read(broken / "scannetv2-labels.combined.tsv")
     scene = read_scene(broken, "scene0000_00", classes)
@@ -210,13 +201,26 @@ def test_detectors_of_other_makes_say_the_same(broken: Path) -> None:
     assert found.class_logits.argmax(1).tolist() == list(np.arange(len(masks)) % 18)
     assert found.objectness.tolist() == [i > 1 for i in range(len(masks))] and not found.features.size
     assert first(broken).features.shape[1] == 10, "the cloud's own, where the detector has none"
+    path = broken / "proposals/scene0000_00.npz"
+    logits = np.eye(len(masks), 3, dtype=np.float32) + 1
+    np.savez(path, masks=masks, class_logits=logits, class_names=np.array(["sofa", "night_stand", "desk"]))
+    found = read_detector(broken, "scene0000_00", scene)
+    assert found.objectness.all(), "Mask3D's are all objects"
+    assert [CLASSES[i] for i in found.class_logits[:3].argmax(1)] == ["sofa", "others", "desk"]
 
 
 def test_broken_detections_are_named(broken: Path) -> None:
     path = broken / "proposals/scene0000_00.npz"
     with np.load(path) as file:
         good = dict(file)
+    count, scored = len(good["boxes"]), {"class_logits": None, "classes": np.zeros(len(good["boxes"]), int)}
     for changes, message in (
+        ({**scored, "scores": np.ones(1)}, "classes and scores are"),
+        ({**scored, "scores": np.ones(count + 1)}, "classes and scores are"),
+        ({"objectness": None, "objectness_logits": np.zeros((count, 3))}, "objectness_logits are"),
+        ({"objectness": None, "objectness_logits": np.full(count, np.nan)}, "objectness_logits are"),
+        ({"objectness": None}, "neither objectness nor"),
+        ({"class_names": np.array(["bed", "dresser"])}, "for 2 class_names"),
         ({"class_logits": good["class_logits"][:-1]}, "class_logits is .* as the boxes want it"),
         ({"features": good["features"][1:]}, "features is"),
         ({"objectness": good["objectness"][:3]}, "objectness is"),
@@ -248,12 +252,13 @@ def test_broken_scans_are_named(broken: Path) -> None:
         (segments, '{"segIndices": [1, 2]}', "2 segment numbers for"),
         (segments, "{}", "not JSON with segIndices"),
         (groups, '{"segGroups": [{"objectId": 1}]}', "no aggregation"),
+        (groups, '{"segGroups": []}', "no instance to choose among"),
         (folder / "scene0000_00.txt", "axisAlignment = 1 2 3\n", "not 16 numbers"),
     ):
         before = path.read_bytes()
         path.write_text(text)
         with pytest.raises(FrameError, match=message):
-            first(broken)
+            first(broken, candidates="instances")
         path.write_bytes(before)
     assert first(broken).sentences
 

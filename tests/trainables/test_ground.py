@@ -15,7 +15,7 @@ from scenelift.errors import ConfigError, DataError, SceneliftError
 from scenelift.experiment import observed
 from scenelift.methods import Progress
 from scenelift.plan import LoopConfig
-from scenelift.rooms import ROOM
+from scenelift.rooms import ROOM, Room
 from scenelift.runs import RunConfig
 from scenelift.sharding import write_shards
 from scenelift.shards import open_samples
@@ -33,8 +33,8 @@ from trainables.ground_method import Grounding
 from trainables.ground_model import Grounder
 from trainables.ground_pictures import draw, explain
 from trainables.ground_scores import score
-from trainables.ground_validation import ACCURACY, hold_out
-from trainables.lexicon import SPECIAL, LexiconConfig, build_lexicon
+from trainables.ground_validation import MEASURE, hold_out
+from trainables.lexicon import SPECIAL, Lexicon, LexiconConfig, build_lexicon
 
 SMALL = NetworkConfig(
     width=32, heads=2, relation_layers=1, relations="pairwise", decoder_layers=1, causal=False
@@ -51,11 +51,12 @@ def made(method: MethodConfig = MethodConfig(), network: NetworkConfig = SMALL) 
     return Grounder(network, method, build_lexicon(LexiconConfig(), WORDS), FEATURES, CLASSES)
 
 
-def test_it_learns_to_tell_things_of_one_class_apart_by_a_colour_that_nobody_labelled():
+@pytest.fixture(scope="module")
+def trained() -> Grounder:
     """Without feature similarity the coarse stage knows classes alone: colour comes by reconstruction."""
     method = MethodConfig(mil="off", candidates=6, better=0.25, mask_keywords=True, mask_noun=True)
     student = made(method, replace(SMALL, sentence="mean"))
-    training, seen, new = Grounding(student, LossConfig()).train(), rooms(64), rooms(30, 1000)
+    training, seen = Grounding(student, LossConfig()).train(), rooms(64)
     optimiser = torch.optim.AdamW(student.parameters(), 6e-3)
     collate = CollateRooms.of(student.words, method)
     for step in range(120):
@@ -64,21 +65,31 @@ def test_it_learns_to_tell_things_of_one_class_apart_by_a_colour_that_nobody_lab
         optimiser.zero_grad()
         torch.stack([training.weights[name] * loss for name, loss in losses.items()]).sum().backward()
         optimiser.step()
-    found = score(student, new, "detected")
+    return student
+
+
+def hits(student: Grounder, scored: list[Room]) -> dict[str, float]:
+    """Guesser -> Acc@0.25 where a room has several things of the target's class."""
+    found = score(student, scored, "detected")
     who = ("random", "coarse", "teacher", "student")
-    hits = {name: found.sums[name, "acc25", "multiple"] / found.counts["multiple"] for name in who}
-    assert hits["random"] < hits["coarse"] < min(hits["teacher"], hits["student"]) - 0.15, hits
+    return {name: found.sums[name, "acc25", "multiple"] / found.counts["multiple"] for name in who}
 
 
-def test_colours_that_change_places_take_the_gain_away():
+def test_it_learns_to_tell_things_of_one_class_apart_by_a_colour_that_nobody_labelled(trained):
+    found = hits(trained, rooms(30, 1000))
+    assert found["random"] < found["coarse"] < min(found["teacher"], found["student"]) - 0.15, found
+
+
+def test_colours_that_change_places_take_the_gain_away(trained):
     """The probe of ws3dvg.md 19: what was learned is colour, and nothing else that correlates with the target."""
-    room = made_up_room("room-1", 6)
-    shuffled = dataclasses.replace(
-        room, features=np.concatenate([room.features[:, :2], np.roll(room.features[:, 2:], 1, 1)], 1)
-    )
-    student = made()
-    one, other = (explain(student, r, 0, "detected").found.losses for r in (room, shuffled))
-    assert not np.allclose(np.sort(one), np.sort(other))
+    changed = [
+        dataclasses.replace(
+            room, features=np.concatenate([room.features[:, :2], np.roll(room.features[:, 2:], 1, 1)], 1)
+        )
+        for room in rooms(30, 1000)
+    ]
+    found = hits(trained, changed)
+    assert max(found["teacher"], found["student"]) < found["coarse"] + 0.05, found
 
 
 def test_a_grounder_is_saved_and_found_again(tmp_path):
@@ -107,13 +118,16 @@ def test_words_of_the_tiny_teacher_have_vectors_of_their_own():
 
 def test_words_of_glove_are_those_of_its_file(tmp_path):
     path = tmp_path / "glove.txt"
-    path.write_text("red 1 2 3\nunk 9 9 9\nchair -1 0 1.5\nother 0 0 0\n")
+    path.write_text("red 1 2 3\nunk 9 9 9\nchair -1 0 1.5\nother 0 0 0\nchair . . 0 0 0\n")
     lexicon = build_lexicon(LexiconConfig(glove=path), WORDS)
     assert lexicon.words == ("chair", "red")
     assert lexicon.vectors.tolist() == [[0, 0, 0], [9, 9, 9], [-1, 0, 1.5], [1, 2, 3]]
     path.write_text("word 1 2\n")
+    other = tmp_path / "other.txt"
+    other.write_text("red 1 2\nchair 1\n")
     for config, message in (
         (LexiconConfig(glove=path), "none of the sentences' words"),
+        (LexiconConfig(glove=other), "vectors of several lengths"),
         (LexiconConfig(glove=tmp_path / "none.txt"), "no GloVe file"),
         (LexiconConfig(least=99), "lower lexicon.least"),
     ):
@@ -138,15 +152,23 @@ def test_settings_that_cannot_be_are_refused():
 def test_the_papers_preset_is_the_authors_code():
     method, network, loss = (getattr(PRESETS["paper"], name) for name in ("method", "network", "loss"))
     assert (network.width, network.heads, network.relation_layers, network.decoder_layers) == (288, 8, 2, 3)
-    assert network.causal and network.sentence == "last" and network.relations == "absolute"
+    assert (
+        network.norm_momentum == 0.5
+        and network.causal
+        and network.sentence == "last"
+        and network.relations == "absolute"
+    )
     assert (method.candidates, method.better, method.better_from, method.masked) == (8, 0.5, 3, 0.3)
     assert method.category == "annotation" and method.background and not method.mask_keywords
     assert (loss.features, loss.category, loss.reconstruction, loss.distillation) == (2, 2, 1, 1)
-    student = Grounder(network, method, build_lexicon(LexiconConfig(), WORDS), 288, CLASSES * 6)
-    count = sum(p.numel() for p in student.match.parameters())
-    assert count == 501_411, "ws3dvg.md 4.3"
-    decoder = sum(p.numel() for p in student.reconstructor.parameters())
-    assert decoder == 3_000_960 + 289 * len(student.vectors), "ws3dvg.md 4.4"
+    lexicon = Lexicon(tuple(WORDS), torch.zeros(SPECIAL + len(WORDS), 300))
+    student = Grounder(network, method, lexicon, 288, CLASSES * 6)
+    parts = (student.encoder, student.category, student.relation, student.match, student.reconstructor)
+    encoder, category, relation, match, decoder = (sum(p.numel() for p in x.parameters()) for x in parts)
+    assert encoder + category == 598_770, "ws3dvg.md 4.1, GloVe's 300 channels"
+    assert relation == 925_344 - 2 * 129 * 288, "4.2 without its two maps of multi-view features"
+    assert match == 501_411, "4.3"
+    assert decoder == 3_000_960 + 289 * len(student.vectors), "4.4"
 
 
 def test_pictures_are_drawn_for_any_sentence(tmp_path):
@@ -202,15 +224,14 @@ def test_the_whole_job(shards, tmp_path):
 @pytest.mark.ray
 def test_held_out_rooms_are_scored_and_not_trained_on(shards, tmp_path):
     said = []
-    config = ground.selecting(job(shards, tmp_path), 4, ACCURACY)
+    measure = MEASURE["detected"]
+    config = ground.selecting(job(shards, tmp_path), 4, measure)
     with observed(said.append):
         ground.run(replace(config, loop=LoopConfig(epochs=2, batch=2, log_every=1)))
-    assert len(said) == 2 and all(0 <= values[ACCURACY] <= 1 for values in said)
+    assert len(said) == 2 and all(0 <= values[measure] <= 1 for values in said)
     train = open_samples(shards, ROOM)
     kept, validation = hold_out(4, train, "detected")
     assert len(kept) == 9 and len(validation.chosen) == 3 and not set(kept) & set(validation.chosen)
-    with pytest.raises(ConfigError, match="leave --objective"):
-        ground.selecting(config, 4, "validation/miou")
 
 
 @pytest.mark.ray

@@ -9,9 +9,11 @@ import torch
 from made_up_rooms import CLASSES, COLOURS, FEATURES, made_up_room
 
 from scenelift.methods import Progress
+from trainables.ground import remarks
 from trainables.ground_batch import CollateRooms
 from trainables.ground_config import LossConfig, MethodConfig, NetworkConfig
-from trainables.ground_method import Grounding
+from trainables.ground_losses import class_weights
+from trainables.ground_method import Grounding, Reading, coarse
 from trainables.ground_model import Grounder
 from trainables.ground_scores import NONE, Guess, guess, right, score, shares, subsets
 from trainables.lexicon import Lexicon
@@ -122,16 +124,66 @@ def test_odd_rooms_are_counted_and_said():
     found = score(made, [empty, foreign, lost], "detected")
     assert (found.empty, found.unheard, found.missing) == (3, 1, 1)
     assert found.sums["ceiling", "acc25", "overall"] == 1
+    said = remarks(found)
+    assert [text.split()[0] for text in said] == ["1", "3", "1"]
+    for text, part in zip(said, ("guesses", "have no answer", "count as missed"), strict=True):
+        assert part in text
 
 
 @pytest.mark.parametrize(
     ("method", "same"),
-    [({"distill": False}, ("student", "coarse")), ({"reconstruct": False}, ("teacher", "coarse"))],
+    [
+        ({"distill": False}, ("student", "coarse")),
+        ({"reconstruct": False}, ("teacher", "coarse")),
+        ({"candidates": 1}, ("teacher", "coarse")),
+    ],
 )
 def test_a_part_that_is_switched_off_answers_as_the_coarse_stage(method, same):
     found = guess(grounder(**method), CollateRooms(WORDS)([made_up_room("room-1")]))
     for one in found:
         assert getattr(one, same[0])[0] == getattr(one, same[1])[0]
+
+
+def test_inference_is_timed_where_there_is_a_student():
+    rooms = [made_up_room("room-1")]
+    both, alone = (score(grounder(distill=distill), rooms, "detected") for distill in (True, False))
+    assert both.metrics()["inference/student_seconds"] > 0 and "times as long" in both.timing()
+    assert "inference/student_seconds" not in alone.metrics() and "the coarse stage answers" in alone.timing()
+
+
+def test_the_coarse_stage_adds_up_what_is_switched_on():
+    """`no_text` and `no_mil` of ws3dvg.md 11 leave the other's term alone."""
+    room = made_up_room("room-1", objects=7)
+    found = []
+    for method in ({}, {"mil": "off"}, {"category": "off"}):
+        made = grounder(**method).eval()
+        batch = CollateRooms.of(WORDS, made.method)([room])
+        proposals, read = made.look(batch), Reading.of(made, batch)
+        found.append(coarse(made, batch, proposals, read))
+    both, classes, features = found
+    torch.testing.assert_close(both, classes + features)
+    torch.testing.assert_close(features.sum(1), torch.full((3,), 0.5))
+    present = torch.ones(3, 7, dtype=torch.bool)
+    said = made.category(read.whole)
+    torch.testing.assert_close(classes, class_weights(said, batch.class_logits.expand(3, -1, -1), present))
+
+
+def test_a_batch_of_one_room_with_one_thing_is_trained_on():
+    """Batch norms have no statistics of a single row."""
+    made = grounder()
+    training = Grounding(made, LossConfig()).train()
+    batch = CollateRooms(WORDS)([made_up_room("room-1", objects=1, sentences=1)])
+    found = training(batch, Progress(0, 0, 1))
+    assert all(torch.isfinite(loss) for loss in found.values())
+    assert int(made.relation.batch_norm.num_batches_tracked) == 0
+
+
+def test_synchronised_batch_norms_take_the_place_of_plain_ones():
+    """As they do on several GPUs."""
+    made = torch.nn.SyncBatchNorm.convert_sync_batchnorm(grounder())
+    batch = CollateRooms(WORDS)([made_up_room("room-1")])
+    found = Grounding(made, LossConfig()).train()(batch, Progress(0, 0, 1))
+    assert all(torch.isfinite(loss) for loss in found.values())
 
 
 def test_losses_are_float32_in_half_precision_too():

@@ -1,0 +1,60 @@
+"""The search of grounding's losses: what it varies, that it names its protocol, and never sees the test rooms."""
+
+from dataclasses import replace
+
+import pytest
+from made_up_rooms import MadeUpRooms
+
+from datasets.grounding import RoomOptions
+from scenelift import search
+from scenelift.errors import ConfigError
+from scenelift.rooms import ROOM
+from scenelift.sharding import write_shards
+from sweeps.ground import SWEEP, space
+from trainables.ground import selecting
+from trainables.ground_config import PRESETS, MethodConfig, RoomsDataConfig
+
+
+def test_only_what_is_switched_on_is_searched():
+    preset = PRESETS["synthetic"]
+    weights = {"loss.features", "loss.category", "loss.reconstruction", "loss.distillation"}
+    assert set(search.checked(space(preset), preset)) == {*weights, "method.better", "method.candidates"}
+    method = MethodConfig(mil="off", reconstruct=False, distill=False)
+    bare = replace(preset, method=method)
+    assert set(search.checked(space(bare), bare)) == {"loss.category", "method.candidates"}
+    bare = replace(preset, method=replace(method, mil="nce", category="off"))
+    assert set(search.checked(space(bare), bare)) == {"loss.features", "method.candidates"}
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_every_presets_own_values_are_a_trial(name):
+    assert search.own_values(space(PRESETS[name]), PRESETS[name]) is not None
+
+
+def test_the_command_is_understood_and_judges_by_the_share_of_objects_found():
+    settings, config, given = SWEEP.parse(["--trials", "3", "--loss.features", "1"])
+    assert (settings.objective, settings.trials, config.loss.features) == ("validation/acc25", 3, 1)
+    assert given == ("loss.features",)
+    assert SWEEP.parse(["--objective", "validation/accuracy"])[0].objective == "validation/accuracy"
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("protocol", "measure", "other"),
+    [
+        ("made up, detected boxes", "validation/acc25", "validation/accuracy"),
+        ("made up, true instances", "validation/accuracy", "validation/acc25"),
+    ],
+)
+def test_trials_are_judged_by_their_protocol_and_leave_test_rooms_alone(
+    ray_session, tmp_path, protocol, measure, other
+):
+    out = str(tmp_path / "shards")
+    source = MadeUpRooms(protocol=protocol)
+    write_shards(source, None, out, RoomOptions(), 6, progress=False, kind=ROOM)
+    config = replace(PRESETS["synthetic"], data=RoomsDataConfig(out, out))
+    chosen = selecting(config, 3, measure)
+    assert chosen.data.test is None and chosen.data.held_out == 3
+    for objective in (other, "validation/miou"):
+        with pytest.raises(ConfigError, match=f"write --objective {measure}"):
+            selecting(config, 3, objective)
