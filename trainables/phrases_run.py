@@ -72,7 +72,7 @@ def require(config: PhrasesConfig, train: Images) -> CaptionSet:
         raise DataError(f"{train.path} has no detector's posteriors; set distillation.support to none")
     if not about.mapped:
         raise DataError(
-            f"no phrase of {train.path} names a class of the detector; make shards with --options.wordnet true, or "
+            f"no phrase of {train.path} names a class of the detector; make shards with --options.wordnet wn, or "
             "set distillation.support to none"
         )
     if distillation.support == "neighbours" and distillation.neighbours > about.neighbours:
