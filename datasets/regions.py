@@ -107,7 +107,7 @@ class BottomUpFolder:
 class AuthorsHdf5:
     """One HDF5 file with a data set per image: rows of feature | class logits, background first | box (ckd.md 2.3).
 
-    Rows of zeros, with which the authors filled up images with few regions, are left out.
+    Rows of zeros, with which the authors filled up images with few regions, are left out: they have no area.
     """
 
     def __init__(
@@ -150,10 +150,9 @@ def split_rows(
             f"{name} has rows of {rows.shape[-1] if rows.ndim else 0} numbers, not of {width} + "
             f"{1 + len(classes)} + 4; check --feature_width and --classes"
         )
-    rows = rows[np.any(rows != 0, axis=1)]
     features, logits, boxes = np.split(rows, [width, wanted - 4], axis=1)
     found: BoxUnit = "shares" if boxes.max(initial=0) <= 1.01 else "pixels"
-    if len(boxes) and found != box_unit:
+    if boxes.any() and found != box_unit:
         raise FrameError(f"{name} has boxes in {found}, not in {box_unit}; give --box_unit {found}")
     if box_unit == "shares":
         boxes = boxes * np.array([size[1], size[0]] * 2, np.float32)

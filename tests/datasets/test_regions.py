@@ -86,6 +86,8 @@ def test_the_authors_rows_are_split_and_their_padding_left_out(arrays):
     np.testing.assert_allclose(found.posteriors, arrays["cls_prob"], rtol=1e-4)
     with pytest.raises(FrameError, match=r"rows of 12 numbers, not of 6 \+ 3 \+ 4; check --feature_width"):
         split_rows("1.jpg", rows(arrays), 6, CLASSES, SIZE)
+    with pytest.raises(FrameError, match="no region inside"):
+        split_rows("1.jpg", rows(arrays) * 0, 5, CLASSES, SIZE)
 
 
 def test_without_h5py_the_way_out_is_named(tmp_path, monkeypatch):
