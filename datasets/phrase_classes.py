@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from scenelift.errors import DataError
+from datasets.wordnet import WordNet, open_wordnet
 
 Classes = tuple[tuple[int, float], ...]
 """Detector classes 1..C with weights that sum to 1, the best first; empty: none."""
@@ -161,16 +160,16 @@ def singulars(word: str) -> list[str]:
 
 
 class PhraseClasses:
-    """From phrases to the classes of one detector. Small to pickle.
+    """From phrases to the classes of one detector.
 
     In this order: the whole phrase, its last two words, its head noun, each as it is and in the singular, is a
-    class name; a synonym of the head noun is; with `wordnet`, a class means the head noun or something that it is
+    class name; a synonym of the head noun is; with WordNet, a class means the head noun or something that it is
     a kind of.
     """
 
-    def __init__(self, classes: Sequence[str], wordnet: bool = False, mixture: bool = False) -> None:
-        """classes: [C] names; commas separate several names of one. mixture: a synonym or a WordNet sense that
-        several classes fit gives all of them, with equal weights; else the first.
+    def __init__(self, classes: Sequence[str], wordnet: str | None = None, mixture: bool = False) -> None:
+        """classes: [C] names; commas separate several names of one. wordnet: as `datasets.wordnet` takes it; None:
+        it is not asked. mixture: a phrase gets all classes that a synonym or a WordNet sense fits, not the first.
 
         Of classes that share a name the first has it. Raises DataError if WordNet is asked for and not there.
         """
@@ -179,73 +178,54 @@ class PhraseClasses:
         for number, names in enumerate(classes, start=1):
             for name in names.lower().split(","):
                 self.numbers.setdefault(name.strip().replace("_", " "), number)
-        self.wordnet = wordnet
-        if wordnet:
-            _wordnet()
+        self.wordnet: WordNet | None = open_wordnet(wordnet) if wordnet else None
 
     def __call__(self, phrase: str) -> Classes:
         """The classes that the phrase names."""
         for found in self._found(head_words(phrase)):
             if found:
-                chosen = list(dict.fromkeys(found))[: None if self.mixture else 1]
-                return tuple((number, 1 / len(chosen)) for number in chosen)
+                chosen = list(found.items())[: None if self.mixture else 1]
+                total = sum(weight for _, weight in chosen)
+                return tuple((number, weight / total) for number, weight in chosen)
         return ()
 
-    def _found(self, words: list[str]) -> Iterator[list[int]]:
-        """What each rule finds, the strictest first."""
+    def _found(self, words: list[str]) -> Iterator[dict[int, float]]:
+        """What each rule finds, with weights, the best first; the strictest rule first."""
         if not words:
             return
         for several in (words, words[-2:], words[-1:]):
             *before, last = several
-            yield self._known([" ".join([*before, form]) for form in singulars(last)])[:1]
+            names = self._known([" ".join([*before, form]) for form in singulars(last)])
+            yield dict.fromkeys(names[:1], 1.0)
         for form in singulars(words[-1]):
-            yield self._known(SYNONYMS.get(form, ()))
-        if self.wordnet:
-            yield from self._senses(words[-1])
+            yield dict.fromkeys(self._known(SYNONYMS.get(form, ())), 1.0)
+        if self.wordnet is not None:
+            for sense in self.wordnet.senses(words[-1])[:_SENSES]:
+                yield self._above(self.wordnet.above(sense))
 
     def _known(self, names: Sequence[str]) -> list[int]:
         return [self.numbers[name] for name in names if name in self.numbers]
 
-    def _senses(self, noun: str) -> Iterator[list[int]]:
-        """Sense by sense: classes that mean the noun, or the nearest thing that it is a kind of."""
-        corpus = _wordnet()
-        for sense in corpus.synsets(noun, pos="n")[:_SENSES]:
-            level = [sense]
-            while level:
-                here = [self._meanings[one.name()] for one in level if one.name() in self._meanings]
-                if here:
-                    yield here
-                    break
-                level = [upper for one in level for upper in one.hypernyms()]
+    def _above(self, steps: dict[str, int]) -> dict[int, float]:
+        """Classes among what a sense is a kind of, by their path similarity 1 / (1 + steps up to them)."""
+        found: dict[int, float] = {}
+        for sense, up in steps.items():
+            if sense in self._meanings:
+                found.setdefault(self._meanings[sense], 1 / (1 + up))
+        return found
 
     @functools.cached_property
     def _meanings(self) -> dict[str, int]:
-        """WordNet's name of the commonest sense of each class name -> class."""
+        """The commonest sense of each class name in WordNet -> class."""
+        assert self.wordnet is not None
         meanings: dict[str, int] = {}
         for name, number in self.numbers.items():
-            for sense in _wordnet().synsets(name.replace(" ", "_"), pos="n")[:1]:
-                meanings.setdefault(sense.name(), number)
+            for sense in self.wordnet.senses(name)[:1]:
+                meanings.setdefault(sense, number)
         return meanings
 
 
-def _load_wordnet() -> Any:
-    try:
-        from nltk.corpus import wordnet
-
-        wordnet.synsets("dog")
-    except ImportError:
-        raise DataError("WordNet needs the package nltk; install it, or leave --wordnet out") from None
-    except LookupError:
-        raise DataError(
-            "nltk has no WordNet here; fetch it with: python -m nltk.downloader wordnet, or leave --wordnet out"
-        ) from None
-    return wordnet
-
-
-_wordnet: Callable[[], Any] = functools.cache(_load_wordnet)
-
-
 @functools.cache
-def phrase_classes(classes: tuple[str, ...], wordnet: bool, mixture: bool) -> PhraseClasses:
+def phrase_classes(classes: tuple[str, ...], wordnet: str | None, mixture: bool) -> PhraseClasses:
     """The map of these settings, made once a process."""
     return PhraseClasses(classes, wordnet, mixture)

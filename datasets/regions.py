@@ -1,7 +1,7 @@
 """Regions of images as others have saved them: bottom-up-attention's `.npz`, and the HDF5 of CKD's authors.
 
 What a file cannot say of itself is configuration, never read off its name: the detector's classes are those of a
-list (one name a line, without background), the width of an HDF5 row's feature is given.
+list (one name a line, without background), the width of an HDF5 row's feature and what its box is in are given.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from scenelift.errors import ConfigError, DataError, FrameError
 from scenelift.image_boxes import Boxes, area, clip
 
 Floats = NDArray[np.float32]
+BoxUnit = Literal["pixels", "shares"]
+"""What boxes are in: pixels, or shares of the image's width and height."""
 
 
 @dataclass(frozen=True)
@@ -105,12 +107,14 @@ class BottomUpFolder:
 class AuthorsHdf5:
     """One HDF5 file with a data set per image: rows of feature | class logits, background first | box (ckd.md 2.3).
 
-    Rows of zeros, with which the authors filled up images with few regions, are left out.
+    Rows of zeros, with which the authors filled up images with few regions, are left out: they have no area.
     """
 
-    def __init__(self, path: Path, classes: tuple[str, ...], width: int) -> None:
+    def __init__(
+        self, path: Path, classes: tuple[str, ...], width: int, box_unit: BoxUnit = "pixels"
+    ) -> None:
         """width: channels of a feature, such as 2048; the rows must be as long as it and the classes ask for."""
-        self.path, self.classes, self.width = path, classes, width
+        self.path, self.classes, self.width, self.box_unit = path, classes, width, box_unit
         if not path.is_file():
             raise DataError(f"{path} is no file; give the HDF5 file with the regions of all images")
         _h5py()
@@ -126,13 +130,18 @@ class AuthorsHdf5:
                 rows = np.asarray(file[image], np.float32)
         except KeyError:
             raise FrameError(f"{self.path.name} has no {image}") from None
-        except OSError as error:
-            raise FrameError(f"{self.path.name} cannot be read: {error}") from None
-        return split_rows(image, rows, self.width, self.classes, size)
+        except (OSError, TypeError, ValueError) as error:
+            raise FrameError(f"{image} of {self.path.name} cannot be read: {error}") from None
+        return split_rows(image, rows, self.width, self.classes, size, self.box_unit)
 
 
 def split_rows(
-    name: str, rows: Floats, width: int, classes: tuple[str, ...], size: tuple[int, int]
+    name: str,
+    rows: Floats,
+    width: int,
+    classes: tuple[str, ...],
+    size: tuple[int, int],
+    box_unit: BoxUnit = "pixels",
 ) -> Regions:
     """[R, D + (1 + C) + 4] rows of the authors' layout -> regions, the logits as shares."""
     wanted = width + 1 + len(classes) + 4
@@ -141,10 +150,12 @@ def split_rows(
             f"{name} has rows of {rows.shape[-1] if rows.ndim else 0} numbers, not of {width} + "
             f"{1 + len(classes)} + 4; check --feature_width and --classes"
         )
-    rows = rows[np.any(rows != 0, axis=1)]
     features, logits, boxes = np.split(rows, [width, wanted - 4], axis=1)
-    if len(boxes) and boxes.max() <= 1.01:
-        raise FrameError(f"{name} has boxes in shares of the image; they must be in pixels")
+    found: BoxUnit = "shares" if boxes.max(initial=0) <= 1.01 else "pixels"
+    if boxes.any() and found != box_unit:
+        raise FrameError(f"{name} has boxes in {found}, not in {box_unit}; give --box_unit {found}")
+    if box_unit == "shares":
+        boxes = boxes * np.array([size[1], size[0]] * 2, np.float32)
     shares = np.exp(logits - logits.max(1, keepdims=True, initial=-np.inf))
     return _checked(name, boxes, features, shares / shares.sum(1, keepdims=True), size, classes)
 
@@ -180,6 +191,6 @@ def _h5py() -> Any:
         import h5py
     except ImportError:
         raise ConfigError(
-            "HDF5 files need the package h5py; install it, or give a folder of .npz files"
+            "HDF5 files need the package h5py; install it (extra captions), or give a folder of .npz files"
         ) from None
     return h5py

@@ -6,13 +6,14 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets.captions import CaptionOptions
 from datasets.flickr30k import Flickr30k
 from datasets.referit import ReferIt
-from datasets.regions import AuthorsHdf5, BottomUpFolder, RegionFiles, read_classes
+from datasets.regions import AuthorsHdf5, BottomUpFolder, BoxUnit, RegionFiles, read_classes
+from datasets.wordnet import absolute
 from scenelift.captioned_kind import CAPTIONED_IMAGE, CaptionSet
 from scenelift.config import command, nearest
 from scenelift.errors import ConfigError
@@ -44,6 +45,8 @@ class CaptionShardConfig:
     """The detector's class names, one a line, in the order of its outputs, without background."""
     feature_width: int = 2048
     """Channels of a region's feature in an HDF5 file; .npz files tell it themselves."""
+    box_unit: BoxUnit = "pixels"
+    """What the boxes of an HDF5 file are in: pixels, or shares of the image's width and height."""
     split: str | None = None
     """Split to take: train, val or test; none: every image that is there."""
     out: str | None = None
@@ -81,7 +84,7 @@ def open_source(config: CaptionShardConfig) -> Flickr30k | ReferIt:
     files: RegionFiles = (
         BottomUpFolder(regions, classes)
         if regions.is_dir()
-        else AuthorsHdf5(regions, classes, config.feature_width)
+        else AuthorsHdf5(regions, classes, config.feature_width, config.box_unit)
     )
     return SOURCES[config.dataset](config.root.expanduser().absolute(), files)
 
@@ -92,19 +95,20 @@ def run(config: CaptionShardConfig) -> Manifest:
     from scenelift.sharding import write_shards
 
     source, start = open_source(config), time.monotonic()
+    options = replace(config.options, wordnet=absolute(config.options.wordnet))
     with connect():
         manifest = write_shards(
             source,
             config.split,
             config.folder,
-            config.options,
+            options,
             per_shard=config.per_shard,
             max_bad=config.max_bad,
             command=shlex.join(["python", "-m", "datasets.shard_captions", *sys.argv[1:]]),
             kind=CAPTIONED_IMAGE,
         )
     print(report(manifest, time.monotonic() - start))
-    print(f"next: python -m trainables.phrases flickr30k --data.train {shlex.quote(config.folder)}")
+    print(f"next: python -m trainables.phrases {config.dataset} --data.train {shlex.quote(config.folder)}")
     return manifest
 
 

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from scenelift.captioned_images import CaptionedImage, Phrase
 from scenelift.errors import DataError
-from scenelift.image_boxes import neighbours
 from scenelift.images import decode, fit
 from trainables.phrases_student import Words
 
@@ -160,14 +159,27 @@ class PhraseCollate:
         return [phrases[i] for i in np.sort(rng.choice(len(phrases), self.phrases, replace=False)).tolist()]
 
     def _neighbours(self, sample: CaptionedImage, size: int) -> NDArray[np.int16]:
-        """Those that were stored; where padding counts, those among all boxes, padding being one box of 0."""
-        if self.mask_padding or len(sample.boxes) == size:
-            return sample.neighbours[:, : self.neighbours]
-        padded = np.zeros((size, 4), np.float32)
-        padded[: len(sample.boxes)] = sample.boxes
-        # With CKD's +0.001 the boxes of padding overlap each other wholly; a point of their own gives the same.
-        padded[len(sample.boxes) :] = (-2, -2, -1, -1)
-        return neighbours(padded, self.neighbours)
+        """Those that were stored; where padding counts, with padding among them."""
+        near = sample.neighbours[:, : self.neighbours]
+        if self.mask_padding or len(near) == size:
+            return near
+        return with_padding(near, size, self.neighbours)
+
+
+def with_padding(near: NDArray[np.int16], size: int, most: int) -> NDArray[np.int16]:
+    """[size, K] the neighbours among R regions and padding up to `size`; near: [R, min(most, R)] of the regions.
+
+    With CKD's +0.001 the boxes of padding overlap each other wholly and the regions' hardly (ckd.md 10.5), so
+    nothing has to be measured: regions come first to a region, and padding to padding.
+    """
+    regions, padding = np.split(np.arange(size, dtype=np.int16), [len(near)])
+    whole = np.empty((size, min(most, size)), np.int16)
+    whole[: len(near), : near.shape[1]] = near
+    whole[: len(near), near.shape[1] :] = padding[: whole.shape[1] - near.shape[1]]
+    others = np.concatenate([padding, regions])
+    for one in padding:
+        whole[one] = [one, *others[others != one][: whole.shape[1] - 1]]
+    return whole
 
 
 def photo_of(sample: CaptionedImage, size: tuple[int, int]) -> NDArray[np.uint8]:

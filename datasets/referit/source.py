@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.captions import CaptionOptions, captioned_image, read_photo
+from datasets.files import Size, image_size, read_bytes
 from datasets.phrase_classes import phrase_classes
 from datasets.regions import RegionFiles
 from scenelift.captioned_images import CaptionedImage, Phrase
@@ -70,9 +71,10 @@ class ReferIt:
             entries = []
             for entry in listed:
                 x1, y1, x2, y2 = map(float, entry["bbox"])
-                entries.append(
-                    (str(entry["img_id"]), str(entry["split"]), (x1, y1, x2, y2), list(entry["query"]))
-                )
+                queries = entry["query"]
+                if not isinstance(queries, list):
+                    raise TypeError(f"query {queries!r} is no list")
+                entries.append((str(entry["img_id"]), str(entry["split"]), (x1, y1, x2, y2), queries))
         except (ValueError, TypeError, KeyError) as error:
             raise DataError(
                 f"{self.root / EXPRESSIONS} is not a list of objects with img_id, bbox, split and query: {error!r}"
@@ -85,9 +87,7 @@ class ReferIt:
         FrameError for whatever is wrong with its files.
         """
         image = f"{keyframe.token}.jpg"
-        size = self.regions.size(image)
-        if size is None:
-            raise FrameError(f"the regions of {image} do not say how large it is; use those of .npz files")
+        size = self.regions.size(image) or self._photo_size(image)
         classes = phrase_classes(self.regions.classes, options.wordnet, options.mixture)
         return captioned_image(
             keyframe.token,
@@ -98,3 +98,15 @@ class ReferIt:
             options,
             read_photo(self.root / _PHOTOS, image, size) if options.photos else None,
         )
+
+    def _photo_size(self, image: str) -> Size:
+        """That of the photo itself; FrameError if it is not there."""
+        try:
+            return image_size(read_bytes(self.root / _PHOTOS, image))
+        except (OSError, SyntaxError) as error:
+            raise FrameError(f"{image} is no image: {error}") from None
+        except FrameError:
+            raise FrameError(
+                f"the regions of {image} do not say how large it is, nor is it in {self.root / _PHOTOS}; put the "
+                "photos there, or use regions of .npz files"
+            ) from None

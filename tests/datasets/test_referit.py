@@ -2,13 +2,15 @@
 
 import json
 
+import h5py
 import numpy as np
 import pytest
-from phrase_tree import CLASSES, region_arrays
+from phrase_tree import CLASSES, SIZE, region_arrays
+from PIL import Image
 
 from datasets.captions import CaptionOptions
 from datasets.referit import ReferIt
-from datasets.regions import BottomUpFolder
+from datasets.regions import AuthorsHdf5, BottomUpFolder
 from scenelift.errors import DataError, FrameError
 
 
@@ -59,7 +61,10 @@ def test_expressions_of_a_photo_are_merged_and_splits_kept_apart(tmp_path):
         source.keyframes("testA")
 
 
-@pytest.mark.parametrize("wrong", [{"img_id": "1.jpg"}, [[1]], [entry("1.jpg", box=(1, 2))], 3])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"img_id": "1.jpg"}, [[1]], [entry("1.jpg", box=(1, 2))], [entry("1.jpg") | {"query": "a dog"}], 3],
+)
 def test_a_file_of_another_make_is_refused(tmp_path, wrong):
     with pytest.raises(DataError, match="is not a list of objects"):
         tree(tmp_path, wrong).keyframes()
@@ -69,3 +74,23 @@ def test_missing_regions_are_named(tmp_path):
     source = tree(tmp_path, [entry("3.jpg", "a dog")])
     with pytest.raises(FrameError, match=r"3\.jpg\.npz is missing"):
         source.read(source.keyframes()[0], CaptionOptions())
+
+
+def test_with_regions_that_do_not_tell_the_size_the_photo_does(tmp_path):
+    """The authors' HDF5 files hold no sizes."""
+    tree(tmp_path, [entry("1.jpg", "a dog"), entry("2.jpg", "a man")])
+    arrays = region_arrays(np.random.default_rng(0))
+    with h5py.File(tmp_path / "all.h5", "w") as file:
+        row = [arrays["x"].T, np.log(arrays["cls_prob"]), arrays["bbox"]]
+        file["1.jpg"] = file["2.jpg"] = np.concatenate(row, 1)
+    source = ReferIt(tmp_path, AuthorsHdf5(tmp_path / "all.h5", CLASSES, 5))
+    first, second = source.keyframes()
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (SIZE[1], SIZE[0])).save(tmp_path / "images" / "1.jpg")
+    sample = source.read(first, CaptionOptions())
+    assert sample.size == SIZE and len(sample.boxes) == 6
+    with pytest.raises(FrameError, match=r"2\.jpg do not say how large it is.*put the photos there"):
+        source.read(second, CaptionOptions())
+    (tmp_path / "images" / "2.jpg").write_bytes(b"no photo")
+    with pytest.raises(FrameError, match=r"2\.jpg is no image"):
+        source.read(second, CaptionOptions())

@@ -1,10 +1,10 @@
 """Regions: bottom-up-attention's files either way round, the authors' HDF5 rows, and what is wrong with them."""
 
+import h5py
 import numpy as np
 import pytest
 from phrase_tree import CLASSES, SIZE, region_arrays
 
-from datasets import regions
 from datasets.regions import AuthorsHdf5, BottomUpFolder, read_classes, split_rows
 from scenelift.errors import ConfigError, DataError, FrameError
 
@@ -86,9 +86,8 @@ def test_the_authors_rows_are_split_and_their_padding_left_out(arrays):
     np.testing.assert_allclose(found.posteriors, arrays["cls_prob"], rtol=1e-4)
     with pytest.raises(FrameError, match=r"rows of 12 numbers, not of 6 \+ 3 \+ 4; check --feature_width"):
         split_rows("1.jpg", rows(arrays), 6, CLASSES, SIZE)
-    arrays["bbox"] /= 100
-    with pytest.raises(FrameError, match="must be in pixels"):
-        split_rows("1.jpg", rows(arrays), 5, CLASSES, SIZE)
+    with pytest.raises(FrameError, match="no region inside"):
+        split_rows("1.jpg", rows(arrays) * 0, 5, CLASSES, SIZE)
 
 
 def test_without_h5py_the_way_out_is_named(tmp_path, monkeypatch):
@@ -109,35 +108,44 @@ def test_without_h5py_the_way_out_is_named(tmp_path, monkeypatch):
         AuthorsHdf5(tmp_path / "none.h5", CLASSES, 5)
 
 
-def test_hdf5_files_are_read(tmp_path, arrays):
-    h5py = pytest.importorskip("h5py", reason="h5py is an optional dependency (extra `captions`)")
+@pytest.fixture
+def hdf5(tmp_path, arrays):
+    """A real file of the authors' layout: a data set for each image, filled up to the same number of rows."""
     with h5py.File(tmp_path / "all.h5", "w") as file:
         file["1.jpg"] = rows(arrays)
-    source = AuthorsHdf5(tmp_path / "all.h5", CLASSES, 5)
-    np.testing.assert_array_equal(source.read("1.jpg", SIZE).features, arrays["x"].T)
-    with pytest.raises(FrameError, match=r"no 2\.jpg"):
-        source.read("2.jpg", SIZE)
+        file["shares.jpg"] = rows(arrays | {"bbox": arrays["bbox"] / np.array([SIZE[1], SIZE[0]] * 2)})
+        file["text.jpg"] = "no numbers"
+    return tmp_path / "all.h5"
 
 
-def test_hdf5_rows_come_through_whatever_opens_the_file(tmp_path, arrays, monkeypatch):
-    class File(dict):
-        def __init__(self, path, mode):
-            super().__init__({"1.jpg": rows(arrays)})
+def test_a_real_hdf5_file_has_the_regions_that_were_written(hdf5, arrays):
+    found = AuthorsHdf5(hdf5, CLASSES, 5).read("1.jpg", SIZE)
+    np.testing.assert_array_equal(found.features, arrays["x"].T)
+    np.testing.assert_array_equal(found.boxes, arrays["bbox"])
+    np.testing.assert_allclose(found.posteriors, arrays["cls_prob"], rtol=1e-4)
 
-        def __enter__(self):
-            return self
 
-        def __exit__(self, *_):
-            pass
+def test_boxes_in_shares_become_pixels_if_that_is_said(hdf5, arrays):
+    found = AuthorsHdf5(hdf5, CLASSES, 5, "shares").read("shares.jpg", SIZE)
+    np.testing.assert_allclose(found.boxes, arrays["bbox"], rtol=1e-5)
+    with pytest.raises(FrameError, match="boxes in shares, not in pixels; give --box_unit shares"):
+        AuthorsHdf5(hdf5, CLASSES, 5).read("shares.jpg", SIZE)
+    with pytest.raises(FrameError, match="boxes in pixels, not in shares; give --box_unit pixels"):
+        AuthorsHdf5(hdf5, CLASSES, 5, "shares").read("1.jpg", SIZE)
 
-    monkeypatch.setattr(regions, "_h5py", lambda: type("h5py", (), {"File": File}))
-    (tmp_path / "all.h5").write_bytes(b"")
-    source = AuthorsHdf5(tmp_path / "all.h5", CLASSES, 5)
-    np.testing.assert_array_equal(source.read("1.jpg", SIZE).boxes, arrays["bbox"])
+
+def test_what_is_wrong_with_an_hdf5_file_is_named(hdf5, tmp_path):
+    source = AuthorsHdf5(hdf5, CLASSES, 5)
+    assert source.size("1.jpg") is None, "it does not hold it"
     with pytest.raises(FrameError, match=r"no 2\.jpg"):
         source.read("2.jpg", SIZE)
     with pytest.raises(FrameError, match=r"size of 1\.jpg is not known"):
         source.read("1.jpg", None)
+    with pytest.raises(FrameError, match=r"text\.jpg of all\.h5 cannot be read"):
+        source.read("text.jpg", SIZE)
+    (tmp_path / "other.h5").write_bytes(b"no HDF5")
+    with pytest.raises(FrameError, match=r"other\.h5 cannot be read"):
+        AuthorsHdf5(tmp_path / "other.h5", CLASSES, 5).read("1.jpg", SIZE)
 
 
 def test_class_lists(tmp_path):

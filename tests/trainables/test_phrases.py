@@ -144,6 +144,17 @@ def test_batches_of_which_nothing_can_be_learnt_are_finite():
         assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients)
 
 
+def test_two_captions_of_an_image_are_not_held_against_each_other():
+    """Neither in one sample nor in two of the same photo; with another photo beside there is something to lose."""
+    student = student_for([made_up_image("a")])
+    collate = PhraseCollate(student.vocabulary, captions=2)
+    for contrast in (ContrastConfig("margin"), ContrastConfig(negatives="images and sentences")):
+        method = Ckd(student, contrast, NO_DISTILLATION)
+        alone = method(collate([made_up_image("a"), made_up_image("a")]), PROGRESS)["contrast"]
+        assert alone.item() == 0
+        assert method(collate([made_up_image("a"), made_up_image("b")]), PROGRESS)["contrast"] > 0.1
+
+
 def flickr30k(folder):
     return Flickr30k(folder, BottomUpFolder(folder / "regions", names("man", "shirt", "yard")))
 
@@ -266,6 +277,8 @@ def test_the_whole_job(shards, tmp_path, capsys):
         "fused/r1",
         "grounding/pointing",
         "grounding/r1/other",
+        "grounding/multiplications",
+        "grounding/milliseconds",
     } <= found.keys()
     student = PhraseStudent.load(folder / "student")
     scores = Scores()

@@ -8,7 +8,8 @@ import torch
 from made_up_captions import made_up_image
 
 from scenelift.errors import DataError
-from trainables.phrases_batch import PhraseCollate
+from scenelift.image_boxes import neighbours
+from trainables.phrases_batch import PhraseCollate, with_padding
 from trainables.phrases_student import Words
 
 WORDS = Words(("a", "blue", "car", "dog", "man", "red", "the"), 4)
@@ -102,6 +103,19 @@ def test_padding_can_count_as_regions_as_in_the_papers_code():
     assert (batch.neighbours >= 0).all()
     with pytest.raises(DataError, match="6 regions, more than 4"):
         PhraseCollate(WORDS, regions=4)(samples)
+
+
+@pytest.mark.parametrize(("regions", "size", "most"), [(6, 15, 4), (3, 15, 8), (1, 4, 8), (9, 10, 9)])
+def test_neighbours_of_padding_are_those_of_its_boxes(regions, size, most):
+    """Against measuring all boxes, padding being one box outside of the image; nothing is measured in a step."""
+    sample = made_up_image("a", regions, count=most)
+    boxes = np.concatenate([sample.boxes, np.tile(np.float32([-2, -2, -1, -1]), (size - regions, 1))])
+    np.testing.assert_array_equal(with_padding(sample.neighbours, size, most), neighbours(boxes, most))
+
+
+def test_words_beyond_those_that_are_read_change_nothing():
+    long, cut = WORDS(["the red dog the man", "the red dog the"])
+    assert long.tolist() == cut.tolist() and len(long) == 4
 
 
 def test_images_without_posteriors_are_refused_unless_nobody_asks():
