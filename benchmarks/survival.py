@@ -23,13 +23,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 if __name__ == "__main__":  # Ray reads them when it is imported
     os.environ["RAY_AUTH_MODE"] = "disabled"  # of a cluster that lives as long as the benchmark
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "20")
 
 from benchmarks import toy
+from benchmarks.machines import Machines
 from scenelift import cluster
 from scenelift.checkpoints import Checkpoints
 from scenelift.experiment import experiment
@@ -84,34 +83,15 @@ class Victim:
     folder: Path
     steps: int
     name: str = "killed"
-    nodes: list[Any] = field(default_factory=list)
+    machines: Machines = field(default_factory=lambda: Machines(3))
     driver: subprocess.Popen[bytes] | None = None
-
-    def __post_init__(self) -> None:
-        from ray.cluster_utils import Cluster
-
-        self.cluster = Cluster(
-            initialize_head=True,
-            head_node_args={
-                "num_cpus": 0,
-                "include_dashboard": False,
-                "object_store_memory": 256 << 20,
-                "_system_config": {"health_check_period_ms": 1000, "health_check_failure_threshold": 5},
-            },
-        )
-        for _ in range(3):
-            self.add_node()
-
-    def add_node(self) -> None:
-        """Another machine, of two CPUs."""
-        self.nodes.append(self.cluster.add_node(num_cpus=2, object_store_memory=256 << 20))
 
     def start(self, name: str) -> None:
         """Start the main process, or start it again."""
         self.name = name
         self.driver = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.survival", "--drive", name, *self._options()],
-            env={**os.environ, "RAY_ADDRESS": self.cluster.address},
+            env={**os.environ, "RAY_ADDRESS": self.machines.address},
             stdout=(self.folder / f"{name}.out").open("ab"),
             stderr=(self.folder / f"{name}.log").open("ab"),
         )
@@ -128,27 +108,14 @@ class Victim:
         """The last step that was logged."""
         return max((event["step"] for event in self.history() if event["kind"] == "metrics"), default=0)
 
-    def workers(self) -> list[psutil.Process]:
-        """Processes that train, of this cluster's nodes only."""
-        found = []
-        for node in self.nodes:
-            for raylet in node.all_processes["raylet"]:
-                for process in psutil.Process(raylet.process.pid).children(recursive=True):
-                    if "RayTrainWorker" in " ".join(process.cmdline()):
-                        found.append(process)
-        return found
-
     def kill(self, what: str, chance: random.Random) -> None:
         """A worker, a node that trains, or the driver."""
         if what == "worker":
-            chance.choice(self.workers()).kill()
+            chance.choice(self.machines.workers()).kill()
         elif what == "node":
-            trains = {parent.pid for process in self.workers() for parent in process.parents()}
-            node = next(n for n in self.nodes if trains & {p.process.pid for p in n.all_processes["raylet"]})
-            self.nodes.remove(node)
-            self.cluster.remove_node(node, allow_graceful=False)
+            self.machines.lose_one_that_trains()
             time.sleep(2)
-            self.add_node()
+            self.machines.add()
         else:
             assert self.driver is not None
             self.driver.kill()
@@ -179,7 +146,7 @@ class Victim:
     def close(self) -> None:
         if self.driver is not None and self.driver.poll() is None:
             self.driver.send_signal(signal.SIGKILL)
-        self.cluster.shutdown()
+        self.machines.close()
 
 
 def strike(victim: Victim, what: str, chance: random.Random) -> Kill:

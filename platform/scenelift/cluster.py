@@ -171,7 +171,8 @@ def user_errors() -> Iterator[None]:
             raise type(error.cause)(_first_line(error.cause)) from None
         raise
     except ray.exceptions.RayError as error:
-        raise ClusterError(f"Ray lost a task: {_first_line(error)}; run the command again") from error
+        said = " ".join(str(error).split("\n")[:2])  # the second line is the reason, where there is one
+        raise ClusterError(f"Ray lost a task: {said}; run the command again") from error
 
 
 def worker_environment() -> dict[str, str]:
