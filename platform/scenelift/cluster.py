@@ -99,8 +99,9 @@ def connect(address: str | None = None, *, dashboard: bool = False, verbose: boo
             _start(dashboard, quiet)
         else:
             _attach(address, quiet)
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise ClusterError(f"no Ray at {address}: {_first_line(error)}") from error
+    except Exception as error:  # a bare one where a process of Ray's does not come up in time
+        busy = "; if the machine is busy, run the command again" if "timed out" in str(error) else ""
+        raise ClusterError(f"no Ray at {address}: {_first_line(error)}{busy}") from error
     logging.getLogger("ray").setLevel(logging.INFO if verbose else logging.ERROR)
     # Ray Data logs the traceback of every exception before it raises it.
     logging.getLogger("ray.data").setLevel(logging.INFO if verbose else logging.CRITICAL)

@@ -77,6 +77,18 @@ def test_cluster_that_does_not_answer() -> None:
     assert "ClusterError: no Ray at 127.0.0.1:1" in said.stderr
 
 
+def test_a_ray_that_does_not_come_up_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(**_: object) -> None:
+        raise Exception("The current node timed out during startup.\nOr something else happened.")
+
+    monkeypatch.setattr(ray, "init", slow)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 32)
+    with pytest.raises(ClusterError, match=r"timed out during startup.; if the machine is busy"):  # noqa: SIM117
+        with cluster.connect("local"):
+            pass
+
+
 def test_credentials_reach_the_workers_of_a_cluster_and_are_not_written_down_at_home(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
