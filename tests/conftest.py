@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,17 +51,8 @@ def ray_session() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_world(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Shards of the smallest synthetic world: (train, val)."""
-    from datasets.nuscenes import NuScenes
-    from datasets.synthetic.config import PRESETS
-    from datasets.synthetic.generate import generate
-    from scenelift.sharding import write_shards
-    from scenelift.sources import ReadOptions
+    from benchmarks.submitted import write_world
 
     folder = tmp_path_factory.mktemp("world")
-    world = replace(PRESETS["tiny"], out=folder / "world")
-    generate(world)
-    source = NuScenes(world.out, world.version)
-    options = ReadOptions(image_size=world.image_size, sweeps=1)
-    for split in ("train", "val"):
-        write_shards(source, split, str(folder / split), options, 2, progress=False)
+    write_world(folder)
     return folder / "train", folder / "val"
