@@ -44,6 +44,8 @@ class Machines:
                     "_system_config": {"health_check_period_ms": 1000, "health_check_failure_threshold": 5},
                 },
             )
+        # As `ray start` does: without it a job takes any Ray of this machine for its own.
+        Path(self.folders[0], "ray_current_cluster").write_text(self.address)
         for _ in range(count):
             self.add()
         self.cluster.wait_for_nodes()
