@@ -35,7 +35,5 @@ def test_a_submitted_training_loses_a_machine_and_goes_on(
     client = MlflowClient(result["mlflow"]["tracking_uri"])
     (recorded,) = client.search_runs([client.get_experiment_by_name("distill").experiment_id])
     assert recorded.info.status == "FINISHED"
-    log = said.partition("Running entrypoint")[2].partition("sdk.py")[0].splitlines()[1:]
-    assert f"a worker was lost at step {lost['reached']}" in said and "student " in said
-    noise = [line for line in log if "Traceback" in line or "(pid=" in line or " W " in line]
-    assert not noise and len(log) < 80, said
+    assert f"a worker was lost at step {lost['reached']}" in said and "\nstudent " in said
+    assert "Traceback" not in said and "(RayTrainWorker pid=" not in said
