@@ -27,7 +27,7 @@ def test_a_submitted_training_loses_a_machine_and_goes_on(
 ) -> None:
     """The library travels with the job, its status is the run's, its log is for people, MLflow has one run."""
     run = Run(tmp_path / "runs" / "lost")
-    said = submitted.send(machines, submitted.command(*tiny_world, run, epochs=15), run, lose=True)
+    said = submitted.send(machines, submitted.command(*tiny_world, run, epochs=30), run, lose=True)
     result = submitted.result(run)
     assert result["status"] == "finished" and result["workers"] == 2
     (lost,) = (event for event in run.history() if event["kind"] == "lost")
