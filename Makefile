@@ -42,6 +42,7 @@ bench: $(READY) ## the figures that the README states
 	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.sweep_overhead
 	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.scaling
 	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.survival
+	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.submitted
 	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.phrases
 
 table: $(READY) ## every row of CLIP2Scene's table on the synthetic world, five seeds: hours; goes on where it stopped
