@@ -3,9 +3,9 @@
     PYTHONPATH=.:platform python -m benchmarks.scaling [--workers 1 2 4] [--steps 200] [--long 2000]
 
 A small student is trained on random clouds with 1, 2 and 4 workers of one thread each, then for 2,000 steps with
-two. Prints, from what the run itself logs after its first steps: samples a second, seconds a step, share of the
-time that waits for data, and CPU seconds a sample of all training workers; then the memory of the main process, the
-workers and Ray's object store after a fifth of the long training and at its end.
+two on smaller clouds. Prints, from what the run itself logs after its first steps: samples a second, seconds a
+step, share of the time that waits for data, and CPU seconds a sample of all training workers; then the memory of the
+main process, the workers and Ray's object store after a fifth of the long training and at its end.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from scenelift.storage import megabytes
 WARM = 20
 """Steps that are not counted: readers and workers start."""
 BATCH = 8
-FRAMES, POINTS = 256, 20_000
+FRAMES, POINTS, FEW = 256, 20_000, 1_000
+"""Clouds, their points, and those of the long training's."""
 
 
 @dataclass
@@ -118,7 +119,8 @@ def main() -> None:
                 flush=True,
             )
         if asked.long:
-            show(train(shards, folder / "long", 2, asked.long).memory)
+            small = toy.write(folder / "small", FRAMES, FEW)
+            show(train(small, folder / "long", 2, asked.long).memory)
 
 
 def show(memory: dict[int, dict[str, int]]) -> None:
