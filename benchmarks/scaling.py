@@ -4,8 +4,8 @@
 
 A small student is trained on random clouds with 1, 2 and 4 workers of one thread each, then for 2,000 steps with
 two on smaller clouds. Prints, from what the run itself logs after its first steps: samples a second, seconds a
-step, share of the time that waits for data, and CPU seconds a sample of all training workers; then the memory of the
-main process, the workers and Ray's object store after a fifth of the long training and at its end.
+step, share of the time that waits for data, and CPU seconds a sample of all training workers; then the memory of
+the main process, the workers and Ray's object store after a fifth of the long training and at its end.
 """
 
 from __future__ import annotations
