@@ -66,7 +66,6 @@ class Machines:
                 yield
         finally:
             os.environ.update(before)
-            os.environ["PATH"] = before["PATH"]
 
     def _folder(self) -> str:
         """A machine's own files: Ray unpacks jobs there. The path is short, as sockets lie in it."""
