@@ -1,4 +1,4 @@
-"""Searches visual grounding: the weights of its losses, how many candidates there are and are learned from.
+"""Searches visual grounding: the weights of its losses, its candidates, and what they are worth to the student.
 
 `python -m sweeps.ground [PRESET] [--trials N] [--group.field VALUE ...]`
 """
@@ -23,7 +23,9 @@ def space(config: ground.GroundConfig) -> Space:
         found["loss.reconstruction"] = tune.loguniform(0.3, 3.0)
         found["method.better"] = tune.choice([0.125, 0.25, 0.5, 1.0])
     if method.distill:
-        found["loss.distillation"] = tune.loguniform(0.3, 3.0)
+        found["loss.distillation"] = tune.loguniform(0.3, 6.0)
+    if method.reconstruct and method.distill:
+        found["method.reward_power"] = tune.choice([1.0, 2.0, 4.0, 6.0])
     return {**found, "method.candidates": tune.choice([4, 8, 16])}
 
 

@@ -16,7 +16,7 @@ from trainables.segmentation import selecting
 
 def space(config: distill.DistillConfig) -> Space:
     """Starts are shares of the training. Of a preset without self-training, never to start is one of them."""
-    starts = {round(share * config.loop.epochs) for share in (0.5, 0.6, 0.7, 0.8, 0.9)} - {config.loop.epochs}
+    starts = {round(share * config.loop.epochs) for share in (0.6, 0.7, 0.8, 0.9)} - {config.loop.epochs}
     searched: dict[str, Domain] = {
         "self_training.probability": tune.uniform(0.2, 0.8),
         "self_training.scope": tune.choice(["batch", "point"]),
@@ -45,7 +45,7 @@ SWEEP = Sweep(
     space,
     selecting,
     shared=until_it_starts,
-    preset="synthetic_half_taught",
+    preset="synthetic_half",
     settings=SweepConfig(stop_early=False),
 )
 

@@ -67,17 +67,17 @@ def sentence_losses(losses: Tensor, keywords: Tensor, sentence: Tensor, sentence
     return (1 - KEYWORD_SHARE) * mean[:, 0] + KEYWORD_SHARE * mean[:, 1]
 
 
-def rank_rewards(losses: Tensor, valid: Tensor) -> Tensor:
+def rank_rewards(losses: Tensor, valid: Tensor, power: float = 2.0) -> Tensor:
     """[S, K] reward of each candidate by the rank of its reconstruction loss (7.5); 0 for those not `valid`.
 
-    (0.1 + 0.9 r / (n - 1))^2 for rank r = 0 (highest loss) to n - 1 among n valid ones; a single one gets 1. Of
+    (0.1 + 0.9 r / (n - 1))^power for rank r = 0 (highest loss) to n - 1 among n valid ones; a single one gets 1. Of
     equal losses the first has the lower rank. No gradient.
     """
     order = losses.detach().masked_fill(~valid, torch.inf).argsort(dim=1, descending=True, stable=True)
     rank = order.argsort(dim=1) - (~valid).sum(1, keepdim=True)
     last = valid.sum(1, keepdim=True) - 1
     share = torch.where(last > 0, rank / last.clamp(min=1), 1.0)
-    return torch.where(valid, (0.1 + 0.9 * share) ** 2, 0.0)
+    return torch.where(valid, (0.1 + 0.9 * share) ** power, 0.0)
 
 
 def least(losses: Tensor, valid: Tensor, count: int) -> Tensor:

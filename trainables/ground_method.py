@@ -68,7 +68,7 @@ class Grounding(Method):
             count = max(1, int(share * chosen.shape[1]))
             candidates = proposals[room[:, None], chosen]
             found["reconstruction"], rho = reconstruct(student, batch, candidates, valid, read, count)
-            rewards = losses.rank_rewards(rho, valid)
+            rewards = losses.rank_rewards(rho, valid, method.reward_power)
         if method.distill:
             present = batch.present[room]
             scores = student.match(proposals[room], present, read.words, batch.said)

@@ -17,6 +17,7 @@ from scenelift.errors import ShardError
 from scenelift.frame_kind import FRAME, FrameSet
 from scenelift.frames import Frame
 from scenelift.manifest import Manifest
+from scenelift.pacing import pace
 from scenelift.samples import Kind, S
 from scenelift.vocabulary import Vocabulary
 
@@ -143,6 +144,7 @@ class Samples(Generic[S]):
     ) -> Iterator[B]:
         dataset = self.dataset(indices)
         dataset.context.execution_options.preserve_order = True
+        pace(dataset.context)
         return iter(
             dataset.iter_torch_batches(
                 batch_size=batch_size,

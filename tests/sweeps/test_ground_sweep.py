@@ -18,7 +18,8 @@ from trainables.ground_config import PRESETS, MethodConfig, RoomsDataConfig
 def test_only_what_is_switched_on_is_searched():
     preset = PRESETS["synthetic"]
     weights = {"loss.features", "loss.category", "loss.reconstruction", "loss.distillation"}
-    assert set(search.checked(space(preset), preset)) == {*weights, "method.better", "method.candidates"}
+    of_candidates = {"method.better", "method.candidates", "method.reward_power"}
+    assert set(search.checked(space(preset), preset)) == weights | of_candidates
     method = MethodConfig(mil="off", reconstruct=False, distill=False)
     bare = replace(preset, method=method)
     assert set(search.checked(space(bare), bare)) == {"loss.category", "method.candidates"}

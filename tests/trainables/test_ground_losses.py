@@ -22,6 +22,17 @@ def test_rewards_of_eight_are_those_of_the_specification():
     assert float(rewards.sum()) == pytest.approx(3.1143, abs=1e-4)
 
 
+def test_a_higher_power_leaves_more_to_the_best_and_power_0_the_same_to_all():
+    rho = torch.rand(5, 8)
+    shares = [
+        (rewards / rewards.sum(1, keepdim=True)).amax(1)
+        for rewards in (losses.rank_rewards(rho, everything(5, 8), power) for power in (0.0, 2.0, 6.0))
+    ]
+    torch.testing.assert_close(shares[0], torch.full((5,), 1 / 8))
+    assert (shares[0] < shares[1]).all()
+    assert (shares[1] < shares[2]).all()
+
+
 def test_rewards_follow_their_candidates():
     rho, order = torch.rand(5, 8), torch.randperm(8)
     whole = losses.rank_rewards(rho, everything(5, 8))

@@ -1,0 +1,29 @@
+"""Keeps Ray Data's scheduling loop from spinning beside a training."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from ray.data._internal.execution.execution_callback import ExecutionCallback
+
+if TYPE_CHECKING:
+    from ray.data import DataContext
+    from ray.data._internal.execution.streaming_executor import StreamingExecutor
+
+PAUSE = 0.05
+"""Seconds; a block that is ready may lie as long."""
+
+
+class _Pace(ExecutionCallback):
+    """Ray 2.60 waits for reading tasks, but not for room: where a task has a block that there is no room for, or
+    none may start, its loop goes round without a pause, and it lives in a thread of the process that trains."""
+
+    def on_execution_step(self, executor: StreamingExecutor) -> None:
+        """Called at the end of each round."""
+        time.sleep(PAUSE)
+
+
+def pace(context: DataContext) -> None:
+    """Give the loop of this context's datasets a pause in each round."""
+    context.custom_execution_callback_classes = [_Pace]

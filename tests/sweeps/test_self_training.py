@@ -1,0 +1,33 @@
+"""The search of self-training: every trial that it can draw is a config, and none starts while all are the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from scenelift import config as configuration
+from scenelift import search
+from sweeps.self_training import SWEEP, space, until_it_starts
+from trainables.distill_config import PRESETS
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_whatever_is_drawn_is_a_config_and_the_presets_own_values_are_a_trial(name: str) -> None:
+    preset = PRESETS[name]
+    searched = search.checked(space(preset), preset)
+    assert search.own_values(searched, preset) is not None
+    for _ in range(50):
+        configuration.override(preset, {key: domain.sample() for key, domain in searched.items()})
+
+
+def test_shared_epochs_end_where_the_first_trial_starts() -> None:
+    preset = PRESETS["synthetic_half"]
+    searched = space(preset)
+    starts = [start for start in searched["self_training.start"].categories if start is not None]
+    assert until_it_starts(preset, searched) == min(starts) < preset.loop.epochs
+    assert preset.self_training.start in starts
+
+
+def test_a_given_start_is_where_shared_epochs_end() -> None:
+    _, config, given = SWEEP.parse(["--self_training.start", "8"])
+    searched = {key: domain for key, domain in space(config).items() if key not in given}
+    assert until_it_starts(config, searched) == 8
