@@ -45,7 +45,7 @@ SWEEP = Sweep(
     space,
     selecting,
     shared=until_it_starts,
-    preset="synthetic_half",
+    preset="synthetic_half_taught",
     settings=SweepConfig(stop_early=False),
 )
 

@@ -216,6 +216,7 @@ PRESETS = {
     "synthetic": _SYNTHETIC,
     "synthetic_whole": _WHOLE,
     "synthetic_half": _HALF,
+    "synthetic_half_taught": replace(_HALF, self_training=NO_SELF_TRAINING),
     "nuscenes": _NUSCENES,
     "paper_nuscenes": _NUSCENES_PAPER,
     "semantickitti": replace(
@@ -234,7 +235,8 @@ PRESETS = {
     "paper_scannet": _SCANNET_PAPER,
 }
 """`synthetic`: semantic consistency alone, minutes on two cores; `synthetic_whole`: with a sweep, spatial-temporal
-consistency and late self-training, twice as long; `synthetic_half`: the same in half the time, for sweeps.
-`paper_...`: as the paper's code ran, mistakes included that change its figures (clip2scene.md 9); the paper has no
-distillation on SemanticKITTI. The others are ours: images normalised, CLIP's activation, all words, crops shared
-between sweeps, no cap, only sure own labels."""
+consistency and late self-training, twice as long; `synthetic_half`: the same in half the time, for sweeps;
+`synthetic_half_taught`: without self-training, where its search begins. `paper_...`: as the paper's code ran,
+mistakes included that change its figures (clip2scene.md 9); the paper has no distillation on SemanticKITTI. The
+others are ours: images normalised, CLIP's activation, all words, crops shared between sweeps, no cap, only sure own
+labels."""

@@ -16,8 +16,8 @@ PAUSE = 0.05
 
 
 class _Pace(ExecutionCallback):
-    """Ray 2.60 waits for reading tasks, but not for room: where a task has a block that there is no room for, or
-    none may start, its loop goes round without a pause, and it lives in a thread of the process that trains."""
+    """Ray 2.60 waits for the tasks of a dataset that run. Where none runs and none may start, for want of a CPU or
+    of room, its loop goes round without a pause, in a thread of the process that trains."""
 
     def on_execution_step(self, executor: StreamingExecutor) -> None:
         """Called at the end of each round."""

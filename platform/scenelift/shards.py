@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 B = TypeVar("B")
 
 _SEGMENT_BYTES = 40 << 20
-"""Of one pipeline of a stream. Ray Data's executor lives in the training process and, while it waits for its
-reader or for room, holds the interpreter half of the time; one that is soon done with reading ends and costs
-nothing. With segments of 120 MB training took twice as long."""
+"""Of one pipeline of a stream. Ray Data's executor lives in a thread of the training process, and takes its turns
+of the interpreter as long as there is something to read: one that soon has it all ends and costs nothing."""
 _READERS = 2
 """Reading tasks of one stream at a time; one reads some 500 frames a second from a local disk."""
 
