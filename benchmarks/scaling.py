@@ -4,33 +4,46 @@
 
 A small student is trained on random clouds with 1, 2 and 4 workers of one thread each, then for 2,000 steps with
 two on smaller clouds. Prints, from what the run itself logs after its first steps: samples a second, seconds a
-step, share of the time that waits for data, and CPU seconds a sample of all training workers; then the memory of
-the main process, the workers and Ray's object store after a fifth of the long training and at its end.
+step, share of the time that waits for data, and CPU seconds a sample of all training workers, beside those of as
+many processes that take the same steps without Ray and without each other: what the cores explain. Then the memory
+of the main process, the workers and Ray's object store after a fifth of the long training and at its end.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import statistics
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
 import psutil
 import ray
+import torch
 from ray._private.internal_api import get_memory_info_reply, get_state_from_address
 
 from benchmarks import toy
 from scenelift import cluster
 from scenelift.launch import Resources, launch
+from scenelift.methods import Progress
+from scenelift.sources import ReadOptions
 from scenelift.storage import megabytes
 
 WARM = 20
 """Steps that are not counted: readers and workers start."""
 BATCH = 8
+BARE_SAMPLES = 64
+"""What each process without Ray trains on, after three warm steps."""
 FRAMES, POINTS, FEW = 256, 20_000, 1_000
 """Clouds, their points, and those of the long training's."""
+
+_together: Barrier
+"""In a process without Ray: where all wait until the last is warm."""
 
 
 @dataclass
@@ -89,6 +102,38 @@ def train(shards: str, folder: Path, workers: int, steps: int) -> Watch:
     return watch
 
 
+def bare(processes: int) -> float:
+    """Milliseconds of CPU a sample of so many processes side by side that share a batch, each with a thread."""
+    spawned = multiprocessing.get_context("spawn")
+    together = spawned.Barrier(processes)
+    with ProcessPoolExecutor(processes, spawned, _meet, (together,)) as pool:
+        return 1000 * statistics.mean(pool.map(_steps, [BATCH // processes] * processes))
+
+
+def _meet(barrier: Barrier) -> None:
+    global _together
+    _together = barrier
+
+
+def _steps(batch: int) -> float:
+    """CPU seconds a sample of steps on batches in memory, once all processes are warm."""
+    torch.set_num_threads(1)
+    source = toy.Clouds(2 * batch, POINTS)
+    frames = [source.read(keyframe, ReadOptions(image_size=(8, 12))) for keyframe in source.keyframes(None)]
+    method = toy.Heights(0, Path()).train()
+    optimiser = toy.OPTIMISER.build(method.student)
+    began = 0.0
+    for number in range(-3, BARE_SAMPLES // batch):
+        if number == 0:
+            _together.wait()
+            began = time.process_time()
+        part = frames[:batch] if number % 2 else frames[batch:]
+        optimiser.zero_grad()
+        method(toy.COLLATE(part, 0), Progress(number, 0, 1))["height"].backward()
+        optimiser.step()
+    return (time.process_time() - began) / (BARE_SAMPLES // batch * batch)
+
+
 def main() -> None:
     """Train with each number of workers, then long."""
     parser = argparse.ArgumentParser(
@@ -113,6 +158,7 @@ def main() -> None:
             if watch.cpu is not None and watch.cpu[1] > watch.cpu[0]:
                 samples = (watch.step - min(watch.memory)) * BATCH
                 cpu = f", {1000 * (watch.cpu[1] - watch.cpu[0]) / samples:.1f} ms of CPU a sample"
+                cpu += f" ({bare(workers):.1f} without Ray)"
             print(
                 f"  {workers} workers: {rate:.1f} samples/s, {1000 * step:.0f} ms a step, waiting for data "
                 f"{100 * waiting:.0f} %{cpu}; {whole:.0f} s with start and end",
