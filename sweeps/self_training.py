@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from ray import tune
-from ray.tune.search.sample import Domain
 
 from scenelift.search import Space
 from scenelift.sweep import Sweep, SweepConfig
@@ -15,19 +14,14 @@ from trainables.segmentation import selecting
 
 
 def space(config: distill.DistillConfig) -> Space:
-    """Starts are shares of the training. Of a preset without self-training, never to start is one of them."""
-    starts = {round(share * config.loop.epochs) for share in (0.6, 0.7, 0.8, 0.9)} - {config.loop.epochs}
-    searched: dict[str, Domain] = {
+    """Starts are shares of the training. A preset that never starts is tried once, beside the space."""
+    own, epochs = config.self_training.start, config.loop.epochs
+    starts = {min(round(share * epochs), epochs - 1) for share in (0.7, 0.8, 0.9)}
+    return {
+        "self_training.start": tune.choice(sorted(starts if own is None else starts | {own})),
         "self_training.probability": tune.uniform(0.2, 0.8),
         "self_training.scope": tune.choice(["batch", "point"]),
         "self_training.threshold": tune.uniform(0.0, 0.9),
-    }
-    if config.self_training.start is None:
-        return {"self_training.start": tune.choice([None, *sorted(starts)]), **searched}
-    return {
-        "self_training.start": tune.choice(sorted({config.self_training.start} | starts)),
-        "self_training.unpaired": tune.uniform(0.0, 1.0),
-        **searched,
     }
 
 

@@ -108,7 +108,9 @@ def parallel_coordinates(path: Path, outcomes: Sequence[Outcome], space: Space, 
     shown = [
         outcome for outcome in reversed(ranked(outcomes, objective)) if outcome.value(objective) is not None
     ]
-    scales = {key: _Scale.of(domain) for key, domain in space.items()}
+    scales = {
+        key: _Scale.of(domain, [outcome.values[key] for outcome in shown]) for key, domain in space.items()
+    }
     reached = [outcome.metrics[objective] for outcome in shown]
     scales[objective] = _Scale(min(reached), max(reached))
     figure = sheet(max(5.0, 1.7 * len(scales) + 1), 3.6)
@@ -142,7 +144,7 @@ def slices(
     shown = [outcome for outcome in ranked(outcomes, objective) if outcome.value(objective) is not None]
     for place, (key, domain) in enumerate(space.items(), 1):
         axis = figure.add_subplot(count, columns, place)
-        scale = _Scale.of(domain)
+        scale = _Scale.of(domain, [outcome.values[key] for outcome in shown])
         for number, outcome in reversed(list(enumerate(shown))):
             style = _style(outcome, number == 0)
             axis.plot(
@@ -179,7 +181,7 @@ def _style(outcome: Outcome, best: bool) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Scale:
-    """Where a value stands between the ends of its domain: 0 at the bottom, 1 at the top."""
+    """Where a value stands between the ends of its axis: 0 at the bottom, 1 at the top."""
 
     low: float
     high: float
@@ -187,14 +189,21 @@ class _Scale:
     names: tuple[Any, ...] = ()
 
     @classmethod
-    def of(cls, domain: Any) -> _Scale:
+    def of(cls, domain: Any, tried: Sequence[Any]) -> _Scale:
+        """All of the domain, and what was tried beyond it: a preset's own values may lie there."""
         if isinstance(domain, Categorical):
-            return cls(0, max(1, len(domain.categories) - 1), names=tuple(domain.categories))
+            names = tuple(dict.fromkeys([*domain.categories, *tried]))
+            return cls(0, max(1, len(names) - 1), names=names)
         assert isinstance(domain, Float | Integer)
         upper = domain.upper - 1 if isinstance(domain, Integer) else domain.upper
-        return cls(domain.lower, upper, isinstance(domain.get_sampler(), LogUniform))
+        log = isinstance(domain.get_sampler(), LogUniform)
+        ends = [domain.lower, upper, *(value for value in tried if _has_place(value, log))]
+        return cls(min(ends), max(ends), log)
 
     def height(self, value: Any) -> float:
+        """NaN, which is not drawn, for what has no place on an axis of numbers."""
+        if not self.names and not _has_place(value, self.log):
+            return float("nan")
         number = float(self.names.index(value)) if self.names else float(value)
         low, high = self.low, self.high
         if self.log:
@@ -208,3 +217,7 @@ class _Scale:
             return [(0.5, short(self.low))]
         middle = float(np.sqrt(self.low * self.high)) if self.log else (self.low + self.high) / 2
         return [(self.height(value), short(float(value))) for value in (self.low, middle, self.high)]
+
+
+def _has_place(value: Any, log: bool) -> bool:
+    return value is not None and not (log and value <= 0)

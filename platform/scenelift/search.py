@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -47,14 +46,18 @@ def checked(space: Space, config: Any) -> dict[str, Domain]:
     return dict(space)
 
 
-def own_values(space: Space, config: Any) -> dict[str, Any] | None:
-    """What the config itself has for the keys of the space; None if that lies outside of the space."""
+def own_values(space: Space, config: Any) -> dict[str, Any]:
+    """What the config itself has for the keys of the space."""
     known = flatten(config)
-    values = {key: known[key] for key in space}
-    return values if all(_within(domain, values[key]) for key, domain in space.items()) else None
+    return {key: known[key] for key in space}
 
 
-def _within(domain: Domain, value: Any) -> bool:
+def holds(space: Space, values: Mapping[str, Any]) -> bool:
+    """Whether the space may draw these values."""
+    return all(_may_be(domain, values[key]) for key, domain in space.items())
+
+
+def _may_be(domain: Domain, value: Any) -> bool:
     if isinstance(domain, Categorical):
         return value in domain.categories
     return isinstance(value, int | float) and domain.is_valid(value)
@@ -106,26 +109,22 @@ class Choice:
         # No CPU: a cluster's head may have none.
         return {cluster.SWEEP: math.floor(1e4 / self.at_once) / 1e4}
 
-    def algorithm(self, own: dict[str, Any] | None) -> SearchAlgorithm | Searcher:
-        """What draws the trials; `own` is the first of them, unless the method lays a grid."""
-        first = [dict(own)] if own is not None and self.method != "grid" else []
-        if self.method != "tpe":
-            return BasicVariantGenerator(
-                points_to_evaluate=first,
-                # A population is made at once: its trials pause where others wait for their turn.
-                max_concurrent=0 if self.method == "pbt" else self.at_once,
-                random_state=self.seed,
-            )
-        optuna = _optuna()
-        from ray.tune.search.optuna import OptunaSearch
+    def tries(self, own: Mapping[str, Any], space: Space) -> bool:
+        """Whether the preset's own values are among the trials wherever they lie."""
+        return self.method in ("tpe", "random") or holds(space, own)
 
-        sampler = optuna.samplers.TPESampler(
-            seed=self.seed, n_startup_trials=max(4, self.trials // 4), multivariate=True
-        )
-        search = OptunaSearch(
-            metric=self.objective, mode="max", points_to_evaluate=first or None, sampler=sampler
-        )
-        return ConcurrencyLimiter(search, self.at_once)
+    def algorithm(self, own: Mapping[str, Any], space: Space) -> SearchAlgorithm | Searcher:
+        """What draws the trials; `own` is the first of them, unless the method lays a grid."""
+        if self.method == "grid":
+            return BasicVariantGenerator(max_concurrent=self.at_once, random_state=self.seed)
+        if self.method == "pbt":
+            # A population is made at once: its trials pause where others wait for their turn.
+            first = [dict(own)] if holds(space, own) else []
+            return BasicVariantGenerator(points_to_evaluate=first, random_state=self.seed)
+        from scenelift.optuna_search import OwnFirst, sampler
+
+        drawn = sampler(self.method, self.seed, self.trials)
+        return ConcurrencyLimiter(OwnFirst(own, space, self.objective, drawn), self.at_once)
 
     def scheduler(self, space: Space) -> TrialScheduler:
         """What stops trials, or lets them learn from each other."""
@@ -195,50 +194,6 @@ class Placement:
             dataclasses.replace(scale, cpus=cpus, gpus=gpus),
             f"{counted}: each takes {each}, Ray has {there}",
         )
-
-
-Ranked = Sequence[tuple[dict[str, Any], float]]
-"""Values of a trial by key, and its objective."""
-
-
-def importance(space: Space, trials: Ranked) -> dict[str, float]:
-    """Share of each key in what the objective depends on (PED-ANOVA, by Optuna), the largest first.
-
-    Empty where fewer than four trials tell anything.
-    """
-    if len(trials) < 4 or len({value for _, value in trials}) < 2:
-        return {}
-    optuna = _optuna()
-    study = optuna.create_study(direction="maximize")
-    distributions = {key: _distribution(domain) for key, domain in space.items()}
-    for values, objective in trials:
-        study.add_trial(
-            optuna.trial.create_trial(params=values, distributions=distributions, value=objective)
-        )
-    found = optuna.importance.get_param_importances(
-        study, evaluator=optuna.importance.PedAnovaImportanceEvaluator()
-    )
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
-
-
-def _distribution(domain: Domain) -> Any:
-    optuna = _optuna()
-    if isinstance(domain, Categorical):
-        return optuna.distributions.CategoricalDistribution(domain.categories)
-    log = isinstance(domain.get_sampler(), LogUniform)
-    if isinstance(domain, Integer):
-        return optuna.distributions.IntDistribution(domain.lower, domain.upper - 1, log=log)
-    assert isinstance(domain, Float)
-    return optuna.distributions.FloatDistribution(domain.lower, domain.upper, log=log)
-
-
-def _optuna() -> Any:
-    """Optuna without its log of every trial and its notes on what is experimental."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    return optuna
 
 
 Draw = Callable[[Any], Space]

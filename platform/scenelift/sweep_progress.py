@@ -31,7 +31,7 @@ class Progress(tune.Callback):
         trials: Trials,
         count: int,
         at_once: int,
-        own: dict[str, Any] | None,
+        own: dict[str, Any],
         folder: Path,
     ) -> None:
         self.tracker, self.trials, self.count, self.at_once = tracker, trials, count, at_once

@@ -107,8 +107,8 @@ class SweepRun:
         of = self.sweep.trainable.__name__
         say(f"sweep {self.name}: {self.choice.count(self.space)} trials of {of} by {self.settings.search}")
         for key, domain in self.space.items():
-            own = "" if self.own is None else f"   (preset: {title({key: self.own[key]}).rpartition(' ')[2]})"
-            say(f"  {key:<34}{search.describe(domain)}{own}")
+            own = title({key: self.own[key]}).rpartition(" ")[2]
+            say(f"  {key:<34}{search.describe(domain)}   (preset: {own})")
         say(f"  maximising {self.settings.objective} on one training scene of {self.settings.held_out}")
         say(f"  {self.placement.reason}")
         if self.shared:
@@ -116,7 +116,7 @@ class SweepRun:
                 f"  the first {self.shared} of {self.trial.loop.epochs} epochs are the same in all trials: "
                 "they are trained once"
             )
-        if self.own is None:
+        if not self.choice.tries(self.own, self.space):
             say("  the preset's own values lie outside of the space and are not among the trials")
         if self.settings.search == "grid":
             say("  a grid tries every combination, so --trials and --seed change nothing")
@@ -175,7 +175,7 @@ class SweepRun:
             param_space=self.choice.parameters(self.space),
             tune_config=tune.TuneConfig(
                 num_samples=1 if self.settings.search == "grid" else self.settings.trials,
-                search_alg=self.choice.algorithm(self.own),
+                search_alg=self.choice.algorithm(self.own, self.space),
                 scheduler=self.choice.scheduler(self.space),
                 reuse_actors=False,
             ),
@@ -184,6 +184,8 @@ class SweepRun:
 
     def _show(self, progress: Progress, tracker: Tracker) -> None:
         """Ranking, pictures and best config: in the folder, in MLflow, on the screen."""
+        from scenelift.optuna_search import importance
+
         objective, outcomes = self.settings.objective, progress.outcomes()
         table = ranking.text(outcomes, objective)
         print(f"\n{table}\n")
@@ -194,8 +196,8 @@ class SweepRun:
             raise TrainingError(
                 f"no trial of {self.name} finished; the first error: {errors[0] if errors else '-'}"
             )
-        told = [(dict(o.values), o.metrics[objective]) for o in outcomes if o.status == "finished"]
-        shares = search.importance(self.space, told)
+        told = [(o.values, o.metrics[objective]) for o in outcomes if o.status == "finished"]
+        shares = importance(self.space, told)
         pictures = self.folder / "pictures"
         pictures.mkdir(exist_ok=True)
         ranking.parallel_coordinates(pictures / "parallel_coordinates.png", outcomes, self.space, objective)

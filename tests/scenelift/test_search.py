@@ -14,6 +14,7 @@ from ray import tune
 from scenelift import ranking, search
 from scenelift.config import override
 from scenelift.errors import ConfigError
+from scenelift.optuna_search import importance
 from scenelift.ranking import Outcome
 from scenelift.search import Choice
 
@@ -43,18 +44,51 @@ def test_every_sweep_fits_every_preset_of_its_trainable(name: str) -> None:
                 preset,
                 {key: domain.sample(random_state=rng.integers(1 << 30)) for key, domain in space.items()},
             )
-    default = sweep._presets()[next(iter(sweep._presets()))]
-    assert search.own_values(sweep.space(default), default) is not None, (
-        "the default preset is the first trial"
-    )
 
 
-def test_own_values_are_those_inside_the_space() -> None:
+@pytest.mark.parametrize(
+    ("space", "own", "held"),
+    [
+        ({"loss.grid": tune.uniform(0.05, 1)}, {"loss.grid": 0.1}, True),
+        ({"loss.grid": tune.uniform(0.2, 1)}, {"loss.grid": 0.1}, False),
+        ({"loss.cap": tune.choice([None, 8])}, {"loss.cap": None}, True),
+        ({"loss.cap": tune.randint(1, 9)}, {"loss.cap": None}, False),
+    ],
+)
+def test_own_values_may_lie_beside_the_space(space: search.Space, own: dict[str, Any], held: bool) -> None:
     preset = importlib.import_module("trainables.distill").PRESETS["synthetic"]
-    assert search.own_values({"loss.grid": tune.uniform(0.05, 1)}, preset) == {"loss.grid": 0.1}
-    assert search.own_values({"loss.grid": tune.uniform(0.2, 1)}, preset) is None
-    assert search.own_values({"loss.cap": tune.choice([None, 8])}, preset) == {"loss.cap": None}
-    assert search.own_values({"loss.cap": tune.randint(1, 9)}, preset) is None
+    assert search.own_values(space, preset) == own
+    assert search.holds(space, own) == held
+
+
+@pytest.mark.parametrize("method", ["tpe", "random"])
+@pytest.mark.parametrize("own", [{"x": 0.5, "s": "a"}, {"x": 0.5, "s": None}, {"x": 7.0, "s": "b"}])
+def test_the_preset_is_tried_once_and_first_and_the_rest_lies_in_the_space(
+    method: Any, own: dict[str, Any], tmp_path: Path
+) -> None:
+    space = {"x": tune.uniform(0, 1), "s": tune.choice(["a", "b"])}
+    choice = Choice(method, "m", trials=8, seed=0, at_once=1, stop_early=False)
+    assert choice.tries(own, space)
+
+    def limited() -> Any:
+        made = choice.algorithm(own, space)
+        assert made.set_search_properties("m", "max", space)
+        return made
+
+    algorithm, drawn = limited(), []
+    for number in range(8):
+        if number == 4:  # a sweep that goes on, in a new process
+            algorithm.save(str(tmp_path / "state"))
+            algorithm = limited()
+            algorithm.restore(str(tmp_path / "state"))
+        values = algorithm.suggest(f"t{number}")
+        drawn.append(values)
+        result = {"m": values["x"], "training_iteration": 1}
+        algorithm.on_trial_result(f"t{number}", result)
+        algorithm.on_trial_complete(f"t{number}", result)
+    assert drawn[0] == own and own not in drawn[1:]
+    assert all(search.holds(space, values) for values in drawn[1:])
+    assert len({values["x"] for values in drawn}) == 8
 
 
 def test_domains_in_words() -> None:
@@ -77,10 +111,12 @@ def test_importance_goes_to_what_matters() -> None:
     trials = [
         ({"a": a, "b": b}, -((a - 0.5) ** 2) + 0.001 * b) for a, b in rng.uniform(size=(60, 2)).tolist()
     ]
-    shares = search.importance(space, trials)
+    shares = importance(space, trials)
     assert next(iter(shares)) == "a" and shares["a"] > 0.8 and sum(shares.values()) == pytest.approx(1)
-    assert search.importance(space, trials[:3]) == {}
-    assert search.importance(space, [({"a": 0.1, "b": 0.2}, 1.0)] * 9) == {}
+    assert importance(space, trials[:3]) == {}
+    assert importance(space, [({"a": 0.1, "b": 0.2}, 1.0)] * 9) == {}
+    beside = [({"a": 2.0, "b": None}, 9.0)]
+    assert importance(space, [*trials, *beside]) == shares, "of what lies in the space"
 
 
 def test_finished_trials_come_before_those_given_up() -> None:
@@ -103,7 +139,11 @@ def test_pictures_show_every_trial(tmp_path: Path) -> None:
         assert best.any(), "the best trial has a colour of its own"
 
 
-def test_a_scale_places_its_ends_and_its_middle() -> None:
-    scale = ranking._Scale.of(SPACE["a"])
+def test_a_scale_places_its_ends_its_middle_and_what_was_tried_beyond() -> None:
+    scale = ranking._Scale.of(SPACE["a"], [1.0])
     assert [scale.height(v) for v in (0.01, 1, 100)] == pytest.approx([0, 0.5, 1])
-    assert [ranking._Scale.of(SPACE["b"]).height(v) for v in (None, 3, "x")] == [0, 0.5, 1]
+    assert [ranking._Scale.of(SPACE["b"], []).height(v) for v in (None, 3, "x")] == [0, 0.5, 1]
+    beyond = ranking._Scale.of(SPACE["a"], [1e4, 0.0, None])
+    assert [beyond.height(v) for v in (0.01, 10, 1e4)] == pytest.approx([0, 0.5, 1])
+    assert np.isnan([beyond.height(0.0), beyond.height(None)]).all(), "no place on an axis of logarithms"
+    assert ranking._Scale.of(SPACE["b"], ["y"]).height("y") == 1

@@ -29,7 +29,7 @@ def test_a_documented_sweep_is_understood(name: str, options: str) -> None:
     settings, config, given = sweep.parse(shlex.split(options))
     space = {key: domain for key, domain in sweep.space(config).items() if key not in given}
     assert search.checked(space, config), "something is left to search"
-    assert search.own_values(space, config) is not None and settings.trials
+    assert settings.trials
 
 
 def test_the_example_of_a_sweep_of_ones_own_works() -> None:

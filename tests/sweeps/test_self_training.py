@@ -11,10 +11,11 @@ from trainables.distill_config import PRESETS
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
-def test_whatever_is_drawn_is_a_config_and_the_presets_own_values_are_a_trial(name: str) -> None:
+def test_whatever_is_drawn_starts_and_is_a_config(name: str) -> None:
     preset = PRESETS[name]
     searched = search.checked(space(preset), preset)
-    assert search.own_values(searched, preset) is not None
+    starts = preset.self_training.start is not None
+    assert search.holds(searched, search.own_values(searched, preset)) == starts
     for _ in range(50):
         configuration.override(preset, {key: domain.sample() for key, domain in searched.items()})
 
@@ -22,7 +23,7 @@ def test_whatever_is_drawn_is_a_config_and_the_presets_own_values_are_a_trial(na
 def test_shared_epochs_end_where_the_first_trial_starts() -> None:
     preset = PRESETS["synthetic_half"]
     searched = space(preset)
-    starts = [start for start in searched["self_training.start"].categories if start is not None]
+    starts = searched["self_training.start"].categories
     assert until_it_starts(preset, searched) == min(starts) < preset.loop.epochs
     assert preset.self_training.start in starts
 
