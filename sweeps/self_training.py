@@ -32,7 +32,7 @@ def until_it_starts(config: distill.DistillConfig, space: Space) -> int:
     return min((start for start in starts if start is not None), default=0)
 
 
-# Nothing can be said early of trials that are the same for half of their training.
+# Nothing can be said early of trials that are the same for most of their training.
 SWEEP = Sweep(
     "self_training",
     distill,

@@ -16,9 +16,9 @@ from optuna.distributions import (
 )
 from optuna.samplers import RandomSampler, TPESampler
 from ray.tune.search.optuna import OptunaSearch
-from ray.tune.search.sample import Categorical, Domain, Float, Integer, LogUniform
+from ray.tune.search.sample import Categorical, Domain, Integer, LogUniform
 
-from scenelift.search import Space, holds
+from scenelift.search import Space, ends, holds
 
 optuna.logging.set_verbosity(logging.ERROR)  # it would tell of every trial
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -92,7 +92,7 @@ def _distribution(domain: Domain) -> BaseDistribution:
     if isinstance(domain, Categorical):
         return CategoricalDistribution(domain.categories)
     log = isinstance(domain.get_sampler(), LogUniform)
+    lower, upper = ends(domain)
     if isinstance(domain, Integer):
-        return IntDistribution(domain.lower, domain.upper - 1, log=log)
-    assert isinstance(domain, Float)
-    return FloatDistribution(domain.lower, domain.upper, log=log)
+        return IntDistribution(int(lower), int(upper), log=log)
+    return FloatDistribution(lower, upper, log=log)

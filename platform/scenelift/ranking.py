@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from ray.tune.search.sample import Categorical, Float, Integer, LogUniform
+from ray.tune.search.sample import Categorical, LogUniform
 
 from scenelift.pictures import FAINT, INK, PAPER, legend, save, sheet
-from scenelift.search import Space
+from scenelift.search import Space, ends
 from scenelift.trial import short
 
 Status = Literal["finished", "stopped", "failed", "running"]
@@ -194,11 +194,9 @@ class _Scale:
         if isinstance(domain, Categorical):
             names = tuple(dict.fromkeys([*domain.categories, *tried]))
             return cls(0, max(1, len(names) - 1), names=names)
-        assert isinstance(domain, Float | Integer)
-        upper = domain.upper - 1 if isinstance(domain, Integer) else domain.upper
         log = isinstance(domain.get_sampler(), LogUniform)
-        ends = [domain.lower, upper, *(value for value in tried if _has_place(value, log))]
-        return cls(min(ends), max(ends), log)
+        reached = [*ends(domain), *(value for value in tried if _has_place(value, log))]
+        return cls(min(reached), max(reached), log)
 
     def height(self, value: Any) -> float:
         """NaN, which is not drawn, for what has no place on an axis of numbers."""

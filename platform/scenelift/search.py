@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import ray
@@ -28,6 +29,8 @@ Space = Mapping[str, Domain]
 """Dotted config key -> what Ray Tune draws for it: tune.uniform, loguniform, randint, choice."""
 GRACE = 25
 """Percent of its training that every trial is given before it is judged."""
+LENGTHS = {"loop.epochs", "least_steps"}
+"""Keys that say how long a training is."""
 Method = Literal["tpe", "random", "grid", "pbt"]
 
 
@@ -44,6 +47,16 @@ def checked(space: Space, config: Any) -> dict[str, Domain]:
             except ConfigError as error:
                 raise ConfigError(f"the space searches {key} = {value!r}, which cannot be: {error}") from None
     return dict(space)
+
+
+def check_population(space: Space, epochs: int) -> None:
+    """ConfigError where trials cannot take over each other's weights on the way."""
+    for key in LENGTHS & space.keys():
+        raise ConfigError(
+            f"a population cannot vary {key}, as a training keeps its length; give it as an option, --{key} N"
+        )
+    if epochs < 4:
+        raise ConfigError(f"pbt exchanges weights after each quarter: loop.epochs is 4 or more, not {epochs}")
 
 
 def own_values(space: Space, config: Any) -> dict[str, Any]:
@@ -63,14 +76,29 @@ def _may_be(domain: Domain, value: Any) -> bool:
     return isinstance(value, int | float) and domain.is_valid(value)
 
 
+def clipped(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, those of ranges moved into them: a population multiplies what it takes over."""
+    moved = dict(values)
+    for key, domain in space.items():
+        if not isinstance(domain, Categorical):
+            lower, upper = ends(domain)
+            moved[key] = min(max(values[key], lower), upper)
+    return moved
+
+
+def ends(domain: Domain) -> tuple[float, float]:
+    """The least and the largest value of a range."""
+    assert isinstance(domain, Float | Integer), f"no range: {domain}"
+    return domain.lower, domain.upper - 1 if isinstance(domain, Integer) else domain.upper
+
+
 def describe(domain: Domain) -> str:
     """A domain in words: `0.1 .. 10, log`, `1 .. 4`, `batch | point`."""
     if isinstance(domain, Categorical):
         return " | ".join("none" if value is None else str(value) for value in domain.categories)
-    assert isinstance(domain, Float | Integer), f"no name for {domain}"
+    lower, upper = ends(domain)
     scale = ", log" if isinstance(domain.get_sampler(), LogUniform) else ""
-    upper = domain.upper - 1 if isinstance(domain, Integer) else domain.upper
-    return f"{domain.lower:g} .. {upper:g}{scale}"
+    return f"{lower:g} .. {upper:g}{scale}"
 
 
 @dataclass(frozen=True)
@@ -134,7 +162,9 @@ class Choice:
                 metric=self.objective,
                 mode="max",
                 perturbation_interval=1,
-                hyperparam_mutations=dict(space),
+                # Of a list, a neighbour; Tune would multiply a Categorical's values, names too.
+                hyperparam_mutations={key: _listed(domain) for key, domain in space.items()},
+                custom_explore_fn=partial(clipped, space),
                 quantile_fraction=0.25,
             )
         if not self.stop_early:
@@ -148,6 +178,10 @@ class Choice:
             grace_period=GRACE,
             reduction_factor=2,
         )
+
+
+def _listed(domain: Domain) -> Domain | list[Any]:
+    return list(domain.categories) if isinstance(domain, Categorical) else domain
 
 
 def _choices(space: Space) -> dict[str, Categorical]:

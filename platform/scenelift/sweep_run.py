@@ -48,10 +48,8 @@ class SweepRun:
                 f"{self.folder} exists; go on with it by --resume {self.name}, or give another --name"
             )
         trial = sweep.selecting(config, settings.held_out, settings.objective)
-        if settings.search == "pbt" and trial.loop.epochs < 4:
-            raise ConfigError(
-                f"pbt exchanges weights after each quarter: loop.epochs is 4 or more, not {trial.loop.epochs}"
-            )
+        if settings.search == "pbt":
+            search.check_population(space, trial.loop.epochs)
         self.placement = Placement.fit(trial.scale, settings.trials, settings.concurrent)
         self.choice = Choice(
             method=settings.search,
