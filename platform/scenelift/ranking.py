@@ -18,8 +18,13 @@ from scenelift.trial import short
 
 Status = Literal["finished", "stopped", "failed", "running"]
 _ORDER: tuple[Status, ...] = ("finished", "stopped", "running", "failed")
-_BEST, _OTHER, _STOPPED = "#d1662a", "#2f6db0", "#9fb6cf"
-_LEGEND = [("best", _BEST), ("finished", _OTHER), ("given up early", _STOPPED)]
+_BEST, _OWN, _OTHER, _STOPPED = "#d1662a", "#3d8b57", "#2f6db0", "#9fb6cf"
+_LEGEND = [
+    ("best", _BEST),
+    ("the preset's own", _OWN),
+    ("finished", _OTHER),
+    ("given up early", _STOPPED),
+]
 _LABEL = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.8, "pad": 1}
 
 
@@ -103,6 +108,18 @@ def text(outcomes: Sequence[Outcome], objective: str) -> str:
     )
 
 
+def gain(outcomes: Sequence[Outcome], objective: str) -> str:
+    """What the best trial has more than the preset's own values, as the end of a sentence about it."""
+    best, own = ranked(outcomes, objective)[0], next((outcome for outcome in outcomes if outcome.own), None)
+    if own is None:
+        return ""
+    if own.status != "finished":
+        return f"; the trial with the preset's own values was {own.status} after epoch {own.epoch}"
+    if best is own:
+        return ", the preset's own values: nothing else that was tried is better"
+    return f", {best.metrics[objective] - own.metrics[objective]:+.3f} to the preset's own values"
+
+
 def parallel_coordinates(path: Path, outcomes: Sequence[Outcome], space: Space, objective: str) -> None:
     """A line a trial through everything it tried, to its objective; the best is drawn last and thick."""
     shown = [
@@ -175,6 +192,8 @@ def _plain(axis: Axes) -> None:
 def _style(outcome: Outcome, best: bool) -> dict[str, Any]:
     if best:
         return {"color": _BEST, "linewidth": 2.6, "zorder": 3}
+    if outcome.own:
+        return {"color": _OWN, "linewidth": 2.0, "zorder": 2.5}
     whole = outcome.status == "finished"
     return {"color": _OTHER if whole else _STOPPED, "linewidth": 1.3, "zorder": 2 if whole else 1}
 

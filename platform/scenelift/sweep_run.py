@@ -205,12 +205,7 @@ class SweepRun:
         tracker.metrics({f"best/{name}": value for name, value in best.metrics.items()}, best.epoch)
         tracker.artifact(replay)
         tracker.artifact(pictures, "pictures")
-        own = next((outcome for outcome in outcomes if outcome.own), None)
-        gain = ""
-        if own is not None and own.status == "finished":
-            gain = f", {best.metrics[objective] - own.metrics[objective]:+.3f} to the preset's own values"
-        elif own is not None:
-            gain = f"; the trial with the preset's own values was {own.status} after epoch {own.epoch}"
+        gain = ranking.gain(outcomes, objective)
         print(f"best: {title(best.values)}: {objective} {best.metrics[objective]:.3f}{gain}")
         if shares:
             said = ", ".join(f"{key} {100 * share:.0f} %" for key, share in shares.items())

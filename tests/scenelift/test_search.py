@@ -148,6 +148,23 @@ def test_finished_trials_come_before_those_given_up() -> None:
     assert "the preset's own" in ranking.text(outcomes(), "m")
 
 
+@pytest.mark.parametrize(
+    ("own", "status", "said"),
+    [
+        (0.4, "finished", "+0.100 to the preset's own values"),
+        (0.6, "finished", "nothing else that was tried is better"),
+        (0.6, "stopped", "was stopped after epoch 3"),
+    ],
+)
+def test_a_gain_is_told_against_the_presets_own_values(own: float, status: Any, said: str) -> None:
+    tried = [
+        Outcome("a", {}, "finished", 9, {"m": 0.5}, 1.0),
+        Outcome("b", {}, status, 3, {"m": own}, 1.0, own=True),
+    ]
+    assert said in ranking.gain(tried, "m")
+    assert ranking.gain(tried[:1], "m") == ""
+
+
 def test_pictures_show_every_trial(tmp_path: Path) -> None:
     ranking.parallel_coordinates(tmp_path / "p.png", outcomes(), SPACE, "m")
     ranking.slices(tmp_path / "s.png", outcomes(), SPACE, "m", {"a": 0.7, "b": 0.2, "c": 0.1})
