@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import ray
@@ -14,7 +13,6 @@ from ray import tune
 from ray.tune.schedulers import (
     ASHAScheduler,
     FIFOScheduler,
-    PopulationBasedTraining,
     TrialScheduler,
 )
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlgorithm, Searcher
@@ -29,8 +27,6 @@ Space = Mapping[str, Domain]
 """Dotted config key -> what Ray Tune draws for it: tune.uniform, loguniform, randint, choice."""
 GRACE = 25
 """Percent of its training that every trial is given before it is judged."""
-LENGTHS = {"loop.epochs", "least_steps"}
-"""Keys that say how long a training is."""
 Method = Literal["tpe", "random", "grid", "pbt"]
 
 
@@ -49,16 +45,6 @@ def checked(space: Space, config: Any) -> dict[str, Domain]:
     return dict(space)
 
 
-def check_population(space: Space, epochs: int) -> None:
-    """ConfigError where trials cannot take over each other's weights on the way."""
-    for key in LENGTHS & space.keys():
-        raise ConfigError(
-            f"a population cannot vary {key}, as a training keeps its length; give it as an option, --{key} N"
-        )
-    if epochs < 4:
-        raise ConfigError(f"pbt exchanges weights after each quarter: loop.epochs is 4 or more, not {epochs}")
-
-
 def own_values(space: Space, config: Any) -> dict[str, Any]:
     """What the config itself has for the keys of the space."""
     known = flatten(config)
@@ -74,16 +60,6 @@ def _may_be(domain: Domain, value: Any) -> bool:
     if isinstance(domain, Categorical):
         return value in domain.categories
     return isinstance(value, int | float) and domain.is_valid(value)
-
-
-def clipped(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values, those of ranges moved into them: a population multiplies what it takes over."""
-    moved = dict(values)
-    for key, domain in space.items():
-        if not isinstance(domain, Categorical):
-            lower, upper = ends(domain)
-            moved[key] = min(max(values[key], lower), upper)
-    return moved
 
 
 def ends(domain: Domain) -> tuple[float, float]:
@@ -154,19 +130,12 @@ class Choice:
         drawn = sampler(self.method, self.seed, self.trials)
         return ConcurrencyLimiter(OwnFirst(own, space, self.objective, drawn), self.at_once)
 
-    def scheduler(self, space: Space) -> TrialScheduler:
-        """What stops trials, or lets them learn from each other."""
+    def scheduler(self, space: Space, first: int) -> TrialScheduler:
+        """What stops trials, or lets them learn from each other; first: the earliest milestone they report."""
         if self.method == "pbt":
-            return PopulationBasedTraining(
-                time_attr="milestone",
-                metric=self.objective,
-                mode="max",
-                perturbation_interval=1,
-                # Of a list, a neighbour; Tune would multiply a Categorical's values, names too.
-                hyperparam_mutations={key: _listed(domain) for key, domain in space.items()},
-                custom_explore_fn=partial(clipped, space),
-                quantile_fraction=0.25,
-            )
+            from scenelift.population import Population
+
+            return Population(space, self.objective, first)
         if not self.stop_early:
             return FIFOScheduler()
         return ASHAScheduler(
@@ -178,10 +147,6 @@ class Choice:
             grace_period=GRACE,
             reduction_factor=2,
         )
-
-
-def _listed(domain: Domain) -> Domain | list[Any]:
-    return list(domain.categories) if isinstance(domain, Categorical) else domain
 
 
 def _choices(space: Space) -> dict[str, Categorical]:

@@ -13,13 +13,13 @@ import yaml
 from ray import tune
 
 from scenelift import config as configuration
-from scenelift import ranking, search, tracking_store
+from scenelift import population, ranking, search, tracking_store
 from scenelift.console import say
 from scenelift.errors import ClusterError, ConfigError, TrainingError
 from scenelift.search import Choice, Placement, Space
 from scenelift.sweep_progress import Progress
 from scenelift.tracking import Tracker, TrackingConfig
-from scenelift.trial import Trials, run_trial, title
+from scenelift.trial import Trials, milestone, run_trial, title
 
 if TYPE_CHECKING:
     from scenelift.sweep import Sweep, SweepConfig
@@ -49,7 +49,7 @@ class SweepRun:
             )
         trial = sweep.selecting(config, settings.held_out, settings.objective)
         if settings.search == "pbt":
-            search.check_population(space, trial.loop.epochs)
+            population.check(space, trial.loop.epochs)
         self.placement = Placement.fit(trial.scale, settings.trials, settings.concurrent)
         self.choice = Choice(
             method=settings.search,
@@ -157,7 +157,7 @@ class SweepRun:
         # Tracebacks of trials; they lie in the trials' folders.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         warnings.filterwarnings("ignore", message="Consider boosting PBT")
-        trainable = tune.with_parameters(run_trial, trials=trials)
+        trainable, epochs = tune.with_parameters(run_trial, trials=trials), self.trial.loop.epochs
         trainable = tune.with_resources(trainable, self.choice.resources())
         run = tune.RunConfig(
             name="tune",
@@ -174,7 +174,7 @@ class SweepRun:
             tune_config=tune.TuneConfig(
                 num_samples=1 if self.settings.search == "grid" else self.settings.trials,
                 search_alg=self.choice.algorithm(self.own, self.space),
-                scheduler=self.choice.scheduler(self.space),
+                scheduler=self.choice.scheduler(self.space, milestone(100 * self.shared / epochs) + 1),
                 reuse_actors=False,
             ),
             run_config=run,

@@ -101,15 +101,10 @@ def run_trial(values: dict[str, Any], trials: Trials) -> None:
     reporter.finish(Run(folder))
 
 
-def milestone(values: dict[str, float]) -> int:
+def milestone(percent: float) -> int:
     """How many of the first three quarters of the training are done: where trials may take over each other's
-    weights. At its end a trial has nothing left to do with them."""
-    return int(min(values["percent"], 99) // GRACE)
-
-
-def _an_epoch_ago(values: dict[str, float]) -> dict[str, float]:
-    """How far the training was then, for the first report after a trial went on."""
-    return {"percent": values["percent"] * (1 - 1 / values["epoch"])}
+    weights. At its end there is none, as a trial has nothing left to do with them."""
+    return int(percent // GRACE) if percent < 100 else 0
 
 
 class Reporter:
@@ -119,7 +114,7 @@ class Reporter:
         self.objective, self.checkpoints = objective, checkpoints
         self.seen: set[str] = set()
         self.reported = False
-        self.before: dict[str, float] | None = None
+        self.passed: int | None = None
         self.bad: float | None = None
 
     def observe(self, values: dict[str, float]) -> None:
@@ -133,9 +128,13 @@ class Reporter:
             return
         if self.checkpoints is None:
             self._report(values)
-        elif values["percent"] >= 100 or milestone(values) > milestone(self.before or _an_epoch_ago(values)):
-            self._report({**values, "milestone": milestone(values)}, self.checkpoints.latest())
-        self.before = values
+            return
+        here = milestone(values["percent"])
+        if self.passed is None:  # what the trial went on from
+            self.passed = milestone(values["percent"] * (1 - 1 / values["epoch"]))
+        if here != self.passed:
+            self._report({**values, "milestone": here}, self.checkpoints.latest())
+        self.passed = here
 
     def _report(self, values: dict[str, float], latest: Checkpoint | None = None) -> None:
         from ray import tune

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -104,23 +103,6 @@ def test_a_grid_is_every_combination() -> None:
     assert choice.parameters(space)["a"] == {"grid_search": [1, 2, 3]}
     with pytest.raises(ConfigError, match="a, c are ranges"):
         choice.count(SPACE)
-
-
-def test_a_population_stays_in_the_space() -> None:
-    space = SPACE | {"d": tune.choice([1, 2, 4])}
-    choice = Choice("pbt", "m", trials=4, seed=0, at_once=1, stop_early=False)
-    explore = choice.scheduler(space)._get_new_config
-    values = {"a": 90.0, "b": "x", "c": 4, "d": 4}
-    for _ in range(200):
-        values, _ = explore(None, SimpleNamespace(config=values))
-        assert search.holds(space, values)
-
-
-def test_a_population_does_not_vary_how_long_it_trains() -> None:
-    with pytest.raises(ConfigError, match=r"give it as an option, --loop\.epochs N"):
-        search.check_population({"loop.epochs": tune.choice([4, 8])}, 8)
-    with pytest.raises(ConfigError, match="4 or more, not 3"):
-        search.check_population(SPACE, 3)
 
 
 def test_importance_goes_to_what_matters() -> None:
