@@ -13,6 +13,7 @@ from ray.tune.experiment import Trial
 
 from scenelift import ranking
 from scenelift.console import say
+from scenelift.leftovers import Leftovers
 from scenelift.ranking import Outcome, Status
 from scenelift.runs import Run
 from scenelift.tracking import Tracker
@@ -39,6 +40,7 @@ class Progress(tune.Callback):
         self._all: list[Trial] = []
         self._ends: dict[str, str] = {}
         self._spoke = time.monotonic()
+        self._leftovers = Leftovers(trials.config.scale.cpus)
         _following.append(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -63,6 +65,7 @@ class Progress(tune.Callback):
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Tune's own list, which a resumed sweep begins with."""
         self._all = trials
+        self._leftovers.free()
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """Also where a sweep goes on of which nothing was left to do."""
