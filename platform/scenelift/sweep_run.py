@@ -157,7 +157,8 @@ class SweepRun:
         # Tracebacks of trials; they lie in the trials' folders.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         warnings.filterwarnings("ignore", message="Consider boosting PBT")
-        trainable, epochs = tune.with_parameters(run_trial, trials=trials), self.trial.loop.epochs
+        first = milestone(100 * self.shared / self.trial.loop.epochs) + 1
+        trainable = tune.with_parameters(run_trial, trials=trials)
         trainable = tune.with_resources(trainable, self.choice.resources())
         run = tune.RunConfig(
             name="tune",
@@ -174,7 +175,7 @@ class SweepRun:
             tune_config=tune.TuneConfig(
                 num_samples=1 if self.settings.search == "grid" else self.settings.trials,
                 search_alg=self.choice.algorithm(self.own, self.space),
-                scheduler=self.choice.scheduler(self.space, milestone(100 * self.shared / epochs) + 1),
+                scheduler=self.choice.scheduler(self.space, first),
                 reuse_actors=False,
             ),
             run_config=run,
