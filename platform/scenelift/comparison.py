@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from scenelift import config as configuration
+from scenelift.difference import experiment_identity
 from scenelift.finished import Data, Finished
 from scenelift.networks import NETWORKS
-from scenelift.origin import RANDOM, telling
+from scenelift.origin import RANDOM
 
 CUSTOM = "custom"
 """A network that is none of `NETWORKS`."""
@@ -159,7 +160,7 @@ def _base(run: Finished) -> str:
 
 def _identity(run: Finished, by_id: Mapping[str, Finished]) -> dict[str, str]:
     unused = (*_ELSEWHERE, *_ABSENT)
-    own = {key: value for key, value in telling(run.params).items() if key not in unused}
+    own = {key: value for key, value in experiment_identity(run.params).items() if key not in unused}
     if run.tags.get("trainable") == "evaluate":
         own = {key: value for key, value in own.items() if not key.startswith(("teacher.", "scale."))}
     if "train" in run.data:

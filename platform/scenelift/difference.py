@@ -8,13 +8,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from scenelift.config import Value, flatten
-from scenelift.origin import telling
 
 _SEED = "loop.seed"
 _PLACES = ("scale.", "data.train", "data.test")
 """Beginnings of keys that say where a run is and what it has at hand; its data set is a tag."""
 _LONGEST = 250
 """Characters of a run's name that every database of MLflow keeps."""
+
+
+_BOOKKEEPING = (
+    "run.",
+    "tracking.",
+    "loop.seed",
+    "loop.checkpoint_every",
+    "loop.keep",
+    "loop.log_every",
+    "loop.preflight_steps",
+    "scale.cpus",
+    "scale.gpus",
+    "scale.retries",
+)
+"""Keys, or beginnings of keys, of a config that do not make another experiment of it."""
+
+
+def experiment_identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A flattened config without the seed, bookkeeping and places: what makes it this experiment."""
+    return {key: value for key, value in config.items() if not key.startswith(_BOOKKEEPING)}
 
 
 def difference(config: Any, presets: Mapping[str, Any]) -> tuple[str, dict[str, Value]]:
@@ -29,7 +48,7 @@ def difference(config: Any, presets: Mapping[str, Any]) -> tuple[str, dict[str, 
 
 def settings(config: Mapping[str, Value]) -> dict[str, Value]:
     """A flattened config without the seed and without what says where and how it is run."""
-    return {key: value for key, value in telling(config).items() if not key.startswith(_PLACES)}
+    return {key: value for key, value in experiment_identity(config).items() if not key.startswith(_PLACES)}
 
 
 def written(options: Mapping[str, Value]) -> str:

@@ -11,31 +11,13 @@ from typing import Any
 import yaml
 
 from scenelift import storage
+from scenelift.difference import experiment_identity
 from scenelift.storage import Location
 
 RANDOM = "random"
 """Method of a student that nothing has trained."""
 UNKNOWN = "unknown"
 """Method of a student that lies in no run's folder."""
-
-_BOOKKEEPING = (
-    "run.",
-    "tracking.",
-    "loop.seed",
-    "loop.checkpoint_every",
-    "loop.keep",
-    "loop.log_every",
-    "loop.preflight_steps",
-    "scale.cpus",
-    "scale.gpus",
-    "scale.retries",
-)
-"""Keys, or beginnings of keys, of a config that do not make another experiment of it."""
-
-
-def telling(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A flattened config without the seed and without what only says where and how it is run."""
-    return {key: value for key, value in config.items() if not key.startswith(_BOOKKEEPING)}
 
 
 @dataclass(frozen=True)
@@ -72,7 +54,7 @@ class Origin:
         """The method and a hash of all that tells its training from others, except for the seed."""
         if self.config is None:
             return self.method
-        text = json.dumps(telling(self.config), sort_keys=True)
+        text = json.dumps(experiment_identity(self.config), sort_keys=True)
         return f"{self.method}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
     def start_tags(self) -> dict[str, str]:
