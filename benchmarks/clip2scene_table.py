@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from scenelift import cluster
-from scenelift.config import Value, override
+from scenelift.config.build import Value, override
 from trainables import distill, finetune, pretrain, table
 
 RUNS = Path("runs")

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from scenelift import cluster
-from scenelift import config as configuration
+from scenelift.config import build as configuration
 from scenelift.sweep import SweepConfig
 from sweeps.loss_weights import SWEEP
 from trainables import distill

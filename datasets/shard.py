@@ -12,7 +12,7 @@ from pathlib import Path
 from datasets.nuscenes import NuScenes
 from datasets.scannet import ScanNet
 from datasets.semantickitti import SemanticKITTI
-from scenelift.config import command, nearest
+from scenelift.config.build import command, nearest
 from scenelift.errors import ConfigError
 from scenelift.frame_kind import FrameSet
 from scenelift.manifest import Manifest

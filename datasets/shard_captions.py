@@ -15,7 +15,7 @@ from datasets.referit import ReferIt
 from datasets.regions import AuthorsHdf5, BottomUpFolder, BoxUnit, RegionFiles, read_classes
 from datasets.wordnet import absolute
 from scenelift.captioned_kind import CAPTIONED_IMAGE, CaptionSet
-from scenelift.config import command, nearest
+from scenelift.config.build import command, nearest
 from scenelift.errors import ConfigError
 from scenelift.manifest import Manifest
 from scenelift.storage import megabytes

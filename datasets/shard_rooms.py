@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datasets.grounding.sentences import READERS, Corpus
 from datasets.grounding.source import PROTOCOLS, Candidates, Grounding, RoomOptions
-from scenelift.config import command, nearest
+from scenelift.config.build import command, nearest
 from scenelift.errors import ConfigError
 from scenelift.manifest import Manifest
 from scenelift.rooms import ROOM

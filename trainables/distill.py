@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from scenelift.batches import Batch, Collate
 from scenelift.clip import DenseClip, build_teacher
-from scenelift.config import command
+from scenelift.config.build import command
 from scenelift.methods import Method, Progress
 from scenelift.sampling import sample
 from scenelift.student import Student

@@ -11,7 +11,7 @@ from datasets.synthetic_shards import synthetic_shards
 from scenelift import cluster, storage
 from scenelift.clip import TeacherConfig, build_teacher
 from scenelift.comparison import network_name, student_name
-from scenelift.config import command, flatten
+from scenelift.config.build import command, flatten
 from scenelift.errors import ConfigError, DataError
 from scenelift.evaluation import Absent
 from scenelift.experiment import experiment

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from scenelift.augmentation import Augmentation, ImageAugmentation
 from scenelift.batches import Batch, Collate, VoxelConfig
-from scenelift.config import command
+from scenelift.config.build import command
 from scenelift.console import say
 from scenelift.errors import ConfigError, DataError
 from scenelift.experiment import DataConfig

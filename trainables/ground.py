@@ -18,7 +18,7 @@ import torch
 
 from datasets.synthetic_room_shards import synthetic_room_shards
 from scenelift import cluster
-from scenelift.config import command
+from scenelift.config.build import command
 from scenelift.console import Meter, say
 from scenelift.errors import ConfigError, DataError
 from scenelift.experiment import Experiment, experiment

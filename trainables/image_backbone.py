@@ -14,7 +14,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from scenelift.clip import TeacherConfig, build_teacher
-from scenelift.config import nearest
+from scenelift.config.build import nearest
 from scenelift.errors import ConfigError, TeacherError
 from scenelift.vocabulary import Vocabulary
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from scenelift import cluster
-from scenelift.config import command
+from scenelift.config.build import command
 from scenelift.experiment import experiment
 from scenelift.launch import Resources
 from scenelift.methods import Method, Progress

@@ -19,7 +19,7 @@ from torch import Tensor
 from scenelift.augmentation import Augmentation, ImageAugmentation
 from scenelift.batches import Batch, Collate, VoxelConfig
 from scenelift.clip import TeacherConfig
-from scenelift.config import command
+from scenelift.config.build import command
 from scenelift.errors import ConfigError, DataError
 from scenelift.experiment import DataConfig
 from scenelift.launch import ScaleConfig

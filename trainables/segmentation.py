@@ -14,7 +14,7 @@ from datasets.synthetic_shards import synthetic_shards
 from scenelift import cluster
 from scenelift.batches import Collate
 from scenelift.comparison import network_name
-from scenelift.config import flatten
+from scenelift.config.build import flatten
 from scenelift.console import say
 from scenelift.errors import ConfigError, DataError
 from scenelift.experiment import DataConfig, Experiment, experiment

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from scenelift.clip import TeacherConfig, build_teacher, value_tokens
 from scenelift.clip_tiny import TinyModel, TinyTokenizer, build_tiny, save_tiny
-from scenelift.config import command, flatten, to_dict
+from scenelift.config.build import command, flatten, to_dict
 from scenelift.errors import ConfigError, DataError, TrainingError
 from trainables.teacher_captions import NAMES, caption, sentences
 from trainables.teacher_regions import (

@@ -11,7 +11,7 @@ from datasets.synthetic.classes import CATEGORIES
 from datasets.synthetic.config import PRESETS, WorldConfig
 from datasets.synthetic.generate import generate
 from datasets.synthetic.layouts import Record
-from scenelift.config import command
+from scenelift.config.build import command
 from scenelift.errors import ConfigError
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from scenelift.config import nearest
+from scenelift.config.build import nearest
 from scenelift.errors import ConfigError
 
 KEYFRAME_INTERVAL = 0.5

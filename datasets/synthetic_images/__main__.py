@@ -6,7 +6,7 @@ import time
 
 from datasets.synthetic_images.config import ImageWorldConfig
 from datasets.synthetic_images.generate import generate
-from scenelift.config import command
+from scenelift.config.build import command
 
 PRESETS = {"demo": ImageWorldConfig()}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datasets.synthetic_rooms.config import PRESETS, RoomsConfig
 from datasets.synthetic_rooms.write import generate, summary
-from scenelift.config import command
+from scenelift.config.build import command
 
 
 def run(config: RoomsConfig) -> None:

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from scenelift.config import from_dict, to_dict
+from scenelift.config.build import from_dict, to_dict
 from scenelift.errors import TeacherError
 
 METADATA = "scenelift_tiny_clip"

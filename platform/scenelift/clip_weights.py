@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from scenelift.clip_tiny import TinyModel, TinyTokenizer, build_tiny, is_tiny, load_tiny
-from scenelift.config import nearest
+from scenelift.config.build import nearest
 from scenelift.errors import TeacherError
 from scenelift.vocabulary import Vocabulary
 

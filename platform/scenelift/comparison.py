@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scenelift import config as configuration
+from scenelift.config import build as configuration
 from scenelift.difference import experiment_identity
 from scenelift.finished import Data, Finished
 from scenelift.networks import NETWORKS

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from scenelift import dashboard_view
 from scenelift import tracking_store as store
-from scenelift.config import command
+from scenelift.config.build import command
 from scenelift.errors import ClusterError, TrackingError
 
 HOST = "127.0.0.1"

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from scenelift.config import Value, flatten
+from scenelift.config.build import Value, flatten
 
 _SEED = "loop.seed"
 _PLACES = ("scale.", "data.train", "data.test")

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from scenelift import config as configuration
 from scenelift import folders, plots, reports, scoring, storage
+from scenelift.config import build as configuration
 from scenelift.console import Meter, say
 from scenelift.difference import difference, title, written
 from scenelift.errors import SceneliftError

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scenelift import config as configuration
 from scenelift import folders, storage
+from scenelift.config import build as configuration
 from scenelift.console import say
 from scenelift.errors import ConfigError, StorageError
 from scenelift.storage import Location

@@ -19,7 +19,7 @@ from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlg
 from ray.tune.search.sample import Categorical, Domain, Float, Integer, LogUniform
 
 from scenelift import cluster
-from scenelift.config import flatten, nearest, override
+from scenelift.config.build import flatten, nearest, override
 from scenelift.errors import ClusterError, ConfigError
 from scenelift.launch import ScaleConfig
 

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from scenelift import config as configuration
 from scenelift import folders
 from scenelift.batches import NO_AUGMENTATION, Collate, VoxelConfig
+from scenelift.config import build as configuration
 from scenelift.errors import SceneliftError
 from scenelift.frames import Frame
 from scenelift.networks import NetworkConfig

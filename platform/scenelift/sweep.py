@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import yaml
 
 from scenelift import cluster, search
-from scenelift import config as configuration
+from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, SceneliftError
 from scenelift.search import Draw, Space
 from scenelift.sweep_run import STATE, SweepRun

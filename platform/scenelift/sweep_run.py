@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from ray import tune
 
-from scenelift import config as configuration
 from scenelift import population, ranking, search, tracking_store
+from scenelift.config import build as configuration
 from scenelift.console import say
 from scenelift.errors import ClusterError, ConfigError, TrainingError
 from scenelift.search import Choice, Placement, Space

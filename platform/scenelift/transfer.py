@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from scenelift import config as configuration
+from scenelift.config import build as configuration
 from scenelift.console import say
 from scenelift.errors import ConfigError
 from scenelift.student import Student

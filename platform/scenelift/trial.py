@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scenelift.checkpoints import Checkpoint, Checkpoints
-from scenelift.config import override
+from scenelift.config.build import override
 from scenelift.errors import TrainingError
 from scenelift.experiment import observed
 from scenelift.runs import Run

@@ -26,7 +26,7 @@ from datasets.synthetic.layouts import pinhole
 from datasets.synthetic.render import trace
 from datasets.synthetic.sensors import build_rig
 from datasets.synthetic.world import build
-from scenelift.config import override
+from scenelift.config.build import override
 from scenelift.errors import ConfigError, ShardError
 from scenelift.frame_kind import FRAME
 from scenelift.images import decode

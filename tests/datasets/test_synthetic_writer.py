@@ -16,7 +16,7 @@ from datasets.synthetic.classes import CATEGORIES, Raw
 from datasets.synthetic.config import CAMERA_YAWS, PRESETS, SPLITS, WorldConfig
 from datasets.synthetic.generate import DONE, UNFINISHED, generate
 from datasets.synthetic.tables import TABLES, SceneRecord
-from scenelift.config import load, override
+from scenelift.config.build import load, override
 from scenelift.errors import ConfigError, StorageError
 
 Tables = dict[str, list[dict[str, Any]]]

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from scenelift import config
+from scenelift.config import build as configuration
 from scenelift.errors import ConfigError
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scenelift import config as configuration
+from scenelift.config import build as configuration
 from scenelift.difference import difference, settings, title, written
 from scenelift.networks import NETWORKS, NetworkConfig
 from scenelift.plan import LoopConfig

@@ -13,7 +13,7 @@ from made_up import VOCABULARY, MadeUp
 from scenelift import cluster
 from scenelift.augmentation import Augmentation
 from scenelift.batches import Collate, VoxelConfig
-from scenelift.config import override
+from scenelift.config.build import override
 from scenelift.errors import ClusterError, ConfigError, TrainingError
 from scenelift.launch import Job, Resources, ScaleConfig, _Listener, launch
 from scenelift.methods import Method

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from scenelift import config as configuration
 from scenelift.batches import VoxelConfig
+from scenelift.config import build as configuration
 from scenelift.errors import ConfigError
 from scenelift.networks import NETWORKS, MinkUNet, NetworkConfig
 from scenelift.sparse import Voxels

@@ -12,7 +12,7 @@ from PIL import Image
 from ray import tune
 
 from scenelift import ranking, search
-from scenelift.config import override
+from scenelift.config.build import override
 from scenelift.errors import ConfigError
 from scenelift.optuna_search import importance
 from scenelift.ranking import Outcome

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from scenelift import config as configuration
 from scenelift.batches import VoxelConfig
 from scenelift.clip import TeacherConfig
+from scenelift.config import build as configuration
 from scenelift.errors import DataError
 from scenelift.experiment import DataConfig
 from scenelift.networks import NetworkConfig

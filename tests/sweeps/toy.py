@@ -13,9 +13,9 @@ from typing import Any
 
 from ray import tune
 
-from scenelift import config as configuration
 from scenelift import folders, storage
 from scenelift.checkpoints import Checkpoints
+from scenelift.config import build as configuration
 from scenelift.errors import TrainingError
 from scenelift.experiment import DataConfig, experiment
 from scenelift.launch import ScaleConfig

@@ -10,10 +10,10 @@ import torch
 from made_up import VOCABULARY, MadeUp, made_up_frame
 
 from datasets.nuscenes import NuScenes
-from scenelift import config as configuration
 from scenelift.augmentation import Augmentation, ImageAugmentation
 from scenelift.batches import Collate, VoxelConfig
 from scenelift.clip import DenseClip, TeacherConfig, build_teacher
+from scenelift.config import build as configuration
 from scenelift.errors import ClusterError, ConfigError, DataError, ShardError, StorageError, TrackingError
 from scenelift.experiment import DataConfig
 from scenelift.methods import Progress

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from datasets import shard, shard_captions, shard_rooms
-from scenelift.config import parse
+from scenelift.config.build import parse
 from scenelift.errors import ConfigError
 from trainables import distill, evaluate, finetune, ground, phrases, pretrain, table
 from trainables.distill_config import DistillConfig

@@ -8,9 +8,9 @@ import pytest
 import torch
 from made_up import VOCABULARY, MadeUp, made_up_frame
 
-from scenelift import config as configuration
 from scenelift.augmentation import Augmentation, ImageAugmentation
 from scenelift.batches import Collate, VoxelConfig
+from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, DataError, SceneliftError
 from scenelift.experiment import DataConfig
 from scenelift.launch import ScaleConfig

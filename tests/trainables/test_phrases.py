@@ -15,9 +15,9 @@ from datasets.regions import BottomUpFolder
 from datasets.synthetic_image_shards import source_of, synthetic_image_shards
 from datasets.synthetic_images.config import ImageWorldConfig
 from datasets.synthetic_images.generate import generate
-from scenelift import config as configuration
 from scenelift.captioned_images import words_of
 from scenelift.captioned_kind import CAPTIONED_IMAGE, RegionStatistics, feature_sums
+from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, DataError
 from scenelift.launch import ScaleConfig
 from scenelift.methods import Progress

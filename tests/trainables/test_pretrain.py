@@ -17,10 +17,10 @@ from torch.nn import functional as F
 from datasets.nuscenes import NuScenes
 from datasets.synthetic.config import PRESETS as WORLDS
 from datasets.synthetic.generate import generate
-from scenelift import config as configuration
 from scenelift.augmentation import Augmentation, ImageAugmentation
 from scenelift.batches import Collate, VoxelConfig
 from scenelift.clip import TeacherConfig
+from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, DataError, TeacherError
 from scenelift.experiment import DataConfig
 from scenelift.images import encode_numbers

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from scenelift import config as configuration
+from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, TrackingError
 from scenelift.tracking import Tracker, TrackingConfig
 from trainables import table

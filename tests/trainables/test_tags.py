@@ -11,8 +11,8 @@ import pytest
 import torch
 from made_up import VOCABULARY, MadeUp
 
-from scenelift import config as configuration
 from scenelift.comparison import network_name, student_name
+from scenelift.config import build as configuration
 from scenelift.difference import difference
 from scenelift.experiment import DataConfig
 from scenelift.networks import NETWORKS, NetworkConfig
