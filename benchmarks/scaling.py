@@ -29,10 +29,10 @@ from ray._private.internal_api import get_memory_info_reply, get_state_from_addr
 
 from benchmarks import toy
 from scenelift import cluster
+from scenelift.io.storage import megabytes
 from scenelift.launch import Resources, launch
 from scenelift.methods import Progress
 from scenelift.sources import ReadOptions
-from scenelift.storage import megabytes
 
 WARM = 20
 """Steps that are not counted: readers and workers start."""

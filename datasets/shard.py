@@ -15,9 +15,9 @@ from datasets.semantickitti import SemanticKITTI
 from scenelift.config.build import command, nearest
 from scenelift.errors import ConfigError
 from scenelift.frame_kind import FrameSet
+from scenelift.io.storage import megabytes
 from scenelift.manifest import Manifest
 from scenelift.sources import ReadOptions, Source
-from scenelift.storage import megabytes
 
 SOURCES: dict[str, Callable[[Path, str], Source]] = {
     "nuscenes": NuScenes,

@@ -17,8 +17,8 @@ from datasets.wordnet import absolute
 from scenelift.captioned_kind import CAPTIONED_IMAGE, CaptionSet
 from scenelift.config.build import command, nearest
 from scenelift.errors import ConfigError
+from scenelift.io.storage import megabytes
 from scenelift.manifest import Manifest
-from scenelift.storage import megabytes
 
 SOURCES: dict[str, Callable[[Path, RegionFiles], Flickr30k | ReferIt]] = {
     "flickr30k": Flickr30k,

@@ -11,9 +11,9 @@ from datasets.grounding.sentences import READERS, Corpus
 from datasets.grounding.source import PROTOCOLS, Candidates, Grounding, RoomOptions
 from scenelift.config.build import command, nearest
 from scenelift.errors import ConfigError
+from scenelift.io.storage import megabytes
 from scenelift.manifest import Manifest
 from scenelift.rooms import ROOM
-from scenelift.storage import megabytes
 
 
 @dataclass(frozen=True)

@@ -8,20 +8,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from datasets.synthetic_shards import synthetic_shards
-from scenelift import cluster, storage
+from scenelift import cluster
 from scenelift.clip import TeacherConfig, build_teacher
 from scenelift.comparison import network_name, student_name
 from scenelift.config.build import command, flatten
 from scenelift.errors import ConfigError, DataError
 from scenelift.evaluation import Absent
 from scenelift.experiment import experiment
+from scenelift.io import storage
+from scenelift.io.storage import Location
 from scenelift.launch import Resources, ScaleConfig
 from scenelift.origin import Origin
 from scenelift.reports import Protocol
 from scenelift.runs import RunConfig
 from scenelift.scoring import Predictors
 from scenelift.shards import Shards
-from scenelift.storage import Location
 from scenelift.student import Student
 from scenelift.tracking import TrackingConfig
 from trainables.teachers import CLIP_TEACHER, TINY_TEACHER

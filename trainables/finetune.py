@@ -24,9 +24,9 @@ from torch.nn import functional as F
 from scenelift.augmentation import Augmentation, ImageAugmentation
 from scenelift.batches import Batch, Collate, VoxelConfig
 from scenelift.config.build import command
-from scenelift.console import say
 from scenelift.errors import ConfigError, DataError
 from scenelift.experiment import DataConfig
+from scenelift.io.console import say
 from scenelift.launch import ScaleConfig
 from scenelift.lovasz import lovasz_softmax
 from scenelift.methods import Method, Progress

@@ -19,9 +19,9 @@ import torch
 from datasets.synthetic_room_shards import synthetic_room_shards
 from scenelift import cluster
 from scenelift.config.build import command
-from scenelift.console import Meter, say
 from scenelift.errors import ConfigError, DataError
 from scenelift.experiment import Experiment, experiment
+from scenelift.io.console import Meter, say
 from scenelift.launch import Job, Resources, build_from, launch
 from scenelift.plan import Plan
 from scenelift.rooms import ROOM, Room

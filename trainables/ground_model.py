@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from scenelift import folders
 from scenelift.config import build as configuration
 from scenelift.errors import SceneliftError
-from scenelift.storage import Location
+from scenelift.io import folders
+from scenelift.io.storage import Location
 from trainables.ground_batch import RoomBatch
 from trainables.ground_config import MethodConfig, NetworkConfig
 from trainables.ground_reconstruct import Reconstructor

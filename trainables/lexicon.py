@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from scenelift.clip import TeacherConfig, encode_text, set_activation
 from scenelift.clip_weights import LoadedClip, load_clip
-from scenelift.console import say
 from scenelift.errors import DataError, TeacherError
+from scenelift.io.console import say
 from scenelift.vocabulary import Vocabulary
 from trainables.teachers import TINY_TEACHER
 

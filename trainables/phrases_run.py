@@ -16,14 +16,14 @@ from datasets.shard_captions import coverage
 from datasets.synthetic_image_shards import synthetic_image_shards
 from scenelift.captioned_images import CaptionedImage
 from scenelift.captioned_kind import CAPTIONED_IMAGE, CaptionSet
-from scenelift.console import Meter, say
 from scenelift.errors import ConfigError, DataError
 from scenelift.experiment import PICTURED_FRAMES, Experiment
+from scenelift.io.console import Meter, say
+from scenelift.io.storage import Location
 from scenelift.launch import Job, Resources, build_from, launch
 from scenelift.methods import Method
 from scenelift.reports import spread
 from scenelift.shards import Samples, open_samples
-from scenelift.storage import Location
 from trainables import phrases_pictures
 from trainables.phrases_batch import PhraseCollate
 from trainables.phrases_clip import ClipStudent

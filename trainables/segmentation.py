@@ -15,9 +15,9 @@ from scenelift import cluster
 from scenelift.batches import Collate
 from scenelift.comparison import network_name
 from scenelift.config.build import flatten
-from scenelift.console import say
 from scenelift.errors import ConfigError, DataError
 from scenelift.experiment import DataConfig, Experiment, experiment
+from scenelift.io.console import say
 from scenelift.launch import Job, Resources, ScaleConfig, build_from, launch
 from scenelift.methods import Method
 from scenelift.optimisers import OptimiserConfig

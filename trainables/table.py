@@ -18,9 +18,9 @@ from pathlib import Path
 from scenelift import finished, tracking_store
 from scenelift.comparison import Block, Row, compare, told_apart
 from scenelift.config.build import command, nearest
-from scenelift.console import say
 from scenelift.errors import ConfigError, StorageError, TrackingError
 from scenelift.finished import Finished
+from scenelift.io.console import say
 
 COLUMNS = {
     "miou": "mIoU, all points",

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datasets.grounding.keywords import tokenise
-from scenelift.console import say
 from scenelift.errors import DataError
+from scenelift.io.console import say
 
 Corpus = Literal["scanrefer", "nr3d", "sr3d"]
 VIEW_WORDS = frozenset(

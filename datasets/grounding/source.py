@@ -27,8 +27,8 @@ from datasets.grounding.sentences import (
 )
 from datasets.scannet import Keyframe as ScanNetKeyframe
 from datasets.scannet import ScanNet
-from scenelift.console import say
 from scenelift.errors import ConfigError, DataError
+from scenelift.io.console import say
 from scenelift.rooms import ROOM, Room, Sentence
 from scenelift.sources import ReadOptions
 

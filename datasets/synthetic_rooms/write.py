@@ -19,8 +19,8 @@ from datasets.synthetic_rooms.detector import detect
 from datasets.synthetic_rooms.grammar import describe
 from datasets.synthetic_rooms.room import COLOURS, HALF, HANGING, STANDING, Rng, Thing, build, stream
 from scenelift.config.build import dump, load
-from scenelift.console import Meter
 from scenelift.errors import ConfigError, StorageError
+from scenelift.io.console import Meter
 
 DONE = "rooms.yaml"
 """The configuration of what a folder holds; written last."""

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from scenelift import folders, storage
 from scenelift.errors import StorageError
+from scenelift.io import folders, storage
+from scenelift.io.storage import Location
 from scenelift.methods import Trained
-from scenelift.storage import Location
 
 _STATE = "training.pt"
 _CONTINUE = "; then continue with --run.resume true"
@@ -57,7 +57,7 @@ def read_state(folder: Path, device: torch.device | str = "cpu") -> dict[str, An
 class Checkpoints:
     """The checkpoint folder of one run. Small to pickle.
 
-    A checkpoint that was not written to its end, or is being deleted, is none (see `scenelift.folders`).
+    A checkpoint that was not written to its end, or is being deleted, is none (see `scenelift.io.folders`).
     """
 
     def __init__(self, folder: Location, keep: int = 2) -> None:

@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from scenelift import folders, plots, reports, scoring, storage
+from scenelift import plots, reports, scoring
 from scenelift.config import build as configuration
-from scenelift.console import Meter, say
 from scenelift.difference import difference, title, written
 from scenelift.errors import SceneliftError
 from scenelift.evaluation import Absent
 from scenelift.following import Following
+from scenelift.io import folders, storage
+from scenelift.io.console import Meter, say
 from scenelift.launch import Resources
 from scenelift.methods import Trained
 from scenelift.preflight import Measured

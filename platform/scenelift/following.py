@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from scenelift import storage
-from scenelift.console import Meter, say
+from scenelift.io import storage
+from scenelift.io.console import Meter, say
 from scenelift.preflight import Estimate
 from scenelift.runs import Run
 from scenelift.tracking import Tracker

@@ -18,12 +18,14 @@ import numpy as np
 import ray
 import torch
 
-from scenelift import cluster, folders, storage, worker
+from scenelift import cluster, worker
 from scenelift import errors as scenelift_errors
 from scenelift.board import Board
 from scenelift.checkpoints import Checkpoint, Checkpoints
 from scenelift.errors import ConfigError, SceneliftError, TrainingError
 from scenelift.frame_kind import FRAME
+from scenelift.io import folders, storage
+from scenelift.io.storage import Location
 from scenelift.methods import Batch, Method
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig, Plan
@@ -31,7 +33,6 @@ from scenelift.preflight import Measured
 from scenelift.reading import CPUS
 from scenelift.samples import Kind
 from scenelift.shards import open_samples
-from scenelift.storage import Location
 from scenelift.training import Event, Worker, train
 
 SILENCE = 60.0

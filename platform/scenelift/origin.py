@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from scenelift import storage
 from scenelift.difference import experiment_identity
-from scenelift.storage import Location
+from scenelift.io import storage
+from scenelift.io.storage import Location
 
 RANDOM = "random"
 """Method of a student that nothing has trained."""

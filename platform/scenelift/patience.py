@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from scenelift import tracking_store as store
-from scenelift.console import say
 from scenelift.errors import TrackingError
+from scenelift.io.console import say
 
 PATIENCE = 180.0
 """Seconds that a server is waited for, before what was to be sent is left out."""

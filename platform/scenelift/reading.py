@@ -19,8 +19,8 @@ from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 from ray.data.collate_fn import ArrowBatchCollateFn
 
-from scenelift import storage
 from scenelift.errors import ShardError, StorageError
+from scenelift.io import storage
 from scenelift.samples import Kind, S
 
 BLOCK_BYTES = 8 << 20

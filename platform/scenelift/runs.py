@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scenelift import folders, storage
 from scenelift.config import build as configuration
-from scenelift.console import say
 from scenelift.errors import ConfigError, StorageError
-from scenelift.storage import Location
+from scenelift.io import folders, storage
+from scenelift.io.console import say
+from scenelift.io.storage import Location
 
 HISTORY_SECONDS = 30.0
 """At most so long a run's history in a bucket lacks metrics that were logged."""

@@ -20,8 +20,8 @@ from scenelift.batches import Collate, VoxelConfig
 from scenelift.errors import DataError
 from scenelift.evaluation import Absent, Counts, Scores, confusion, scores
 from scenelift.frames import Frame
+from scenelift.io.storage import Location
 from scenelift.shards import Shards
-from scenelift.storage import Location
 from scenelift.student import Student
 from scenelift.vocabulary import Vocabulary
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
-from scenelift import storage
+from scenelift.io import storage
 from scenelift.samples import Kind, S
 
 _METADATA = b"scenelift"

@@ -20,9 +20,10 @@ import ray
 import ray.data
 from tqdm import tqdm
 
-from scenelift import cluster, errors, manifest, storage
+from scenelift import cluster, errors, manifest
 from scenelift.errors import DataError, FrameError, SceneliftError, ShardError
 from scenelift.frame_kind import FRAME
+from scenelift.io import storage
 from scenelift.manifest import BadSample, Manifest, ShardFile
 from scenelift.samples import Kind
 from scenelift.shard_file import encode, read_summary

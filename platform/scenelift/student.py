@@ -14,15 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from scenelift import folders
 from scenelift.batches import NO_AUGMENTATION, Collate, VoxelConfig
 from scenelift.config import build as configuration
 from scenelift.errors import SceneliftError
 from scenelift.frames import Frame
+from scenelift.io import folders
+from scenelift.io.storage import Location
 from scenelift.networks import NetworkConfig
 from scenelift.sparse import Voxels
 from scenelift.spvcnn import build_network
-from scenelift.storage import Location
 from scenelift.vocabulary import Vocabulary
 
 WEIGHTS = "student.safetensors"

@@ -12,7 +12,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from scenelift import ranking
-from scenelift.console import say
+from scenelift.io.console import say
 from scenelift.leftovers import Leftovers
 from scenelift.ranking import Outcome, Status
 from scenelift.runs import Run

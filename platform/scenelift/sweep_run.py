@@ -14,8 +14,8 @@ from ray import tune
 
 from scenelift import population, ranking, search, tracking_store
 from scenelift.config import build as configuration
-from scenelift.console import say
 from scenelift.errors import ClusterError, ConfigError, TrainingError
+from scenelift.io.console import say
 from scenelift.search import Choice, Placement, Space
 from scenelift.sweep_progress import Progress
 from scenelift.tracking import Tracker, TrackingConfig

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from scenelift.config import build as configuration
-from scenelift.console import say
 from scenelift.errors import ConfigError
+from scenelift.io.console import say
 from scenelift.student import Student
 
 _FREE = ("network.engine", "voxels.feature_scale")

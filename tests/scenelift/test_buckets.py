@@ -14,12 +14,12 @@ from made_up import MadeUp
 from s3_server import KEY, SECRET, S3Server
 from test_launch import VOXELS, Build
 
-from scenelift import folders, storage
 from scenelift.augmentation import Augmentation
 from scenelift.batches import Collate
 from scenelift.checkpoints import Checkpoints
 from scenelift.errors import ConfigError, StorageError
 from scenelift.experiment import experiment
+from scenelift.io import folders, storage
 from scenelift.launch import Job, Resources, launch
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig

@@ -17,10 +17,10 @@ import pytest
 import ray
 from made_up import CAMERAS, CLASSES, OPTIONS, MadeUp, MadeUpKeyframe, made_up_frame
 
-from scenelift import storage
 from scenelift.errors import DataError, ShardError, StorageError
 from scenelift.frame_kind import FrameSet
 from scenelift.frames import Frame
+from scenelift.io import storage
 from scenelift.manifest import BadSample, Manifest
 from scenelift.sharding import write_shards
 from scenelift.shards import Shards

@@ -13,11 +13,11 @@ from typing import Any
 
 from ray import tune
 
-from scenelift import folders, storage
 from scenelift.checkpoints import Checkpoints
 from scenelift.config import build as configuration
 from scenelift.errors import TrainingError
 from scenelift.experiment import DataConfig, experiment
+from scenelift.io import folders, storage
 from scenelift.launch import ScaleConfig
 from scenelift.plan import LoopConfig
 from scenelift.runs import Run, RunConfig

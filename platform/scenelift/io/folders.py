@@ -16,9 +16,9 @@ from typing import Any
 
 from pyarrow import fs as pafs
 
-from scenelift import storage
 from scenelift.errors import StorageError
-from scenelift.storage import Location
+from scenelift.io import storage
+from scenelift.io.storage import Location
 
 DONE = "done.json"
 """The last file of a folder: {"files": {name: bytes}, "about": what was said of it}."""
