@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.spatial_temporal import peak_bytes
-from scenelift.image_boxes import neighbours
+from scenelift.geometry.boxes2d import neighbours
 from trainables import phrases_losses as losses
 
 IMAGES, PHRASES, CHANNELS, NEIGHBOURS = 32, 16, 512, 8

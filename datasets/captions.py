@@ -12,7 +12,7 @@ from datasets.files import image_size, read_bytes
 from datasets.regions import Regions
 from scenelift.captioned_images import CaptionedImage, Phrase
 from scenelift.errors import ConfigError, FrameError
-from scenelift.image_boxes import area, clip, neighbours
+from scenelift.geometry.boxes2d import area, clip, neighbours
 
 
 @dataclass(frozen=True)

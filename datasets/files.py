@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scenelift.errors import FrameError
-from scenelift.geometry import Matrix
+from scenelift.geometry.transforms import Matrix
 
 Size = tuple[int, int]
 """(height, width) in pixels."""

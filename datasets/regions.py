@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from datasets.files import read_bytes
 from scenelift.errors import ConfigError, DataError, FrameError
-from scenelift.image_boxes import Boxes, area, clip
+from scenelift.geometry.boxes2d import Boxes, area, clip
 
 Floats = NDArray[np.float32]
 BoxUnit = Literal["pixels", "shares"]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from scenelift.captioned_images import CaptionedImage, Phrase
-from scenelift.image_boxes import neighbours
+from scenelift.geometry.boxes2d import neighbours
 
 CLASSES = ("man", "dog", "car")
 SIZE = (80, 120)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scenelift.segments import segment_mean, segment_size
+from scenelift.geometry.segments import segment_mean, segment_size
 
 
 def info_nce(points: Tensor, pixels: Tensor, temperature: float) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scenelift.segments import (
+from scenelift.geometry.segments import (
     segment_first,
     segment_rank,
     segment_size,

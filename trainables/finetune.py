@@ -26,6 +26,7 @@ from scenelift.batches import Batch, Collate, VoxelConfig
 from scenelift.config.build import command
 from scenelift.errors import ConfigError, DataError
 from scenelift.experiment import DataConfig
+from scenelift.geometry.segments import segment_first
 from scenelift.io.console import say
 from scenelift.launch import ScaleConfig
 from scenelift.lovasz import lovasz_softmax
@@ -35,7 +36,6 @@ from scenelift.optimisers import OptimiserConfig
 from scenelift.origin import RANDOM, Origin
 from scenelift.plan import LoopConfig
 from scenelift.runs import RunConfig
-from scenelift.segments import segment_first
 from scenelift.shards import Shards
 from scenelift.student import Student, StudentConfig
 from scenelift.tracking import TrackingConfig

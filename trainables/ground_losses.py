@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scenelift.segments import segment_mean, segment_sum
+from scenelift.geometry.segments import segment_mean, segment_sum
 
 SMOOTHING = 0.1
 """Label smoothing of reconstructed words."""

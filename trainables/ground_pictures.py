@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from scenelift.boxes import corners
+from scenelift.geometry.boxes3d import corners
 from scenelift.pictures import FAINT, INK, PAPER, legend, save, sheet
 from scenelift.rooms import Room, Sentence
 from trainables.ground_batch import CollateRooms

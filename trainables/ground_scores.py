@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scenelift.boxes import iou
+from scenelift.geometry.boxes3d import iou
 from scenelift.rooms import Room, Sentence
 from trainables.ground_batch import CollateRooms, RoomBatch
 from trainables.ground_losses import select

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scenelift.captioned_images import CaptionedImage
-from scenelift.image_boxes import iou
+from scenelift.geometry.boxes2d import iou
 from scenelift.pictures import FAINT, INK, PAPER, legend, save, sheet
 from trainables.phrases_scores import ENOUGH
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenelift.captioned_images import CaptionedImage
-from scenelift.image_boxes import iou
+from scenelift.geometry.boxes2d import iou
 
 RANKS = (1, 5, 10)
 ENOUGH = 0.5

@@ -22,13 +22,13 @@ from scenelift.clip import TeacherConfig
 from scenelift.config.build import command
 from scenelift.errors import ConfigError, DataError
 from scenelift.experiment import DataConfig
+from scenelift.geometry.sampling import sample
 from scenelift.launch import ScaleConfig
 from scenelift.methods import Method, Progress
 from scenelift.networks import NETWORKS
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig
 from scenelift.runs import RunConfig
-from scenelift.sampling import sample
 from scenelift.shards import Shards
 from scenelift.student import Student, StudentConfig
 from scenelift.tracking import TrackingConfig

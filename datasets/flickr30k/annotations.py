@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from scenelift.errors import FrameError
-from scenelift.image_boxes import Boxes, union
+from scenelift.geometry.boxes2d import Boxes, union
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from datasets.files import read_bytes, require_finite
 from datasets.grounding.classes import NO_OBJECT, ClassMap
 from datasets.scannet.ply import columns, read_vertices
-from scenelift.boxes import from_corners
 from scenelift.errors import FrameError
+from scenelift.geometry.boxes3d import from_corners
 from scenelift.rooms import Floats
 
 _UNNAMED = "object"

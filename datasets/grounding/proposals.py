@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from datasets.grounding.classes import CLASSES, to_classes
 from datasets.grounding.instances import Scene
-from scenelift.boxes import from_corners
 from scenelift.errors import FrameError
+from scenelift.geometry.boxes3d import from_corners
 from scenelift.rooms import UNNAMED, Floats
 
 FOLDER = "proposals"

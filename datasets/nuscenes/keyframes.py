@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from datasets.nuscenes.tables import read_table
 from scenelift.errors import DataError
-from scenelift.geometry import Matrix, inverse, rigid
+from scenelift.geometry.transforms import Matrix, inverse, rigid
 
 LIDAR = "LIDAR_TOP"
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_FRONT_LEFT")

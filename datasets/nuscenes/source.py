@@ -14,7 +14,7 @@ from datasets.nuscenes.keyframes import MAX_SWEEPS, Keyframe, load_keyframes, sc
 from datasets.nuscenes.tables import read_table
 from scenelift.errors import ConfigError, DataError, FrameError
 from scenelift.frames import IGNORED, Frame
-from scenelift.geometry import Matrix, project, require_rigid, transform_points
+from scenelift.geometry.transforms import Matrix, project, require_rigid, transform_points
 from scenelift.images import fit, stored_pixels
 from scenelift.sources import ReadOptions
 from scenelift.vocabulary import Vocabulary, with_words

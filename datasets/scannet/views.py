@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from datasets.files import Size, image_size, read_bytes, read_matrix, require_centred
 from scenelift.errors import FrameError
-from scenelift.geometry import Matrix, inverse, require_pinhole, require_rigid
+from scenelift.geometry.transforms import Matrix, inverse, require_pinhole, require_rigid
 from scenelift.images import decode_numbers, fit, stored_pixels
 
 TOLERANCE = 0.05

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenelift.errors import DataError
-from scenelift.geometry import Matrix, compose, inverse, require_rigid
+from scenelift.geometry.transforms import Matrix, compose, inverse, require_rigid
 
 CAMERA = "image_2"
 MAX_SWEEPS = 10

@@ -12,7 +12,7 @@ from datasets.semantickitti.classes import LABEL_TABLE, NO_LABEL, VOCABULARY
 from datasets.semantickitti.sequence import CAMERA, MAX_SWEEPS, Keyframe, load_keyframes
 from scenelift.errors import ConfigError, DataError, FrameError
 from scenelift.frames import IGNORED, Frame
-from scenelift.geometry import Matrix, project, require_rigid, transform_points
+from scenelift.geometry.transforms import Matrix, project, require_rigid, transform_points
 from scenelift.images import fit, stored_pixels
 from scenelift.sources import ReadOptions
 from scenelift.vocabulary import with_words

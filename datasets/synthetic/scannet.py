@@ -26,7 +26,7 @@ from datasets.synthetic.render import trace
 from datasets.synthetic.scene import Pose, Scene, stream
 from datasets.synthetic.sensors import Camera, build_rig
 from datasets.synthetic.world import build
-from scenelift.geometry import Matrix, compose, transform_points
+from scenelift.geometry.transforms import Matrix, compose, transform_points
 
 SCALE = 0.1
 """Metres of a room to metres of a street."""

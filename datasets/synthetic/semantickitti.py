@@ -24,7 +24,7 @@ from datasets.synthetic.layouts import matrix_text, pinhole
 from datasets.synthetic.scene import Pose, Scene, stream, yaw_pose
 from datasets.synthetic.sensors import Camera, Lidar, looking
 from datasets.synthetic.world import build
-from scenelift.geometry import Matrix, compose, inverse
+from scenelift.geometry.transforms import Matrix, compose, inverse
 
 SEQUENCES = {"train": ("00", "01", "02", "03", "04", "05", "06", "07", "09", "10"), "val": ("08",)}
 """Sequences by split, as the benchmark has them."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from datasets.regions import Regions
 from datasets.synthetic_images.config import BODIES, CLASSES, COLOURS, KINDS, SCENES, ImageWorldConfig
 from datasets.synthetic_images.world import SIZE, Picture, Rng
-from scenelift.image_boxes import Boxes, area, clip, iou
+from scenelift.geometry.boxes2d import Boxes, area, clip, iou
 
 _LOOKS = (*BODIES, *(kind.head for kind in KINDS), *COLOURS, *SCENES)
 """What can fill a region: bodies of each type and of each colour, heads, backgrounds."""

@@ -15,7 +15,7 @@ from datasets.synthetic_images.grammar import describe
 from datasets.synthetic_images.world import SIZE, Picture, draw_picture, photograph
 from scenelift.config.build import dump, load, to_dict
 from scenelift.errors import ConfigError, StorageError
-from scenelift.image_boxes import Boxes
+from scenelift.geometry.boxes2d import Boxes
 
 DONE = "world.yaml"
 """The configuration of what a folder holds; written last."""

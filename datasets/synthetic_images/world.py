@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from datasets.synthetic_images.config import BODIES, COLOURS, HEADS, KINDS, SCENES, Kind
-from scenelift.image_boxes import Boxes
+from scenelift.geometry.boxes2d import Boxes
 
 SIZE = (120, 192)
 """(height, width) of all images, pixels."""

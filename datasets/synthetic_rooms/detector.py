@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from datasets.grounding.classes import CLASSES, ClassMap
 from datasets.synthetic_rooms.config import DetectorConfig
 from datasets.synthetic_rooms.room import COLOURS, HALF, HANGING, STANDING, Rng, Thing
-from scenelift.boxes import iou
+from scenelift.geometry.boxes3d import iou
 
 _NAMES = (*STANDING, *HANGING)
 _CONTENTS = len(_NAMES) + len(COLOURS) + 3

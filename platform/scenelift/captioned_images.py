@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scenelift.image_boxes import Boxes
+from scenelift.geometry.boxes2d import Boxes
 
 _WORD = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*|'[a-z]+")
 
@@ -57,7 +57,7 @@ class CaptionedImage:
     """[R, 1 + C] what a detector says of each region: shares of background and classes, of sum 1. Training alone
     reads them; None where there was no detector."""
     neighbours: NDArray[np.int16]
-    """[R, K] of each region, those with the largest IoU: `scenelift.image_boxes.neighbours`."""
+    """[R, K] of each region, those with the largest IoU: `scenelift.geometry.boxes2d.neighbours`."""
     photo: bytes | None = None
     """The encoded photo, of `size`; None where it was not kept."""
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from scenelift.clip_weights import LoadedClip, load_clip
 from scenelift.errors import TeacherError
-from scenelift.sampling import sample
+from scenelift.geometry.sampling import sample
 from scenelift.vocabulary import TEMPLATES, Vocabulary
 
 PROMPTS_AT_ONCE = 256

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scenelift.geometry.segments import segment_mean
 from scenelift.networks import MinkUNet, NetworkConfig
-from scenelift.segments import segment_mean
 from scenelift.sparse import BatchNorm, Sites, Voxels
 
 

@@ -18,8 +18,8 @@ from datasets.synthetic_rooms.grammar import Saying, describe, meant, sayings, s
 from datasets.synthetic_rooms.room import HALF, build, gap, stream
 from datasets.synthetic_rooms.write import generate
 from scenelift.batches import VoxelConfig
-from scenelift.boxes import iou
 from scenelift.errors import ConfigError, DataError, FrameError
+from scenelift.geometry.boxes3d import iou
 from scenelift.networks import NetworkConfig
 from scenelift.rooms import UNNAMED
 from scenelift.student import Student, StudentConfig

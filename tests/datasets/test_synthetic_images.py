@@ -10,7 +10,7 @@ from datasets.synthetic_image_shards import source_of
 from datasets.synthetic_images.config import CLASSES, KINDS, ImageWorldConfig
 from datasets.synthetic_images.generate import generate
 from scenelift.errors import ConfigError
-from scenelift.image_boxes import iou
+from scenelift.geometry.boxes2d import iou
 
 
 @pytest.fixture(scope="module")

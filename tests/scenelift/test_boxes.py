@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from scenelift.boxes import corners, from_corners, iou
+from scenelift.geometry.boxes3d import corners, from_corners, iou
 
 
 def test_overlap_is_what_counting_cells_gives():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from scenelift.geometry import (
+from scenelift.geometry.transforms import (
     compose,
     inverse,
     project,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from scenelift.image_boxes import area, clip, iou, neighbours, union
+from scenelift.geometry.boxes2d import area, clip, iou, neighbours, union
 
 
 def counted(one, other):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from scenelift import segments
+from scenelift.geometry import segments
 
 
 @pytest.fixture(params=[0, 1, 57])

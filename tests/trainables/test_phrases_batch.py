@@ -8,7 +8,7 @@ import torch
 from made_up_captions import made_up_image
 
 from scenelift.errors import DataError
-from scenelift.image_boxes import neighbours
+from scenelift.geometry.boxes2d import neighbours
 from trainables.phrases_batch import PhraseCollate, with_padding
 from trainables.phrases_student import Words
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from scenelift.image_boxes import neighbours
+from scenelift.geometry.boxes2d import neighbours
 from trainables import phrases_losses as losses
 
 

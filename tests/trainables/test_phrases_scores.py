@@ -7,7 +7,7 @@ import pytest
 from made_up_captions import made_up_image
 
 from scenelift.captioned_images import Phrase
-from scenelift.image_boxes import iou
+from scenelift.geometry.boxes2d import iou
 from trainables.phrases_scores import NONE, Scores, believed, chance, fused
 
 
