@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scenelift import cluster
+from scenelift.cluster import connect as cluster
 from scenelift.config.build import Value, override
 from trainables import distill, finetune, pretrain, table
 

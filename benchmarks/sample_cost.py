@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from datasets.nuscenes import NuScenes
-from scenelift import cluster
 from scenelift.augmentation import Augmentation
 from scenelift.batches import Collate, VoxelConfig
+from scenelift.cluster import connect as cluster
 from scenelift.images import decode
 from scenelift.sharding import write_shards
 from scenelift.shards import Shards

@@ -28,7 +28,7 @@ import torch
 from ray._private.internal_api import get_memory_info_reply, get_state_from_address
 
 from benchmarks import toy
-from scenelift import cluster
+from scenelift.cluster import connect as cluster
 from scenelift.io.storage import megabytes
 from scenelift.launch import Resources, launch
 from scenelift.methods import Progress

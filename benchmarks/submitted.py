@@ -28,7 +28,7 @@ from benchmarks.machines import Machines
 from datasets.nuscenes import NuScenes
 from datasets.synthetic.config import PRESETS
 from datasets.synthetic.generate import generate
-from scenelift import cluster
+from scenelift.cluster import connect as cluster
 from scenelift.runs import Run
 from scenelift.sharding import write_shards
 from scenelift.sources import ReadOptions

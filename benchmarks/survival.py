@@ -29,8 +29,8 @@ if __name__ == "__main__":  # Ray reads them when it is imported
 
 from benchmarks import toy
 from benchmarks.machines import Machines
-from scenelift import cluster
 from scenelift.checkpoints import Checkpoints
+from scenelift.cluster import connect as cluster
 from scenelift.experiment import experiment
 from scenelift.launch import Resources, launch
 from scenelift.plan import LoopConfig

@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from scenelift import cluster
+from scenelift.cluster import connect as cluster
 from scenelift.config import build as configuration
 from scenelift.sweep import SweepConfig
 from sweeps.loss_weights import SWEEP

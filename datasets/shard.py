@@ -81,7 +81,7 @@ PRESETS = {
 
 def run(config: ShardConfig) -> Manifest:
     """Write the shards and print what they hold."""
-    from scenelift.cluster import connect
+    from scenelift.cluster.connect import connect
     from scenelift.sharding import write_shards
 
     if config.root is None:

@@ -10,7 +10,7 @@ from typing import Any
 from datasets.shard import SOURCES
 from datasets.synthetic.config import PRESETS, Layout, WorldConfig
 from datasets.synthetic.generate import generate
-from scenelift import cluster
+from scenelift.cluster import connect as cluster
 from scenelift.errors import ShardError
 from scenelift.frame_kind import FRAME, FrameSet
 from scenelift.frames import Frame

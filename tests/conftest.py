@@ -31,7 +31,7 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """One small Ray for all tests that need one; its workers can import what the tests define."""
-    from scenelift.cluster import connect
+    from scenelift.cluster.connect import connect
 
     tests = Path(__file__).parent
     folders = [

@@ -33,7 +33,7 @@ from ray.core.generated.autoscaler_pb2 import GangResourceRequest
 
 from datasets import shard
 from datasets.synthetic import config as synthetic
-from scenelift import cluster
+from scenelift.cluster import connect as cluster
 from scenelift.config.build import parse
 from scenelift.launch import Resources, ScaleConfig
 from scenelift.search import Choice

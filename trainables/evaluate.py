@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from datasets.synthetic_shards import synthetic_shards
-from scenelift import cluster
 from scenelift.clip import TeacherConfig, build_teacher
+from scenelift.cluster import connect as cluster
 from scenelift.comparison import network_name, student_name
 from scenelift.config.build import command, flatten
 from scenelift.errors import ConfigError, DataError

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from datasets.synthetic_room_shards import synthetic_room_shards
-from scenelift import cluster
+from scenelift.cluster import connect as cluster
 from scenelift.config.build import command
 from scenelift.errors import ConfigError, DataError
 from scenelift.experiment import Experiment, experiment

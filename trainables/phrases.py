@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from scenelift import cluster
+from scenelift.cluster import connect as cluster
 from scenelift.config.build import command
 from scenelift.experiment import experiment
 from scenelift.launch import Resources

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from datasets.synthetic_shards import synthetic_shards
-from scenelift import cluster
 from scenelift.batches import Collate
+from scenelift.cluster import connect as cluster
 from scenelift.comparison import network_name
 from scenelift.config.build import flatten
 from scenelift.errors import ConfigError, DataError

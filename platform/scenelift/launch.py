@@ -18,10 +18,11 @@ import numpy as np
 import ray
 import torch
 
-from scenelift import cluster, worker
 from scenelift import errors as scenelift_errors
+from scenelift import worker
 from scenelift.board import Board
 from scenelift.checkpoints import Checkpoint, Checkpoints
+from scenelift.cluster import connect as cluster
 from scenelift.errors import ConfigError, SceneliftError, TrainingError
 from scenelift.frame_kind import FRAME
 from scenelift.io import folders, storage

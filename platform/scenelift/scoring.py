@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scenelift import cluster
 from scenelift.batches import Collate, VoxelConfig
+from scenelift.cluster import connect as cluster
 from scenelift.errors import DataError
 from scenelift.evaluation import Absent, Counts, Scores, confusion, scores
 from scenelift.frames import Frame

@@ -18,7 +18,7 @@ from ray.tune.schedulers import (
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlgorithm, Searcher
 from ray.tune.search.sample import Categorical, Domain, Float, Integer, LogUniform
 
-from scenelift import cluster
+from scenelift.cluster import connect as cluster
 from scenelift.config.build import flatten, nearest, override
 from scenelift.errors import ClusterError, ConfigError
 from scenelift.launch import ScaleConfig

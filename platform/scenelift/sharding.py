@@ -20,7 +20,8 @@ import ray
 import ray.data
 from tqdm import tqdm
 
-from scenelift import cluster, errors, manifest
+from scenelift import errors, manifest
+from scenelift.cluster import connect as cluster
 from scenelift.errors import DataError, FrameError, SceneliftError, ShardError
 from scenelift.frame_kind import FRAME
 from scenelift.io import storage

@@ -12,13 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from scenelift import cluster, manifest, reading
+from scenelift import manifest, reading
+from scenelift.cluster import connect as cluster
+from scenelift.cluster.pacing import pace
 from scenelift.errors import ShardError
 from scenelift.frame_kind import FRAME, FrameSet
 from scenelift.frames import Frame
 from scenelift.io import storage
 from scenelift.manifest import Manifest
-from scenelift.pacing import pace
 from scenelift.samples import Kind, S
 from scenelift.vocabulary import Vocabulary
 

@@ -13,7 +13,8 @@ from typing import Any, Literal, Protocol
 
 import yaml
 
-from scenelift import cluster, search
+from scenelift import search
+from scenelift.cluster import connect as cluster
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, SceneliftError
 from scenelift.search import Draw, Space

@@ -12,8 +12,8 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from scenelift import ranking
+from scenelift.cluster.leftovers import Leftovers
 from scenelift.io.console import say
-from scenelift.leftovers import Leftovers
 from scenelift.ranking import Outcome, Status
 from scenelift.runs import Run
 from scenelift.tracking import Tracker

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import ray
 
-from scenelift import cluster
+from scenelift.cluster import connect as cluster
 from scenelift.errors import ClusterError, DataError
 
 pytestmark = pytest.mark.ray
@@ -69,7 +69,7 @@ def test_existing_cluster_is_joined_and_left_running(ray_session: None, tmp_path
 
 
 def test_cluster_that_does_not_answer() -> None:
-    code = "from scenelift.cluster import connect\nwith connect('127.0.0.1:1'): pass"
+    code = "from scenelift.cluster.connect import connect\nwith connect('127.0.0.1:1'): pass"
     environment = os.environ | {"PYTHONPATH": str(Path(cluster.__file__).parents[1])}
     said = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60

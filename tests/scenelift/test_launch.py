@@ -10,9 +10,9 @@ import pytest
 import torch
 from made_up import VOCABULARY, MadeUp
 
-from scenelift import cluster
 from scenelift.augmentation import Augmentation
 from scenelift.batches import Collate, VoxelConfig
+from scenelift.cluster import connect as cluster
 from scenelift.config.build import override
 from scenelift.errors import ClusterError, ConfigError, TrainingError
 from scenelift.launch import Job, Resources, ScaleConfig, _Listener, launch

@@ -9,8 +9,8 @@ import ray
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from scenelift import leftovers
-from scenelift.leftovers import Leftovers
+from scenelift.cluster import leftovers
+from scenelift.cluster.leftovers import Leftovers
 
 
 @pytest.mark.ray

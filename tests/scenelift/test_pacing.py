@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import ray
 
-from scenelift.pacing import pace
+from scenelift.cluster.pacing import pace
 
 WAIT = 2.0
 BLOCKS = 40

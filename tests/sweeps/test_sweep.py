@@ -18,8 +18,8 @@ import yaml
 from mlflow import MlflowClient
 from ray import tune
 
-from scenelift import cluster
 from scenelift.checkpoints import Checkpoints
+from scenelift.cluster import connect as cluster
 from scenelift.errors import ClusterError, ConfigError
 from scenelift.runs import Run
 from scenelift.sweep import SweepConfig
