@@ -17,10 +17,10 @@ from datasets.nuscenes import NuScenes
 from scenelift.augmentation import Augmentation
 from scenelift.batches import Collate, VoxelConfig
 from scenelift.cluster import connect as cluster
-from scenelift.images import decode
+from scenelift.samples.images import decode
+from scenelift.samples.source import ReadOptions
 from scenelift.sharding import write_shards
 from scenelift.shards import Shards
-from scenelift.sources import ReadOptions
 
 ROOT = Path(__file__).resolve().parents[2] / "shared" / "data" / "nuscenes"
 

@@ -32,7 +32,7 @@ from scenelift.cluster import connect as cluster
 from scenelift.io.storage import megabytes
 from scenelift.launch import Resources, launch
 from scenelift.methods import Progress
-from scenelift.sources import ReadOptions
+from scenelift.samples.source import ReadOptions
 
 WARM = 20
 """Steps that are not counted: readers and workers start."""

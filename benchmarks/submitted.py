@@ -30,8 +30,8 @@ from datasets.synthetic.config import PRESETS
 from datasets.synthetic.generate import generate
 from scenelift.cluster import connect as cluster
 from scenelift.runs import Run
+from scenelift.samples.source import ReadOptions
 from scenelift.sharding import write_shards
-from scenelift.sources import ReadOptions
 
 EVERY = 10
 """Steps between checkpoints."""

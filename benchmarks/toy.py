@@ -13,18 +13,18 @@ from torch.nn import functional as F
 
 from scenelift.augmentation import Augmentation
 from scenelift.batches import Batch, Collate, VoxelConfig
-from scenelift.frame_kind import FRAME, FrameKind
-from scenelift.frames import Frame
 from scenelift.launch import Job
 from scenelift.methods import Method, Progress
 from scenelift.networks import NetworkConfig
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig
+from scenelift.samples.frame import Frame
+from scenelift.samples.frame_kind import FRAME, FrameKind
+from scenelift.samples.source import ReadOptions
+from scenelift.samples.vocabulary import Vocabulary
 from scenelift.sharding import write_shards
 from scenelift.shards import Shards
-from scenelift.sources import ReadOptions
 from scenelift.student import Student, StudentConfig
-from scenelift.vocabulary import Vocabulary
 
 STUDENT = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), NetworkConfig(8, (8,), (8,)))
 COLLATE = Collate(STUDENT.voxels, Augmentation(), images=False)

@@ -10,9 +10,9 @@ import numpy as np
 
 from datasets.files import image_size, read_bytes
 from datasets.regions import Regions
-from scenelift.captioned_images import CaptionedImage, Phrase
 from scenelift.errors import ConfigError, FrameError
 from scenelift.geometry.boxes2d import area, clip, neighbours
+from scenelift.samples.caption import CaptionedImage, Phrase
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def read_matrix(root: Path, name: str) -> Matrix:
 
 
 def image_size(data: bytes) -> Size:
-    """Size of an encoded image that `scenelift.images` found whole, before anything is decoded."""
+    """Size of an encoded image that `scenelift.samples.images` found whole, before anything is decoded."""
     with Image.open(io.BytesIO(data)) as image:
         return image.height, image.width
 

@@ -14,10 +14,10 @@ from datasets.scannet import ScanNet
 from datasets.semantickitti import SemanticKITTI
 from scenelift.config.build import command, nearest
 from scenelift.errors import ConfigError
-from scenelift.frame_kind import FrameSet
 from scenelift.io.storage import megabytes
-from scenelift.manifest import Manifest
-from scenelift.sources import ReadOptions, Source
+from scenelift.samples.frame_kind import FrameSet
+from scenelift.samples.manifest import Manifest
+from scenelift.samples.source import ReadOptions, Source
 
 SOURCES: dict[str, Callable[[Path, str], Source]] = {
     "nuscenes": NuScenes,

@@ -14,11 +14,11 @@ from datasets.flickr30k import Flickr30k
 from datasets.referit import ReferIt
 from datasets.regions import AuthorsHdf5, BottomUpFolder, BoxUnit, RegionFiles, read_classes
 from datasets.wordnet import absolute
-from scenelift.captioned_kind import CAPTIONED_IMAGE, CaptionSet
 from scenelift.config.build import command, nearest
 from scenelift.errors import ConfigError
 from scenelift.io.storage import megabytes
-from scenelift.manifest import Manifest
+from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet
+from scenelift.samples.manifest import Manifest
 
 SOURCES: dict[str, Callable[[Path, RegionFiles], Flickr30k | ReferIt]] = {
     "flickr30k": Flickr30k,

@@ -12,8 +12,8 @@ from datasets.grounding.source import PROTOCOLS, Candidates, Grounding, RoomOpti
 from scenelift.config.build import command, nearest
 from scenelift.errors import ConfigError
 from scenelift.io.storage import megabytes
-from scenelift.manifest import Manifest
-from scenelift.rooms import ROOM
+from scenelift.samples.manifest import Manifest
+from scenelift.samples.room import ROOM
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from datasets.flickr30k import Flickr30k
 from datasets.regions import BottomUpFolder, read_classes
 from datasets.synthetic_images.config import ImageWorldConfig
 from datasets.synthetic_images.generate import CLASS_LIST, REGIONS, generate
-from scenelift.captioned_kind import CAPTIONED_IMAGE
 from scenelift.cluster import connect as cluster
-from scenelift.manifest import NAME
+from scenelift.samples.caption_kind import CAPTIONED_IMAGE
+from scenelift.samples.manifest import NAME
 from scenelift.sharding import write_shards
 from scenelift.shards import open_samples
 

@@ -12,11 +12,11 @@ from datasets.synthetic.config import PRESETS, Layout, WorldConfig
 from datasets.synthetic.generate import generate
 from scenelift.cluster import connect as cluster
 from scenelift.errors import ShardError
-from scenelift.frame_kind import FRAME, FrameSet
-from scenelift.frames import Frame
-from scenelift.manifest import NAME, Manifest
+from scenelift.samples.frame import Frame
+from scenelift.samples.frame_kind import FRAME, FrameSet
+from scenelift.samples.manifest import NAME, Manifest
+from scenelift.samples.source import ReadOptions, Source
 from scenelift.sharding import write_shards
-from scenelift.sources import ReadOptions, Source
 
 SUPERPIXELS = 40
 """Segments of each image; they are a hundredth of nuScenes' photos in size, which have 150."""

@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from scenelift.errors import DataError, FrameError
-from scenelift.frames import Frame
-from scenelift.sources import ReadOptions
-from scenelift.vocabulary import Vocabulary
+from scenelift.samples.frame import Frame
+from scenelift.samples.source import ReadOptions
+from scenelift.samples.vocabulary import Vocabulary
 
 CLASSES = ("car", "tree", "road")
 CAMERAS = ("front", "back")

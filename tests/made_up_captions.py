@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from scenelift.captioned_images import CaptionedImage, Phrase
 from scenelift.geometry.boxes2d import neighbours
+from scenelift.samples.caption import CaptionedImage, Phrase
 
 CLASSES = ("man", "dog", "car")
 SIZE = (80, 120)

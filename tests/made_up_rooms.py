@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from scenelift.rooms import ROOM, UNNAMED, Room, Sentence
+from scenelift.samples.room import ROOM, UNNAMED, Room, Sentence
 
 CLASSES = ("chair", "table", "others")
 COLOURS = ("red", "blue", "green")

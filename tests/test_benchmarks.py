@@ -10,7 +10,7 @@ import pytest
 from benchmarks import scaling, survival, toy
 from scenelift.checkpoints import Checkpoints
 from scenelift.plan import LoopConfig, Plan
-from scenelift.sources import ReadOptions
+from scenelift.samples.source import ReadOptions
 from scenelift.training import Worker, train
 
 

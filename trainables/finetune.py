@@ -36,12 +36,12 @@ from scenelift.optimisers import OptimiserConfig
 from scenelift.origin import RANDOM, Origin
 from scenelift.plan import LoopConfig
 from scenelift.runs import RunConfig
+from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards import Shards
 from scenelift.student import Student, StudentConfig
 from scenelift.tracking import TrackingConfig
 from scenelift.transfer import classify_by_text, take_over
 from scenelift.validation import NO_VALIDATION, ValidationConfig
-from scenelift.vocabulary import Vocabulary
 from trainables.segmentation import Training, open_data, run_training
 
 

@@ -24,7 +24,7 @@ from scenelift.experiment import Experiment, experiment
 from scenelift.io.console import Meter, say
 from scenelift.launch import Job, Resources, build_from, launch
 from scenelift.plan import Plan
-from scenelift.rooms import ROOM, Room
+from scenelift.samples.room import ROOM, Room
 from scenelift.shards import Samples, open_samples
 from trainables import ground_pictures
 from trainables.ground_batch import CollateRooms

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scenelift.rooms import Room, Sentence
+from scenelift.samples.room import Room, Sentence
 from trainables.ground_config import MethodConfig
 from trainables.lexicon import SPECIAL, UNKNOWN
 

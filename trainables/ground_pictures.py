@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from scenelift.geometry.boxes3d import corners
 from scenelift.pictures import FAINT, INK, PAPER, legend, save, sheet
-from scenelift.rooms import Room, Sentence
+from scenelift.samples.room import Room, Sentence
 from trainables.ground_batch import CollateRooms
 from trainables.ground_losses import select
 from trainables.ground_method import Reading, coarse, masked, per_word

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scenelift.geometry.boxes3d import iou
-from scenelift.rooms import Room, Sentence
+from scenelift.samples.room import Room, Sentence
 from trainables.ground_batch import CollateRooms, RoomBatch
 from trainables.ground_losses import select
 from trainables.ground_method import Reading, coarse, fine, masked

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from scenelift.errors import ConfigError
-from scenelift.rooms import Room
+from scenelift.samples.room import Room
 from scenelift.shards import Samples
 from trainables.ground_model import Grounder
 from trainables.ground_scores import MEASURES, Protocol, score

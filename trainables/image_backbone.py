@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from scenelift.clip import TeacherConfig, build_teacher
 from scenelift.config.build import nearest
 from scenelift.errors import ConfigError, TeacherError
-from scenelift.vocabulary import Vocabulary
+from scenelift.samples.vocabulary import Vocabulary
 
 _PREFIXES = ("", "module.", "module.encoder_q.", "backbone.")
 """What stands before the names of weights in files: nothing, DataParallel's, MoCo's query encoder's."""

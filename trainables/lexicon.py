@@ -16,7 +16,7 @@ from scenelift.clip import TeacherConfig, encode_text, set_activation
 from scenelift.clip_weights import LoadedClip, load_clip
 from scenelift.errors import DataError, TeacherError
 from scenelift.io.console import say
-from scenelift.vocabulary import Vocabulary
+from scenelift.samples.vocabulary import Vocabulary
 from trainables.teachers import TINY_TEACHER
 
 PADDING, UNKNOWN, SPECIAL = 0, 1, 2

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scenelift.captioned_images import CaptionedImage, Phrase
 from scenelift.errors import DataError
-from scenelift.images import decode, fit
+from scenelift.samples.caption import CaptionedImage, Phrase
+from scenelift.samples.images import decode, fit
 from trainables.phrases_student import Words
 
 

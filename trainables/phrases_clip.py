@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scenelift.captioned_images import CaptionedImage
 from scenelift.clip import DenseClip, TeacherConfig, build_teacher
 from scenelift.config import build as configuration
-from scenelift.vocabulary import Vocabulary
+from scenelift.samples.caption import CaptionedImage
+from scenelift.samples.vocabulary import Vocabulary
 from trainables.phrases_batch import PhraseBatch, photo_of, shares_of
 from trainables.phrases_student import EncoderConfig, Encoders, Words, layers
 

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from datasets.shard_captions import coverage
 from datasets.synthetic_image_shards import synthetic_image_shards
-from scenelift.captioned_images import CaptionedImage
-from scenelift.captioned_kind import CAPTIONED_IMAGE, CaptionSet
 from scenelift.errors import ConfigError, DataError
 from scenelift.experiment import PICTURED_FRAMES, Experiment
 from scenelift.io.console import Meter, say
@@ -23,6 +21,8 @@ from scenelift.io.storage import Location
 from scenelift.launch import Job, Resources, build_from, launch
 from scenelift.methods import Method
 from scenelift.reports import spread
+from scenelift.samples.caption import CaptionedImage
+from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet
 from scenelift.shards import Samples, open_samples
 from trainables import phrases_pictures
 from trainables.phrases_batch import PhraseCollate

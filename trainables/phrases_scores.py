@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from scenelift.captioned_images import CaptionedImage
 from scenelift.geometry.boxes2d import iou
+from scenelift.samples.caption import CaptionedImage
 
 RANKS = (1, 5, 10)
 ENOUGH = 0.5

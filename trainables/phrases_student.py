@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scenelift.captioned_images import CaptionedImage, words_of
-from scenelift.captioned_kind import RegionStatistics
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, DataError, SceneliftError
 from scenelift.io import folders
 from scenelift.io.storage import Location
+from scenelift.samples.caption import CaptionedImage, words_of
+from scenelift.samples.caption_kind import RegionStatistics
 
 if TYPE_CHECKING:
     from trainables.phrases_batch import PhraseBatch

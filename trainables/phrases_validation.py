@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from scenelift.captioned_images import CaptionedImage
-from scenelift.captioned_kind import CaptionSet
 from scenelift.errors import ConfigError, DataError
+from scenelift.samples.caption import CaptionedImage
+from scenelift.samples.caption_kind import CaptionSet
 from scenelift.shards import Samples
 from scenelift.validation import ValidationConfig
 from trainables.phrases_scores import Scores

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 from datasets.semantickitti.classes import VOCABULARY as SEMANTICKITTI
-from scenelift.vocabulary import Vocabulary
+from scenelift.samples.vocabulary import Vocabulary
 
 Prompts = Literal["words", "paper", "semantickitti", "cityscapes", "all"]
 

@@ -24,12 +24,12 @@ from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig, Plan
 from scenelift.reports import Protocol as ScoreProtocol
 from scenelift.runs import RunConfig
+from scenelift.samples.vocabulary import Vocabulary
 from scenelift.scoring import Predictors
 from scenelift.shards import Shards
 from scenelift.student import Student, StudentConfig
 from scenelift.tracking import TrackingConfig
 from scenelift.validation import MIOU, NO_VALIDATION, Validation, ValidationConfig, hold_out
-from scenelift.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from scenelift.clip import DenseClip, TeacherConfig

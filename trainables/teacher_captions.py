@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from datasets.nuscenes.classes import FULL
-from scenelift.vocabulary import TEMPLATES, Vocabulary
+from scenelift.samples.vocabulary import TEMPLATES, Vocabulary
 
 NAMES: Vocabulary = FULL
 """The words that captions are made of: those that students are prompted with."""

@@ -11,8 +11,8 @@ from datasets.flickr30k.annotations import Annotation, read_annotation
 from datasets.flickr30k.sentences import UNANNOTATED, Chunk, read_sentence
 from datasets.phrase_classes import PhraseClasses, phrase_classes
 from datasets.regions import RegionFiles
-from scenelift.captioned_images import CaptionedImage, Phrase
 from scenelift.errors import DataError, FrameError
+from scenelift.samples.caption import CaptionedImage, Phrase
 
 SPLITS = ("train", "val", "test")
 _PHOTOS = "flickr30k-images"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenelift.errors import DataError
-from scenelift.rooms import Floats
+from scenelift.samples.room import Floats
 
 TABLE = "scannetv2-labels.combined.tsv"
 

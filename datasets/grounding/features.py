@@ -14,8 +14,8 @@ from datasets.grounding.instances import Scene
 from datasets.grounding.proposals import Proposals
 from scenelift.batches import Collate
 from scenelift.errors import DataError
-from scenelift.frames import Frame
-from scenelift.rooms import UNNAMED, Floats
+from scenelift.samples.frame import Frame
+from scenelift.samples.room import UNNAMED, Floats
 from scenelift.student import Student
 
 _AT_ONCE = 32

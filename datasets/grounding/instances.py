@@ -15,7 +15,7 @@ from datasets.grounding.classes import NO_OBJECT, ClassMap
 from datasets.scannet.ply import columns, read_vertices
 from scenelift.errors import FrameError
 from scenelift.geometry.boxes3d import from_corners
-from scenelift.rooms import Floats
+from scenelift.samples.room import Floats
 
 _UNNAMED = "object"
 

@@ -27,7 +27,7 @@ from datasets.grounding.classes import CLASSES, to_classes
 from datasets.grounding.instances import Scene
 from scenelift.errors import FrameError
 from scenelift.geometry.boxes3d import from_corners
-from scenelift.rooms import UNNAMED, Floats
+from scenelift.samples.room import UNNAMED, Floats
 
 FOLDER = "proposals"
 _SURE = 0.999
@@ -36,7 +36,7 @@ _SURE = 0.999
 
 @dataclass(frozen=True)
 class Proposals:
-    """Shapes as in `scenelift.rooms.Room`; features may be of no channel yet."""
+    """Shapes as in `scenelift.samples.kind.room.Room`; features may be of no channel yet."""
 
     boxes: Floats
     class_logits: Floats

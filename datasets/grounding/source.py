@@ -29,8 +29,8 @@ from datasets.scannet import Keyframe as ScanNetKeyframe
 from datasets.scannet import ScanNet
 from scenelift.errors import ConfigError, DataError
 from scenelift.io.console import say
-from scenelift.rooms import ROOM, Room, Sentence
-from scenelift.sources import ReadOptions
+from scenelift.samples.room import ROOM, Room, Sentence
+from scenelift.samples.source import ReadOptions
 
 BAD_CONTEXTS = "manually_inspected_bad_contexts.csv"
 Candidates = Literal["detector", "instances"]

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenelift.errors import DataError
-from scenelift.frames import IGNORED
-from scenelift.vocabulary import Vocabulary
+from scenelift.samples.frame import IGNORED
+from scenelift.samples.vocabulary import Vocabulary
 
 NO_CATEGORY = 255
 """What the label table holds for bytes that no category has."""

@@ -13,11 +13,11 @@ from datasets.nuscenes import classes, splits
 from datasets.nuscenes.keyframes import MAX_SWEEPS, Keyframe, load_keyframes, scene_names
 from datasets.nuscenes.tables import read_table
 from scenelift.errors import ConfigError, DataError, FrameError
-from scenelift.frames import IGNORED, Frame
 from scenelift.geometry.transforms import Matrix, project, require_rigid, transform_points
-from scenelift.images import fit, stored_pixels
-from scenelift.sources import ReadOptions
-from scenelift.vocabulary import Vocabulary, with_words
+from scenelift.samples.frame import IGNORED, Frame
+from scenelift.samples.images import fit, stored_pixels
+from scenelift.samples.source import ReadOptions
+from scenelift.samples.vocabulary import Vocabulary, with_words
 
 POINT_FLOATS = 5
 """A point on disk: float32 x, y, z, intensity, ring."""

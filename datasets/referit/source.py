@@ -11,8 +11,8 @@ from datasets.captions import CaptionOptions, captioned_image, read_photo
 from datasets.files import Size, image_size, read_bytes
 from datasets.phrase_classes import phrase_classes
 from datasets.regions import RegionFiles
-from scenelift.captioned_images import CaptionedImage, Phrase
 from scenelift.errors import DataError, FrameError
+from scenelift.samples.caption import CaptionedImage, Phrase
 
 EXPRESSIONS = "expressions.json"
 SPLITS = ("train", "val", "test")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from datasets.files import Size, image_size, read_bytes, read_matrix, require_centred
 from scenelift.errors import FrameError
 from scenelift.geometry.transforms import Matrix, inverse, require_pinhole, require_rigid
-from scenelift.images import decode_numbers, fit, stored_pixels
+from scenelift.samples.images import decode_numbers, fit, stored_pixels
 
 TOLERANCE = 0.05
 """Metres by which a point and the surface that a depth image shows may differ, to be the same."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scenelift.frames import IGNORED
-from scenelift.vocabulary import Vocabulary
+from scenelift.samples.frame import IGNORED
+from scenelift.samples.vocabulary import Vocabulary
 
 NO_LABEL = 255
 """What the label table holds for numbers that SemanticKITTI does not use."""

@@ -11,11 +11,11 @@ from datasets.files import image_size, read_bytes, read_points, require_centred
 from datasets.semantickitti.classes import LABEL_TABLE, NO_LABEL, VOCABULARY
 from datasets.semantickitti.sequence import CAMERA, MAX_SWEEPS, Keyframe, load_keyframes
 from scenelift.errors import ConfigError, DataError, FrameError
-from scenelift.frames import IGNORED, Frame
 from scenelift.geometry.transforms import Matrix, project, require_rigid, transform_points
-from scenelift.images import fit, stored_pixels
-from scenelift.sources import ReadOptions
-from scenelift.vocabulary import with_words
+from scenelift.samples.frame import IGNORED, Frame
+from scenelift.samples.images import fit, stored_pixels
+from scenelift.samples.source import ReadOptions
+from scenelift.samples.vocabulary import with_words
 
 SPLITS = {
     "train": ("00", "01", "02", "03", "04", "05", "06", "07", "09", "10"),

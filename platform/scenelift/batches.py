@@ -27,8 +27,8 @@ from scenelift.augmentation import (
     draw_view,
 )
 from scenelift.errors import ConfigError, DataError
-from scenelift.frames import Frame
-from scenelift.images import decode, decode_numbers
+from scenelift.samples.frame import Frame
+from scenelift.samples.images import decode, decode_numbers
 from scenelift.sparse import Voxels
 
 

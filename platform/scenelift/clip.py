@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from scenelift.clip_weights import LoadedClip, load_clip
 from scenelift.errors import TeacherError
 from scenelift.geometry.sampling import sample
-from scenelift.vocabulary import TEMPLATES, Vocabulary
+from scenelift.samples.vocabulary import TEMPLATES, Vocabulary
 
 PROMPTS_AT_ONCE = 256
 
@@ -40,7 +40,7 @@ class TeacherConfig:
     """A file (.safetensors, or a torch file of tensors only), the tag of open_clip weights that are already
     in the local cache, such as "openai", or "random" (for tests; the same on every machine)."""
     templates: str = "model"
-    """Prompt ensemble, a key of scenelift.vocabulary.TEMPLATES; "model": the one a tiny model was trained
+    """Prompt ensemble, a key of scenelift.samples.vocabulary.TEMPLATES; "model": the one a tiny model was trained
     with, else "clip2scene"."""
     normalise: bool = True
     """Subtract CLIP's mean colour and divide by its deviation. CLIP2Scene's code did not (false)."""

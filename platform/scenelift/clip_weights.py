@@ -19,7 +19,7 @@ from torch import Tensor
 from scenelift.clip_tiny import TinyModel, TinyTokenizer, build_tiny, is_tiny, load_tiny
 from scenelift.config.build import nearest
 from scenelift.errors import TeacherError
-from scenelift.vocabulary import Vocabulary
+from scenelift.samples.vocabulary import Vocabulary
 
 URL_CACHE = Path("~/.cache/clip")
 """Where open_clip keeps the weights that it fetches by address and not from a hub."""
@@ -35,7 +35,7 @@ class LoadedClip:
     tokenizer: Callable[[list[str]], Tensor]
     """Sentences -> token ids [P, context]."""
     templates: str
-    """Key of scenelift.vocabulary.TEMPLATES."""
+    """Key of scenelift.samples.vocabulary.TEMPLATES."""
     value_path: Literal["value", "residual"]
     activation: Literal["quickgelu", "gelu"]
     """What the weights were trained with: "quickgelu" or "gelu"."""

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from scenelift.vocabulary import Vocabulary
+from scenelift.samples.vocabulary import Vocabulary
 
 Counts = NDArray[np.int64]
 Absent = Literal["leave out", "count as one"]

@@ -24,7 +24,6 @@ from scenelift.board import Board
 from scenelift.checkpoints import Checkpoint, Checkpoints
 from scenelift.cluster import connect as cluster
 from scenelift.errors import ConfigError, SceneliftError, TrainingError
-from scenelift.frame_kind import FRAME
 from scenelift.io import folders, storage
 from scenelift.io.storage import Location
 from scenelift.methods import Batch, Method
@@ -32,7 +31,8 @@ from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig, Plan
 from scenelift.preflight import Measured
 from scenelift.reading import CPUS
-from scenelift.samples import Kind
+from scenelift.samples.frame_kind import FRAME
+from scenelift.samples.kind import Kind
 from scenelift.shards import open_samples
 from scenelift.training import Event, Worker, train
 

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from scenelift.errors import StorageError
-from scenelift.vocabulary import Vocabulary
+from scenelift.samples.vocabulary import Vocabulary
 
 RIGHT, WRONG = 1, 2
 """What `errors` calls a point; 0 is one without truth."""

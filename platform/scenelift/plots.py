@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from scenelift.pictures import FAINT, INK, PAPER, save, sheet
-from scenelift.vocabulary import Vocabulary
+from scenelift.samples.vocabulary import Vocabulary
 
 _LINE = "#2f6db0"
 _SMOOTHED_OVER = 0.04  # share of a curve's points under one smoothing window

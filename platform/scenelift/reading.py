@@ -21,7 +21,7 @@ from ray.data.collate_fn import ArrowBatchCollateFn
 
 from scenelift.errors import ShardError, StorageError
 from scenelift.io import storage
-from scenelift.samples import Kind, S
+from scenelift.samples.kind import Kind, S
 
 BLOCK_BYTES = 8 << 20
 """Of one reading task; Ray Data wants room for several blocks of every reader in its store."""

@@ -11,8 +11,8 @@ import torch
 
 from scenelift import pictures, plots
 from scenelift.evaluation import Absent
-from scenelift.frames import Frame
-from scenelift.images import decode
+from scenelift.samples.frame import Frame
+from scenelift.samples.images import decode
 from scenelift.scoring import GROUPS, Evaluation, Labels
 
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ from scenelift.batches import Collate, VoxelConfig
 from scenelift.cluster import connect as cluster
 from scenelift.errors import DataError
 from scenelift.evaluation import Absent, Counts, Scores, confusion, scores
-from scenelift.frames import Frame
 from scenelift.io.storage import Location
+from scenelift.samples.frame import Frame
+from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards import Shards
 from scenelift.student import Student
-from scenelift.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from scenelift.clip import DenseClip, TeacherConfig

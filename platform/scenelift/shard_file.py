@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from scenelift.io import storage
-from scenelift.samples import Kind, S
+from scenelift.samples.kind import Kind, S
 
 _METADATA = b"scenelift"
 """Key of the summary in a shard's footer."""

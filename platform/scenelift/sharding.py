@@ -20,15 +20,16 @@ import ray
 import ray.data
 from tqdm import tqdm
 
-from scenelift import errors, manifest
+from scenelift import errors
 from scenelift.cluster import connect as cluster
 from scenelift.errors import DataError, FrameError, SceneliftError, ShardError
-from scenelift.frame_kind import FRAME
 from scenelift.io import storage
-from scenelift.manifest import BadSample, Manifest, ShardFile
-from scenelift.samples import Kind
+from scenelift.samples import manifest
+from scenelift.samples.frame_kind import FRAME
+from scenelift.samples.kind import Kind
+from scenelift.samples.manifest import BadSample, Manifest, ShardFile
+from scenelift.samples.source import Keyframe, SampleSource
 from scenelift.shard_file import encode, read_summary
-from scenelift.sources import Keyframe, SampleSource
 
 BAD = "bad.json"
 """What a job that met too many bad samples leaves instead of a manifest."""

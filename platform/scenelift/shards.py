@@ -12,16 +12,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from scenelift import manifest, reading
+from scenelift import reading
 from scenelift.cluster import connect as cluster
 from scenelift.cluster.pacing import pace
 from scenelift.errors import ShardError
-from scenelift.frame_kind import FRAME, FrameSet
-from scenelift.frames import Frame
 from scenelift.io import storage
-from scenelift.manifest import Manifest
-from scenelift.samples import Kind, S
-from scenelift.vocabulary import Vocabulary
+from scenelift.samples import manifest
+from scenelift.samples.frame import Frame
+from scenelift.samples.frame_kind import FRAME, FrameSet
+from scenelift.samples.kind import Kind, S
+from scenelift.samples.manifest import Manifest
+from scenelift.samples.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import ray.data

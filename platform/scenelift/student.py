@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from scenelift.batches import NO_AUGMENTATION, Collate, VoxelConfig
 from scenelift.config import build as configuration
 from scenelift.errors import SceneliftError
-from scenelift.frames import Frame
 from scenelift.io import folders
 from scenelift.io.storage import Location
 from scenelift.networks import NetworkConfig
+from scenelift.samples.frame import Frame
+from scenelift.samples.vocabulary import Vocabulary
 from scenelift.sparse import Voxels
 from scenelift.spvcnn import build_network
-from scenelift.vocabulary import Vocabulary
 
 WEIGHTS = "student.safetensors"
 DESCRIPTION = "student.json"

@@ -16,7 +16,7 @@ from torch import nn
 
 from scenelift.errors import ConfigError, DataError
 from scenelift.evaluation import Counts, confusion, kappa, scores
-from scenelift.frames import Frame
+from scenelift.samples.frame import Frame
 from scenelift.shards import Shards
 from scenelift.student import Student
 

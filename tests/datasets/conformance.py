@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from scenelift.errors import DataError
-from scenelift.frames import Frame
-from scenelift.images import decode
-from scenelift.sources import ReadOptions, Source
+from scenelift.samples.frame import Frame
+from scenelift.samples.images import decode
+from scenelift.samples.source import ReadOptions, Source
 
 _SOURCE_BYTES, _KEYFRAME_BYTES = 1 << 20, 1 << 16
 """What a pickled source and a pickled keyframe may take: every reading process gets one, and all of them."""
 
 
 def check_source(source: Source, split: str | None, options: ReadOptions, at_most: int = 4) -> list[Frame]:
-    """Assert that a source is what `scenelift.sources` says, on up to `at_most` frames spread over the split.
+    """Assert that a source is what `scenelift.samples.source` says, on up to `at_most` frames spread over the split.
 
     Returns the frames, for what only its own tests can know of them: which point is which pixel.
     """

@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from datasets.nuscenes import Keyframe, NuScenes
-from scenelift.sources import ReadOptions
+from scenelift.samples.source import ReadOptions
 
 VERSION = "v1.0-mini"
 SIZE = (36, 64)

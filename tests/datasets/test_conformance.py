@@ -24,8 +24,8 @@ from datasets.nuscenes import NuScenes
 from datasets.scannet import ScanNet
 from datasets.semantickitti import SemanticKITTI
 from scenelift.errors import FrameError
-from scenelift.frames import Frame
-from scenelift.sources import ReadOptions
+from scenelift.samples.frame import Frame
+from scenelift.samples.source import ReadOptions
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "your_own_data.md"
 

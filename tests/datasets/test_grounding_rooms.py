@@ -21,9 +21,9 @@ from scenelift.batches import VoxelConfig
 from scenelift.errors import ConfigError, DataError, FrameError
 from scenelift.geometry.boxes3d import iou
 from scenelift.networks import NetworkConfig
-from scenelift.rooms import UNNAMED
+from scenelift.samples.room import UNNAMED
+from scenelift.samples.vocabulary import Vocabulary
 from scenelift.student import Student, StudentConfig
-from scenelift.vocabulary import Vocabulary
 
 OPTIONS = RoomOptions(points=200)
 

@@ -12,8 +12,8 @@ from datasets.nuscenes import NuScenes
 from datasets.nuscenes.classes import CLASSES, IGNORED_CATEGORIES
 from datasets.nuscenes.splits import official
 from scenelift.errors import ConfigError, DataError
-from scenelift.frames import Frame
-from scenelift.sources import ReadOptions
+from scenelift.samples.frame import Frame
+from scenelift.samples.source import ReadOptions
 
 
 def _expect_pairs(root: Path, frame: Frame, size: tuple[int, int]) -> dict[str, int]:

@@ -8,7 +8,7 @@ from nuscenes_tree import NATIVE, SIZE, VERSION, Tree, jpeg
 
 from datasets.nuscenes import NuScenes
 from scenelift.errors import DataError, FrameError
-from scenelift.sources import ReadOptions
+from scenelift.samples.source import ReadOptions
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from datasets.scannet.classes import COLOURS, TABLE, label_table, read_table
 from datasets.scannet.ply import read_vertices
 from datasets.scannet.views import visible
 from scenelift.errors import ConfigError, DataError, FrameError
-from scenelift.frames import Frame
-from scenelift.sources import ReadOptions
+from scenelift.samples.frame import Frame
+from scenelift.samples.source import ReadOptions
 
 NATIVE = ReadOptions(image_size=DEPTH)
 FRAMES = "scannet_frames_25k"

@@ -10,8 +10,8 @@ from kitti_tree import FRAMES, POINTS, RAW, SIZE, KittiTree, loop, png, read_cal
 from datasets.semantickitti import SemanticKITTI
 from datasets.semantickitti.classes import CLASSES, IGNORED_LABELS
 from scenelift.errors import ConfigError, DataError, FrameError
-from scenelift.frames import Frame
-from scenelift.sources import ReadOptions
+from scenelift.samples.frame import Frame
+from scenelift.samples.source import ReadOptions
 
 NATIVE = ReadOptions(image_size=SIZE)
 

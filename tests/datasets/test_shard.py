@@ -16,7 +16,7 @@ from scannet_tree import ScanNetTree
 from datasets import shard
 from datasets.shard import PRESETS, ShardConfig, run
 from scenelift.errors import ConfigError, DataError
-from scenelift.frame_kind import FrameSet
+from scenelift.samples.frame_kind import FrameSet
 from scenelift.shards import Shards
 
 pytestmark = pytest.mark.ray

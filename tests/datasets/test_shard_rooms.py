@@ -11,7 +11,7 @@ from datasets.shard_rooms import PRESETS, RoomShardConfig
 from datasets.synthetic_room_shards import synthetic_room_shards
 from datasets.synthetic_rooms.config import PRESETS as ROOMS
 from scenelift.errors import ConfigError
-from scenelift.rooms import ROOM
+from scenelift.samples.room import ROOM
 from scenelift.shards import open_samples
 
 

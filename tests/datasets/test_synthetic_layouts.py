@@ -28,10 +28,10 @@ from datasets.synthetic.sensors import build_rig
 from datasets.synthetic.world import build
 from scenelift.config.build import override
 from scenelift.errors import ConfigError, ShardError
-from scenelift.frame_kind import FRAME
-from scenelift.images import decode
-from scenelift.manifest import NAME, Manifest
-from scenelift.sources import ReadOptions
+from scenelift.samples.frame_kind import FRAME
+from scenelift.samples.images import decode
+from scenelift.samples.manifest import NAME, Manifest
+from scenelift.samples.source import ReadOptions
 from trainables.teacher_captions import sentences
 
 TINY = replace(PRESETS["tiny"], workers=1)

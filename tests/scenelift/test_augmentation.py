@@ -17,8 +17,8 @@ from scenelift.augmentation import (
 )
 from scenelift.batches import Collate, VoxelConfig
 from scenelift.errors import ConfigError, DataError
-from scenelift.images import decode, encode_numbers
-from scenelift.sources import ReadOptions
+from scenelift.samples.images import decode, encode_numbers
+from scenelift.samples.source import ReadOptions
 
 SWEEPS = ReadOptions(sweeps=3, image_size=(24, 40))
 VOXELS = VoxelConfig(1.0)

@@ -8,8 +8,8 @@ from made_up import made_up_frame
 from scenelift.augmentation import NO_AUGMENTATION, Augmentation, augment
 from scenelift.batches import Collate, VoxelConfig, voxelise
 from scenelift.errors import ConfigError, DataError
-from scenelift.images import decode
-from scenelift.sources import ReadOptions
+from scenelift.samples.images import decode
+from scenelift.samples.source import ReadOptions
 
 OPTIONS = ReadOptions(sweeps=2, image_size=(8, 12))
 

@@ -24,9 +24,9 @@ from scenelift.launch import Job, Resources, launch
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig
 from scenelift.runs import Run, RunConfig
+from scenelift.samples.source import ReadOptions
 from scenelift.sharding import write_shards
 from scenelift.shards import Shards
-from scenelift.sources import ReadOptions
 from scenelift.student import Student
 from scenelift.tracking import TrackingConfig
 

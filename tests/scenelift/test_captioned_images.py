@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from made_up_captions import CLASSES, MadeUpCaptions, made_up_image
 
-from scenelift.captioned_images import words_of
-from scenelift.captioned_kind import CAPTIONED_IMAGE, CaptionSet, RegionStatistics, feature_sums
 from scenelift.errors import ShardError
-from scenelift.frame_kind import FRAME
+from scenelift.samples.caption import words_of
+from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet, RegionStatistics, feature_sums
+from scenelift.samples.frame_kind import FRAME
 from scenelift.sharding import write_shards
 from scenelift.shards import open_samples
 

@@ -14,7 +14,7 @@ from torch import nn
 from scenelift.clip import DenseClip, TeacherConfig, build_teacher, resized_positions
 from scenelift.clip_weights import LoadedClip
 from scenelift.errors import TeacherError
-from scenelift.vocabulary import TEMPLATES, Vocabulary
+from scenelift.samples.vocabulary import TEMPLATES, Vocabulary
 
 STREET = Vocabulary(
     name="street",

@@ -12,7 +12,7 @@ import torch
 from scenelift.clip import TeacherConfig, build_teacher
 from scenelift.clip_tiny import TinyModel, TinyTokenizer, build_tiny, is_tiny, load_tiny, save_tiny
 from scenelift.errors import TeacherError
-from scenelift.vocabulary import TEMPLATES, Vocabulary
+from scenelift.samples.vocabulary import TEMPLATES, Vocabulary
 
 WORDS = ("car", "driveable surface", "traffic_cone", "tree")
 SENTENCES = [template.format(word) for template in TEMPLATES["tiny"] for word in WORDS]

@@ -43,10 +43,10 @@ def test_workers_find_the_code_from_any_folder(ray_session: None) -> None:
 
     def found() -> str:
         os.chdir("/")
-        import scenelift.vocabulary
+        import scenelift.samples.vocabulary
         import trainables
 
-        return trainables.__name__ + scenelift.vocabulary.__name__
+        return trainables.__name__ + scenelift.samples.vocabulary.__name__
 
     assert ray.get(ray.remote(found).remote()) == "trainablesscenelift.vocabulary"
 

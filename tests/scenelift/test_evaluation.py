@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scenelift.evaluation import confusion, scores
-from scenelift.vocabulary import Vocabulary
+from scenelift.samples.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary("four", tuple("abcd"), tuple((c,) for c in "abcd"), ((0, 0, 0),) * 4)
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from scenelift.errors import FrameError
-from scenelift.images import decode, fit, stored_pixels
+from scenelift.samples.images import decode, fit, stored_pixels
 
 NATIVE, SIZE = (90, 160), (56, 104)
 

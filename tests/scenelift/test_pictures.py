@@ -12,7 +12,7 @@ from PIL import Image
 from scenelift import pictures, plots
 from scenelift.errors import StorageError
 from scenelift.pictures import RIGHT, WRONG, birds_eye, camera_labels, errors, legend_layout, occurring
-from scenelift.vocabulary import Vocabulary
+from scenelift.samples.vocabulary import Vocabulary
 
 RED, BLUE, GREEN = (250, 10, 20), (5, 15, 240), (20, 200, 30)
 

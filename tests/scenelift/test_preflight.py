@@ -25,8 +25,8 @@ from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig, Plan
 from scenelift.preflight import Estimate, Measured, Stopwatch, duration, size_of, smaller
 from scenelift.runs import RunConfig
+from scenelift.samples.source import ReadOptions
 from scenelift.sharding import write_shards
-from scenelift.sources import ReadOptions
 from scenelift.student import Student, StudentConfig
 from scenelift.tracking import TrackingConfig
 from scenelift.training import Worker, train

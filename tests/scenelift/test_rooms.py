@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from made_up_rooms import made_up_room
 
 from scenelift.reading import to_samples
-from scenelift.rooms import ROOM
+from scenelift.samples.room import ROOM
 from scenelift.shard_file import encode
 
 

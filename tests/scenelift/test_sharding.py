@@ -18,15 +18,15 @@ import ray
 from made_up import CAMERAS, CLASSES, OPTIONS, MadeUp, MadeUpKeyframe, made_up_frame
 
 from scenelift.errors import DataError, ShardError, StorageError
-from scenelift.frame_kind import FrameSet
-from scenelift.frames import Frame
 from scenelift.io import storage
-from scenelift.manifest import BadSample, Manifest
+from scenelift.samples.frame import Frame
+from scenelift.samples.frame_kind import FrameSet
+from scenelift.samples.manifest import BadSample, Manifest
+from scenelift.samples.source import ReadOptions, Source
+from scenelift.samples.superpixels import with_superpixels
+from scenelift.samples.vocabulary import Vocabulary
 from scenelift.sharding import write_shards
 from scenelift.shards import Shards
-from scenelift.sources import ReadOptions, Source
-from scenelift.superpixels import with_superpixels
-from scenelift.vocabulary import Vocabulary
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 

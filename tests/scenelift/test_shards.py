@@ -17,9 +17,9 @@ from test_frames import assert_same
 
 from scenelift import shards
 from scenelift.errors import DataError, ShardError
-from scenelift.frame_kind import FRAME, FrameKind
-from scenelift.frames import Frame
-from scenelift.manifest import Manifest
+from scenelift.samples.frame import Frame
+from scenelift.samples.frame_kind import FRAME, FrameKind
+from scenelift.samples.manifest import Manifest
 from scenelift.sharding import write_shards
 from scenelift.shards import Shards, epoch_order
 

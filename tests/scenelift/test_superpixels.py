@@ -7,8 +7,8 @@ import pytest
 from made_up import OPTIONS, made_up_frame
 
 from scenelift.errors import FrameError
-from scenelift.images import decode, decode_numbers
-from scenelift.superpixels import slic, with_superpixels
+from scenelift.samples.images import decode, decode_numbers
+from scenelift.samples.superpixels import slic, with_superpixels
 
 
 def noise(height: int, width: int) -> np.ndarray:

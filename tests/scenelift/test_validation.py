@@ -14,9 +14,9 @@ from made_up import VOCABULARY, made_up_frame
 from scenelift.batches import VoxelConfig
 from scenelift.errors import ConfigError, DataError
 from scenelift.evaluation import confusion, kappa, scores
-from scenelift.frames import Frame
 from scenelift.networks import NetworkConfig
-from scenelift.sources import ReadOptions
+from scenelift.samples.frame import Frame
+from scenelift.samples.source import ReadOptions
 from scenelift.student import Student, StudentConfig
 from scenelift.validation import (
     AGREEMENT,

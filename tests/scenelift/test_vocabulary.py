@@ -7,7 +7,7 @@ import pytest
 from made_up import VOCABULARY
 
 from scenelift.errors import DataError
-from scenelift.vocabulary import with_words
+from scenelift.samples.vocabulary import with_words
 
 
 def test_words_of_a_file_replace_those_of_the_classes_it_names(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from made_up_rooms import MadeUpRooms
 from datasets.grounding import RoomOptions
 from scenelift import search
 from scenelift.errors import ConfigError
-from scenelift.rooms import ROOM
+from scenelift.samples.room import ROOM
 from scenelift.sharding import write_shards
 from sweeps.ground import SWEEP, space
 from trainables.ground import selecting

@@ -7,8 +7,8 @@ from made_up_captions import MadeUpCaptions
 
 from datasets.captions import CaptionOptions
 from scenelift import search
-from scenelift.captioned_kind import CAPTIONED_IMAGE
 from scenelift.errors import ConfigError
+from scenelift.samples.caption_kind import CAPTIONED_IMAGE
 from scenelift.sharding import write_shards
 from sweeps.phrases import SWEEP, selecting, space
 from trainables.phrases_config import PRESETS, ContrastConfig, DistillationConfig, PhraseDataConfig

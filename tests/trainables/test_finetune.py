@@ -19,11 +19,11 @@ from scenelift.methods import Progress
 from scenelift.networks import NetworkConfig
 from scenelift.origin import Origin
 from scenelift.runs import RunConfig
+from scenelift.samples.source import ReadOptions
+from scenelift.samples.vocabulary import Vocabulary
 from scenelift.sharding import write_shards
-from scenelift.sources import ReadOptions
 from scenelift.student import Student, StudentConfig
 from scenelift.transfer import take_over
-from scenelift.vocabulary import Vocabulary
 from trainables import evaluate, finetune
 from trainables.finetune import PRESETS, FinetuneConfig, FineTuning, LabelsConfig, LossConfig
 

@@ -15,8 +15,8 @@ from scenelift.errors import ConfigError, DataError, SceneliftError
 from scenelift.experiment import observed
 from scenelift.methods import Progress
 from scenelift.plan import LoopConfig
-from scenelift.rooms import ROOM, Room
 from scenelift.runs import RunConfig
+from scenelift.samples.room import ROOM, Room
 from scenelift.sharding import write_shards
 from scenelift.shards import open_samples
 from trainables import ground

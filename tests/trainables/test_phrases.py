@@ -15,13 +15,13 @@ from datasets.regions import BottomUpFolder
 from datasets.synthetic_image_shards import source_of, synthetic_image_shards
 from datasets.synthetic_images.config import ImageWorldConfig
 from datasets.synthetic_images.generate import generate
-from scenelift.captioned_images import words_of
-from scenelift.captioned_kind import CAPTIONED_IMAGE, RegionStatistics, feature_sums
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, DataError
 from scenelift.launch import ScaleConfig
 from scenelift.methods import Progress
 from scenelift.runs import RunConfig
+from scenelift.samples.caption import words_of
+from scenelift.samples.caption_kind import CAPTIONED_IMAGE, RegionStatistics, feature_sums
 from scenelift.sharding import write_shards
 from scenelift.shards import open_samples
 from scenelift.validation import ValidationConfig

@@ -9,8 +9,8 @@ from made_up_captions import MadeUpCaptions, made_up_image
 
 from datasets.captions import CaptionOptions
 from datasets.shard_captions import coverage
-from scenelift.captioned_kind import CAPTIONED_IMAGE, CaptionSet, RegionStatistics
 from scenelift.errors import DataError
+from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet, RegionStatistics
 from trainables.phrases_config import DistillationConfig, PhrasesConfig
 from trainables.phrases_run import begin_student, cost, grounders, metrics, require, table
 from trainables.phrases_scores import Scores, believed

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from made_up_captions import made_up_image
 
-from scenelift.captioned_images import Phrase
 from scenelift.geometry.boxes2d import iou
+from scenelift.samples.caption import Phrase
 from trainables.phrases_scores import NONE, Scores, believed, chance, fused
 
 

@@ -8,8 +8,8 @@ import torch
 from made_up_captions import made_up_image
 from torch.nn import functional as F
 
-from scenelift.captioned_kind import RegionStatistics
 from scenelift.errors import ConfigError, DataError, SceneliftError
+from scenelift.samples.caption_kind import RegionStatistics
 from trainables.phrases_student import EncoderConfig, PhraseStudent, make_student
 
 WORDS = ("a", "blue", "car", "dog", "man", "red", "the")

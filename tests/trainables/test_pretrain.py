@@ -23,14 +23,14 @@ from scenelift.clip import TeacherConfig
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, DataError, TeacherError
 from scenelift.experiment import DataConfig
-from scenelift.images import encode_numbers
 from scenelift.methods import Progress
 from scenelift.networks import NetworkConfig
 from scenelift.runs import RunConfig
+from scenelift.samples.images import encode_numbers
+from scenelift.samples.source import ReadOptions
+from scenelift.samples.superpixels import with_superpixels
 from scenelift.sharding import write_shards
-from scenelift.sources import ReadOptions
 from scenelift.student import Student, StudentConfig
-from scenelift.superpixels import with_superpixels
 from scenelift.training import random_state, restore_random_state
 from trainables import contrast, evaluate, pretrain
 from trainables.image_backbone import ImageBackboneConfig, build_image_backbone, feature_width

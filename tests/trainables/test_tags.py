@@ -16,8 +16,8 @@ from scenelift.config import build as configuration
 from scenelift.difference import difference
 from scenelift.experiment import DataConfig
 from scenelift.networks import NETWORKS, NetworkConfig
+from scenelift.samples.source import ReadOptions
 from scenelift.sharding import write_shards
-from scenelift.sources import ReadOptions
 from scenelift.student import Student, StudentConfig
 from trainables import distill, evaluate, finetune, pretrain, segmentation
 from trainables.finetune import LabelsConfig

@@ -12,7 +12,7 @@ from PIL import Image
 from scenelift.clip import TeacherConfig, build_teacher
 from scenelift.clip_tiny import TinyModel, TinyTokenizer, build_tiny, load_tiny
 from scenelift.errors import ConfigError, DataError
-from scenelift.vocabulary import TEMPLATES
+from scenelift.samples.vocabulary import TEMPLATES
 from trainables import teacher
 from trainables.teacher import TeacherTraining
 from trainables.teacher_captions import NAMES, caption, sentences

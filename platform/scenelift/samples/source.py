@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from scenelift.frames import Frame
-from scenelift.vocabulary import Vocabulary
+from scenelift.samples.frame import Frame
+from scenelift.samples.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)

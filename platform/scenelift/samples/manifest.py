@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scenelift.errors import ShardError
-from scenelift.samples import Kind
+from scenelift.samples.kind import Kind
 
 NAME = "manifest.json"
 

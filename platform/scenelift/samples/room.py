@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from scenelift.samples import Kind
+from scenelift.samples.kind import Kind
 
 Floats = NDArray[np.float32]
 

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from scenelift.captioned_images import CaptionedImage, Phrase, words_of
-from scenelift.manifest import Manifest
-from scenelift.samples import Kind
+from scenelift.samples.caption import CaptionedImage, Phrase, words_of
+from scenelift.samples.kind import Kind
+from scenelift.samples.manifest import Manifest
 
 _ARRAYS = {"boxes": "<f4", "features": "<f2", "posteriors": "<f2", "neighbours": "<i2"}
 """Column -> dtype on disk; each has a row for each region."""

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from scenelift.frames import Frame
-from scenelift.images import decode, encode_numbers
+from scenelift.samples.frame import Frame
+from scenelift.samples.images import decode, encode_numbers
 
 COMPACTNESS = 6.0
 """How much nearness counts beside likeness of colour; skimage measures it in segments, so it has no scale."""

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scenelift.frames import IGNORED, ROW_SCHEMA, Frame
-from scenelift.manifest import Manifest
-from scenelift.samples import Kind
-from scenelift.sources import ReadOptions
-from scenelift.superpixels import with_superpixels
-from scenelift.vocabulary import Vocabulary
+from scenelift.samples.frame import IGNORED, ROW_SCHEMA, Frame
+from scenelift.samples.kind import Kind
+from scenelift.samples.manifest import Manifest
+from scenelift.samples.source import ReadOptions
+from scenelift.samples.superpixels import with_superpixels
+from scenelift.samples.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
