@@ -19,8 +19,8 @@ from scenelift.batches import Collate, VoxelConfig
 from scenelift.cluster import connect as cluster
 from scenelift.samples.images import decode
 from scenelift.samples.source import ReadOptions
-from scenelift.sharding import write_shards
-from scenelift.shards import Shards
+from scenelift.shards.read import Shards
+from scenelift.shards.write import write_shards
 
 ROOT = Path(__file__).resolve().parents[2] / "shared" / "data" / "nuscenes"
 

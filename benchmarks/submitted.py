@@ -31,7 +31,7 @@ from datasets.synthetic.generate import generate
 from scenelift.cluster import connect as cluster
 from scenelift.runs import Run
 from scenelift.samples.source import ReadOptions
-from scenelift.sharding import write_shards
+from scenelift.shards.write import write_shards
 
 EVERY = 10
 """Steps between checkpoints."""

@@ -22,8 +22,8 @@ from scenelift.samples.frame import Frame
 from scenelift.samples.frame_kind import FRAME, FrameKind
 from scenelift.samples.source import ReadOptions
 from scenelift.samples.vocabulary import Vocabulary
-from scenelift.sharding import write_shards
-from scenelift.shards import Shards
+from scenelift.shards.read import Shards
+from scenelift.shards.write import write_shards
 from scenelift.student import Student, StudentConfig
 
 STUDENT = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), NetworkConfig(8, (8,), (8,)))

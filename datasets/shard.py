@@ -82,7 +82,7 @@ PRESETS = {
 def run(config: ShardConfig) -> Manifest:
     """Write the shards and print what they hold."""
     from scenelift.cluster.connect import connect
-    from scenelift.sharding import write_shards
+    from scenelift.shards.write import write_shards
 
     if config.root is None:
         raise ConfigError(f"--root is missing: the folder where {config.dataset} is unpacked")

@@ -92,7 +92,7 @@ def open_source(config: CaptionShardConfig) -> Flickr30k | ReferIt:
 def run(config: CaptionShardConfig) -> Manifest:
     """Write the shards and print what they hold."""
     from scenelift.cluster.connect import connect
-    from scenelift.sharding import write_shards
+    from scenelift.shards.write import write_shards
 
     source, start = open_source(config), time.monotonic()
     options = replace(config.options, wordnet=absolute(config.options.wordnet))

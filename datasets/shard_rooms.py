@@ -95,7 +95,7 @@ PRESETS = {
 def write(config: RoomShardConfig, command_line: str) -> Manifest:
     """Write the shards of a config; needs nothing but the files."""
     from scenelift.cluster.connect import connect
-    from scenelift.sharding import write_shards
+    from scenelift.shards.write import write_shards
 
     source = config.source()
     with connect():

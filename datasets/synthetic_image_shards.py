@@ -13,8 +13,8 @@ from datasets.synthetic_images.generate import CLASS_LIST, REGIONS, generate
 from scenelift.cluster import connect as cluster
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE
 from scenelift.samples.manifest import NAME
-from scenelift.sharding import write_shards
-from scenelift.shards import open_samples
+from scenelift.shards.read import open_samples
+from scenelift.shards.write import write_shards
 
 OPTIONS = CaptionOptions(photos=True)
 DEMO = ImageWorldConfig()

@@ -16,7 +16,7 @@ from scenelift.samples.frame import Frame
 from scenelift.samples.frame_kind import FRAME, FrameSet
 from scenelift.samples.manifest import NAME, Manifest
 from scenelift.samples.source import ReadOptions, Source
-from scenelift.sharding import write_shards
+from scenelift.shards.write import write_shards
 
 SUPERPIXELS = 40
 """Segments of each image; they are a hundredth of nuScenes' photos in size, which have 150."""

@@ -22,7 +22,7 @@ from scenelift.origin import Origin
 from scenelift.reports import Protocol
 from scenelift.runs import RunConfig
 from scenelift.scoring import Predictors
-from scenelift.shards import Shards
+from scenelift.shards.read import Shards
 from scenelift.student import Student
 from scenelift.tracking import TrackingConfig
 from trainables.teachers import CLIP_TEACHER, TINY_TEACHER

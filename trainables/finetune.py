@@ -37,7 +37,7 @@ from scenelift.origin import RANDOM, Origin
 from scenelift.plan import LoopConfig
 from scenelift.runs import RunConfig
 from scenelift.samples.vocabulary import Vocabulary
-from scenelift.shards import Shards
+from scenelift.shards.read import Shards
 from scenelift.student import Student, StudentConfig
 from scenelift.tracking import TrackingConfig
 from scenelift.transfer import classify_by_text, take_over

@@ -25,7 +25,7 @@ from scenelift.io.console import Meter, say
 from scenelift.launch import Job, Resources, build_from, launch
 from scenelift.plan import Plan
 from scenelift.samples.room import ROOM, Room
-from scenelift.shards import Samples, open_samples
+from scenelift.shards.read import Samples, open_samples
 from trainables import ground_pictures
 from trainables.ground_batch import CollateRooms
 from trainables.ground_config import PRESETS, GroundConfig, RoomsDataConfig

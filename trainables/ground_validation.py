@@ -10,7 +10,7 @@ from torch import nn
 
 from scenelift.errors import ConfigError
 from scenelift.samples.room import Room
-from scenelift.shards import Samples
+from scenelift.shards.read import Samples
 from trainables.ground_model import Grounder
 from trainables.ground_scores import MEASURES, Protocol, score
 

@@ -23,7 +23,7 @@ from scenelift.methods import Method
 from scenelift.reports import spread
 from scenelift.samples.caption import CaptionedImage
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet
-from scenelift.shards import Samples, open_samples
+from scenelift.shards.read import Samples, open_samples
 from trainables import phrases_pictures
 from trainables.phrases_batch import PhraseCollate
 from trainables.phrases_clip import ClipStudent

@@ -29,7 +29,7 @@ from scenelift.networks import NETWORKS
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig
 from scenelift.runs import RunConfig
-from scenelift.shards import Shards
+from scenelift.shards.read import Shards
 from scenelift.student import Student, StudentConfig
 from scenelift.tracking import TrackingConfig
 from trainables import contrast

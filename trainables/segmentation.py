@@ -26,7 +26,7 @@ from scenelift.reports import Protocol as ScoreProtocol
 from scenelift.runs import RunConfig
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.scoring import Predictors
-from scenelift.shards import Shards
+from scenelift.shards.read import Shards
 from scenelift.student import Student, StudentConfig
 from scenelift.tracking import TrackingConfig
 from scenelift.validation import MIOU, NO_VALIDATION, Validation, ValidationConfig, hold_out

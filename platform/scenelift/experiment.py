@@ -23,7 +23,7 @@ from scenelift.methods import Trained
 from scenelift.preflight import Measured
 from scenelift.runs import Run, RunConfig
 from scenelift.scoring import Evaluation
-from scenelift.shards import Samples, Shards
+from scenelift.shards.read import Samples, Shards
 from scenelift.tracking import Tracker, TrackingConfig
 from scenelift.training import Event
 

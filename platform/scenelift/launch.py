@@ -30,10 +30,10 @@ from scenelift.methods import Batch, Method
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig, Plan
 from scenelift.preflight import Measured
-from scenelift.reading import CPUS
 from scenelift.samples.frame_kind import FRAME
 from scenelift.samples.kind import Kind
-from scenelift.shards import open_samples
+from scenelift.shards.datasource import CPUS
+from scenelift.shards.read import open_samples
 from scenelift.training import Event, Worker, train
 
 SILENCE = 60.0

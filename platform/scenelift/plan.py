@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from scenelift import preflight
 from scenelift.errors import ConfigError
-from scenelift.shards import epoch_order
+from scenelift.shards.read import epoch_order
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from scenelift.evaluation import Absent, Counts, Scores, confusion, scores
 from scenelift.io.storage import Location
 from scenelift.samples.frame import Frame
 from scenelift.samples.vocabulary import Vocabulary
-from scenelift.shards import Shards
+from scenelift.shards.read import Shards
 from scenelift.student import Student
 
 if TYPE_CHECKING:

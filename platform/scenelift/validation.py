@@ -17,7 +17,7 @@ from torch import nn
 from scenelift.errors import ConfigError, DataError
 from scenelift.evaluation import Counts, confusion, kappa, scores
 from scenelift.samples.frame import Frame
-from scenelift.shards import Shards
+from scenelift.shards.read import Shards
 from scenelift.student import Student
 
 MIOU = "validation/miou"

@@ -17,7 +17,7 @@ from datasets import shard
 from datasets.shard import PRESETS, ShardConfig, run
 from scenelift.errors import ConfigError, DataError
 from scenelift.samples.frame_kind import FrameSet
-from scenelift.shards import Shards
+from scenelift.shards.read import Shards
 
 pytestmark = pytest.mark.ray
 

@@ -12,7 +12,7 @@ from datasets.synthetic_room_shards import synthetic_room_shards
 from datasets.synthetic_rooms.config import PRESETS as ROOMS
 from scenelift.errors import ConfigError
 from scenelift.samples.room import ROOM
-from scenelift.shards import open_samples
+from scenelift.shards.read import open_samples
 
 
 @pytest.mark.ray

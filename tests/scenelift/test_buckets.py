@@ -25,8 +25,8 @@ from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig
 from scenelift.runs import Run, RunConfig
 from scenelift.samples.source import ReadOptions
-from scenelift.sharding import write_shards
-from scenelift.shards import Shards
+from scenelift.shards.read import Shards
+from scenelift.shards.write import write_shards
 from scenelift.student import Student
 from scenelift.tracking import TrackingConfig
 

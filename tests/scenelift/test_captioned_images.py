@@ -11,8 +11,8 @@ from scenelift.errors import ShardError
 from scenelift.samples.caption import words_of
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet, RegionStatistics, feature_sums
 from scenelift.samples.frame_kind import FRAME
-from scenelift.sharding import write_shards
-from scenelift.shards import open_samples
+from scenelift.shards.read import open_samples
+from scenelift.shards.write import write_shards
 
 
 @dataclass(frozen=True)

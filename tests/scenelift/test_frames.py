@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from made_up import OPTIONS, made_up_frame
 
-from scenelift.reading import to_samples
 from scenelift.samples.frame import ROW_SCHEMA, Frame
 from scenelift.samples.frame_kind import FRAME
+from scenelift.shards.datasource import to_samples
 
 FULL = made_up_frame("frame-00003")
 NO_LABELS = dataclasses.replace(FULL, labels=None)

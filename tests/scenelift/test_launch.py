@@ -21,7 +21,7 @@ from scenelift.networks import NetworkConfig
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig
 from scenelift.samples.source import ReadOptions
-from scenelift.sharding import write_shards
+from scenelift.shards.write import write_shards
 from scenelift.student import Student, StudentConfig
 
 VOXELS = VoxelConfig(4.0, "geometry", 1 / 255)

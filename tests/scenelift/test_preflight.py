@@ -26,7 +26,7 @@ from scenelift.plan import LoopConfig, Plan
 from scenelift.preflight import Estimate, Measured, Stopwatch, duration, size_of, smaller
 from scenelift.runs import RunConfig
 from scenelift.samples.source import ReadOptions
-from scenelift.sharding import write_shards
+from scenelift.shards.write import write_shards
 from scenelift.student import Student, StudentConfig
 from scenelift.tracking import TrackingConfig
 from scenelift.training import Worker, train

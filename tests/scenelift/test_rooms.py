@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from made_up_rooms import made_up_room
 
-from scenelift.reading import to_samples
 from scenelift.samples.room import ROOM
-from scenelift.shard_file import encode
+from scenelift.shards.datasource import to_samples
+from scenelift.shards.parquet import encode
 
 
 class Source:

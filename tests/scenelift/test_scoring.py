@@ -10,8 +10,8 @@ from made_up import MadeUp
 from scenelift.evaluation import confusion
 from scenelift.samples.source import ReadOptions
 from scenelift.scoring import GROUPS, score
-from scenelift.sharding import write_shards
-from scenelift.shards import Shards
+from scenelift.shards.read import Shards
+from scenelift.shards.write import write_shards
 
 
 @dataclass(frozen=True)

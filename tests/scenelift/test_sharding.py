@@ -25,8 +25,8 @@ from scenelift.samples.manifest import BadSample, Manifest
 from scenelift.samples.source import ReadOptions, Source
 from scenelift.samples.superpixels import with_superpixels
 from scenelift.samples.vocabulary import Vocabulary
-from scenelift.sharding import write_shards
-from scenelift.shards import Shards
+from scenelift.shards.read import Shards
+from scenelift.shards.write import write_shards
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 

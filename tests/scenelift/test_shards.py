@@ -15,13 +15,13 @@ import ray
 from made_up import CLASSES, OPTIONS, MadeUp, made_up_frame
 from test_frames import assert_same
 
-from scenelift import shards
 from scenelift.errors import DataError, ShardError
 from scenelift.samples.frame import Frame
 from scenelift.samples.frame_kind import FRAME, FrameKind
 from scenelift.samples.manifest import Manifest
-from scenelift.sharding import write_shards
-from scenelift.shards import Shards, epoch_order
+from scenelift.shards import read
+from scenelift.shards.read import Shards, epoch_order
+from scenelift.shards.write import write_shards
 
 FRAMES = 45
 
@@ -153,7 +153,7 @@ def test_stream_keeps_order_and_batches(
 ) -> None:
     """Whatever the batch size, the prefetching, the blocks and the segments, of which there are several here."""
     opened = Shards.open(str(folder))
-    monkeypatch.setattr(shards, "_SEGMENT_BYTES", 100 * opened.manifest.bytes // FRAMES)
+    monkeypatch.setattr(read, "_SEGMENT_BYTES", 100 * opened.manifest.bytes // FRAMES)
     order = np.concatenate([epoch_order(FRAMES, 0, epoch) for epoch in range(3)])[:-1]
     expected = [
         (number, [f"frame-{index:05d}" for index in order[start : start + batch_size]])

@@ -9,7 +9,7 @@ from datasets.grounding import RoomOptions
 from scenelift import search
 from scenelift.errors import ConfigError
 from scenelift.samples.room import ROOM
-from scenelift.sharding import write_shards
+from scenelift.shards.write import write_shards
 from sweeps.ground import SWEEP, space
 from trainables.ground import selecting
 from trainables.ground_config import PRESETS, MethodConfig, RoomsDataConfig

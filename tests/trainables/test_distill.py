@@ -20,7 +20,7 @@ from scenelift.methods import Progress
 from scenelift.networks import NetworkConfig
 from scenelift.runs import RunConfig
 from scenelift.samples.source import ReadOptions
-from scenelift.sharding import write_shards
+from scenelift.shards.write import write_shards
 from scenelift.student import StudentConfig
 from trainables import distill, evaluate
 from trainables.distill import Clip2Scene, leading, make_student, surest

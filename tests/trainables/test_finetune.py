@@ -21,7 +21,7 @@ from scenelift.origin import Origin
 from scenelift.runs import RunConfig
 from scenelift.samples.source import ReadOptions
 from scenelift.samples.vocabulary import Vocabulary
-from scenelift.sharding import write_shards
+from scenelift.shards.write import write_shards
 from scenelift.student import Student, StudentConfig
 from scenelift.transfer import take_over
 from trainables import evaluate, finetune

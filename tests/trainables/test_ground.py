@@ -17,8 +17,8 @@ from scenelift.methods import Progress
 from scenelift.plan import LoopConfig
 from scenelift.runs import RunConfig
 from scenelift.samples.room import ROOM, Room
-from scenelift.sharding import write_shards
-from scenelift.shards import open_samples
+from scenelift.shards.read import open_samples
+from scenelift.shards.write import write_shards
 from trainables import ground
 from trainables.ground_batch import CollateRooms
 from trainables.ground_config import (

@@ -22,8 +22,8 @@ from scenelift.methods import Progress
 from scenelift.runs import RunConfig
 from scenelift.samples.caption import words_of
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE, RegionStatistics, feature_sums
-from scenelift.sharding import write_shards
-from scenelift.shards import open_samples
+from scenelift.shards.read import open_samples
+from scenelift.shards.write import write_shards
 from scenelift.validation import ValidationConfig
 from trainables import phrases
 from trainables.phrases import Ckd

@@ -29,7 +29,7 @@ from scenelift.runs import RunConfig
 from scenelift.samples.images import encode_numbers
 from scenelift.samples.source import ReadOptions
 from scenelift.samples.superpixels import with_superpixels
-from scenelift.sharding import write_shards
+from scenelift.shards.write import write_shards
 from scenelift.student import Student, StudentConfig
 from scenelift.training import random_state, restore_random_state
 from trainables import contrast, evaluate, pretrain

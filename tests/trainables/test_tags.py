@@ -17,7 +17,7 @@ from scenelift.difference import difference
 from scenelift.experiment import DataConfig
 from scenelift.networks import NETWORKS, NetworkConfig
 from scenelift.samples.source import ReadOptions
-from scenelift.sharding import write_shards
+from scenelift.shards.write import write_shards
 from scenelift.student import Student, StudentConfig
 from trainables import distill, evaluate, finetune, pretrain, segmentation
 from trainables.finetune import LabelsConfig

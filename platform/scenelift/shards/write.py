@@ -29,7 +29,7 @@ from scenelift.samples.frame_kind import FRAME
 from scenelift.samples.kind import Kind
 from scenelift.samples.manifest import BadSample, Manifest, ShardFile
 from scenelift.samples.source import Keyframe, SampleSource
-from scenelift.shard_file import encode, read_summary
+from scenelift.shards.parquet import encode, read_summary
 
 BAD = "bad.json"
 """What a job that met too many bad samples leaves instead of a manifest."""

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from scenelift import reading
 from scenelift.cluster import connect as cluster
 from scenelift.cluster.pacing import pace
 from scenelift.errors import ShardError
@@ -23,6 +22,7 @@ from scenelift.samples.frame_kind import FRAME, FrameSet
 from scenelift.samples.kind import Kind, S
 from scenelift.samples.manifest import Manifest
 from scenelift.samples.vocabulary import Vocabulary
+from scenelift.shards import datasource
 
 if TYPE_CHECKING:
     import ray.data
@@ -73,15 +73,15 @@ class Samples(Generic[S]):
         return tuple(pa.concat_tables(tables)[name].to_pylist())
 
     @functools.cached_property
-    def _files(self) -> list[reading.SampleFile]:
-        return [reading.SampleFile(self.path, shard.name, shard.sha256) for shard in self.manifest.shards]
+    def _files(self) -> list[datasource.SampleFile]:
+        return [datasource.SampleFile(self.path, shard.name, shard.sha256) for shard in self.manifest.shards]
 
     @functools.cached_property
     def _starts(self) -> NDArray[np.int64]:
         """[S + 1] index of the first sample of each shard, and the number of samples."""
         return np.cumsum([0, *(shard.samples for shard in self.manifest.shards)])
 
-    def _places(self, indices: NDArray[np.int64]) -> list[reading.Place]:
+    def _places(self, indices: NDArray[np.int64]) -> list[datasource.Place]:
         assert not len(indices) or (indices.min() >= 0 and indices.max() < len(self)), "no such sample"
         shards = np.searchsorted(self._starts, indices, side="right") - 1
         rows = indices - self._starts[shards]
@@ -94,7 +94,7 @@ class Samples(Generic[S]):
     def read_many(self, indices: ArrayLike) -> list[S]:
         """Samples in the order asked for, read in this process. Their arrays are read-only."""
         places = self._places(np.asarray(indices, np.int64))
-        return reading.to_samples(reading.read_rows(places), self.kind) if places else []
+        return datasource.to_samples(datasource.read_rows(places), self.kind) if places else []
 
     def dataset(self, indices: ArrayLike | None = None) -> ray.data.Dataset:
         """Rows {"index", "position", columns...} for map_batches; all samples where none are given.
@@ -105,10 +105,10 @@ class Samples(Generic[S]):
 
         wanted = np.arange(len(self)) if indices is None else np.asarray(indices, np.int64)
         sample_bytes = self.manifest.bytes // max(1, len(self))
-        source = reading.SampleSource(wanted, self._places(wanted), sample_bytes)
+        source = datasource.SampleSource(wanted, self._places(wanted), sample_bytes)
         return ray.data.read_datasource(
             source,
-            num_cpus=reading.CPUS,
+            num_cpus=datasource.CPUS,
             concurrency=min(_READERS, max(1, source.tasks)),
             override_num_blocks=source.tasks,
         )
@@ -151,7 +151,7 @@ class Samples(Generic[S]):
             dataset.iter_torch_batches(
                 batch_size=batch_size,
                 prefetch_batches=prefetch,
-                collate_fn=reading.SampleCollate(self.kind, collate, batch_size, first),
+                collate_fn=datasource.SampleCollate(self.kind, collate, batch_size, first),
                 device="cpu",
             )
         )
