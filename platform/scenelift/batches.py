@@ -29,7 +29,7 @@ from scenelift.augmentation import (
 from scenelift.errors import ConfigError, DataError
 from scenelift.samples.frame import Frame
 from scenelift.samples.images import decode, decode_numbers
-from scenelift.sparse import Voxels
+from scenelift.sparse.layers import Voxels
 
 
 @dataclass(frozen=True)

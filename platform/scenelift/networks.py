@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from scenelift.errors import ConfigError
-from scenelift.sparse import BatchNorm, Engine, InverseConv, StridedConv, SubmanifoldConv, Voxels
+from scenelift.sparse.layers import BatchNorm, Engine, InverseConv, StridedConv, SubmanifoldConv, Voxels
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from scenelift.geometry.segments import segment_mean
 from scenelift.networks import MinkUNet, NetworkConfig
-from scenelift.sparse import BatchNorm, Sites, Voxels
+from scenelift.sparse.layers import BatchNorm, Sites, Voxels
 
 
 class SPVCNN(MinkUNet):

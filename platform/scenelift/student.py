@@ -22,7 +22,7 @@ from scenelift.io.storage import Location
 from scenelift.networks import NetworkConfig
 from scenelift.samples.frame import Frame
 from scenelift.samples.vocabulary import Vocabulary
-from scenelift.sparse import Voxels
+from scenelift.sparse.layers import Voxels
 from scenelift.spvcnn import build_network
 
 WEIGHTS = "student.safetensors"

@@ -9,7 +9,7 @@ from scenelift.batches import VoxelConfig
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError
 from scenelift.networks import NETWORKS, MinkUNet, NetworkConfig
-from scenelift.sparse import Voxels
+from scenelift.sparse.layers import Voxels
 from scenelift.spvcnn import SPVCNN, build_network
 from scenelift.student import StudentConfig
 

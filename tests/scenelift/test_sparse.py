@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from scenelift.sparse import (
+from scenelift.sparse.layers import (
     BatchNorm,
     InverseConv,
     Sites,

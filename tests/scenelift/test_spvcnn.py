@@ -8,7 +8,7 @@ import torch
 from made_up import VOCABULARY
 
 from scenelift.networks import NETWORKS, NetworkConfig
-from scenelift.sparse import Sites, StridedConv, Voxels
+from scenelift.sparse.layers import Sites, StridedConv, Voxels
 from scenelift.spvcnn import _corners, build_network, to_cells, to_points
 from scenelift.student import Student, StudentConfig
 

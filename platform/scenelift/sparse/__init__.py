@@ -1,0 +1,1 @@
+"""Sparse convolution: one set of layers over two engines, spconv and plain torch."""
