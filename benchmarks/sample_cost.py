@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from datasets.nuscenes import NuScenes
-from scenelift.augmentation import Augmentation
-from scenelift.batches import Collate, VoxelConfig
 from scenelift.cluster import connect as cluster
+from scenelift.points.augmentation import Augmentation
+from scenelift.points.collate import Collate, VoxelConfig
 from scenelift.samples.images import decode
 from scenelift.samples.source import ReadOptions
 from scenelift.shards.read import Shards

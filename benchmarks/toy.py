@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scenelift.augmentation import Augmentation
-from scenelift.batches import Batch, Collate, VoxelConfig
 from scenelift.launch import Job
 from scenelift.methods import Method, Progress
 from scenelift.networks import NetworkConfig
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig
+from scenelift.points.augmentation import Augmentation
+from scenelift.points.collate import Batch, Collate, VoxelConfig
 from scenelift.samples.frame import Frame
 from scenelift.samples.frame_kind import FRAME, FrameKind
 from scenelift.samples.source import ReadOptions

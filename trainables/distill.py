@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scenelift.batches import Batch, Collate
 from scenelift.clip import DenseClip, build_teacher
 from scenelift.config.build import command
 from scenelift.geometry.sampling import sample
 from scenelift.methods import Method, Progress
+from scenelift.points.collate import Batch, Collate
 from scenelift.student import Student
 from trainables import distill_losses as losses
 from trainables.distill_config import (

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from scenelift.augmentation import Augmentation, ImageAugmentation
-from scenelift.batches import VoxelConfig
 from scenelift.clip import TeacherConfig
 from scenelift.errors import ConfigError
 from scenelift.experiment import DataConfig
@@ -14,6 +12,8 @@ from scenelift.launch import ScaleConfig
 from scenelift.networks import NETWORKS
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig
+from scenelift.points.augmentation import Augmentation, ImageAugmentation
+from scenelift.points.collate import VoxelConfig
 from scenelift.runs import RunConfig
 from scenelift.student import StudentConfig
 from scenelift.tracking import TrackingConfig

@@ -21,8 +21,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scenelift.augmentation import Augmentation, ImageAugmentation
-from scenelift.batches import Batch, Collate, VoxelConfig
 from scenelift.config.build import command
 from scenelift.errors import ConfigError, DataError
 from scenelift.experiment import DataConfig
@@ -35,6 +33,8 @@ from scenelift.networks import NETWORKS
 from scenelift.optimisers import OptimiserConfig
 from scenelift.origin import RANDOM, Origin
 from scenelift.plan import LoopConfig
+from scenelift.points.augmentation import Augmentation, ImageAugmentation
+from scenelift.points.collate import Batch, Collate, VoxelConfig
 from scenelift.runs import RunConfig
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards

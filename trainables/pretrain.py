@@ -16,8 +16,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from scenelift.augmentation import Augmentation, ImageAugmentation
-from scenelift.batches import Batch, Collate, VoxelConfig
 from scenelift.clip import TeacherConfig
 from scenelift.config.build import command
 from scenelift.errors import ConfigError, DataError
@@ -28,6 +26,8 @@ from scenelift.methods import Method, Progress
 from scenelift.networks import NETWORKS
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig
+from scenelift.points.augmentation import Augmentation, ImageAugmentation
+from scenelift.points.collate import Batch, Collate, VoxelConfig
 from scenelift.runs import RunConfig
 from scenelift.shards.read import Shards
 from scenelift.student import Student, StudentConfig

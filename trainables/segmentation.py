@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from datasets.synthetic_shards import synthetic_shards
-from scenelift.batches import Collate
 from scenelift.cluster import connect as cluster
 from scenelift.comparison import network_name
 from scenelift.config.build import flatten
@@ -22,6 +21,7 @@ from scenelift.launch import Job, Resources, ScaleConfig, build_from, launch
 from scenelift.methods import Method
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig, Plan
+from scenelift.points.collate import Collate
 from scenelift.reports import Protocol as ScoreProtocol
 from scenelift.runs import RunConfig
 from scenelift.samples.vocabulary import Vocabulary

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from datasets.grounding.classes import to_classes
 from datasets.grounding.instances import Scene
 from datasets.grounding.proposals import Proposals
-from scenelift.batches import Collate
 from scenelift.errors import DataError
+from scenelift.points.collate import Collate
 from scenelift.samples.frame import Frame
 from scenelift.samples.room import UNNAMED, Floats
 from scenelift.student import Student

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scenelift.batches import Collate, VoxelConfig
 from scenelift.cluster import connect as cluster
 from scenelift.errors import DataError
 from scenelift.evaluation import Absent, Counts, Scores, confusion, scores
 from scenelift.io.storage import Location
+from scenelift.points.collate import Collate, VoxelConfig
 from scenelift.samples.frame import Frame
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards

@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from scenelift.batches import NO_AUGMENTATION, Collate, VoxelConfig
 from scenelift.config import build as configuration
 from scenelift.errors import SceneliftError
 from scenelift.io import folders
 from scenelift.io.storage import Location
 from scenelift.networks import NetworkConfig
+from scenelift.points.collate import NO_AUGMENTATION, Collate, VoxelConfig
 from scenelift.samples.frame import Frame
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.sparse.layers import Voxels

@@ -17,10 +17,10 @@ from datasets.synthetic_rooms.config import PRESETS, RoomsConfig
 from datasets.synthetic_rooms.grammar import Saying, describe, meant, sayings, sentence
 from datasets.synthetic_rooms.room import HALF, build, gap, stream
 from datasets.synthetic_rooms.write import generate
-from scenelift.batches import VoxelConfig
 from scenelift.errors import ConfigError, DataError, FrameError
 from scenelift.geometry.boxes3d import iou
 from scenelift.networks import NetworkConfig
+from scenelift.points.collate import VoxelConfig
 from scenelift.samples.room import UNNAMED
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.student import Student, StudentConfig

@@ -7,7 +7,8 @@ import pytest
 import torch
 from made_up import OPTIONS, made_up_frame
 
-from scenelift.augmentation import (
+from scenelift.errors import ConfigError, DataError
+from scenelift.points.augmentation import (
     CROP_DRAWS,
     Augmentation,
     ImageAugmentation,
@@ -15,8 +16,7 @@ from scenelift.augmentation import (
     augment,
     draw_view,
 )
-from scenelift.batches import Collate, VoxelConfig
-from scenelift.errors import ConfigError, DataError
+from scenelift.points.collate import Collate, VoxelConfig
 from scenelift.samples.images import decode, encode_numbers
 from scenelift.samples.source import ReadOptions
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from made_up import made_up_frame
 
-from scenelift.augmentation import NO_AUGMENTATION, Augmentation, augment
-from scenelift.batches import Collate, VoxelConfig, voxelise
 from scenelift.errors import ConfigError, DataError
+from scenelift.points.augmentation import NO_AUGMENTATION, Augmentation, augment
+from scenelift.points.collate import Collate, VoxelConfig, voxelise
 from scenelift.samples.images import decode
 from scenelift.samples.source import ReadOptions
 

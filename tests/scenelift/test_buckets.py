@@ -14,8 +14,6 @@ from made_up import MadeUp
 from s3_server import KEY, SECRET, S3Server
 from test_launch import VOXELS, Build
 
-from scenelift.augmentation import Augmentation
-from scenelift.batches import Collate
 from scenelift.checkpoints import Checkpoints
 from scenelift.errors import ConfigError, StorageError
 from scenelift.experiment import experiment
@@ -23,6 +21,8 @@ from scenelift.io import folders, storage
 from scenelift.launch import Job, Resources, launch
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig
+from scenelift.points.augmentation import Augmentation
+from scenelift.points.collate import Collate
 from scenelift.runs import Run, RunConfig
 from scenelift.samples.source import ReadOptions
 from scenelift.shards.read import Shards

@@ -10,8 +10,6 @@ import pytest
 import torch
 from made_up import VOCABULARY, MadeUp
 
-from scenelift.augmentation import Augmentation
-from scenelift.batches import Collate, VoxelConfig
 from scenelift.cluster import connect as cluster
 from scenelift.config.build import override
 from scenelift.errors import ClusterError, ConfigError, TrainingError
@@ -20,6 +18,8 @@ from scenelift.methods import Method
 from scenelift.networks import NetworkConfig
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig
+from scenelift.points.augmentation import Augmentation
+from scenelift.points.collate import Collate, VoxelConfig
 from scenelift.samples.source import ReadOptions
 from scenelift.shards.write import write_shards
 from scenelift.student import Student, StudentConfig

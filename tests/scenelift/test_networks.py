@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from scenelift.batches import VoxelConfig
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError
 from scenelift.networks import NETWORKS, MinkUNet, NetworkConfig
+from scenelift.points.collate import VoxelConfig
 from scenelift.sparse.layers import Voxels
 from scenelift.spvcnn import SPVCNN, build_network
 from scenelift.student import StudentConfig

@@ -13,8 +13,6 @@ import torch
 from made_up import VOCABULARY, MadeUp, made_up_frame
 
 from scenelift import preflight
-from scenelift.augmentation import Augmentation
-from scenelift.batches import Collate, VoxelConfig
 from scenelift.checkpoints import Checkpoints
 from scenelift.errors import ClusterError, ConfigError, StorageError
 from scenelift.experiment import experiment
@@ -23,6 +21,8 @@ from scenelift.methods import Method
 from scenelift.networks import NetworkConfig
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig, Plan
+from scenelift.points.augmentation import Augmentation
+from scenelift.points.collate import Collate, VoxelConfig
 from scenelift.preflight import Estimate, Measured, Stopwatch, duration, size_of, smaller
 from scenelift.runs import RunConfig
 from scenelift.samples.source import ReadOptions

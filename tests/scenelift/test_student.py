@@ -5,9 +5,9 @@ import pytest
 import torch
 from made_up import VOCABULARY, made_up_frame
 
-from scenelift.batches import Collate, VoxelConfig
 from scenelift.errors import SceneliftError
 from scenelift.networks import NetworkConfig
+from scenelift.points.collate import Collate, VoxelConfig
 from scenelift.student import Student, StudentConfig
 
 CONFIG = StudentConfig(VoxelConfig(2.0), NetworkConfig(8, (8,), (8,)))

@@ -9,14 +9,14 @@ import torch
 from made_up import VOCABULARY, made_up_frame
 from torch.nn import functional as F
 
-from scenelift.augmentation import Augmentation
-from scenelift.batches import Collate, VoxelConfig
 from scenelift.checkpoints import Checkpoints
 from scenelift.errors import ConfigError, StorageError, TrainingError
 from scenelift.methods import Method
 from scenelift.networks import NetworkConfig
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig, Plan
+from scenelift.points.augmentation import Augmentation
+from scenelift.points.collate import Collate, VoxelConfig
 from scenelift.student import Student, StudentConfig
 from scenelift.training import Worker, train
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from made_up import VOCABULARY, made_up_frame
 
-from scenelift.batches import VoxelConfig
 from scenelift.errors import ConfigError, DataError
 from scenelift.evaluation import confusion, kappa, scores
 from scenelift.networks import NetworkConfig
+from scenelift.points.collate import VoxelConfig
 from scenelift.samples.frame import Frame
 from scenelift.samples.source import ReadOptions
 from scenelift.student import Student, StudentConfig

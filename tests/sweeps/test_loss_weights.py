@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from scenelift.batches import VoxelConfig
 from scenelift.clip import TeacherConfig
 from scenelift.config import build as configuration
 from scenelift.errors import DataError
 from scenelift.experiment import DataConfig
 from scenelift.networks import NetworkConfig
+from scenelift.points.collate import VoxelConfig
 from scenelift.runs import Run, RunConfig
 from scenelift.student import StudentConfig
 from scenelift.sweep import SweepConfig

@@ -10,14 +10,14 @@ import torch
 from made_up import VOCABULARY, MadeUp, made_up_frame
 
 from datasets.nuscenes import NuScenes
-from scenelift.augmentation import Augmentation, ImageAugmentation
-from scenelift.batches import Collate, VoxelConfig
 from scenelift.clip import DenseClip, TeacherConfig, build_teacher
 from scenelift.config import build as configuration
 from scenelift.errors import ClusterError, ConfigError, DataError, ShardError, StorageError, TrackingError
 from scenelift.experiment import DataConfig
 from scenelift.methods import Progress
 from scenelift.networks import NetworkConfig
+from scenelift.points.augmentation import Augmentation, ImageAugmentation
+from scenelift.points.collate import Collate, VoxelConfig
 from scenelift.runs import RunConfig
 from scenelift.samples.source import ReadOptions
 from scenelift.shards.write import write_shards

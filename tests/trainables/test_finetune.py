@@ -8,8 +8,6 @@ import pytest
 import torch
 from made_up import VOCABULARY, MadeUp, made_up_frame
 
-from scenelift.augmentation import Augmentation, ImageAugmentation
-from scenelift.batches import Collate, VoxelConfig
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, DataError, SceneliftError
 from scenelift.experiment import DataConfig
@@ -18,6 +16,8 @@ from scenelift.lovasz import lovasz_softmax
 from scenelift.methods import Progress
 from scenelift.networks import NetworkConfig
 from scenelift.origin import Origin
+from scenelift.points.augmentation import Augmentation, ImageAugmentation
+from scenelift.points.collate import Collate, VoxelConfig
 from scenelift.runs import RunConfig
 from scenelift.samples.source import ReadOptions
 from scenelift.samples.vocabulary import Vocabulary

@@ -17,14 +17,14 @@ from torch.nn import functional as F
 from datasets.nuscenes import NuScenes
 from datasets.synthetic.config import PRESETS as WORLDS
 from datasets.synthetic.generate import generate
-from scenelift.augmentation import Augmentation, ImageAugmentation
-from scenelift.batches import Collate, VoxelConfig
 from scenelift.clip import TeacherConfig
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, DataError, TeacherError
 from scenelift.experiment import DataConfig
 from scenelift.methods import Progress
 from scenelift.networks import NetworkConfig
+from scenelift.points.augmentation import Augmentation, ImageAugmentation
+from scenelift.points.collate import Collate, VoxelConfig
 from scenelift.runs import RunConfig
 from scenelift.samples.images import encode_numbers
 from scenelift.samples.source import ReadOptions

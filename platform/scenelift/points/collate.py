@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scenelift.augmentation import (
+from scenelift.errors import ConfigError, DataError
+from scenelift.points.augmentation import (
     NO_AUGMENTATION,
     Augmentation,
     Floats,
@@ -26,7 +27,6 @@ from scenelift.augmentation import (
     augment,
     draw_view,
 )
-from scenelift.errors import ConfigError, DataError
 from scenelift.samples.frame import Frame
 from scenelift.samples.images import decode, decode_numbers
 from scenelift.sparse.layers import Voxels

@@ -1,0 +1,1 @@
+"""Point clouds on their way into a network: augmentation and collation into batches of voxels."""
