@@ -33,9 +33,9 @@ from scenelift.checkpoints import Checkpoints
 from scenelift.cluster import connect as cluster
 from scenelift.experiment import experiment
 from scenelift.launch import Resources, launch
+from scenelift.nn.student import Student
 from scenelift.plan import LoopConfig
 from scenelift.runs import Run, RunConfig
-from scenelift.student import Student
 from scenelift.tracking import TrackingConfig
 
 EVERY = 20

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from scenelift.launch import Job
 from scenelift.methods import Method, Progress
-from scenelift.networks import NetworkConfig
+from scenelift.nn.minkunet import NetworkConfig
+from scenelift.nn.student import Student, StudentConfig
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig
 from scenelift.points.augmentation import Augmentation
@@ -24,7 +25,6 @@ from scenelift.samples.source import ReadOptions
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
-from scenelift.student import Student, StudentConfig
 
 STUDENT = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), NetworkConfig(8, (8,), (8,)))
 COLLATE = Collate(STUDENT.voxels, Augmentation(), images=False)

@@ -9,13 +9,13 @@ from scenelift.clip import TeacherConfig
 from scenelift.errors import ConfigError
 from scenelift.experiment import DataConfig
 from scenelift.launch import ScaleConfig
-from scenelift.networks import NETWORKS
+from scenelift.nn.minkunet import NETWORKS
+from scenelift.nn.student import StudentConfig
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig
 from scenelift.points.augmentation import Augmentation, ImageAugmentation
 from scenelift.points.collate import VoxelConfig
 from scenelift.runs import RunConfig
-from scenelift.student import StudentConfig
 from scenelift.tracking import TrackingConfig
 from scenelift.validation import NO_VALIDATION, ValidationConfig
 from trainables.prompts import Prompts

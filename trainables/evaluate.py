@@ -18,12 +18,12 @@ from scenelift.experiment import experiment
 from scenelift.io import storage
 from scenelift.io.storage import Location
 from scenelift.launch import Resources, ScaleConfig
+from scenelift.nn.student import Student
 from scenelift.origin import Origin
 from scenelift.reports import Protocol
 from scenelift.runs import RunConfig
 from scenelift.scoring import Predictors
 from scenelift.shards.read import Shards
-from scenelift.student import Student
 from scenelift.tracking import TrackingConfig
 from trainables.teachers import CLIP_TEACHER, TINY_TEACHER
 

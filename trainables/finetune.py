@@ -27,9 +27,11 @@ from scenelift.experiment import DataConfig
 from scenelift.geometry.segments import segment_first
 from scenelift.io.console import say
 from scenelift.launch import ScaleConfig
-from scenelift.lovasz import lovasz_softmax
 from scenelift.methods import Method, Progress
-from scenelift.networks import NETWORKS
+from scenelift.nn.lovasz import lovasz_softmax
+from scenelift.nn.minkunet import NETWORKS
+from scenelift.nn.student import Student, StudentConfig
+from scenelift.nn.transfer import classify_by_text, take_over
 from scenelift.optimisers import OptimiserConfig
 from scenelift.origin import RANDOM, Origin
 from scenelift.plan import LoopConfig
@@ -38,9 +40,7 @@ from scenelift.points.collate import Batch, Collate, VoxelConfig
 from scenelift.runs import RunConfig
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
-from scenelift.student import Student, StudentConfig
 from scenelift.tracking import TrackingConfig
-from scenelift.transfer import classify_by_text, take_over
 from scenelift.validation import NO_VALIDATION, ValidationConfig
 from trainables.segmentation import Training, open_data, run_training
 

@@ -23,14 +23,14 @@ from scenelift.experiment import DataConfig
 from scenelift.geometry.sampling import sample
 from scenelift.launch import ScaleConfig
 from scenelift.methods import Method, Progress
-from scenelift.networks import NETWORKS
+from scenelift.nn.minkunet import NETWORKS
+from scenelift.nn.student import Student, StudentConfig
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig
 from scenelift.points.augmentation import Augmentation, ImageAugmentation
 from scenelift.points.collate import Batch, Collate, VoxelConfig
 from scenelift.runs import RunConfig
 from scenelift.shards.read import Shards
-from scenelift.student import Student, StudentConfig
 from scenelift.tracking import TrackingConfig
 from trainables import contrast
 from trainables.image_backbone import (

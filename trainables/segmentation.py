@@ -19,6 +19,7 @@ from scenelift.experiment import DataConfig, Experiment, experiment
 from scenelift.io.console import say
 from scenelift.launch import Job, Resources, ScaleConfig, build_from, launch
 from scenelift.methods import Method
+from scenelift.nn.student import Student, StudentConfig
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig, Plan
 from scenelift.points.collate import Collate
@@ -27,7 +28,6 @@ from scenelift.runs import RunConfig
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.scoring import Predictors
 from scenelift.shards.read import Shards
-from scenelift.student import Student, StudentConfig
 from scenelift.tracking import TrackingConfig
 from scenelift.validation import MIOU, NO_VALIDATION, Validation, ValidationConfig, hold_out
 

@@ -13,10 +13,10 @@ from datasets.grounding.classes import to_classes
 from datasets.grounding.instances import Scene
 from datasets.grounding.proposals import Proposals
 from scenelift.errors import DataError
+from scenelift.nn.student import Student
 from scenelift.points.collate import Collate
 from scenelift.samples.frame import Frame
 from scenelift.samples.room import UNNAMED, Floats
-from scenelift.student import Student
 
 _AT_ONCE = 32
 """Boxes that are compared with all points together."""

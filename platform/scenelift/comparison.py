@@ -16,7 +16,7 @@ from typing import Any
 from scenelift.config import build as configuration
 from scenelift.difference import experiment_identity
 from scenelift.finished import Data, Finished
-from scenelift.networks import NETWORKS
+from scenelift.nn.minkunet import NETWORKS
 from scenelift.origin import RANDOM
 
 CUSTOM = "custom"

@@ -19,11 +19,11 @@ from scenelift.cluster import connect as cluster
 from scenelift.errors import DataError
 from scenelift.evaluation import Absent, Counts, Scores, confusion, scores
 from scenelift.io.storage import Location
+from scenelift.nn.student import Student
 from scenelift.points.collate import Collate, VoxelConfig
 from scenelift.samples.frame import Frame
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
-from scenelift.student import Student
 
 if TYPE_CHECKING:
     from scenelift.clip import DenseClip, TeacherConfig

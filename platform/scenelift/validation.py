@@ -16,9 +16,9 @@ from torch import nn
 
 from scenelift.errors import ConfigError, DataError
 from scenelift.evaluation import Counts, confusion, kappa, scores
+from scenelift.nn.student import Student
 from scenelift.samples.frame import Frame
 from scenelift.shards.read import Shards
-from scenelift.student import Student
 
 MIOU = "validation/miou"
 """mIoU over all keyframe points of the held-out frames; where the shards have labels."""

@@ -19,11 +19,11 @@ from datasets.synthetic_rooms.room import HALF, build, gap, stream
 from datasets.synthetic_rooms.write import generate
 from scenelift.errors import ConfigError, DataError, FrameError
 from scenelift.geometry.boxes3d import iou
-from scenelift.networks import NetworkConfig
+from scenelift.nn.minkunet import NetworkConfig
+from scenelift.nn.student import Student, StudentConfig
 from scenelift.points.collate import VoxelConfig
 from scenelift.samples.room import UNNAMED
 from scenelift.samples.vocabulary import Vocabulary
-from scenelift.student import Student, StudentConfig
 
 OPTIONS = RoomOptions(points=200)
 

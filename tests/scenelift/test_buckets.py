@@ -19,6 +19,7 @@ from scenelift.errors import ConfigError, StorageError
 from scenelift.experiment import experiment
 from scenelift.io import folders, storage
 from scenelift.launch import Job, Resources, launch
+from scenelift.nn.student import Student
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig
 from scenelift.points.augmentation import Augmentation
@@ -27,7 +28,6 @@ from scenelift.runs import Run, RunConfig
 from scenelift.samples.source import ReadOptions
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
-from scenelift.student import Student
 from scenelift.tracking import TrackingConfig
 
 

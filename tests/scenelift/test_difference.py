@@ -10,7 +10,7 @@ import pytest
 
 from scenelift.config import build as configuration
 from scenelift.difference import difference, settings, title, written
-from scenelift.networks import NETWORKS, NetworkConfig
+from scenelift.nn.minkunet import NETWORKS, NetworkConfig
 from scenelift.plan import LoopConfig
 from scenelift.runs import RunConfig
 

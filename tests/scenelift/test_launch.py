@@ -15,14 +15,14 @@ from scenelift.config.build import override
 from scenelift.errors import ClusterError, ConfigError, TrainingError
 from scenelift.launch import Job, Resources, ScaleConfig, _Listener, launch
 from scenelift.methods import Method
-from scenelift.networks import NetworkConfig
+from scenelift.nn.minkunet import NetworkConfig
+from scenelift.nn.student import Student, StudentConfig
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig
 from scenelift.points.augmentation import Augmentation
 from scenelift.points.collate import Collate, VoxelConfig
 from scenelift.samples.source import ReadOptions
 from scenelift.shards.write import write_shards
-from scenelift.student import Student, StudentConfig
 
 VOXELS = VoxelConfig(4.0, "geometry", 1 / 255)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from scenelift.lovasz import lovasz_softmax
+from scenelift.nn.lovasz import lovasz_softmax
 
 
 def by_loops(logits, labels):

@@ -7,11 +7,11 @@ import torch
 
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError
-from scenelift.networks import NETWORKS, MinkUNet, NetworkConfig
+from scenelift.nn.minkunet import NETWORKS, MinkUNet, NetworkConfig
+from scenelift.nn.spvcnn import SPVCNN, build_network
+from scenelift.nn.student import StudentConfig
 from scenelift.points.collate import VoxelConfig
 from scenelift.sparse.layers import Voxels
-from scenelift.spvcnn import SPVCNN, build_network
-from scenelift.student import StudentConfig
 
 PLAIN = NetworkConfig(8, (8, 12), (12, 8), (1, 2, 2, 1), stem_convs=2)
 POINTS = replace(PLAIN, point_branch=True)

@@ -18,7 +18,8 @@ from scenelift.errors import ClusterError, ConfigError, StorageError
 from scenelift.experiment import experiment
 from scenelift.launch import Job, Resources, launch
 from scenelift.methods import Method
-from scenelift.networks import NetworkConfig
+from scenelift.nn.minkunet import NetworkConfig
+from scenelift.nn.student import Student, StudentConfig
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig, Plan
 from scenelift.points.augmentation import Augmentation
@@ -27,7 +28,6 @@ from scenelift.preflight import Estimate, Measured, Stopwatch, duration, size_of
 from scenelift.runs import RunConfig
 from scenelift.samples.source import ReadOptions
 from scenelift.shards.write import write_shards
-from scenelift.student import Student, StudentConfig
 from scenelift.tracking import TrackingConfig
 from scenelift.training import Worker, train
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from made_up import VOCABULARY
 
-from scenelift.networks import NETWORKS, NetworkConfig
+from scenelift.nn.minkunet import NETWORKS, NetworkConfig
+from scenelift.nn.spvcnn import _corners, build_network, to_cells, to_points
+from scenelift.nn.student import Student, StudentConfig
 from scenelift.sparse.layers import Sites, StridedConv, Voxels
-from scenelift.spvcnn import _corners, build_network, to_cells, to_points
-from scenelift.student import Student, StudentConfig
 
 SHAPE = (7, 9, 6)
 
@@ -127,7 +127,7 @@ def test_half_precision_is_averaged_in_float32():
 
 
 def test_cells_are_looked_up_once_a_batch(monkeypatch):
-    from scenelift import spvcnn
+    from scenelift.nn import spvcnn
 
     looked = []
     look_up = spvcnn._look_up

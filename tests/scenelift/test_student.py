@@ -6,9 +6,9 @@ import torch
 from made_up import VOCABULARY, made_up_frame
 
 from scenelift.errors import SceneliftError
-from scenelift.networks import NetworkConfig
+from scenelift.nn.minkunet import NetworkConfig
+from scenelift.nn.student import Student, StudentConfig
 from scenelift.points.collate import Collate, VoxelConfig
-from scenelift.student import Student, StudentConfig
 
 CONFIG = StudentConfig(VoxelConfig(2.0), NetworkConfig(8, (8,), (8,)))
 

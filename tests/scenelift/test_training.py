@@ -12,12 +12,12 @@ from torch.nn import functional as F
 from scenelift.checkpoints import Checkpoints
 from scenelift.errors import ConfigError, StorageError, TrainingError
 from scenelift.methods import Method
-from scenelift.networks import NetworkConfig
+from scenelift.nn.minkunet import NetworkConfig
+from scenelift.nn.student import Student, StudentConfig
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig, Plan
 from scenelift.points.augmentation import Augmentation
 from scenelift.points.collate import Collate, VoxelConfig
-from scenelift.student import Student, StudentConfig
 from scenelift.training import Worker, train
 
 VOXELS = VoxelConfig(4.0, "geometry", 1 / 255)

@@ -13,11 +13,11 @@ from made_up import VOCABULARY, made_up_frame
 
 from scenelift.errors import ConfigError, DataError
 from scenelift.evaluation import confusion, kappa, scores
-from scenelift.networks import NetworkConfig
+from scenelift.nn.minkunet import NetworkConfig
+from scenelift.nn.student import Student, StudentConfig
 from scenelift.points.collate import VoxelConfig
 from scenelift.samples.frame import Frame
 from scenelift.samples.source import ReadOptions
-from scenelift.student import Student, StudentConfig
 from scenelift.validation import (
     AGREEMENT,
     MIOU,

@@ -14,10 +14,10 @@ from scenelift.clip import TeacherConfig
 from scenelift.config import build as configuration
 from scenelift.errors import DataError
 from scenelift.experiment import DataConfig
-from scenelift.networks import NetworkConfig
+from scenelift.nn.minkunet import NetworkConfig
+from scenelift.nn.student import StudentConfig
 from scenelift.points.collate import VoxelConfig
 from scenelift.runs import Run, RunConfig
-from scenelift.student import StudentConfig
 from scenelift.sweep import SweepConfig
 from scenelift.validation import MIOU
 from sweeps.loss_weights import SWEEP

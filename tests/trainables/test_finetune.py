@@ -12,9 +12,11 @@ from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, DataError, SceneliftError
 from scenelift.experiment import DataConfig
 from scenelift.launch import ScaleConfig
-from scenelift.lovasz import lovasz_softmax
 from scenelift.methods import Progress
-from scenelift.networks import NetworkConfig
+from scenelift.nn.lovasz import lovasz_softmax
+from scenelift.nn.minkunet import NetworkConfig
+from scenelift.nn.student import Student, StudentConfig
+from scenelift.nn.transfer import take_over
 from scenelift.origin import Origin
 from scenelift.points.augmentation import Augmentation, ImageAugmentation
 from scenelift.points.collate import Collate, VoxelConfig
@@ -22,8 +24,6 @@ from scenelift.runs import RunConfig
 from scenelift.samples.source import ReadOptions
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.write import write_shards
-from scenelift.student import Student, StudentConfig
-from scenelift.transfer import take_over
 from trainables import evaluate, finetune
 from trainables.finetune import PRESETS, FinetuneConfig, FineTuning, LabelsConfig, LossConfig
 

@@ -22,7 +22,8 @@ from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, DataError, TeacherError
 from scenelift.experiment import DataConfig
 from scenelift.methods import Progress
-from scenelift.networks import NetworkConfig
+from scenelift.nn.minkunet import NetworkConfig
+from scenelift.nn.student import Student, StudentConfig
 from scenelift.points.augmentation import Augmentation, ImageAugmentation
 from scenelift.points.collate import Collate, VoxelConfig
 from scenelift.runs import RunConfig
@@ -30,7 +31,6 @@ from scenelift.samples.images import encode_numbers
 from scenelift.samples.source import ReadOptions
 from scenelift.samples.superpixels import with_superpixels
 from scenelift.shards.write import write_shards
-from scenelift.student import Student, StudentConfig
 from scenelift.training import random_state, restore_random_state
 from trainables import contrast, evaluate, pretrain
 from trainables.image_backbone import ImageBackboneConfig, build_image_backbone, feature_width

@@ -15,10 +15,10 @@ from scenelift.comparison import network_name, student_name
 from scenelift.config import build as configuration
 from scenelift.difference import difference
 from scenelift.experiment import DataConfig
-from scenelift.networks import NETWORKS, NetworkConfig
+from scenelift.nn.minkunet import NETWORKS, NetworkConfig
+from scenelift.nn.student import Student, StudentConfig
 from scenelift.samples.source import ReadOptions
 from scenelift.shards.write import write_shards
-from scenelift.student import Student, StudentConfig
 from trainables import distill, evaluate, finetune, pretrain, segmentation
 from trainables.finetune import LabelsConfig
 from trainables.teachers import CLIP_TEACHER

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scenelift.geometry.segments import segment_mean
-from scenelift.networks import MinkUNet, NetworkConfig
+from scenelift.nn.minkunet import MinkUNet, NetworkConfig
 from scenelift.sparse.layers import BatchNorm, Sites, Voxels
 
 

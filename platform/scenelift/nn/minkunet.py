@@ -1,6 +1,6 @@
 """Sparse 3D backbones: one description of a network, and residual U-Nets in any size.
 
-A network with a point branch is `scenelift.spvcnn.SPVCNN`; `scenelift.spvcnn.build_network` makes either.
+A network with a point branch is `scenelift.nn.spvcnn.SPVCNN`; `scenelift.nn.spvcnn.build_network` makes either.
 """
 
 from __future__ import annotations

@@ -18,12 +18,12 @@ from scenelift.config import build as configuration
 from scenelift.errors import SceneliftError
 from scenelift.io import folders
 from scenelift.io.storage import Location
-from scenelift.networks import NetworkConfig
+from scenelift.nn.minkunet import NetworkConfig
+from scenelift.nn.spvcnn import build_network
 from scenelift.points.collate import NO_AUGMENTATION, Collate, VoxelConfig
 from scenelift.samples.frame import Frame
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.sparse.layers import Voxels
-from scenelift.spvcnn import build_network
 
 WEIGHTS = "student.safetensors"
 DESCRIPTION = "student.json"

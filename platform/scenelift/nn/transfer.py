@@ -8,7 +8,7 @@ from torch import nn
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError
 from scenelift.io.console import say
-from scenelift.student import Student
+from scenelift.nn.student import Student
 
 _FREE = ("network.engine", "voxels.feature_scale")
 """Settings that may differ: the engine changes no weight, and the scale may be what makes the point features of
