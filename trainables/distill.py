@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scenelift.clip import DenseClip, build_teacher
 from scenelift.config.build import command
 from scenelift.geometry.sampling import sample
 from scenelift.methods import Method, Progress
 from scenelift.nn.student import Student
 from scenelift.points.collate import Batch, Collate
+from scenelift.teachers.clip import DenseClip, build_teacher
 from trainables import distill_losses as losses
 from trainables.distill_config import (
     NO_SELF_TRAINING,

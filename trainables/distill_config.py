@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from scenelift.clip import TeacherConfig
 from scenelift.errors import ConfigError
 from scenelift.experiment import DataConfig
 from scenelift.launch import ScaleConfig
@@ -16,6 +15,7 @@ from scenelift.plan import LoopConfig
 from scenelift.points.augmentation import Augmentation, ImageAugmentation
 from scenelift.points.collate import VoxelConfig
 from scenelift.runs import RunConfig
+from scenelift.teachers.clip import TeacherConfig
 from scenelift.tracking import TrackingConfig
 from scenelift.validation import NO_VALIDATION, ValidationConfig
 from trainables.prompts import Prompts

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from datasets.synthetic_shards import synthetic_shards
-from scenelift.clip import TeacherConfig, build_teacher
 from scenelift.cluster import connect as cluster
 from scenelift.comparison import network_name, student_name
 from scenelift.config.build import command, flatten
@@ -24,6 +23,7 @@ from scenelift.reports import Protocol
 from scenelift.runs import RunConfig
 from scenelift.scoring import Predictors
 from scenelift.shards.read import Shards
+from scenelift.teachers.clip import TeacherConfig, build_teacher
 from scenelift.tracking import TrackingConfig
 from trainables.teachers import CLIP_TEACHER, TINY_TEACHER
 

@@ -13,10 +13,10 @@ import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
-from scenelift.clip import TeacherConfig, build_teacher
 from scenelift.config.build import nearest
 from scenelift.errors import ConfigError, TeacherError
 from scenelift.samples.vocabulary import Vocabulary
+from scenelift.teachers.clip import TeacherConfig, build_teacher
 
 _PREFIXES = ("", "module.", "module.encoder_q.", "backbone.")
 """What stands before the names of weights in files: nothing, DataParallel's, MoCo's query encoder's."""

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scenelift.clip import TeacherConfig, encode_text, set_activation
-from scenelift.clip_weights import LoadedClip, load_clip
 from scenelift.errors import DataError, TeacherError
 from scenelift.io.console import say
 from scenelift.samples.vocabulary import Vocabulary
+from scenelift.teachers.clip import TeacherConfig, encode_text, set_activation
+from scenelift.teachers.weights import LoadedClip, load_clip
 from trainables.teachers import TINY_TEACHER
 
 PADDING, UNKNOWN, SPECIAL = 0, 1, 2

@@ -1,6 +1,6 @@
 """CLIP as the encoder of regions and phrases: its patches in a box, its sentence for a phrase, layers on both.
 
-The CLIP is the teacher of `scenelift.clip`, frozen; what it says of an image or a phrase is remembered.
+The CLIP is the teacher of `scenelift.teachers.clip`, frozen; what it says of an image or a phrase is remembered.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scenelift.clip import DenseClip, TeacherConfig, build_teacher
 from scenelift.config import build as configuration
 from scenelift.samples.caption import CaptionedImage
 from scenelift.samples.vocabulary import Vocabulary
+from scenelift.teachers.clip import DenseClip, TeacherConfig, build_teacher
 from trainables.phrases_batch import PhraseBatch, photo_of, shares_of
 from trainables.phrases_student import EncoderConfig, Encoders, Words, layers
 

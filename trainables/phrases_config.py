@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from scenelift.clip import TeacherConfig
 from scenelift.errors import ConfigError
 from scenelift.launch import ScaleConfig
 from scenelift.optimisers import OptimiserConfig
 from scenelift.plan import LoopConfig
 from scenelift.runs import RunConfig
+from scenelift.teachers.clip import TeacherConfig
 from scenelift.tracking import TrackingConfig
 from scenelift.validation import NO_VALIDATION, ValidationConfig
 from trainables.phrases_student import EncoderConfig

@@ -16,7 +16,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from scenelift.clip import TeacherConfig
 from scenelift.config.build import command
 from scenelift.errors import ConfigError, DataError
 from scenelift.experiment import DataConfig
@@ -31,6 +30,7 @@ from scenelift.points.augmentation import Augmentation, ImageAugmentation
 from scenelift.points.collate import Batch, Collate, VoxelConfig
 from scenelift.runs import RunConfig
 from scenelift.shards.read import Shards
+from scenelift.teachers.clip import TeacherConfig
 from scenelift.tracking import TrackingConfig
 from trainables import contrast
 from trainables.image_backbone import (

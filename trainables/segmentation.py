@@ -32,7 +32,7 @@ from scenelift.tracking import TrackingConfig
 from scenelift.validation import MIOU, NO_VALIDATION, Validation, ValidationConfig, hold_out
 
 if TYPE_CHECKING:
-    from scenelift.clip import DenseClip, TeacherConfig
+    from scenelift.teachers.clip import DenseClip, TeacherConfig
 
 
 class TrainingConfig(Protocol):
@@ -189,6 +189,6 @@ def _teacher(training: Training, vocabulary: Vocabulary) -> DenseClip | None:
     """The teacher that pictures show beside the student."""
     if training.teacher is None:
         return None
-    from scenelift.clip import build_teacher  # seconds, which trainings without a teacher can spare
+    from scenelift.teachers.clip import build_teacher  # seconds, which trainings without a teacher can spare
 
     return build_teacher(training.teacher, vocabulary)

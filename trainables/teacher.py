@@ -1,6 +1,6 @@
 """Trains the tiny CLIP that teaches in the synthetic world, from images whose regions have captions.
 
-The whole image goes through the ViT once; the value path of its last block, the one that `scenelift.clip`
+The whole image goes through the ViT once; the value path of its last block, the one that `scenelift.teachers.clip`
 reads patches from, is averaged over each region and matched with the caption's embedding as CLIP matches
 images and texts. Captions name what is inside a box; no pixel is ever labelled.
 """
@@ -24,10 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from scenelift.clip import TeacherConfig, build_teacher, value_tokens
-from scenelift.clip_tiny import TinyModel, TinyTokenizer, build_tiny, save_tiny
 from scenelift.config.build import command, flatten, to_dict
 from scenelift.errors import ConfigError, DataError, TrainingError
+from scenelift.teachers.clip import TeacherConfig, build_teacher, value_tokens
+from scenelift.teachers.tiny import TinyModel, TinyTokenizer, build_tiny, save_tiny
 from trainables.teacher_captions import NAMES, caption, sentences
 from trainables.teacher_regions import (
     Batch,

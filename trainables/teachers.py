@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from scenelift.clip import TeacherConfig
+from scenelift.teachers.clip import TeacherConfig
 
 TINY_TEACHER = TeacherConfig(weights="trainables/weights/tiny_clip.safetensors")
 """Trained by `trainables.teacher` on region captions of the synthetic world; ships with the repository."""

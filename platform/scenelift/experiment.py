@@ -28,7 +28,7 @@ from scenelift.tracking import Tracker, TrackingConfig
 from scenelift.training import Event
 
 if TYPE_CHECKING:
-    from scenelift.clip import DenseClip
+    from scenelift.teachers.clip import DenseClip
 
 Status = Literal["finished", "failed", "interrupted", "measured"]
 _MLFLOW_STATUS: dict[Status, Literal["FINISHED", "FAILED", "KILLED"]] = {

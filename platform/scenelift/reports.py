@@ -16,7 +16,7 @@ from scenelift.samples.images import decode
 from scenelift.scoring import GROUPS, Evaluation, Labels
 
 if TYPE_CHECKING:
-    from scenelift.clip import DenseClip
+    from scenelift.teachers.clip import DenseClip
 
 Protocol = Literal["label_free", "labelled"]
 """How a student came to know the classes: from text alone, or from labels; names its metrics."""

@@ -26,7 +26,7 @@ from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
 
 if TYPE_CHECKING:
-    from scenelift.clip import DenseClip, TeacherConfig
+    from scenelift.teachers.clip import DenseClip, TeacherConfig
 
 Labels = NDArray[np.uint8]
 GROUPS = ("all", "seen", "unseen")
@@ -58,7 +58,7 @@ class Predictors:
             name: Student.load(path).to(device) for name, path in self.students.items()
         }
         if self.teacher is not None:
-            from scenelift.clip import build_teacher  # seconds, which scoring a student can spare
+            from scenelift.teachers.clip import build_teacher  # seconds, which scoring a student can spare
 
             made["teacher"] = TeacherPredictor(build_teacher(self.teacher, self.vocabulary).to(device))
         return made

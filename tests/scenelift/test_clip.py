@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from scenelift.clip import DenseClip, TeacherConfig, build_teacher, resized_positions
-from scenelift.clip_weights import LoadedClip
 from scenelift.errors import TeacherError
 from scenelift.samples.vocabulary import TEMPLATES, Vocabulary
+from scenelift.teachers.clip import DenseClip, TeacherConfig, build_teacher, resized_positions
+from scenelift.teachers.weights import LoadedClip
 
 STREET = Vocabulary(
     name="street",
@@ -250,8 +250,8 @@ def test_a_named_open_clip_model_is_built_and_its_file_read(tmp_path: Path) -> N
 def test_what_cannot_be_had_is_said_in_one_line(
     fields: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("scenelift.clip_weights.URL_CACHE", tmp_path)
-    monkeypatch.setattr("scenelift.clip_weights.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr("scenelift.teachers.weights.URL_CACHE", tmp_path)
+    monkeypatch.setattr("scenelift.teachers.weights.try_to_load_from_cache", lambda *_: None)
     with pytest.raises(TeacherError, match=words) as caught:
         build_teacher(TeacherConfig(**fields), STREET)
     assert "\n" not in str(caught.value)

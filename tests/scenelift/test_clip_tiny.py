@@ -9,10 +9,10 @@ import open_clip
 import pytest
 import torch
 
-from scenelift.clip import TeacherConfig, build_teacher
-from scenelift.clip_tiny import TinyModel, TinyTokenizer, build_tiny, is_tiny, load_tiny, save_tiny
 from scenelift.errors import TeacherError
 from scenelift.samples.vocabulary import TEMPLATES, Vocabulary
+from scenelift.teachers.clip import TeacherConfig, build_teacher
+from scenelift.teachers.tiny import TinyModel, TinyTokenizer, build_tiny, is_tiny, load_tiny, save_tiny
 
 WORDS = ("car", "driveable surface", "traffic_cone", "tree")
 SENTENCES = [template.format(word) for template in TEMPLATES["tiny"] for word in WORDS]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from scenelift.clip import TeacherConfig
 from scenelift.config import build as configuration
 from scenelift.errors import DataError
 from scenelift.experiment import DataConfig
@@ -19,6 +18,7 @@ from scenelift.nn.student import StudentConfig
 from scenelift.points.collate import VoxelConfig
 from scenelift.runs import Run, RunConfig
 from scenelift.sweep import SweepConfig
+from scenelift.teachers.clip import TeacherConfig
 from scenelift.validation import MIOU
 from sweeps.loss_weights import SWEEP
 from trainables import distill

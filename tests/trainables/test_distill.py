@@ -10,7 +10,6 @@ import torch
 from made_up import VOCABULARY, MadeUp, made_up_frame
 
 from datasets.nuscenes import NuScenes
-from scenelift.clip import DenseClip, TeacherConfig, build_teacher
 from scenelift.config import build as configuration
 from scenelift.errors import ClusterError, ConfigError, DataError, ShardError, StorageError, TrackingError
 from scenelift.experiment import DataConfig
@@ -22,6 +21,7 @@ from scenelift.points.collate import Collate, VoxelConfig
 from scenelift.runs import RunConfig
 from scenelift.samples.source import ReadOptions
 from scenelift.shards.write import write_shards
+from scenelift.teachers.clip import DenseClip, TeacherConfig, build_teacher
 from trainables import distill, evaluate
 from trainables.distill import Clip2Scene, leading, make_student, surest
 from trainables.distill_config import (

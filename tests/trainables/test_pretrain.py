@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from datasets.nuscenes import NuScenes
 from datasets.synthetic.config import PRESETS as WORLDS
 from datasets.synthetic.generate import generate
-from scenelift.clip import TeacherConfig
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, DataError, TeacherError
 from scenelift.experiment import DataConfig
@@ -31,6 +30,7 @@ from scenelift.samples.images import encode_numbers
 from scenelift.samples.source import ReadOptions
 from scenelift.samples.superpixels import with_superpixels
 from scenelift.shards.write import write_shards
+from scenelift.teachers.clip import TeacherConfig
 from scenelift.training import random_state, restore_random_state
 from trainables import contrast, evaluate, pretrain
 from trainables.image_backbone import ImageBackboneConfig, build_image_backbone, feature_width

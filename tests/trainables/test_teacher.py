@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from scenelift.clip import TeacherConfig, build_teacher
-from scenelift.clip_tiny import TinyModel, TinyTokenizer, build_tiny, load_tiny
 from scenelift.errors import ConfigError, DataError
 from scenelift.samples.vocabulary import TEMPLATES
+from scenelift.teachers.clip import TeacherConfig, build_teacher
+from scenelift.teachers.tiny import TinyModel, TinyTokenizer, build_tiny, load_tiny
 from trainables import teacher
 from trainables.teacher import TeacherTraining
 from trainables.teacher_captions import NAMES, caption, sentences

@@ -21,10 +21,10 @@ import torch.nn.functional as F
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
-from scenelift.clip_weights import LoadedClip, load_clip
 from scenelift.errors import TeacherError
 from scenelift.geometry.sampling import sample
 from scenelift.samples.vocabulary import TEMPLATES, Vocabulary
+from scenelift.teachers.weights import LoadedClip, load_clip
 
 PROMPTS_AT_ONCE = 256
 

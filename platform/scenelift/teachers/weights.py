@@ -16,10 +16,10 @@ from open_clip.pretrained import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME, get_pret
 from safetensors import SafetensorError
 from torch import Tensor
 
-from scenelift.clip_tiny import TinyModel, TinyTokenizer, build_tiny, is_tiny, load_tiny
 from scenelift.config.build import nearest
 from scenelift.errors import TeacherError
 from scenelift.samples.vocabulary import Vocabulary
+from scenelift.teachers.tiny import TinyModel, TinyTokenizer, build_tiny, is_tiny, load_tiny
 
 URL_CACHE = Path("~/.cache/clip")
 """Where open_clip keeps the weights that it fetches by address and not from a hub."""

@@ -1,0 +1,1 @@
+"""Teachers: frozen vision-language models that score the patches of an image by class."""
