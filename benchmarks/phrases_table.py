@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from datasets.captions import CaptionOptions
 from datasets.synthetic_image_shards import DEMO, source_of
 from datasets.synthetic_images.generate import generate
-from scenelift.checkpoints import Checkpoints
-from scenelift.plan import Plan
 from scenelift.samples.caption import CaptionedImage, words_of
 from scenelift.samples.caption_kind import RegionStatistics, feature_sums
-from scenelift.training import Worker, train
+from scenelift.train.checkpoints import Checkpoints
+from scenelift.train.loop import Worker, train
+from scenelift.train.plan import Plan
 from trainables.phrases import Ckd
 from trainables.phrases_config import PRESETS, PhrasesConfig
 from trainables.phrases_run import make_collate

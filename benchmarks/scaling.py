@@ -30,9 +30,9 @@ from ray._private.internal_api import get_memory_info_reply, get_state_from_addr
 from benchmarks import toy
 from scenelift.cluster import connect as cluster
 from scenelift.io.storage import megabytes
-from scenelift.launch import Resources, launch
-from scenelift.methods import Progress
 from scenelift.samples.source import ReadOptions
+from scenelift.train.launch import Resources, launch
+from scenelift.train.method import Progress
 
 WARM = 20
 """Steps that are not counted: readers and workers start."""

@@ -29,14 +29,14 @@ if __name__ == "__main__":  # Ray reads them when it is imported
 
 from benchmarks import toy
 from benchmarks.machines import Machines
-from scenelift.checkpoints import Checkpoints
 from scenelift.cluster import connect as cluster
 from scenelift.experiment import experiment
-from scenelift.launch import Resources, launch
 from scenelift.nn.student import Student
-from scenelift.plan import LoopConfig
 from scenelift.runs import Run, RunConfig
 from scenelift.tracking import TrackingConfig
+from scenelift.train.checkpoints import Checkpoints
+from scenelift.train.launch import Resources, launch
+from scenelift.train.plan import LoopConfig
 
 EVERY = 20
 """Steps between checkpoints."""

@@ -11,12 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scenelift.launch import Job
-from scenelift.methods import Method, Progress
 from scenelift.nn.minkunet import NetworkConfig
 from scenelift.nn.student import Student, StudentConfig
-from scenelift.optimisers import OptimiserConfig
-from scenelift.plan import LoopConfig
 from scenelift.points.augmentation import Augmentation
 from scenelift.points.collate import Batch, Collate, VoxelConfig
 from scenelift.samples.frame import Frame
@@ -25,6 +21,10 @@ from scenelift.samples.source import ReadOptions
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
+from scenelift.train.launch import Job
+from scenelift.train.method import Method, Progress
+from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.plan import LoopConfig
 
 STUDENT = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), NetworkConfig(8, (8,), (8,)))
 COLLATE = Collate(STUDENT.voxels, Augmentation(), images=False)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from benchmarks import scaling, survival, toy
-from scenelift.checkpoints import Checkpoints
-from scenelift.plan import LoopConfig, Plan
 from scenelift.samples.source import ReadOptions
-from scenelift.training import Worker, train
+from scenelift.train.checkpoints import Checkpoints
+from scenelift.train.loop import Worker, train
+from scenelift.train.plan import LoopConfig, Plan
 
 
 def test_the_toy_learns(tmp_path: Path) -> None:

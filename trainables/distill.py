@@ -19,10 +19,10 @@ from torch.nn import functional as F
 
 from scenelift.config.build import command
 from scenelift.geometry.sampling import sample
-from scenelift.methods import Method, Progress
 from scenelift.nn.student import Student
 from scenelift.points.collate import Batch, Collate
 from scenelift.teachers.clip import DenseClip, build_teacher
+from scenelift.train.method import Method, Progress
 from trainables import distill_losses as losses
 from trainables.distill_config import (
     NO_SELF_TRAINING,

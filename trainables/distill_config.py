@@ -7,16 +7,16 @@ from typing import Literal
 
 from scenelift.errors import ConfigError
 from scenelift.experiment import DataConfig
-from scenelift.launch import ScaleConfig
 from scenelift.nn.minkunet import NETWORKS
 from scenelift.nn.student import StudentConfig
-from scenelift.optimisers import OptimiserConfig
-from scenelift.plan import LoopConfig
 from scenelift.points.augmentation import Augmentation, ImageAugmentation
 from scenelift.points.collate import VoxelConfig
 from scenelift.runs import RunConfig
 from scenelift.teachers.clip import TeacherConfig
 from scenelift.tracking import TrackingConfig
+from scenelift.train.launch import ScaleConfig
+from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.plan import LoopConfig
 from scenelift.validation import NO_VALIDATION, ValidationConfig
 from trainables.prompts import Prompts
 from trainables.teachers import CLIP_TEACHER, PAPER_TEACHER, TINY_TEACHER

@@ -16,7 +16,6 @@ from scenelift.evaluation import Absent
 from scenelift.experiment import experiment
 from scenelift.io import storage
 from scenelift.io.storage import Location
-from scenelift.launch import Resources, ScaleConfig
 from scenelift.nn.student import Student
 from scenelift.origin import Origin
 from scenelift.reports import Protocol
@@ -25,6 +24,7 @@ from scenelift.scoring import Predictors
 from scenelift.shards.read import Shards
 from scenelift.teachers.clip import TeacherConfig, build_teacher
 from scenelift.tracking import TrackingConfig
+from scenelift.train.launch import Resources, ScaleConfig
 from trainables.teachers import CLIP_TEACHER, TINY_TEACHER
 
 

@@ -26,21 +26,21 @@ from scenelift.errors import ConfigError, DataError
 from scenelift.experiment import DataConfig
 from scenelift.geometry.segments import segment_first
 from scenelift.io.console import say
-from scenelift.launch import ScaleConfig
-from scenelift.methods import Method, Progress
 from scenelift.nn.lovasz import lovasz_softmax
 from scenelift.nn.minkunet import NETWORKS
 from scenelift.nn.student import Student, StudentConfig
 from scenelift.nn.transfer import classify_by_text, take_over
-from scenelift.optimisers import OptimiserConfig
 from scenelift.origin import RANDOM, Origin
-from scenelift.plan import LoopConfig
 from scenelift.points.augmentation import Augmentation, ImageAugmentation
 from scenelift.points.collate import Batch, Collate, VoxelConfig
 from scenelift.runs import RunConfig
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
 from scenelift.tracking import TrackingConfig
+from scenelift.train.launch import ScaleConfig
+from scenelift.train.method import Method, Progress
+from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.plan import LoopConfig
 from scenelift.validation import NO_VALIDATION, ValidationConfig
 from trainables.segmentation import Training, open_data, run_training
 

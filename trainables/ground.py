@@ -22,10 +22,10 @@ from scenelift.config.build import command
 from scenelift.errors import ConfigError, DataError
 from scenelift.experiment import Experiment, experiment
 from scenelift.io.console import Meter, say
-from scenelift.launch import Job, Resources, build_from, launch
-from scenelift.plan import Plan
 from scenelift.samples.room import ROOM, Room
 from scenelift.shards.read import Samples, open_samples
+from scenelift.train.launch import Job, Resources, build_from, launch
+from scenelift.train.plan import Plan
 from trainables import ground_pictures
 from trainables.ground_batch import CollateRooms
 from trainables.ground_config import PRESETS, GroundConfig, RoomsDataConfig

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from scenelift.errors import ConfigError
-from scenelift.launch import ScaleConfig
-from scenelift.optimisers import OptimiserConfig
-from scenelift.plan import LoopConfig
 from scenelift.runs import RunConfig
 from scenelift.tracking import TrackingConfig
+from scenelift.train.launch import ScaleConfig
+from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.plan import LoopConfig
 from trainables.lexicon import LexiconConfig
 
 

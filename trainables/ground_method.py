@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scenelift.methods import Method, Progress
+from scenelift.train.method import Method, Progress
 from trainables import ground_losses as losses
 from trainables.ground_batch import RoomBatch
 from trainables.ground_config import LossConfig

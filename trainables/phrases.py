@@ -18,9 +18,9 @@ from torch import Tensor
 from scenelift.cluster import connect as cluster
 from scenelift.config.build import command
 from scenelift.experiment import experiment
-from scenelift.launch import Resources
-from scenelift.methods import Method, Progress
-from scenelift.plan import Plan
+from scenelift.train.launch import Resources
+from scenelift.train.method import Method, Progress
+from scenelift.train.plan import Plan
 from trainables import phrases_losses as losses
 from trainables.phrases_batch import PhraseBatch
 from trainables.phrases_config import PRESETS, ContrastConfig, DistillationConfig, PhrasesConfig

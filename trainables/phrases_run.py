@@ -18,12 +18,12 @@ from scenelift.errors import ConfigError, DataError
 from scenelift.experiment import PICTURED_FRAMES, Experiment
 from scenelift.io.console import Meter, say
 from scenelift.io.storage import Location
-from scenelift.launch import Job, Resources, build_from, launch
-from scenelift.methods import Method
 from scenelift.reports import spread
 from scenelift.samples.caption import CaptionedImage
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet
 from scenelift.shards.read import Samples, open_samples
+from scenelift.train.launch import Job, Resources, build_from, launch
+from scenelift.train.method import Method
 from trainables import phrases_pictures
 from trainables.phrases_batch import PhraseCollate
 from trainables.phrases_clip import ClipStudent

@@ -20,18 +20,18 @@ from scenelift.config.build import command
 from scenelift.errors import ConfigError, DataError
 from scenelift.experiment import DataConfig
 from scenelift.geometry.sampling import sample
-from scenelift.launch import ScaleConfig
-from scenelift.methods import Method, Progress
 from scenelift.nn.minkunet import NETWORKS
 from scenelift.nn.student import Student, StudentConfig
-from scenelift.optimisers import OptimiserConfig
-from scenelift.plan import LoopConfig
 from scenelift.points.augmentation import Augmentation, ImageAugmentation
 from scenelift.points.collate import Batch, Collate, VoxelConfig
 from scenelift.runs import RunConfig
 from scenelift.shards.read import Shards
 from scenelift.teachers.clip import TeacherConfig
 from scenelift.tracking import TrackingConfig
+from scenelift.train.launch import ScaleConfig
+from scenelift.train.method import Method, Progress
+from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.plan import LoopConfig
 from trainables import contrast
 from trainables.image_backbone import (
     ImageBackbone,

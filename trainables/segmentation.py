@@ -17,11 +17,7 @@ from scenelift.config.build import flatten
 from scenelift.errors import ConfigError, DataError
 from scenelift.experiment import DataConfig, Experiment, experiment
 from scenelift.io.console import say
-from scenelift.launch import Job, Resources, ScaleConfig, build_from, launch
-from scenelift.methods import Method
 from scenelift.nn.student import Student, StudentConfig
-from scenelift.optimisers import OptimiserConfig
-from scenelift.plan import LoopConfig, Plan
 from scenelift.points.collate import Collate
 from scenelift.reports import Protocol as ScoreProtocol
 from scenelift.runs import RunConfig
@@ -29,6 +25,10 @@ from scenelift.samples.vocabulary import Vocabulary
 from scenelift.scoring import Predictors
 from scenelift.shards.read import Shards
 from scenelift.tracking import TrackingConfig
+from scenelift.train.launch import Job, Resources, ScaleConfig, build_from, launch
+from scenelift.train.method import Method
+from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.plan import LoopConfig, Plan
 from scenelift.validation import MIOU, NO_VALIDATION, Validation, ValidationConfig, hold_out
 
 if TYPE_CHECKING:

@@ -18,14 +18,14 @@ from scenelift.evaluation import Absent
 from scenelift.following import Following
 from scenelift.io import folders, storage
 from scenelift.io.console import Meter, say
-from scenelift.launch import Resources
-from scenelift.methods import Trained
-from scenelift.preflight import Measured
 from scenelift.runs import Run, RunConfig
 from scenelift.scoring import Evaluation
 from scenelift.shards.read import Samples, Shards
 from scenelift.tracking import Tracker, TrackingConfig
-from scenelift.training import Event
+from scenelift.train.launch import Resources
+from scenelift.train.loop import Event
+from scenelift.train.method import Trained
+from scenelift.train.preflight import Measured
 
 if TYPE_CHECKING:
     from scenelift.teachers.clip import DenseClip

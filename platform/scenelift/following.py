@@ -7,10 +7,10 @@ from typing import Any
 
 from scenelift.io import storage
 from scenelift.io.console import Meter, say
-from scenelift.preflight import Estimate
 from scenelift.runs import Run
 from scenelift.tracking import Tracker
-from scenelift.training import Event
+from scenelift.train.loop import Event
+from scenelift.train.preflight import Estimate
 
 SLOW = 0.1
 """Share of its time above which a training that waits for data is held up by reading: reading runs ahead of

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scenelift.checkpoints import Checkpoint, Checkpoints
 from scenelift.config.build import override
 from scenelift.errors import TrainingError
 from scenelift.experiment import observed
 from scenelift.runs import Run
 from scenelift.search import GRACE
+from scenelift.train.checkpoints import Checkpoint, Checkpoints
 
 
 @dataclass(frozen=True)

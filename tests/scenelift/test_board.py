@@ -7,7 +7,7 @@ import time
 import pytest
 import ray
 
-from scenelift.board import Board
+from scenelift.train.events import Board
 
 pytestmark = pytest.mark.ray
 

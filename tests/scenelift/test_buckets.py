@@ -14,14 +14,10 @@ from made_up import MadeUp
 from s3_server import KEY, SECRET, S3Server
 from test_launch import VOXELS, Build
 
-from scenelift.checkpoints import Checkpoints
 from scenelift.errors import ConfigError, StorageError
 from scenelift.experiment import experiment
 from scenelift.io import folders, storage
-from scenelift.launch import Job, Resources, launch
 from scenelift.nn.student import Student
-from scenelift.optimisers import OptimiserConfig
-from scenelift.plan import LoopConfig
 from scenelift.points.augmentation import Augmentation
 from scenelift.points.collate import Collate
 from scenelift.runs import Run, RunConfig
@@ -29,6 +25,10 @@ from scenelift.samples.source import ReadOptions
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
 from scenelift.tracking import TrackingConfig
+from scenelift.train.checkpoints import Checkpoints
+from scenelift.train.launch import Job, Resources, launch
+from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.plan import LoopConfig
 
 
 @pytest.fixture

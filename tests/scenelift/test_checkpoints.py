@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from scenelift.checkpoints import Checkpoints
 from scenelift.errors import StorageError
+from scenelift.train.checkpoints import Checkpoints
 
 
 class Model:

@@ -11,8 +11,8 @@ import pytest
 from scenelift.config import build as configuration
 from scenelift.difference import difference, settings, title, written
 from scenelift.nn.minkunet import NETWORKS, NetworkConfig
-from scenelift.plan import LoopConfig
 from scenelift.runs import RunConfig
+from scenelift.train.plan import LoopConfig
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from scenelift.experiment import experiment
-from scenelift.plan import LoopConfig
 from scenelift.runs import RunConfig
 from scenelift.tracking import TrackingConfig
+from scenelift.train.plan import LoopConfig
 
 PRESETS = {"short": LoopConfig(epochs=1), "long": LoopConfig(epochs=99)}
 SILENT = TrackingConfig(experiment="tests", system_metrics=0)

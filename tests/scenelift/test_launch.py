@@ -13,16 +13,16 @@ from made_up import VOCABULARY, MadeUp
 from scenelift.cluster import connect as cluster
 from scenelift.config.build import override
 from scenelift.errors import ClusterError, ConfigError, TrainingError
-from scenelift.launch import Job, Resources, ScaleConfig, _Listener, launch
-from scenelift.methods import Method
 from scenelift.nn.minkunet import NetworkConfig
 from scenelift.nn.student import Student, StudentConfig
-from scenelift.optimisers import OptimiserConfig
-from scenelift.plan import LoopConfig
 from scenelift.points.augmentation import Augmentation
 from scenelift.points.collate import Collate, VoxelConfig
 from scenelift.samples.source import ReadOptions
 from scenelift.shards.write import write_shards
+from scenelift.train.launch import Job, Resources, ScaleConfig, _Listener, launch
+from scenelift.train.method import Method
+from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.plan import LoopConfig
 
 VOXELS = VoxelConfig(4.0, "geometry", 1 / 255)
 
@@ -159,7 +159,7 @@ def test_a_training_that_waits_for_a_cpu_to_read_with_says_so_once(free, said, m
             return found
 
     monkeypatch.setattr(cluster, "most_free", lambda: free)
-    monkeypatch.setattr("scenelift.launch.SILENCE", 0.0)
+    monkeypatch.setattr("scenelift.train.launch.SILENCE", 0.0)
     heard: list[dict] = []
     listener = _Listener(Posted(), heard.append)
     listener._watch()

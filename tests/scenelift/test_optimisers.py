@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scenelift.errors import ConfigError
-from scenelift.optimisers import OptimiserConfig
+from scenelift.train.optimizer import OptimiserConfig
 
 
 def test_cosine_by_epoch():

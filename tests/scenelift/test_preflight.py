@@ -12,24 +12,24 @@ import pytest
 import torch
 from made_up import VOCABULARY, MadeUp, made_up_frame
 
-from scenelift import preflight
-from scenelift.checkpoints import Checkpoints
 from scenelift.errors import ClusterError, ConfigError, StorageError
 from scenelift.experiment import experiment
-from scenelift.launch import Job, Resources, launch
-from scenelift.methods import Method
 from scenelift.nn.minkunet import NetworkConfig
 from scenelift.nn.student import Student, StudentConfig
-from scenelift.optimisers import OptimiserConfig
-from scenelift.plan import LoopConfig, Plan
 from scenelift.points.augmentation import Augmentation
 from scenelift.points.collate import Collate, VoxelConfig
-from scenelift.preflight import Estimate, Measured, Stopwatch, duration, size_of, smaller
 from scenelift.runs import RunConfig
 from scenelift.samples.source import ReadOptions
 from scenelift.shards.write import write_shards
 from scenelift.tracking import TrackingConfig
-from scenelift.training import Worker, train
+from scenelift.train import preflight
+from scenelift.train.checkpoints import Checkpoints
+from scenelift.train.launch import Job, Resources, launch
+from scenelift.train.loop import Worker, train
+from scenelift.train.method import Method
+from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.plan import LoopConfig, Plan
+from scenelift.train.preflight import Estimate, Measured, Stopwatch, duration, size_of, smaller
 
 VOXELS = VoxelConfig(4.0, "geometry", 1 / 255)
 LOOP = LoopConfig(epochs=8, batch=4, checkpoint_every=3, log_every=2, keep=2)

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import fs as pafs
 
-from scenelift.checkpoints import Checkpoints
 from scenelift.errors import StorageError
 from scenelift.io import storage
+from scenelift.train.checkpoints import Checkpoints
 
 
 def test_local_paths_and_uris_name_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,16 +9,16 @@ import torch
 from made_up import VOCABULARY, made_up_frame
 from torch.nn import functional as F
 
-from scenelift.checkpoints import Checkpoints
 from scenelift.errors import ConfigError, StorageError, TrainingError
-from scenelift.methods import Method
 from scenelift.nn.minkunet import NetworkConfig
 from scenelift.nn.student import Student, StudentConfig
-from scenelift.optimisers import OptimiserConfig
-from scenelift.plan import LoopConfig, Plan
 from scenelift.points.augmentation import Augmentation
 from scenelift.points.collate import Collate, VoxelConfig
-from scenelift.training import Worker, train
+from scenelift.train.checkpoints import Checkpoints
+from scenelift.train.loop import Worker, train
+from scenelift.train.method import Method
+from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.plan import LoopConfig, Plan
 
 VOXELS = VoxelConfig(4.0, "geometry", 1 / 255)
 LOOP = LoopConfig(epochs=4, batch=4, checkpoint_every=3, log_every=2, keep=9)

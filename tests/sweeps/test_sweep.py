@@ -18,11 +18,11 @@ import yaml
 from mlflow import MlflowClient
 from ray import tune
 
-from scenelift.checkpoints import Checkpoints
 from scenelift.cluster import connect as cluster
 from scenelift.errors import ClusterError, ConfigError
 from scenelift.runs import Run
 from scenelift.sweep import SweepConfig
+from scenelift.train.checkpoints import Checkpoints
 
 _ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,17 +13,17 @@ from typing import Any
 
 from ray import tune
 
-from scenelift.checkpoints import Checkpoints
 from scenelift.config import build as configuration
 from scenelift.errors import TrainingError
 from scenelift.experiment import DataConfig, experiment
 from scenelift.io import folders, storage
-from scenelift.launch import ScaleConfig
-from scenelift.plan import LoopConfig
 from scenelift.runs import Run, RunConfig
 from scenelift.search import Space
 from scenelift.sweep import Sweep
 from scenelift.tracking import TrackingConfig
+from scenelift.train.checkpoints import Checkpoints
+from scenelift.train.launch import ScaleConfig
+from scenelift.train.plan import LoopConfig
 from scenelift.validation import NO_VALIDATION, ValidationConfig
 
 

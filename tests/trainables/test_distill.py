@@ -13,7 +13,6 @@ from datasets.nuscenes import NuScenes
 from scenelift.config import build as configuration
 from scenelift.errors import ClusterError, ConfigError, DataError, ShardError, StorageError, TrackingError
 from scenelift.experiment import DataConfig
-from scenelift.methods import Progress
 from scenelift.nn.minkunet import NetworkConfig
 from scenelift.nn.student import StudentConfig
 from scenelift.points.augmentation import Augmentation, ImageAugmentation
@@ -22,6 +21,7 @@ from scenelift.runs import RunConfig
 from scenelift.samples.source import ReadOptions
 from scenelift.shards.write import write_shards
 from scenelift.teachers.clip import DenseClip, TeacherConfig, build_teacher
+from scenelift.train.method import Progress
 from trainables import distill, evaluate
 from trainables.distill import Clip2Scene, leading, make_student, surest
 from trainables.distill_config import (

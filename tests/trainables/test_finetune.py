@@ -11,8 +11,6 @@ from made_up import VOCABULARY, MadeUp, made_up_frame
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, DataError, SceneliftError
 from scenelift.experiment import DataConfig
-from scenelift.launch import ScaleConfig
-from scenelift.methods import Progress
 from scenelift.nn.lovasz import lovasz_softmax
 from scenelift.nn.minkunet import NetworkConfig
 from scenelift.nn.student import Student, StudentConfig
@@ -24,6 +22,8 @@ from scenelift.runs import RunConfig
 from scenelift.samples.source import ReadOptions
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.write import write_shards
+from scenelift.train.launch import ScaleConfig
+from scenelift.train.method import Progress
 from trainables import evaluate, finetune
 from trainables.finetune import PRESETS, FinetuneConfig, FineTuning, LabelsConfig, LossConfig
 

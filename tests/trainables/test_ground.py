@@ -13,12 +13,12 @@ from made_up_rooms import CLASSES, COLOURS, FEATURES, MadeUpRooms, made_up_room
 from datasets.grounding import RoomOptions
 from scenelift.errors import ConfigError, DataError, SceneliftError
 from scenelift.experiment import observed
-from scenelift.methods import Progress
-from scenelift.plan import LoopConfig
 from scenelift.runs import RunConfig
 from scenelift.samples.room import ROOM, Room
 from scenelift.shards.read import open_samples
 from scenelift.shards.write import write_shards
+from scenelift.train.method import Progress
+from scenelift.train.plan import LoopConfig
 from trainables import ground
 from trainables.ground_batch import CollateRooms
 from trainables.ground_config import (

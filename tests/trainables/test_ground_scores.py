@@ -8,7 +8,7 @@ import pytest
 import torch
 from made_up_rooms import CLASSES, COLOURS, FEATURES, made_up_room
 
-from scenelift.methods import Progress
+from scenelift.train.method import Progress
 from trainables.ground import remarks
 from trainables.ground_batch import CollateRooms
 from trainables.ground_config import LossConfig, MethodConfig, NetworkConfig

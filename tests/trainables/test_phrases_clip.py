@@ -11,9 +11,9 @@ from made_up_captions import SIZE, made_up_image
 from PIL import Image
 
 from scenelift.errors import DataError
-from scenelift.methods import Progress
 from scenelift.teachers.clip import DenseClip, TeacherConfig
 from scenelift.teachers.weights import LoadedClip
+from scenelift.train.method import Progress
 from trainables import phrases_clip
 from trainables.phrases import Ckd
 from trainables.phrases_batch import PhraseCollate

@@ -20,7 +20,6 @@ from datasets.synthetic.generate import generate
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, DataError, TeacherError
 from scenelift.experiment import DataConfig
-from scenelift.methods import Progress
 from scenelift.nn.minkunet import NetworkConfig
 from scenelift.nn.student import Student, StudentConfig
 from scenelift.points.augmentation import Augmentation, ImageAugmentation
@@ -31,7 +30,8 @@ from scenelift.samples.source import ReadOptions
 from scenelift.samples.superpixels import with_superpixels
 from scenelift.shards.write import write_shards
 from scenelift.teachers.clip import TeacherConfig
-from scenelift.training import random_state, restore_random_state
+from scenelift.train.loop import random_state, restore_random_state
+from scenelift.train.method import Progress
 from trainables import contrast, evaluate, pretrain
 from trainables.image_backbone import ImageBackboneConfig, build_image_backbone, feature_width
 from trainables.pretrain import PRESETS, ContrastConfig, Pretrain, PretrainConfig

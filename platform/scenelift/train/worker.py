@@ -12,6 +12,6 @@ import ray
 
 def run(config: dict[str, Any]) -> None:
     """Fetch the job and train."""
-    from scenelift.launch import train_worker
+    from scenelift.train.launch import train_worker
 
     train_worker(ray.get(config["job"]), config["most"], config["board"])

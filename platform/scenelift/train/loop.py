@@ -1,6 +1,6 @@
 """The one training loop of all methods: devices, precision, accumulation, checkpoints, resume, reports.
 
-`train` runs in every worker and knows no Ray; `scenelift.launch` starts the workers. Nothing here names a method.
+`train` runs in every worker and knows no Ray; `scenelift.train.launch` starts the workers. Nothing here names a method.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from scenelift import preflight
-from scenelift.checkpoints import Checkpoints, read_state
 from scenelift.errors import ConfigError, StorageError, TrainingError
-from scenelift.methods import Batch, Method, Progress, Trained
-from scenelift.optimisers import OptimiserConfig
-from scenelift.plan import Plan
-from scenelift.random_states import random_state, restore_random_state
+from scenelift.train import preflight
+from scenelift.train.checkpoints import Checkpoints, read_state
+from scenelift.train.method import Batch, Method, Progress, Trained
+from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.plan import Plan
+from scenelift.train.random_states import random_state, restore_random_state
 
 Event = dict[str, Any]
 

@@ -19,22 +19,22 @@ import ray
 import torch
 
 from scenelift import errors as scenelift_errors
-from scenelift import worker
-from scenelift.board import Board
-from scenelift.checkpoints import Checkpoint, Checkpoints
 from scenelift.cluster import connect as cluster
 from scenelift.errors import ConfigError, SceneliftError, TrainingError
 from scenelift.io import folders, storage
 from scenelift.io.storage import Location
-from scenelift.methods import Batch, Method
-from scenelift.optimisers import OptimiserConfig
-from scenelift.plan import LoopConfig, Plan
-from scenelift.preflight import Measured
 from scenelift.samples.frame_kind import FRAME
 from scenelift.samples.kind import Kind
 from scenelift.shards.datasource import CPUS
 from scenelift.shards.read import open_samples
-from scenelift.training import Event, Worker, train
+from scenelift.train import worker
+from scenelift.train.checkpoints import Checkpoint, Checkpoints
+from scenelift.train.events import Board
+from scenelift.train.loop import Event, Worker, train
+from scenelift.train.method import Batch, Method
+from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.plan import LoopConfig, Plan
+from scenelift.train.preflight import Measured
 
 SILENCE = 60.0
 """Seconds without an event of the workers after which it is looked whether reading has a CPU."""

@@ -15,7 +15,7 @@ import torch
 from scenelift.errors import StorageError
 from scenelift.io import folders, storage
 from scenelift.io.storage import Location
-from scenelift.methods import Trained
+from scenelift.train.method import Trained
 
 _STATE = "training.pt"
 _CONTINUE = "; then continue with --run.resume true"

@@ -17,10 +17,10 @@ import psutil
 import torch
 from torch import Tensor
 
-from scenelift.checkpoints import Checkpoints
 from scenelift.errors import ClusterError, StorageError
 from scenelift.io import storage
 from scenelift.io.storage import megabytes
+from scenelift.train.checkpoints import Checkpoints
 
 WARM_UP = 2
 """Steps that are not timed: readers start and kernels are chosen."""

@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from scenelift import preflight
 from scenelift.errors import ConfigError
 from scenelift.shards.read import epoch_order
+from scenelift.train import preflight
 
 
 @dataclass(frozen=True)
