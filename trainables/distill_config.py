@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from scenelift.errors import ConfigError
+from scenelift.evaluation.validation import NO_VALIDATION, ValidationConfig
 from scenelift.experiment import DataConfig
 from scenelift.nn.minkunet import NETWORKS
 from scenelift.nn.student import StudentConfig
@@ -17,7 +18,6 @@ from scenelift.tracking import TrackingConfig
 from scenelift.train.launch import ScaleConfig
 from scenelift.train.optimizer import OptimiserConfig
 from scenelift.train.plan import LoopConfig
-from scenelift.validation import NO_VALIDATION, ValidationConfig
 from trainables.prompts import Prompts
 from trainables.teachers import CLIP_TEACHER, PAPER_TEACHER, TINY_TEACHER
 

@@ -12,15 +12,15 @@ from scenelift.cluster import connect as cluster
 from scenelift.comparison import network_name, student_name
 from scenelift.config.build import command, flatten
 from scenelift.errors import ConfigError, DataError
-from scenelift.evaluation import Absent
+from scenelift.evaluation.metrics import Absent
+from scenelift.evaluation.reports import Protocol
+from scenelift.evaluation.scoring import Predictors
 from scenelift.experiment import experiment
 from scenelift.io import storage
 from scenelift.io.storage import Location
 from scenelift.nn.student import Student
 from scenelift.origin import Origin
-from scenelift.reports import Protocol
 from scenelift.runs import RunConfig
-from scenelift.scoring import Predictors
 from scenelift.shards.read import Shards
 from scenelift.teachers.clip import TeacherConfig, build_teacher
 from scenelift.tracking import TrackingConfig

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from scenelift.config.build import command
 from scenelift.errors import ConfigError, DataError
+from scenelift.evaluation.validation import NO_VALIDATION, ValidationConfig
 from scenelift.experiment import DataConfig
 from scenelift.geometry.segments import segment_first
 from scenelift.io.console import say
@@ -41,7 +42,6 @@ from scenelift.train.launch import ScaleConfig
 from scenelift.train.method import Method, Progress
 from scenelift.train.optimizer import OptimiserConfig
 from scenelift.train.plan import LoopConfig
-from scenelift.validation import NO_VALIDATION, ValidationConfig
 from trainables.segmentation import Training, open_data, run_training
 
 

@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from scenelift.evaluation.pictures import FAINT, INK, PAPER, legend, save, sheet
 from scenelift.geometry.boxes3d import corners
-from scenelift.pictures import FAINT, INK, PAPER, legend, save, sheet
 from scenelift.samples.room import Room, Sentence
 from trainables.ground_batch import CollateRooms
 from trainables.ground_losses import select

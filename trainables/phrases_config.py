@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from scenelift.errors import ConfigError
+from scenelift.evaluation.validation import NO_VALIDATION, ValidationConfig
 from scenelift.runs import RunConfig
 from scenelift.teachers.clip import TeacherConfig
 from scenelift.tracking import TrackingConfig
 from scenelift.train.launch import ScaleConfig
 from scenelift.train.optimizer import OptimiserConfig
 from scenelift.train.plan import LoopConfig
-from scenelift.validation import NO_VALIDATION, ValidationConfig
 from trainables.phrases_student import EncoderConfig
 from trainables.teachers import CLIP_TEACHER
 

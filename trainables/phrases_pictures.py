@@ -12,8 +12,8 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
+from scenelift.evaluation.pictures import FAINT, INK, PAPER, legend, save, sheet
 from scenelift.geometry.boxes2d import iou
-from scenelift.pictures import FAINT, INK, PAPER, legend, save, sheet
 from scenelift.samples.caption import CaptionedImage
 from trainables.phrases_scores import ENOUGH
 

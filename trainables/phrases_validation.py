@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from scenelift.errors import ConfigError, DataError
+from scenelift.evaluation.validation import ValidationConfig
 from scenelift.samples.caption import CaptionedImage
 from scenelift.samples.caption_kind import CaptionSet
 from scenelift.shards.read import Samples
-from scenelift.validation import ValidationConfig
 from trainables.phrases_scores import Scores
 from trainables.phrases_student import Encoders
 

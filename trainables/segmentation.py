@@ -15,21 +15,21 @@ from scenelift.cluster import connect as cluster
 from scenelift.comparison import network_name
 from scenelift.config.build import flatten
 from scenelift.errors import ConfigError, DataError
+from scenelift.evaluation.reports import Protocol as ScoreProtocol
+from scenelift.evaluation.scoring import Predictors
+from scenelift.evaluation.validation import MIOU, NO_VALIDATION, Validation, ValidationConfig, hold_out
 from scenelift.experiment import DataConfig, Experiment, experiment
 from scenelift.io.console import say
 from scenelift.nn.student import Student, StudentConfig
 from scenelift.points.collate import Collate
-from scenelift.reports import Protocol as ScoreProtocol
 from scenelift.runs import RunConfig
 from scenelift.samples.vocabulary import Vocabulary
-from scenelift.scoring import Predictors
 from scenelift.shards.read import Shards
 from scenelift.tracking import TrackingConfig
 from scenelift.train.launch import Job, Resources, ScaleConfig, build_from, launch
 from scenelift.train.method import Method
 from scenelift.train.optimizer import OptimiserConfig
 from scenelift.train.plan import LoopConfig, Plan
-from scenelift.validation import MIOU, NO_VALIDATION, Validation, ValidationConfig, hold_out
 
 if TYPE_CHECKING:
     from scenelift.teachers.clip import DenseClip, TeacherConfig

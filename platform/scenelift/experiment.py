@@ -10,16 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from scenelift import plots, reports, scoring
 from scenelift.config import build as configuration
 from scenelift.difference import difference, title, written
 from scenelift.errors import SceneliftError
-from scenelift.evaluation import Absent
+from scenelift.evaluation import plots, reports, scoring
+from scenelift.evaluation.metrics import Absent
+from scenelift.evaluation.scoring import Evaluation
 from scenelift.following import Following
 from scenelift.io import folders, storage
 from scenelift.io.console import Meter, say
 from scenelift.runs import Run, RunConfig
-from scenelift.scoring import Evaluation
 from scenelift.shards.read import Samples, Shards
 from scenelift.tracking import Tracker, TrackingConfig
 from scenelift.train.launch import Resources

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from ray.tune.search.sample import Categorical, LogUniform
 
-from scenelift.pictures import FAINT, INK, PAPER, legend, save, sheet
+from scenelift.evaluation.pictures import FAINT, INK, PAPER, legend, save, sheet
 from scenelift.search import Space, ends
 from scenelift.trial import short
 

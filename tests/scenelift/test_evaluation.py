@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scenelift.evaluation import confusion, scores
+from scenelift.evaluation.metrics import confusion, scores
 from scenelift.samples.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary("four", tuple("abcd"), tuple((c,) for c in "abcd"), ((0, 0, 0),) * 4)

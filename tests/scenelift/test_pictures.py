@@ -9,9 +9,17 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from scenelift import pictures, plots
 from scenelift.errors import StorageError
-from scenelift.pictures import RIGHT, WRONG, birds_eye, camera_labels, errors, legend_layout, occurring
+from scenelift.evaluation import pictures, plots
+from scenelift.evaluation.pictures import (
+    RIGHT,
+    WRONG,
+    birds_eye,
+    camera_labels,
+    errors,
+    legend_layout,
+    occurring,
+)
 from scenelift.samples.vocabulary import Vocabulary
 
 RED, BLUE, GREEN = (250, 10, 20), (5, 15, 240), (20, 200, 30)

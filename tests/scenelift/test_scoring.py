@@ -7,9 +7,9 @@ import pytest
 import torch
 from made_up import MadeUp
 
-from scenelift.evaluation import confusion
+from scenelift.evaluation.metrics import confusion
+from scenelift.evaluation.scoring import GROUPS, score
 from scenelift.samples.source import ReadOptions
-from scenelift.scoring import GROUPS, score
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
 

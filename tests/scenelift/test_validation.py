@@ -12,13 +12,8 @@ import torch
 from made_up import VOCABULARY, made_up_frame
 
 from scenelift.errors import ConfigError, DataError
-from scenelift.evaluation import confusion, kappa, scores
-from scenelift.nn.minkunet import NetworkConfig
-from scenelift.nn.student import Student, StudentConfig
-from scenelift.points.collate import VoxelConfig
-from scenelift.samples.frame import Frame
-from scenelift.samples.source import ReadOptions
-from scenelift.validation import (
+from scenelift.evaluation.metrics import confusion, kappa, scores
+from scenelift.evaluation.validation import (
     AGREEMENT,
     MIOU,
     Validation,
@@ -27,6 +22,11 @@ from scenelift.validation import (
     hold_out,
     sweep_alone,
 )
+from scenelift.nn.minkunet import NetworkConfig
+from scenelift.nn.student import Student, StudentConfig
+from scenelift.points.collate import VoxelConfig
+from scenelift.samples.frame import Frame
+from scenelift.samples.source import ReadOptions
 
 _SIZE = 4.0
 

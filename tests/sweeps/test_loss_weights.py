@@ -12,6 +12,7 @@ import pytest
 
 from scenelift.config import build as configuration
 from scenelift.errors import DataError
+from scenelift.evaluation.validation import MIOU
 from scenelift.experiment import DataConfig
 from scenelift.nn.minkunet import NetworkConfig
 from scenelift.nn.student import StudentConfig
@@ -19,7 +20,6 @@ from scenelift.points.collate import VoxelConfig
 from scenelift.runs import Run, RunConfig
 from scenelift.sweep import SweepConfig
 from scenelift.teachers.clip import TeacherConfig
-from scenelift.validation import MIOU
 from sweeps.loss_weights import SWEEP
 from trainables import distill
 from trainables.segmentation import selecting

@@ -15,6 +15,7 @@ from ray import tune
 
 from scenelift.config import build as configuration
 from scenelift.errors import TrainingError
+from scenelift.evaluation.validation import NO_VALIDATION, ValidationConfig
 from scenelift.experiment import DataConfig, experiment
 from scenelift.io import folders, storage
 from scenelift.runs import Run, RunConfig
@@ -24,7 +25,6 @@ from scenelift.tracking import TrackingConfig
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.launch import ScaleConfig
 from scenelift.train.plan import LoopConfig
-from scenelift.validation import NO_VALIDATION, ValidationConfig
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from datasets.synthetic_images.config import ImageWorldConfig
 from datasets.synthetic_images.generate import generate
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, DataError
+from scenelift.evaluation.validation import ValidationConfig
 from scenelift.runs import RunConfig
 from scenelift.samples.caption import words_of
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE, RegionStatistics, feature_sums
@@ -24,7 +25,6 @@ from scenelift.shards.read import open_samples
 from scenelift.shards.write import write_shards
 from scenelift.train.launch import ScaleConfig
 from scenelift.train.method import Progress
-from scenelift.validation import ValidationConfig
 from trainables import phrases
 from trainables.phrases import Ckd
 from trainables.phrases_batch import PhraseCollate

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from scenelift.pictures import FAINT, INK, PAPER, save, sheet
+from scenelift.evaluation.pictures import FAINT, INK, PAPER, save, sheet
 from scenelift.samples.vocabulary import Vocabulary
 
 _LINE = "#2f6db0"

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from scenelift import pictures, plots
-from scenelift.evaluation import Absent
+from scenelift.evaluation import pictures, plots
+from scenelift.evaluation.metrics import Absent
+from scenelift.evaluation.scoring import GROUPS, Evaluation, Labels
 from scenelift.samples.frame import Frame
 from scenelift.samples.images import decode
-from scenelift.scoring import GROUPS, Evaluation, Labels
 
 if TYPE_CHECKING:
     from scenelift.teachers.clip import DenseClip

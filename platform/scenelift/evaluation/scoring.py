@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from scenelift.cluster import connect as cluster
 from scenelift.errors import DataError
-from scenelift.evaluation import Absent, Counts, Scores, confusion, scores
+from scenelift.evaluation.metrics import Absent, Counts, Scores, confusion, scores
 from scenelift.io.storage import Location
 from scenelift.nn.student import Student
 from scenelift.points.collate import Collate, VoxelConfig

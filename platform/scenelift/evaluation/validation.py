@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from scenelift.errors import ConfigError, DataError
-from scenelift.evaluation import Counts, confusion, kappa, scores
+from scenelift.evaluation.metrics import Counts, confusion, kappa, scores
 from scenelift.nn.student import Student
 from scenelift.samples.frame import Frame
 from scenelift.shards.read import Shards
