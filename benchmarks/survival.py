@@ -33,7 +33,7 @@ from scenelift.cluster import connect as cluster
 from scenelift.experiment import experiment
 from scenelift.nn.student import Student
 from scenelift.runs import Run, RunConfig
-from scenelift.tracking import TrackingConfig
+from scenelift.tracking.client import TrackingConfig
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.launch import Resources, launch
 from scenelift.train.plan import LoopConfig

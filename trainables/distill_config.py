@@ -14,7 +14,7 @@ from scenelift.points.augmentation import Augmentation, ImageAugmentation
 from scenelift.points.collate import VoxelConfig
 from scenelift.runs import RunConfig
 from scenelift.teachers.clip import TeacherConfig
-from scenelift.tracking import TrackingConfig
+from scenelift.tracking.client import TrackingConfig
 from scenelift.train.launch import ScaleConfig
 from scenelift.train.optimizer import OptimiserConfig
 from scenelift.train.plan import LoopConfig

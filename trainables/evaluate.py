@@ -23,7 +23,7 @@ from scenelift.origin import Origin
 from scenelift.runs import RunConfig
 from scenelift.shards.read import Shards
 from scenelift.teachers.clip import TeacherConfig, build_teacher
-from scenelift.tracking import TrackingConfig
+from scenelift.tracking.client import TrackingConfig
 from scenelift.train.launch import Resources, ScaleConfig
 from trainables.teachers import CLIP_TEACHER, TINY_TEACHER
 

@@ -37,7 +37,7 @@ from scenelift.points.collate import Batch, Collate, VoxelConfig
 from scenelift.runs import RunConfig
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
-from scenelift.tracking import TrackingConfig
+from scenelift.tracking.client import TrackingConfig
 from scenelift.train.launch import ScaleConfig
 from scenelift.train.method import Method, Progress
 from scenelift.train.optimizer import OptimiserConfig

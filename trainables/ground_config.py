@@ -7,7 +7,7 @@ from typing import Literal
 
 from scenelift.errors import ConfigError
 from scenelift.runs import RunConfig
-from scenelift.tracking import TrackingConfig
+from scenelift.tracking.client import TrackingConfig
 from scenelift.train.launch import ScaleConfig
 from scenelift.train.optimizer import OptimiserConfig
 from scenelift.train.plan import LoopConfig

@@ -9,7 +9,7 @@ from scenelift.errors import ConfigError
 from scenelift.evaluation.validation import NO_VALIDATION, ValidationConfig
 from scenelift.runs import RunConfig
 from scenelift.teachers.clip import TeacherConfig
-from scenelift.tracking import TrackingConfig
+from scenelift.tracking.client import TrackingConfig
 from scenelift.train.launch import ScaleConfig
 from scenelift.train.optimizer import OptimiserConfig
 from scenelift.train.plan import LoopConfig

@@ -27,7 +27,7 @@ from scenelift.points.collate import Batch, Collate, VoxelConfig
 from scenelift.runs import RunConfig
 from scenelift.shards.read import Shards
 from scenelift.teachers.clip import TeacherConfig
-from scenelift.tracking import TrackingConfig
+from scenelift.tracking.client import TrackingConfig
 from scenelift.train.launch import ScaleConfig
 from scenelift.train.method import Method, Progress
 from scenelift.train.optimizer import OptimiserConfig

@@ -25,7 +25,7 @@ from scenelift.points.collate import Collate
 from scenelift.runs import RunConfig
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
-from scenelift.tracking import TrackingConfig
+from scenelift.tracking.client import TrackingConfig
 from scenelift.train.launch import Job, Resources, ScaleConfig, build_from, launch
 from scenelift.train.method import Method
 from scenelift.train.optimizer import OptimiserConfig

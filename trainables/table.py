@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scenelift import finished, tracking_store
+from scenelift import finished
 from scenelift.comparison import Block, Row, compare, told_apart
 from scenelift.config.build import command, nearest
 from scenelift.errors import ConfigError, StorageError, TrackingError
 from scenelift.finished import Finished
 from scenelift.io.console import say
+from scenelift.tracking import store
 
 COLUMNS = {
     "miou": "mIoU, all points",
@@ -51,7 +52,7 @@ class TableConfig:
 
 def run(config: TableConfig) -> None:
     """Read, compare, write, print."""
-    uri = tracking_store.resolve(config.uri, Path(config.runs))
+    uri = store.resolve(config.uri, Path(config.runs))
     everything, others = finished.read(uri)
     chosen = _chosen(config, everything, set(others))
     left_out = sum((others[name] for name in config.experiments or others), Counter[str]())

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from scenelift.config import build as configuration
-from scenelift.difference import experiment_identity
+from scenelift.config.difference import experiment_identity
 from scenelift.finished import Data, Finished
 from scenelift.nn.minkunet import NETWORKS
 from scenelift.origin import RANDOM

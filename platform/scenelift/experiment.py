@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from scenelift.config import build as configuration
-from scenelift.difference import difference, title, written
+from scenelift.config.difference import difference, title, written
 from scenelift.errors import SceneliftError
 from scenelift.evaluation import plots, reports, scoring
 from scenelift.evaluation.metrics import Absent
@@ -21,7 +21,7 @@ from scenelift.io import folders, storage
 from scenelift.io.console import Meter, say
 from scenelift.runs import Run, RunConfig
 from scenelift.shards.read import Samples, Shards
-from scenelift.tracking import Tracker, TrackingConfig
+from scenelift.tracking.client import Tracker, TrackingConfig
 from scenelift.train.launch import Resources
 from scenelift.train.loop import Event
 from scenelift.train.method import Trained

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scenelift import tracking_store as store
+from scenelift.tracking import store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

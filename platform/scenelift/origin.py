@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from scenelift.difference import experiment_identity
+from scenelift.config.difference import experiment_identity
 from scenelift.io import storage
 from scenelift.io.storage import Location
 

@@ -16,7 +16,7 @@ from scenelift.cluster.leftovers import Leftovers
 from scenelift.io.console import say
 from scenelift.ranking import Outcome, Status
 from scenelift.runs import Run
-from scenelift.tracking import Tracker
+from scenelift.tracking.client import Tracker
 from scenelift.trial import Trials, title
 
 EVERY = 20.0

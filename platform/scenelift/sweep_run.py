@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from ray import tune
 
-from scenelift import population, ranking, search, tracking_store
+from scenelift import population, ranking, search
 from scenelift.config import build as configuration
 from scenelift.errors import ClusterError, ConfigError, TrainingError
 from scenelift.io.console import say
 from scenelift.search import Choice, Placement, Space
 from scenelift.sweep_progress import Progress
-from scenelift.tracking import Tracker, TrackingConfig
+from scenelift.tracking import store
+from scenelift.tracking.client import Tracker, TrackingConfig
 from scenelift.trial import Trials, milestone, run_trial, title
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class SweepRun:
     def _prepared(self, trial: Any) -> Any:
         """The trials' config but for what is searched."""
         loop = replace(trial.loop, checkpoint_every=0) if self.settings.search == "pbt" else trial.loop
-        uri = tracking_store.resolve(trial.tracking.uri, self.folder.parent)
+        uri = store.resolve(trial.tracking.uri, self.folder.parent)
         local = uri if uri.startswith("sqlite:") else trial.tracking.uri
         tracking = replace(trial.tracking, uri=local, experiment=f"sweep-{self.sweep.name}")
         return replace(trial, scale=self.placement.scale, loop=loop, tracking=tracking)

@@ -24,7 +24,7 @@ from scenelift.runs import Run, RunConfig
 from scenelift.samples.source import ReadOptions
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
-from scenelift.tracking import TrackingConfig
+from scenelift.tracking.client import TrackingConfig
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.launch import Job, Resources, launch
 from scenelift.train.optimizer import OptimiserConfig

@@ -17,10 +17,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunData, RunInfo
 
-from scenelift import dashboard, dashboard_view
-from scenelift.dashboard import DashboardConfig
 from scenelift.errors import ClusterError, TrackingError
-from scenelift.tracking import Tracker, TrackingConfig
+from scenelift.tracking import dashboard, dashboard_view
+from scenelift.tracking.client import Tracker, TrackingConfig
+from scenelift.tracking.dashboard import DashboardConfig
 
 SCORES = {"label_free/miou": 0.5, "label_free/iou/car": 0.4, "teacher/miou": 0.4, "loss/total": 1.0}
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scenelift.config import build as configuration
-from scenelift.difference import difference, settings, title, written
+from scenelift.config.difference import difference, settings, title, written
 from scenelift.nn.minkunet import NETWORKS, NetworkConfig
 from scenelift.runs import RunConfig
 from scenelift.train.plan import LoopConfig

@@ -12,7 +12,7 @@ from mlflow.entities import Run
 
 from scenelift.experiment import experiment
 from scenelift.runs import RunConfig
-from scenelift.tracking import TrackingConfig
+from scenelift.tracking.client import TrackingConfig
 from scenelift.train.plan import LoopConfig
 
 PRESETS = {"short": LoopConfig(epochs=1), "long": LoopConfig(epochs=99)}

@@ -21,7 +21,7 @@ from scenelift.points.collate import Collate, VoxelConfig
 from scenelift.runs import RunConfig
 from scenelift.samples.source import ReadOptions
 from scenelift.shards.write import write_shards
-from scenelift.tracking import TrackingConfig
+from scenelift.tracking.client import TrackingConfig
 from scenelift.train import preflight
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.launch import Job, Resources, launch

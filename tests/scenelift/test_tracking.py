@@ -18,10 +18,11 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from scenelift import patience, provenance, tracking, tracking_store
 from scenelift.errors import TrackingError
-from scenelift.tracking import Tracker, TrackingConfig
-from scenelift.tracking_store import resolve
+from scenelift.tracking import client as tracking
+from scenelift.tracking import provenance, retry, store
+from scenelift.tracking.client import Tracker, TrackingConfig
+from scenelift.tracking.store import resolve
 
 SILENT = TrackingConfig(experiment="tests", system_metrics=0)
 
@@ -154,9 +155,9 @@ class Away:
     """Answers nothing for the first so many questions."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, tracker: Tracker | None, questions: int) -> None:
-        self.questions, self.answers = questions, tracking_store.answers
-        monkeypatch.setattr(patience, "PAUSE", 0.01)
-        monkeypatch.setattr(tracking_store, "answers", self.answer)
+        self.questions, self.answers = questions, store.answers
+        monkeypatch.setattr(retry, "PAUSE", 0.01)
+        monkeypatch.setattr(store, "answers", self.answer)
         if tracker is not None:
             for name in ("log_batch", "set_tag", "log_text", "set_terminated"):
                 monkeypatch.setattr(tracker._client, name, self.call(getattr(tracker._client, name)))
@@ -190,10 +191,10 @@ def test_a_server_that_stays_away_does_not_end_the_run(
     tracker: Tracker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     away = Away(monkeypatch, tracker, 10**9)
-    monkeypatch.setattr(patience, "PATIENCE", 0.05)
+    monkeypatch.setattr(retry, "PATIENCE", 0.05)
     tracker.metrics({"gone": 1.0}, 1)
     tracker.flush()
-    monkeypatch.setattr(patience, "PATIENCE", 60.0)
+    monkeypatch.setattr(retry, "PATIENCE", 60.0)
     tracker.text("a text", "text.txt")
     assert capsys.readouterr().err.count("Left out") == 2, "the second without waiting again"
     away.questions = 0
@@ -294,8 +295,8 @@ def test_a_malformed_address_says_what_to_set(uri: str, tmp_path: Path) -> None:
 def test_a_server_that_does_not_answer_is_reported_quickly(
     listening: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert tracking_store.TIMEOUT <= 3
-    monkeypatch.setattr(tracking_store, "TIMEOUT", 1)
+    assert store.TIMEOUT <= 3
+    monkeypatch.setattr(store, "TIMEOUT", 1)
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         if listening:

@@ -21,7 +21,7 @@ from scenelift.io import folders, storage
 from scenelift.runs import Run, RunConfig
 from scenelift.search import Space
 from scenelift.sweep import Sweep
-from scenelift.tracking import TrackingConfig
+from scenelift.tracking.client import TrackingConfig
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.launch import ScaleConfig
 from scenelift.train.plan import LoopConfig

@@ -10,7 +10,7 @@ import pytest
 
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, TrackingError
-from scenelift.tracking import Tracker, TrackingConfig
+from scenelift.tracking.client import Tracker, TrackingConfig
 from trainables import table
 from trainables.distill import PRESETS as DISTILL
 from trainables.finetune import PRESETS as FINETUNE

@@ -13,7 +13,7 @@ from made_up import VOCABULARY, MadeUp
 
 from scenelift.comparison import network_name, student_name
 from scenelift.config import build as configuration
-from scenelift.difference import difference
+from scenelift.config.difference import difference
 from scenelift.experiment import DataConfig
 from scenelift.nn.minkunet import NETWORKS, NetworkConfig
 from scenelift.nn.student import Student, StudentConfig

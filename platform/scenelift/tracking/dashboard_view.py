@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from scenelift import difference
+from scenelift.config import difference
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from scenelift import tracking_store as store
 from scenelift.errors import TrackingError
 from scenelift.io.console import say
+from scenelift.tracking import store
 
 PATIENCE = 180.0
 """Seconds that a server is waited for, before what was to be sent is left out."""

@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from scenelift import patience, provenance
-from scenelift import tracking_store as store
 from scenelift.errors import TrackingError
-from scenelift.patience import Patient
+from scenelift.tracking import provenance, retry, store
+from scenelift.tracking.retry import Patient
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -60,7 +59,7 @@ class TrackingConfig:
 class Tracker:
     """One MLflow run, written by one process. Every method raises TrackingError if MLflow refuses.
 
-    A server that stops answering is waited for (`scenelift.patience`). What it does not take even then is left out,
+    A server that stops answering is waited for (`scenelift.tracking.retry`). What it does not take even then is left out,
     with a line that says so, and does not end the run: everything lies in the run's folder too.
     """
 
@@ -95,7 +94,7 @@ class Tracker:
         store.quiet()
         uri = store.resolve(config.uri, runs_folder)
         if run_id or config.parent:
-            patience.wait(uri)
+            retry.wait(uri)
         store.probe(uri)
         from mlflow import MlflowClient
 
@@ -121,7 +120,7 @@ class Tracker:
         """A run that another process left, to say how it ended."""
         store.quiet()
         uri = store.resolve(config.uri, runs_folder)
-        patience.wait(uri)
+        retry.wait(uri)
         from mlflow import MlflowClient
 
         with store.errors(uri, "reading a run"):

@@ -10,7 +10,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from scenelift.tracking_store import public
+from scenelift.tracking.store import public
 
 
 def tags() -> dict[str, str]:

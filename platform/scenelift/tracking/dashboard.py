@@ -1,6 +1,6 @@
 """MLflow's pages of all runs: each experiment opens with the columns and charts that its runs are compared by.
 
-`make dashboard`, or with `PYTHONPATH=platform`: `python -m scenelift.dashboard [--port 5000]`
+`make dashboard`, or with `PYTHONPATH=platform`: `python -m scenelift.tracking.dashboard [--port 5000]`
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from scenelift import dashboard_view
-from scenelift import tracking_store as store
 from scenelift.config.build import command
 from scenelift.errors import ClusterError, TrackingError
+from scenelift.tracking import dashboard_view, store
 
 HOST = "127.0.0.1"
 LOOKED_AT = 200
@@ -113,7 +112,7 @@ PRESETS = {"local": DashboardConfig()}
 
 def main() -> None:
     """Entry point."""
-    command(run, DashboardConfig, PRESETS, "python -m scenelift.dashboard")
+    command(run, DashboardConfig, PRESETS, "python -m scenelift.tracking.dashboard")
 
 
 if __name__ == "__main__":
