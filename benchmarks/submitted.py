@@ -29,7 +29,7 @@ from datasets.nuscenes import NuScenes
 from datasets.synthetic.config import PRESETS
 from datasets.synthetic.generate import generate
 from scenelift.cluster import connect as cluster
-from scenelift.runs import Run
+from scenelift.runs.folder import Run
 from scenelift.samples.source import ReadOptions
 from scenelift.shards.write import write_shards
 

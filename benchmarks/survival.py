@@ -30,9 +30,9 @@ if __name__ == "__main__":  # Ray reads them when it is imported
 from benchmarks import toy
 from benchmarks.machines import Machines
 from scenelift.cluster import connect as cluster
-from scenelift.experiment import experiment
 from scenelift.nn.student import Student
-from scenelift.runs import Run, RunConfig
+from scenelift.runs.experiment import experiment
+from scenelift.runs.folder import Run, RunConfig
 from scenelift.tracking.client import TrackingConfig
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.launch import Resources, launch

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from benchmarks import submitted
 from benchmarks.machines import Machines
-from scenelift.runs import Run
+from scenelift.runs.folder import Run
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from typing import Literal
 
 from scenelift.errors import ConfigError
 from scenelift.evaluation.validation import NO_VALIDATION, ValidationConfig
-from scenelift.experiment import DataConfig
 from scenelift.nn.minkunet import NETWORKS
 from scenelift.nn.student import StudentConfig
 from scenelift.points.augmentation import Augmentation, ImageAugmentation
 from scenelift.points.collate import VoxelConfig
-from scenelift.runs import RunConfig
+from scenelift.runs.experiment import DataConfig
+from scenelift.runs.folder import RunConfig
 from scenelift.teachers.clip import TeacherConfig
 from scenelift.tracking.client import TrackingConfig
 from scenelift.train.launch import ScaleConfig

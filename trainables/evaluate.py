@@ -9,18 +9,18 @@ from dataclasses import dataclass
 
 from datasets.synthetic_shards import synthetic_shards
 from scenelift.cluster import connect as cluster
-from scenelift.comparison import network_name, student_name
 from scenelift.config.build import command, flatten
 from scenelift.errors import ConfigError, DataError
 from scenelift.evaluation.metrics import Absent
 from scenelift.evaluation.reports import Protocol
 from scenelift.evaluation.scoring import Predictors
-from scenelift.experiment import experiment
 from scenelift.io import storage
 from scenelift.io.storage import Location
 from scenelift.nn.student import Student
-from scenelift.origin import Origin
-from scenelift.runs import RunConfig
+from scenelift.runs.comparison import network_name, student_name
+from scenelift.runs.experiment import experiment
+from scenelift.runs.folder import RunConfig
+from scenelift.runs.lineage import Origin
 from scenelift.shards.read import Shards
 from scenelift.teachers.clip import TeacherConfig, build_teacher
 from scenelift.tracking.client import TrackingConfig

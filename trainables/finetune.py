@@ -24,17 +24,17 @@ from torch.nn import functional as F
 from scenelift.config.build import command
 from scenelift.errors import ConfigError, DataError
 from scenelift.evaluation.validation import NO_VALIDATION, ValidationConfig
-from scenelift.experiment import DataConfig
 from scenelift.geometry.segments import segment_first
 from scenelift.io.console import say
 from scenelift.nn.lovasz import lovasz_softmax
 from scenelift.nn.minkunet import NETWORKS
 from scenelift.nn.student import Student, StudentConfig
 from scenelift.nn.transfer import classify_by_text, take_over
-from scenelift.origin import RANDOM, Origin
 from scenelift.points.augmentation import Augmentation, ImageAugmentation
 from scenelift.points.collate import Batch, Collate, VoxelConfig
-from scenelift.runs import RunConfig
+from scenelift.runs.experiment import DataConfig
+from scenelift.runs.folder import RunConfig
+from scenelift.runs.lineage import RANDOM, Origin
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
 from scenelift.tracking.client import TrackingConfig

@@ -20,8 +20,8 @@ from datasets.synthetic_room_shards import synthetic_room_shards
 from scenelift.cluster import connect as cluster
 from scenelift.config.build import command
 from scenelift.errors import ConfigError, DataError
-from scenelift.experiment import Experiment, experiment
 from scenelift.io.console import Meter, say
+from scenelift.runs.experiment import Experiment, experiment
 from scenelift.samples.room import ROOM, Room
 from scenelift.shards.read import Samples, open_samples
 from scenelift.train.launch import Job, Resources, build_from, launch

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from scenelift.errors import ConfigError
-from scenelift.runs import RunConfig
+from scenelift.runs.folder import RunConfig
 from scenelift.tracking.client import TrackingConfig
 from scenelift.train.launch import ScaleConfig
 from scenelift.train.optimizer import OptimiserConfig

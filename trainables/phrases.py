@@ -17,7 +17,7 @@ from torch import Tensor
 
 from scenelift.cluster import connect as cluster
 from scenelift.config.build import command
-from scenelift.experiment import experiment
+from scenelift.runs.experiment import experiment
 from scenelift.train.launch import Resources
 from scenelift.train.method import Method, Progress
 from scenelift.train.plan import Plan

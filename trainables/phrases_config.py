@@ -7,7 +7,7 @@ from typing import Literal
 
 from scenelift.errors import ConfigError
 from scenelift.evaluation.validation import NO_VALIDATION, ValidationConfig
-from scenelift.runs import RunConfig
+from scenelift.runs.folder import RunConfig
 from scenelift.teachers.clip import TeacherConfig
 from scenelift.tracking.client import TrackingConfig
 from scenelift.train.launch import ScaleConfig

@@ -16,9 +16,9 @@ from datasets.shard_captions import coverage
 from datasets.synthetic_image_shards import synthetic_image_shards
 from scenelift.errors import ConfigError, DataError
 from scenelift.evaluation.reports import spread
-from scenelift.experiment import PICTURED_FRAMES, Experiment
 from scenelift.io.console import Meter, say
 from scenelift.io.storage import Location
+from scenelift.runs.experiment import PICTURED_FRAMES, Experiment
 from scenelift.samples.caption import CaptionedImage
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet
 from scenelift.shards.read import Samples, open_samples

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from scenelift.config.build import command
 from scenelift.errors import ConfigError, DataError
-from scenelift.experiment import DataConfig
 from scenelift.geometry.sampling import sample
 from scenelift.nn.minkunet import NETWORKS
 from scenelift.nn.student import Student, StudentConfig
 from scenelift.points.augmentation import Augmentation, ImageAugmentation
 from scenelift.points.collate import Batch, Collate, VoxelConfig
-from scenelift.runs import RunConfig
+from scenelift.runs.experiment import DataConfig
+from scenelift.runs.folder import RunConfig
 from scenelift.shards.read import Shards
 from scenelift.teachers.clip import TeacherConfig
 from scenelift.tracking.client import TrackingConfig

@@ -12,17 +12,17 @@ import torch
 
 from datasets.synthetic_shards import synthetic_shards
 from scenelift.cluster import connect as cluster
-from scenelift.comparison import network_name
 from scenelift.config.build import flatten
 from scenelift.errors import ConfigError, DataError
 from scenelift.evaluation.reports import Protocol as ScoreProtocol
 from scenelift.evaluation.scoring import Predictors
 from scenelift.evaluation.validation import MIOU, NO_VALIDATION, Validation, ValidationConfig, hold_out
-from scenelift.experiment import DataConfig, Experiment, experiment
 from scenelift.io.console import say
 from scenelift.nn.student import Student, StudentConfig
 from scenelift.points.collate import Collate
-from scenelift.runs import RunConfig
+from scenelift.runs.comparison import network_name
+from scenelift.runs.experiment import DataConfig, Experiment, experiment
+from scenelift.runs.folder import RunConfig
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
 from scenelift.tracking.client import TrackingConfig

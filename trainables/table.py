@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scenelift import finished
-from scenelift.comparison import Block, Row, compare, told_apart
 from scenelift.config.build import command, nearest
 from scenelift.errors import ConfigError, StorageError, TrackingError
-from scenelift.finished import Finished
 from scenelift.io.console import say
+from scenelift.runs import history
+from scenelift.runs.comparison import Block, Row, compare, told_apart
+from scenelift.runs.history import Finished
 from scenelift.tracking import store
 
 COLUMNS = {
@@ -53,7 +53,7 @@ class TableConfig:
 def run(config: TableConfig) -> None:
     """Read, compare, write, print."""
     uri = store.resolve(config.uri, Path(config.runs))
-    everything, others = finished.read(uri)
+    everything, others = history.read(uri)
     chosen = _chosen(config, everything, set(others))
     left_out = sum((others[name] for name in config.experiments or others), Counter[str]())
     if left_out:

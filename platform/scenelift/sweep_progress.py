@@ -15,7 +15,7 @@ from scenelift import ranking
 from scenelift.cluster.leftovers import Leftovers
 from scenelift.io.console import say
 from scenelift.ranking import Outcome, Status
-from scenelift.runs import Run
+from scenelift.runs.folder import Run
 from scenelift.tracking.client import Tracker
 from scenelift.trial import Trials, title
 

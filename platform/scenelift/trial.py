@@ -13,8 +13,8 @@ from typing import Any
 
 from scenelift.config.build import override
 from scenelift.errors import TrainingError
-from scenelift.experiment import observed
-from scenelift.runs import Run
+from scenelift.runs.experiment import observed
+from scenelift.runs.folder import Run
 from scenelift.search import GRACE
 from scenelift.train.checkpoints import Checkpoint, Checkpoints
 

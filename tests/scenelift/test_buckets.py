@@ -15,12 +15,12 @@ from s3_server import KEY, SECRET, S3Server
 from test_launch import VOXELS, Build
 
 from scenelift.errors import ConfigError, StorageError
-from scenelift.experiment import experiment
 from scenelift.io import folders, storage
 from scenelift.nn.student import Student
 from scenelift.points.augmentation import Augmentation
 from scenelift.points.collate import Collate
-from scenelift.runs import Run, RunConfig
+from scenelift.runs.experiment import experiment
+from scenelift.runs.folder import Run, RunConfig
 from scenelift.samples.source import ReadOptions
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards

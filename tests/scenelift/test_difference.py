@@ -11,7 +11,7 @@ import pytest
 from scenelift.config import build as configuration
 from scenelift.config.difference import difference, settings, title, written
 from scenelift.nn.minkunet import NETWORKS, NetworkConfig
-from scenelift.runs import RunConfig
+from scenelift.runs.folder import RunConfig
 from scenelift.train.plan import LoopConfig
 
 

@@ -10,8 +10,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from scenelift.experiment import experiment
-from scenelift.runs import RunConfig
+from scenelift.runs.experiment import experiment
+from scenelift.runs.folder import RunConfig
 from scenelift.tracking.client import TrackingConfig
 from scenelift.train.plan import LoopConfig
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from scenelift.following import Following
-from scenelift.runs import Run, RunConfig
+from scenelift.runs.folder import Run, RunConfig
+from scenelift.runs.monitor import Following
 
 
 @dataclass(frozen=True)

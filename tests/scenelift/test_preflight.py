@@ -13,12 +13,12 @@ import torch
 from made_up import VOCABULARY, MadeUp, made_up_frame
 
 from scenelift.errors import ClusterError, ConfigError, StorageError
-from scenelift.experiment import experiment
 from scenelift.nn.minkunet import NetworkConfig
 from scenelift.nn.student import Student, StudentConfig
 from scenelift.points.augmentation import Augmentation
 from scenelift.points.collate import Collate, VoxelConfig
-from scenelift.runs import RunConfig
+from scenelift.runs.experiment import experiment
+from scenelift.runs.folder import RunConfig
 from scenelift.samples.source import ReadOptions
 from scenelift.shards.write import write_shards
 from scenelift.tracking.client import TrackingConfig

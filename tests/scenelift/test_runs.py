@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from scenelift import runs
 from scenelift.errors import ConfigError, StorageError
-from scenelift.runs import Run, RunConfig
+from scenelift.runs import folder as runs
+from scenelift.runs.folder import Run, RunConfig
 
 PLATFORM = Path(runs.__file__).parents[1]
 

@@ -13,11 +13,11 @@ import pytest
 from scenelift.config import build as configuration
 from scenelift.errors import DataError
 from scenelift.evaluation.validation import MIOU
-from scenelift.experiment import DataConfig
 from scenelift.nn.minkunet import NetworkConfig
 from scenelift.nn.student import StudentConfig
 from scenelift.points.collate import VoxelConfig
-from scenelift.runs import Run, RunConfig
+from scenelift.runs.experiment import DataConfig
+from scenelift.runs.folder import Run, RunConfig
 from scenelift.sweep import SweepConfig
 from scenelift.teachers.clip import TeacherConfig
 from sweeps.loss_weights import SWEEP

@@ -20,7 +20,7 @@ from ray import tune
 
 from scenelift.cluster import connect as cluster
 from scenelift.errors import ClusterError, ConfigError
-from scenelift.runs import Run
+from scenelift.runs.folder import Run
 from scenelift.sweep import SweepConfig
 from scenelift.train.checkpoints import Checkpoints
 

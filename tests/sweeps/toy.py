@@ -16,9 +16,9 @@ from ray import tune
 from scenelift.config import build as configuration
 from scenelift.errors import TrainingError
 from scenelift.evaluation.validation import NO_VALIDATION, ValidationConfig
-from scenelift.experiment import DataConfig, experiment
 from scenelift.io import folders, storage
-from scenelift.runs import Run, RunConfig
+from scenelift.runs.experiment import DataConfig, experiment
+from scenelift.runs.folder import Run, RunConfig
 from scenelift.search import Space
 from scenelift.sweep import Sweep
 from scenelift.tracking.client import TrackingConfig

@@ -12,12 +12,12 @@ from made_up import VOCABULARY, MadeUp, made_up_frame
 from datasets.nuscenes import NuScenes
 from scenelift.config import build as configuration
 from scenelift.errors import ClusterError, ConfigError, DataError, ShardError, StorageError, TrackingError
-from scenelift.experiment import DataConfig
 from scenelift.nn.minkunet import NetworkConfig
 from scenelift.nn.student import StudentConfig
 from scenelift.points.augmentation import Augmentation, ImageAugmentation
 from scenelift.points.collate import Collate, VoxelConfig
-from scenelift.runs import RunConfig
+from scenelift.runs.experiment import DataConfig
+from scenelift.runs.folder import RunConfig
 from scenelift.samples.source import ReadOptions
 from scenelift.shards.write import write_shards
 from scenelift.teachers.clip import DenseClip, TeacherConfig, build_teacher

@@ -10,15 +10,15 @@ from made_up import VOCABULARY, MadeUp, made_up_frame
 
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, DataError, SceneliftError
-from scenelift.experiment import DataConfig
 from scenelift.nn.lovasz import lovasz_softmax
 from scenelift.nn.minkunet import NetworkConfig
 from scenelift.nn.student import Student, StudentConfig
 from scenelift.nn.transfer import take_over
-from scenelift.origin import Origin
 from scenelift.points.augmentation import Augmentation, ImageAugmentation
 from scenelift.points.collate import Collate, VoxelConfig
-from scenelift.runs import RunConfig
+from scenelift.runs.experiment import DataConfig
+from scenelift.runs.folder import RunConfig
+from scenelift.runs.lineage import Origin
 from scenelift.samples.source import ReadOptions
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.write import write_shards

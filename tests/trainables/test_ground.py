@@ -12,8 +12,8 @@ from made_up_rooms import CLASSES, COLOURS, FEATURES, MadeUpRooms, made_up_room
 
 from datasets.grounding import RoomOptions
 from scenelift.errors import ConfigError, DataError, SceneliftError
-from scenelift.experiment import observed
-from scenelift.runs import RunConfig
+from scenelift.runs.experiment import observed
+from scenelift.runs.folder import RunConfig
 from scenelift.samples.room import ROOM, Room
 from scenelift.shards.read import open_samples
 from scenelift.shards.write import write_shards

@@ -18,7 +18,7 @@ from datasets.synthetic_images.generate import generate
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, DataError
 from scenelift.evaluation.validation import ValidationConfig
-from scenelift.runs import RunConfig
+from scenelift.runs.folder import RunConfig
 from scenelift.samples.caption import words_of
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE, RegionStatistics, feature_sums
 from scenelift.shards.read import open_samples

@@ -19,12 +19,12 @@ from datasets.synthetic.config import PRESETS as WORLDS
 from datasets.synthetic.generate import generate
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, DataError, TeacherError
-from scenelift.experiment import DataConfig
 from scenelift.nn.minkunet import NetworkConfig
 from scenelift.nn.student import Student, StudentConfig
 from scenelift.points.augmentation import Augmentation, ImageAugmentation
 from scenelift.points.collate import Collate, VoxelConfig
-from scenelift.runs import RunConfig
+from scenelift.runs.experiment import DataConfig
+from scenelift.runs.folder import RunConfig
 from scenelift.samples.images import encode_numbers
 from scenelift.samples.source import ReadOptions
 from scenelift.samples.superpixels import with_superpixels

@@ -11,12 +11,12 @@ import pytest
 import torch
 from made_up import VOCABULARY, MadeUp
 
-from scenelift.comparison import network_name, student_name
 from scenelift.config import build as configuration
 from scenelift.config.difference import difference
-from scenelift.experiment import DataConfig
 from scenelift.nn.minkunet import NETWORKS, NetworkConfig
 from scenelift.nn.student import Student, StudentConfig
+from scenelift.runs.comparison import network_name, student_name
+from scenelift.runs.experiment import DataConfig
 from scenelift.samples.source import ReadOptions
 from scenelift.shards.write import write_shards
 from trainables import distill, evaluate, finetune, pretrain, segmentation

@@ -7,7 +7,7 @@ from typing import Any
 
 from scenelift.io import storage
 from scenelift.io.console import Meter, say
-from scenelift.runs import Run
+from scenelift.runs.folder import Run
 from scenelift.tracking.client import Tracker
 from scenelift.train.loop import Event
 from scenelift.train.preflight import Estimate

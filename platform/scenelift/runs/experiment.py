@@ -16,10 +16,10 @@ from scenelift.errors import SceneliftError
 from scenelift.evaluation import plots, reports, scoring
 from scenelift.evaluation.metrics import Absent
 from scenelift.evaluation.scoring import Evaluation
-from scenelift.following import Following
 from scenelift.io import folders, storage
 from scenelift.io.console import Meter, say
-from scenelift.runs import Run, RunConfig
+from scenelift.runs.folder import Run, RunConfig
+from scenelift.runs.monitor import Following
 from scenelift.shards.read import Samples, Shards
 from scenelift.tracking.client import Tracker, TrackingConfig
 from scenelift.train.launch import Resources

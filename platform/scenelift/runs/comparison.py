@@ -15,9 +15,9 @@ from typing import Any
 
 from scenelift.config import build as configuration
 from scenelift.config.difference import experiment_identity
-from scenelift.finished import Data, Finished
 from scenelift.nn.minkunet import NETWORKS
-from scenelift.origin import RANDOM
+from scenelift.runs.history import Data, Finished
+from scenelift.runs.lineage import RANDOM
 
 CUSTOM = "custom"
 """A network that is none of `NETWORKS`."""

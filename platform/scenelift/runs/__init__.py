@@ -1,0 +1,3 @@
+"""Runs: the folder of a run, its way from shards to scores, where its weights come from, and comparing finished
+runs.
+"""
