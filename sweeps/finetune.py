@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from ray import tune
 
-from scenelift.search import Space
-from scenelift.sweep import Sweep
+from scenelift.tune.search import Space
+from scenelift.tune.sweep import Sweep
 from trainables import finetune
 from trainables.segmentation import selecting
 

@@ -11,8 +11,8 @@ from typing import Any
 from ray import tune
 
 from scenelift.errors import ConfigError
-from scenelift.search import Space
-from scenelift.sweep import Sweep, SweepConfig
+from scenelift.tune.search import Space
+from scenelift.tune.sweep import Sweep, SweepConfig
 from trainables import phrases
 from trainables.phrases_config import PhrasesConfig
 from trainables.phrases_run import open_data

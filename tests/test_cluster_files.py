@@ -35,8 +35,8 @@ from datasets import shard
 from datasets.synthetic import config as synthetic
 from scenelift.cluster import connect as cluster
 from scenelift.config.build import parse
-from scenelift.search import Choice
 from scenelift.train.launch import Resources, ScaleConfig
+from scenelift.tune.search import Choice
 from trainables import distill
 from trainables.distill_config import DistillConfig
 

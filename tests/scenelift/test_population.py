@@ -11,10 +11,11 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.schedulers.pbt import _PBTTrialState
 
-from scenelift import population, search
 from scenelift.errors import ConfigError
-from scenelift.population import Population
-from scenelift.trial import Reporter, milestone
+from scenelift.tune import population
+from scenelift.tune import search as search
+from scenelift.tune.population import Population
+from scenelift.tune.trial import Reporter, milestone
 
 SPACE = {"a": tune.loguniform(0.01, 100), "b": tune.choice([None, 3, "x"]), "c": tune.randint(1, 5)}
 

@@ -11,12 +11,13 @@ import pytest
 from PIL import Image
 from ray import tune
 
-from scenelift import ranking, search
 from scenelift.config.build import override
 from scenelift.errors import ConfigError
-from scenelift.optuna_search import importance
-from scenelift.ranking import Outcome
-from scenelift.search import Choice
+from scenelift.tune import ranking
+from scenelift.tune import search as search
+from scenelift.tune.optuna_search import importance
+from scenelift.tune.ranking import Outcome
+from scenelift.tune.search import Choice
 
 SPACE = {"a": tune.loguniform(0.01, 100), "b": tune.choice([None, 3, "x"]), "c": tune.randint(1, 5)}
 

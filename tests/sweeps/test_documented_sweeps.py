@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scenelift import search
-from scenelift.sweep import Sweep
+from scenelift.tune import search as search
+from scenelift.tune.sweep import Sweep
 
 REPOSITORY = Path(__file__).parents[2]
 SWEEPS = REPOSITORY / "docs" / "sweeps.md"

@@ -6,10 +6,10 @@ import pytest
 from made_up_rooms import MadeUpRooms
 
 from datasets.grounding import RoomOptions
-from scenelift import search
 from scenelift.errors import ConfigError
 from scenelift.samples.room import ROOM
 from scenelift.shards.write import write_shards
+from scenelift.tune import search as search
 from sweeps.ground import SWEEP, space
 from trainables.ground import selecting
 from trainables.ground_config import PRESETS, MethodConfig, RoomsDataConfig

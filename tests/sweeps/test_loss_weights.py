@@ -18,8 +18,8 @@ from scenelift.nn.student import StudentConfig
 from scenelift.points.collate import VoxelConfig
 from scenelift.runs.experiment import DataConfig
 from scenelift.runs.folder import Run, RunConfig
-from scenelift.sweep import SweepConfig
 from scenelift.teachers.clip import TeacherConfig
+from scenelift.tune.sweep import SweepConfig
 from sweeps.loss_weights import SWEEP
 from trainables import distill
 from trainables.segmentation import selecting

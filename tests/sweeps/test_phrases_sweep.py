@@ -6,10 +6,10 @@ import pytest
 from made_up_captions import MadeUpCaptions
 
 from datasets.captions import CaptionOptions
-from scenelift import search
 from scenelift.errors import ConfigError
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE
 from scenelift.shards.write import write_shards
+from scenelift.tune import search as search
 from sweeps.phrases import SWEEP, selecting, space
 from trainables.phrases_config import PRESETS, ContrastConfig, DistillationConfig, PhraseDataConfig
 from trainables.phrases_validation import R1

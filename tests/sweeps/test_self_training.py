@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scenelift import search
 from scenelift.config import build as configuration
+from scenelift.tune import search as search
 from sweeps.self_training import SWEEP, space, until_it_starts
 from trainables.distill_config import PRESETS
 

@@ -21,8 +21,8 @@ from ray import tune
 from scenelift.cluster import connect as cluster
 from scenelift.errors import ClusterError, ConfigError
 from scenelift.runs.folder import Run
-from scenelift.sweep import SweepConfig
 from scenelift.train.checkpoints import Checkpoints
+from scenelift.tune.sweep import SweepConfig
 
 _ROOT = Path(__file__).resolve().parents[2]
 

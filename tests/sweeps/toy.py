@@ -19,12 +19,12 @@ from scenelift.evaluation.validation import NO_VALIDATION, ValidationConfig
 from scenelift.io import folders, storage
 from scenelift.runs.experiment import DataConfig, experiment
 from scenelift.runs.folder import Run, RunConfig
-from scenelift.search import Space
-from scenelift.sweep import Sweep
 from scenelift.tracking.client import TrackingConfig
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.launch import ScaleConfig
 from scenelift.train.plan import LoopConfig
+from scenelift.tune.search import Space
+from scenelift.tune.sweep import Sweep
 
 
 @dataclass(frozen=True)

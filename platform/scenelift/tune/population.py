@@ -10,7 +10,7 @@ from ray.tune.schedulers import PopulationBasedTraining
 from ray.tune.search.sample import Categorical, Domain
 
 from scenelift.errors import ConfigError
-from scenelift.search import Space, ends
+from scenelift.tune.search import Space, ends
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController

@@ -15,8 +15,8 @@ from scenelift.config.build import override
 from scenelift.errors import TrainingError
 from scenelift.runs.experiment import observed
 from scenelift.runs.folder import Run
-from scenelift.search import GRACE
 from scenelift.train.checkpoints import Checkpoint, Checkpoints
+from scenelift.tune.search import GRACE
 
 
 @dataclass(frozen=True)

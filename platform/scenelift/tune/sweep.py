@@ -13,12 +13,12 @@ from typing import Any, Literal, Protocol
 
 import yaml
 
-from scenelift import search
 from scenelift.cluster import connect as cluster
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, SceneliftError
-from scenelift.search import Draw, Space
-from scenelift.sweep_run import STATE, SweepRun
+from scenelift.tune import search as search
+from scenelift.tune.search import Draw, Space
+from scenelift.tune.sweep_run import STATE, SweepRun
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
-from scenelift import ranking
 from scenelift.cluster.leftovers import Leftovers
 from scenelift.io.console import say
-from scenelift.ranking import Outcome, Status
 from scenelift.runs.folder import Run
 from scenelift.tracking.client import Tracker
-from scenelift.trial import Trials, title
+from scenelift.tune import ranking
+from scenelift.tune.ranking import Outcome, Status
+from scenelift.tune.trial import Trials, title
 
 EVERY = 20.0
 """Seconds between two lines about trials that are running."""

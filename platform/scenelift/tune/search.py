@@ -125,7 +125,7 @@ class Choice:
             # A population is made at once: its trials pause where others wait for their turn.
             first = [dict(own)] if holds(space, own) else []
             return BasicVariantGenerator(points_to_evaluate=first, random_state=self.seed)
-        from scenelift.optuna_search import OwnFirst, sampler
+        from scenelift.tune.optuna_search import OwnFirst, sampler
 
         drawn = sampler(self.method, self.seed, self.trials)
         return ConcurrencyLimiter(OwnFirst(own, space, self.objective, drawn), self.at_once)
@@ -133,7 +133,7 @@ class Choice:
     def scheduler(self, space: Space, first: int) -> TrialScheduler:
         """What stops trials, or lets them learn from each other; first: the earliest milestone they report."""
         if self.method == "pbt":
-            from scenelift.population import Population
+            from scenelift.tune.population import Population
 
             return Population(space, self.objective, first)
         if not self.stop_early:

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from ray.tune.search.sample import Categorical, LogUniform
 
 from scenelift.evaluation.pictures import FAINT, INK, PAPER, legend, save, sheet
-from scenelift.search import Space, ends
-from scenelift.trial import short
+from scenelift.tune.search import Space, ends
+from scenelift.tune.trial import short
 
 Status = Literal["finished", "stopped", "failed", "running"]
 _ORDER: tuple[Status, ...] = ("finished", "stopped", "running", "failed")

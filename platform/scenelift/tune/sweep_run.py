@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from ray import tune
 
-from scenelift import population, ranking, search
 from scenelift.config import build as configuration
 from scenelift.errors import ClusterError, ConfigError, TrainingError
 from scenelift.io.console import say
-from scenelift.search import Choice, Placement, Space
-from scenelift.sweep_progress import Progress
 from scenelift.tracking import store
 from scenelift.tracking.client import Tracker, TrackingConfig
-from scenelift.trial import Trials, milestone, run_trial, title
+from scenelift.tune import population, ranking
+from scenelift.tune import search as search
+from scenelift.tune.progress import Progress
+from scenelift.tune.search import Choice, Placement, Space
+from scenelift.tune.trial import Trials, milestone, run_trial, title
 
 if TYPE_CHECKING:
-    from scenelift.sweep import Sweep, SweepConfig
+    from scenelift.tune.sweep import Sweep, SweepConfig
 
 STATE = "sweep.yaml"
 """What a sweep goes on from, in its folder."""
@@ -184,7 +185,7 @@ class SweepRun:
 
     def _show(self, progress: Progress, tracker: Tracker) -> None:
         """Ranking, pictures and best config: in the folder, in MLflow, on the screen."""
-        from scenelift.optuna_search import importance
+        from scenelift.tune.optuna_search import importance
 
         objective, outcomes = self.settings.objective, progress.outcomes()
         table = ranking.text(outcomes, objective)
