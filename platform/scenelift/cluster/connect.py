@@ -72,7 +72,7 @@ _OBJECT_STORE = 1 << 30
 """Bytes of shared memory of a local Ray: 60 blocks of the reader, instead of a third of the machine."""
 SWEEP = "sweep"
 """A resource of the head that a population's trials share, so that no more of them run at once than fit."""
-_SOURCES = Path(__file__).resolve().parents[1]
+_SOURCES = Path(__file__).resolve().parents[2]
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def load_clip(model: str, weights: str, vocabulary: Vocabulary) -> LoadedClip:
 
 def _in_repository(weights: str) -> str:
     """A relative path that is not there where the command runs may be one of the repository's own files."""
-    ours = Path(__file__).parents[2] / weights
+    ours = Path(__file__).parents[3] / weights
     return str(ours) if not Path(weights).exists() and ours.is_file() else weights
 
 
