@@ -10,7 +10,7 @@ from ray import tune
 from scenelift.tune.search import Space
 from scenelift.tune.sweep import Sweep
 from trainables import distill
-from trainables.segmentation import selecting
+from trainables.common.segmentation import selecting
 
 
 def space(config: distill.DistillConfig) -> Space:

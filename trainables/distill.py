@@ -24,6 +24,8 @@ from scenelift.points.collate import Batch, Collate
 from scenelift.teachers.clip import DenseClip, build_teacher
 from scenelift.train.method import Method, Progress
 from trainables import distill_losses as losses
+from trainables.common.prompts import named_by, taught_by
+from trainables.common.segmentation import Training, open_data, run_training
 from trainables.distill_config import (
     NO_SELF_TRAINING,
     PRESETS,
@@ -31,8 +33,6 @@ from trainables.distill_config import (
     LossConfig,
     SelfTrainingConfig,
 )
-from trainables.prompts import named_by, taught_by
-from trainables.segmentation import Training, open_data, run_training
 
 
 class Clip2Scene(Method):

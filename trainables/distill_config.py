@@ -18,8 +18,8 @@ from scenelift.tracking.client import TrackingConfig
 from scenelift.train.launch import ScaleConfig
 from scenelift.train.optimizer import OptimiserConfig
 from scenelift.train.plan import LoopConfig
-from trainables.prompts import Prompts
-from trainables.teachers import CLIP_TEACHER, PAPER_TEACHER, TINY_TEACHER
+from trainables.common.prompts import Prompts
+from trainables.common.teachers import CLIP_TEACHER, PAPER_TEACHER, TINY_TEACHER
 
 
 @dataclass(frozen=True)

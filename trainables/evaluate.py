@@ -25,7 +25,7 @@ from scenelift.shards.read import Shards
 from scenelift.teachers.clip import TeacherConfig, build_teacher
 from scenelift.tracking.client import TrackingConfig
 from scenelift.train.launch import Resources, ScaleConfig
-from trainables.teachers import CLIP_TEACHER, TINY_TEACHER
+from trainables.common.teachers import CLIP_TEACHER, TINY_TEACHER
 
 
 @dataclass(frozen=True)

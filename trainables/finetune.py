@@ -42,7 +42,7 @@ from scenelift.train.launch import ScaleConfig
 from scenelift.train.method import Method, Progress
 from scenelift.train.optimizer import OptimiserConfig
 from scenelift.train.plan import LoopConfig
-from trainables.segmentation import Training, open_data, run_training
+from trainables.common.segmentation import Training, open_data, run_training
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from scenelift.io.console import say
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.teachers.clip import TeacherConfig, encode_text, set_activation
 from scenelift.teachers.weights import LoadedClip, load_clip
-from trainables.teachers import TINY_TEACHER
+from trainables.common.teachers import TINY_TEACHER
 
 PADDING, UNKNOWN, SPECIAL = 0, 1, 2
 """Numbers of padding and of words that are not known; words are numbered from SPECIAL."""

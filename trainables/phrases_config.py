@@ -13,8 +13,8 @@ from scenelift.tracking.client import TrackingConfig
 from scenelift.train.launch import ScaleConfig
 from scenelift.train.optimizer import OptimiserConfig
 from scenelift.train.plan import LoopConfig
+from trainables.common.teachers import CLIP_TEACHER
 from trainables.phrases_student import EncoderConfig
-from trainables.teachers import CLIP_TEACHER
 
 
 @dataclass(frozen=True)

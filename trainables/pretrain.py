@@ -33,14 +33,14 @@ from scenelift.train.method import Method, Progress
 from scenelift.train.optimizer import OptimiserConfig
 from scenelift.train.plan import LoopConfig
 from trainables import contrast
+from trainables.common.segmentation import Training, open_data, run_training
+from trainables.common.teachers import CLIP_TEACHER, TINY_TEACHER
 from trainables.image_backbone import (
     ImageBackbone,
     ImageBackboneConfig,
     build_image_backbone,
     feature_width,
 )
-from trainables.segmentation import Training, open_data, run_training
-from trainables.teachers import CLIP_TEACHER, TINY_TEACHER
 
 
 @dataclass(frozen=True)

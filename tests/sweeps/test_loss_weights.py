@@ -22,7 +22,7 @@ from scenelift.teachers.clip import TeacherConfig
 from scenelift.tune.sweep import SweepConfig
 from sweeps.loss_weights import SWEEP
 from trainables import distill
-from trainables.segmentation import selecting
+from trainables.common.segmentation import selecting
 
 
 def _unlabelled(train: str, folder: Path) -> str:

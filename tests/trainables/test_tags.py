@@ -19,9 +19,10 @@ from scenelift.runs.comparison import network_name, student_name
 from scenelift.runs.experiment import DataConfig
 from scenelift.samples.source import ReadOptions
 from scenelift.shards.write import write_shards
-from trainables import distill, evaluate, finetune, pretrain, segmentation
+from trainables import distill, evaluate, finetune, pretrain
+from trainables.common import segmentation
+from trainables.common.teachers import CLIP_TEACHER
 from trainables.finetune import LabelsConfig
-from trainables.teachers import CLIP_TEACHER
 
 TAGS = {"dataset", "teacher", "student", "protocol", "seed"}
 SIZE = (56, 96)

@@ -1,0 +1,1 @@
+"""What several trainables share; they do not import each other."""
