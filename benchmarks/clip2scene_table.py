@@ -18,7 +18,8 @@ from typing import Any
 
 from scenelift.cluster import connect as cluster
 from scenelift.config.build import Value, override
-from trainables import distill, finetune, pretrain, table
+from trainables import finetune, pretrain, table
+from trainables.distill import method as distill
 
 RUNS = Path("runs")
 WITHOUT = {

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainables.distill_losses import SLOTS, spatial_temporal, spatial_temporal_joint
+from trainables.distill.losses import SLOTS, spatial_temporal, spatial_temporal_joint
 
 PAIRS, CHANNELS, CELLS, CLASSES = 40_000, 512, 15_000, 16
 

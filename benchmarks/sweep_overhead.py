@@ -15,7 +15,7 @@ from scenelift.cluster import connect as cluster
 from scenelift.config import build as configuration
 from scenelift.tune.sweep import SweepConfig
 from sweeps.loss_weights import SWEEP
-from trainables import distill
+from trainables.distill import method as distill
 
 
 def main() -> None:

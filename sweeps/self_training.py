@@ -9,8 +9,8 @@ from ray import tune
 
 from scenelift.tune.search import Space
 from scenelift.tune.sweep import Sweep, SweepConfig
-from trainables import distill
 from trainables.common.segmentation import selecting
+from trainables.distill import method as distill
 
 
 def space(config: distill.DistillConfig) -> Space:

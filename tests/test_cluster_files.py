@@ -37,8 +37,8 @@ from scenelift.cluster import connect as cluster
 from scenelift.config.build import parse
 from scenelift.train.launch import Resources, ScaleConfig
 from scenelift.tune.search import Choice
-from trainables import distill
-from trainables.distill_config import DistillConfig
+from trainables.distill import method as distill
+from trainables.distill.config import DistillConfig
 
 REPOSITORY = Path(__file__).parents[1]
 COMMANDS = {

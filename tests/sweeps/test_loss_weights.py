@@ -21,8 +21,8 @@ from scenelift.runs.folder import Run, RunConfig
 from scenelift.teachers.clip import TeacherConfig
 from scenelift.tune.sweep import SweepConfig
 from sweeps.loss_weights import SWEEP
-from trainables import distill
 from trainables.common.segmentation import selecting
+from trainables.distill import method as distill
 
 
 def _unlabelled(train: str, folder: Path) -> str:

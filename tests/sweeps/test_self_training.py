@@ -7,7 +7,7 @@ import pytest
 from scenelift.config import build as configuration
 from scenelift.tune import search as search
 from sweeps.self_training import SWEEP, space, until_it_starts
-from trainables.distill_config import PRESETS
+from trainables.distill.config import PRESETS
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))

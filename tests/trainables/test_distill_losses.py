@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from trainables import distill_losses as losses
+from trainables.distill import losses
 
 
 def unit(*shape: int) -> torch.Tensor:

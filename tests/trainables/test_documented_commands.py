@@ -9,8 +9,9 @@ import pytest
 from datasets import shard, shard_captions, shard_rooms
 from scenelift.config.build import parse
 from scenelift.errors import ConfigError
-from trainables import distill, evaluate, finetune, ground, phrases, pretrain, table
-from trainables.distill_config import DistillConfig
+from trainables import evaluate, finetune, ground, phrases, pretrain, table
+from trainables.distill import method as distill
+from trainables.distill.config import DistillConfig
 from trainables.evaluate import EvaluateConfig
 from trainables.finetune import FinetuneConfig
 from trainables.ground_config import GroundConfig

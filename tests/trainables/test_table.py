@@ -12,7 +12,7 @@ from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, TrackingError
 from scenelift.tracking.client import Tracker, TrackingConfig
 from trainables import table
-from trainables.distill import PRESETS as DISTILL
+from trainables.distill.method import PRESETS as DISTILL
 from trainables.finetune import PRESETS as FINETUNE
 from trainables.finetune import LabelsConfig
 from trainables.table import TableConfig

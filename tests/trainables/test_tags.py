@@ -19,9 +19,10 @@ from scenelift.runs.comparison import network_name, student_name
 from scenelift.runs.experiment import DataConfig
 from scenelift.samples.source import ReadOptions
 from scenelift.shards.write import write_shards
-from trainables import distill, evaluate, finetune, pretrain
+from trainables import evaluate, finetune, pretrain
 from trainables.common import segmentation
 from trainables.common.teachers import CLIP_TEACHER
+from trainables.distill import method as distill
 from trainables.finetune import LabelsConfig
 
 TAGS = {"dataset", "teacher", "student", "protocol", "seed"}

@@ -23,10 +23,10 @@ from scenelift.nn.student import Student
 from scenelift.points.collate import Batch, Collate
 from scenelift.teachers.clip import DenseClip, build_teacher
 from scenelift.train.method import Method, Progress
-from trainables import distill_losses as losses
 from trainables.common.prompts import named_by, taught_by
 from trainables.common.segmentation import Training, open_data, run_training
-from trainables.distill_config import (
+from trainables.distill import losses
+from trainables.distill.config import (
     NO_SELF_TRAINING,
     PRESETS,
     DistillConfig,
@@ -218,6 +218,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from trainables.distill import main
+    from trainables.distill.method import main
 
     main()
