@@ -9,14 +9,15 @@ import pytest
 from datasets import shard, shard_captions, shard_rooms
 from scenelift.config.build import parse
 from scenelift.errors import ConfigError
-from trainables import evaluate, finetune, ground, phrases, pretrain, table
+from trainables import evaluate, finetune, ground, phrases, table
 from trainables.distill import method as distill
 from trainables.distill.config import DistillConfig
 from trainables.evaluate import EvaluateConfig
 from trainables.finetune import FinetuneConfig
 from trainables.ground_config import GroundConfig
 from trainables.phrases_config import PhrasesConfig
-from trainables.pretrain import PretrainConfig
+from trainables.pretrain import method as pretrain
+from trainables.pretrain.method import PretrainConfig
 from trainables.table import TableConfig
 
 REPOSITORY = Path(__file__).parents[2]

@@ -32,9 +32,11 @@ from scenelift.shards.write import write_shards
 from scenelift.teachers.clip import TeacherConfig
 from scenelift.train.loop import random_state, restore_random_state
 from scenelift.train.method import Progress
-from trainables import contrast, evaluate, pretrain
-from trainables.image_backbone import ImageBackboneConfig, build_image_backbone, feature_width
-from trainables.pretrain import PRESETS, ContrastConfig, Pretrain, PretrainConfig
+from trainables import evaluate
+from trainables.pretrain import losses as contrast
+from trainables.pretrain import method as pretrain
+from trainables.pretrain.image_backbone import ImageBackboneConfig, build_image_backbone, feature_width
+from trainables.pretrain.method import PRESETS, ContrastConfig, Pretrain, PretrainConfig
 
 SMALL = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), NetworkConfig(8, (8,), (8,)))
 RANDOM = TeacherConfig(weights="random", image_size=(28, 48))

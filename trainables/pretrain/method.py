@@ -32,10 +32,10 @@ from scenelift.train.launch import ScaleConfig
 from scenelift.train.method import Method, Progress
 from scenelift.train.optimizer import OptimiserConfig
 from scenelift.train.plan import LoopConfig
-from trainables import contrast
 from trainables.common.segmentation import Training, open_data, run_training
 from trainables.common.teachers import CLIP_TEACHER, TINY_TEACHER
-from trainables.image_backbone import (
+from trainables.pretrain import losses as contrast
+from trainables.pretrain.image_backbone import (
     ImageBackbone,
     ImageBackboneConfig,
     build_image_backbone,
@@ -256,6 +256,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from trainables.pretrain import main
+    from trainables.pretrain.method import main
 
     main()
