@@ -9,8 +9,8 @@ from ray import tune
 
 from scenelift.tune.search import Space
 from scenelift.tune.sweep import Sweep
-from trainables import finetune
 from trainables.common.segmentation import selecting
+from trainables.finetune import method as finetune
 
 
 def space(config: finetune.FinetuneConfig) -> Space:

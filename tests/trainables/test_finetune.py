@@ -24,8 +24,9 @@ from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.write import write_shards
 from scenelift.train.launch import ScaleConfig
 from scenelift.train.method import Progress
-from trainables import evaluate, finetune
-from trainables.finetune import PRESETS, FinetuneConfig, FineTuning, LabelsConfig, LossConfig
+from trainables import evaluate
+from trainables.finetune import method as finetune
+from trainables.finetune.method import PRESETS, FinetuneConfig, FineTuning, LabelsConfig, LossConfig
 
 SMALL = StudentConfig(VoxelConfig(4.0, "geometry", 1 / 255), NetworkConfig(8, (8,), (8,)))
 OTHER = Vocabulary("other-2", ("cat", "dog"), (("cat",), ("dog",)), ((1, 2, 3),) * 2)

@@ -13,8 +13,8 @@ from scenelift.errors import ConfigError, TrackingError
 from scenelift.tracking.client import Tracker, TrackingConfig
 from trainables import table
 from trainables.distill.method import PRESETS as DISTILL
-from trainables.finetune import PRESETS as FINETUNE
-from trainables.finetune import LabelsConfig
+from trainables.finetune.method import PRESETS as FINETUNE
+from trainables.finetune.method import LabelsConfig
 from trainables.table import TableConfig
 
 BASE = DISTILL["synthetic"]

@@ -308,6 +308,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from trainables.finetune import main
+    from trainables.finetune.method import main
 
     main()
