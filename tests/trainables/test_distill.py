@@ -22,7 +22,6 @@ from scenelift.samples.source import ReadOptions
 from scenelift.shards.write import write_shards
 from scenelift.teachers.clip import DenseClip, TeacherConfig, build_teacher
 from scenelift.train.method import Progress
-from trainables import evaluate
 from trainables.distill import method as distill
 from trainables.distill.config import (
     NO_SELF_TRAINING,
@@ -32,6 +31,7 @@ from trainables.distill.config import (
     SelfTrainingConfig,
 )
 from trainables.distill.method import Clip2Scene, leading, make_student, surest
+from trainables.evaluate import method as evaluate
 
 SMALL = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), NetworkConfig(8, (8,), (8,)))
 RANDOM = TeacherConfig(weights="random", image_size=(28, 48))

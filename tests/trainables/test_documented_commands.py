@@ -9,10 +9,11 @@ import pytest
 from datasets import shard, shard_captions, shard_rooms
 from scenelift.config.build import parse
 from scenelift.errors import ConfigError
-from trainables import evaluate, ground, phrases, table
+from trainables import ground, phrases, table
 from trainables.distill import method as distill
 from trainables.distill.config import DistillConfig
-from trainables.evaluate import EvaluateConfig
+from trainables.evaluate import method as evaluate
+from trainables.evaluate.method import EvaluateConfig
 from trainables.finetune import method as finetune
 from trainables.finetune.method import FinetuneConfig
 from trainables.ground_config import GroundConfig

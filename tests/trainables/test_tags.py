@@ -19,10 +19,10 @@ from scenelift.runs.comparison import network_name, student_name
 from scenelift.runs.experiment import DataConfig
 from scenelift.samples.source import ReadOptions
 from scenelift.shards.write import write_shards
-from trainables import evaluate
 from trainables.common import segmentation
 from trainables.common.teachers import CLIP_TEACHER
 from trainables.distill import method as distill
+from trainables.evaluate import method as evaluate
 from trainables.finetune import method as finetune
 from trainables.finetune.method import LabelsConfig
 from trainables.pretrain import method as pretrain

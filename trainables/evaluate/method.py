@@ -122,6 +122,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from trainables.evaluate import main
+    from trainables.evaluate.method import main
 
     main()
