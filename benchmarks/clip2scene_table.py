@@ -18,10 +18,10 @@ from typing import Any
 
 from scenelift.cluster import connect as cluster
 from scenelift.config.build import Value, override
-from trainables import table
 from trainables.distill import method as distill
 from trainables.finetune import method as finetune
 from trainables.pretrain import method as pretrain
+from trainables.table import method as table
 
 RUNS = Path("runs")
 WITHOUT = {

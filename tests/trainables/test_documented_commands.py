@@ -9,7 +9,7 @@ import pytest
 from datasets import shard, shard_captions, shard_rooms
 from scenelift.config.build import parse
 from scenelift.errors import ConfigError
-from trainables import ground, phrases, table
+from trainables import ground, phrases
 from trainables.distill import method as distill
 from trainables.distill.config import DistillConfig
 from trainables.evaluate import method as evaluate
@@ -20,7 +20,8 @@ from trainables.ground_config import GroundConfig
 from trainables.phrases_config import PhrasesConfig
 from trainables.pretrain import method as pretrain
 from trainables.pretrain.method import PretrainConfig
-from trainables.table import TableConfig
+from trainables.table import method as table
+from trainables.table.method import TableConfig
 
 REPOSITORY = Path(__file__).parents[2]
 COMMANDS = {

@@ -11,11 +11,11 @@ import pytest
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, TrackingError
 from scenelift.tracking.client import Tracker, TrackingConfig
-from trainables import table
 from trainables.distill.method import PRESETS as DISTILL
 from trainables.finetune.method import PRESETS as FINETUNE
 from trainables.finetune.method import LabelsConfig
-from trainables.table import TableConfig
+from trainables.table import method as table
+from trainables.table.method import TableConfig
 
 BASE = DISTILL["synthetic"]
 WITHOUT = replace(BASE, loss=replace(BASE.loss, balance=0.0))

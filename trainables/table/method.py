@@ -188,6 +188,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from trainables.table import main
+    from trainables.table.method import main
 
     main()
