@@ -32,7 +32,7 @@ from scenelift.samples.frame_kind import FRAME
 from scenelift.samples.images import decode
 from scenelift.samples.manifest import NAME, Manifest
 from scenelift.samples.source import ReadOptions
-from trainables.teacher_captions import sentences
+from trainables.teacher.captions import sentences
 
 TINY = replace(PRESETS["tiny"], workers=1)
 

@@ -13,10 +13,10 @@ from scenelift.errors import ConfigError, DataError
 from scenelift.samples.vocabulary import TEMPLATES
 from scenelift.teachers.clip import TeacherConfig, build_teacher
 from scenelift.teachers.tiny import TinyModel, TinyTokenizer, build_tiny, load_tiny
-from trainables import teacher
-from trainables.teacher import TeacherTraining
-from trainables.teacher_captions import NAMES, caption, sentences
-from trainables.teacher_regions import (
+from trainables.teacher import method as teacher
+from trainables.teacher.captions import NAMES, caption, sentences
+from trainables.teacher.method import TeacherTraining
+from trainables.teacher.regions import (
     RegionImage,
     augment,
     draw_batch,

@@ -28,8 +28,8 @@ from scenelift.config.build import command, flatten, to_dict
 from scenelift.errors import ConfigError, DataError, TrainingError
 from scenelift.teachers.clip import TeacherConfig, build_teacher, value_tokens
 from scenelift.teachers.tiny import TinyModel, TinyTokenizer, build_tiny, save_tiny
-from trainables.teacher_captions import NAMES, caption, sentences
-from trainables.teacher_regions import (
+from trainables.teacher.captions import NAMES, caption, sentences
+from trainables.teacher.regions import (
     Batch,
     RegionImage,
     collate,
@@ -262,6 +262,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from trainables.teacher import main
+    from trainables.teacher.method import main
 
     main()
