@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainables import ground_losses as losses
-from trainables.ground_reconstruct import Reconstructor, Words
+from trainables.ground import losses
+from trainables.ground.reconstruct import Reconstructor, Words
 
 ROOMS, PROPOSALS, SENTENCES, CANDIDATES = 4, 256, 32, 8
 VOCABULARY, WIDTH, HEADS, LAYERS, CLASSES, LONGEST = 3500, 288, 8, 3, 18, 60

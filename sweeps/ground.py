@@ -9,7 +9,7 @@ from ray import tune
 
 from scenelift.tune.search import Space
 from scenelift.tune.sweep import Sweep, SweepConfig
-from trainables import ground
+from trainables.ground import run as ground
 
 
 def space(config: ground.GroundConfig) -> Space:

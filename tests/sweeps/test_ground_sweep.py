@@ -11,8 +11,8 @@ from scenelift.samples.room import ROOM
 from scenelift.shards.write import write_shards
 from scenelift.tune import search as search
 from sweeps.ground import SWEEP, space
-from trainables.ground import selecting
-from trainables.ground_config import PRESETS, MethodConfig, RoomsDataConfig
+from trainables.ground.config import PRESETS, MethodConfig, RoomsDataConfig
+from trainables.ground.run import selecting
 
 
 def test_only_what_is_switched_on_is_searched():

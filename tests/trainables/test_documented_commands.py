@@ -9,14 +9,15 @@ import pytest
 from datasets import shard, shard_captions, shard_rooms
 from scenelift.config.build import parse
 from scenelift.errors import ConfigError
-from trainables import ground, phrases
+from trainables import phrases
 from trainables.distill import method as distill
 from trainables.distill.config import DistillConfig
 from trainables.evaluate import method as evaluate
 from trainables.evaluate.method import EvaluateConfig
 from trainables.finetune import method as finetune
 from trainables.finetune.method import FinetuneConfig
-from trainables.ground_config import GroundConfig
+from trainables.ground import run as ground
+from trainables.ground.config import GroundConfig
 from trainables.phrases_config import PhrasesConfig
 from trainables.pretrain import method as pretrain
 from trainables.pretrain.method import PretrainConfig

@@ -19,9 +19,9 @@ from scenelift.shards.read import open_samples
 from scenelift.shards.write import write_shards
 from scenelift.train.method import Progress
 from scenelift.train.plan import LoopConfig
-from trainables import ground
-from trainables.ground_batch import CollateRooms
-from trainables.ground_config import (
+from trainables.ground import run as ground
+from trainables.ground.batch import CollateRooms
+from trainables.ground.config import (
     PRESETS,
     GroundConfig,
     LossConfig,
@@ -29,12 +29,12 @@ from trainables.ground_config import (
     NetworkConfig,
     RoomsDataConfig,
 )
-from trainables.ground_method import Grounding
-from trainables.ground_model import Grounder
-from trainables.ground_pictures import draw, explain
-from trainables.ground_scores import score
-from trainables.ground_validation import MEASURE, hold_out
-from trainables.lexicon import SPECIAL, Lexicon, LexiconConfig, build_lexicon
+from trainables.ground.lexicon import SPECIAL, Lexicon, LexiconConfig, build_lexicon
+from trainables.ground.method import Grounding
+from trainables.ground.model import Grounder
+from trainables.ground.pictures import draw, explain
+from trainables.ground.scores import score
+from trainables.ground.validation import MEASURE, hold_out
 
 SMALL = NetworkConfig(
     width=32, heads=2, relation_layers=1, relations="pairwise", decoder_layers=1, causal=False

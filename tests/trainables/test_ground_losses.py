@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from trainables import ground_losses as losses
+from trainables.ground import losses
 
 EIGHT = [0.01, 0.05224, 0.12755, 0.23592, 0.37735, 0.55184, 0.75939, 1.0]
 

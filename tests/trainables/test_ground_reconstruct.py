@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.ground_losses import sentence_losses, word_losses
-from trainables.ground_reconstruct import Reconstructor, Words, positions, single_key_attention
+from trainables.ground.losses import sentence_losses, word_losses
+from trainables.ground.reconstruct import Reconstructor, Words, positions, single_key_attention
 
 WIDTH, HEADS, VOCABULARY = 16, 4, 30
 LENGTHS = torch.tensor([7, 3, 5])

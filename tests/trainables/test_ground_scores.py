@@ -9,14 +9,14 @@ import torch
 from made_up_rooms import CLASSES, COLOURS, FEATURES, made_up_room
 
 from scenelift.train.method import Progress
-from trainables.ground import remarks
-from trainables.ground_batch import CollateRooms
-from trainables.ground_config import LossConfig, MethodConfig, NetworkConfig
-from trainables.ground_losses import class_weights
-from trainables.ground_method import Grounding, Reading, coarse
-from trainables.ground_model import Grounder
-from trainables.ground_scores import NONE, Guess, guess, right, score, shares, subsets
-from trainables.lexicon import Lexicon
+from trainables.ground.batch import CollateRooms
+from trainables.ground.config import LossConfig, MethodConfig, NetworkConfig
+from trainables.ground.lexicon import Lexicon
+from trainables.ground.losses import class_weights
+from trainables.ground.method import Grounding, Reading, coarse
+from trainables.ground.model import Grounder
+from trainables.ground.run import remarks
+from trainables.ground.scores import NONE, Guess, guess, right, score, shares, subsets
 
 WORDS = ("the", ".", *COLOURS, *CLASSES)
 

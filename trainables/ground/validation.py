@@ -11,8 +11,8 @@ from torch import nn
 from scenelift.errors import ConfigError
 from scenelift.samples.room import Room
 from scenelift.shards.read import Samples
-from trainables.ground_model import Grounder
-from trainables.ground_scores import MEASURES, Protocol, score
+from trainables.ground.model import Grounder
+from trainables.ground.scores import MEASURES, Protocol, score
 
 MEASURE: dict[Protocol, str] = {protocol: f"validation/{names[0]}" for protocol, names in MEASURES.items()}
 """Protocol -> the share of the held-out sentences whose object the student finds: `validation/acc25` by an overlap

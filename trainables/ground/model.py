@@ -20,10 +20,10 @@ from scenelift.config import build as configuration
 from scenelift.errors import SceneliftError
 from scenelift.io import folders
 from scenelift.io.storage import Location
-from trainables.ground_batch import RoomBatch
-from trainables.ground_config import MethodConfig, NetworkConfig
-from trainables.ground_reconstruct import Reconstructor
-from trainables.lexicon import Lexicon
+from trainables.ground.batch import RoomBatch
+from trainables.ground.config import MethodConfig, NetworkConfig
+from trainables.ground.lexicon import Lexicon
+from trainables.ground.reconstruct import Reconstructor
 
 WEIGHTS, DESCRIPTION = "grounder.safetensors", "grounder.json"
 FEATURE_DROPOUT = 0.1

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from scenelift.train.method import Method, Progress
-from trainables import ground_losses as losses
-from trainables.ground_batch import RoomBatch
-from trainables.ground_config import LossConfig
-from trainables.ground_model import Grounder
-from trainables.ground_reconstruct import Words
-from trainables.lexicon import UNKNOWN
+from trainables.ground import losses
+from trainables.ground.batch import RoomBatch
+from trainables.ground.config import LossConfig
+from trainables.ground.lexicon import UNKNOWN
+from trainables.ground.model import Grounder
+from trainables.ground.reconstruct import Words
 
 
 class Grounding(Method):

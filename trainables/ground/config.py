@@ -11,7 +11,7 @@ from scenelift.tracking.client import TrackingConfig
 from scenelift.train.launch import ScaleConfig
 from scenelift.train.optimizer import OptimiserConfig
 from scenelift.train.plan import LoopConfig
-from trainables.lexicon import LexiconConfig
+from trainables.ground.lexicon import LexiconConfig
 
 
 @dataclass(frozen=True)

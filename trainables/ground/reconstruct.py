@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainables.ground_losses import word_losses
+from trainables.ground.losses import word_losses
 
 
 @dataclass(frozen=True)

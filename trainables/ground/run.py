@@ -26,14 +26,14 @@ from scenelift.samples.room import ROOM, Room
 from scenelift.shards.read import Samples, open_samples
 from scenelift.train.launch import Job, Resources, build_from, launch
 from scenelift.train.plan import Plan
-from trainables import ground_pictures
-from trainables.ground_batch import CollateRooms
-from trainables.ground_config import PRESETS, GroundConfig, RoomsDataConfig
-from trainables.ground_method import Grounding
-from trainables.ground_model import Grounder
-from trainables.ground_scores import Protocol, Scores, score
-from trainables.ground_validation import MEASURE, hold_out
-from trainables.lexicon import build_lexicon
+from trainables.ground import pictures
+from trainables.ground.batch import CollateRooms
+from trainables.ground.config import PRESETS, GroundConfig, RoomsDataConfig
+from trainables.ground.lexicon import build_lexicon
+from trainables.ground.method import Grounding
+from trainables.ground.model import Grounder
+from trainables.ground.scores import Protocol, Scores, score
+from trainables.ground.validation import MEASURE, hold_out
 
 PICTURED = 4
 """Test rooms that are drawn."""
@@ -146,7 +146,7 @@ def _report(made: Experiment, student: Grounder, test: Samples[Room], step: int)
     made.tracker.metrics(made.metrics, step)
     step_size = max(1, len(test) // PICTURED)
     for number, room in enumerate(test.read_many(range(0, len(test), step_size)[:PICTURED])):
-        ground_pictures.draw(made.run.pictures, number, student, room, protocol_of(test))
+        pictures.draw(made.run.pictures, number, student, room, protocol_of(test))
     return f"\n{test.manifest.about['protocol']}\n{scores.table()}\n{scores.timing()}"
 
 
@@ -172,6 +172,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from trainables.ground import main
+    from trainables.ground.run import main
 
     main()

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from scenelift.evaluation.pictures import FAINT, INK, PAPER, legend, save, sheet
 from scenelift.geometry.boxes3d import corners
 from scenelift.samples.room import Room, Sentence
-from trainables.ground_batch import CollateRooms
-from trainables.ground_losses import select
-from trainables.ground_method import Reading, coarse, masked, per_word
-from trainables.ground_model import Grounder
-from trainables.ground_scores import NONE, Guess, Protocol, guess, right
+from trainables.ground.batch import CollateRooms
+from trainables.ground.losses import select
+from trainables.ground.method import Reading, coarse, masked, per_word
+from trainables.ground.model import Grounder
+from trainables.ground.scores import NONE, Guess, Protocol, guess, right
 
 TRUE, SAID, MISSED, CANDIDATE = "#2a9d4b", "#2f6db0", "#d62728", "#e08e2b"
 _EDGES = [(a, b) for a in range(8) for b in range(a) if (a ^ b) in (1, 2, 4)]

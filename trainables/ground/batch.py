@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scenelift.samples.room import Room, Sentence
-from trainables.ground_config import MethodConfig
-from trainables.lexicon import SPECIAL, UNKNOWN
+from trainables.ground.config import MethodConfig
+from trainables.ground.lexicon import SPECIAL, UNKNOWN
 
 
 @dataclass(frozen=True)

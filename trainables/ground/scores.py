@@ -23,11 +23,11 @@ from torch import Tensor
 
 from scenelift.geometry.boxes3d import iou
 from scenelift.samples.room import Room, Sentence
-from trainables.ground_batch import CollateRooms, RoomBatch
-from trainables.ground_losses import select
-from trainables.ground_method import Reading, coarse, fine, masked
-from trainables.ground_model import Grounder
-from trainables.lexicon import UNKNOWN
+from trainables.ground.batch import CollateRooms, RoomBatch
+from trainables.ground.lexicon import UNKNOWN
+from trainables.ground.losses import select
+from trainables.ground.method import Reading, coarse, fine, masked
+from trainables.ground.model import Grounder
 
 Protocol = Literal["detected", "instances"]
 Flags = NDArray[np.bool_]
