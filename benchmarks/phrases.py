@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from benchmarks.spatial_temporal import peak_bytes
 from scenelift.geometry.boxes2d import neighbours
-from trainables import phrases_losses as losses
+from trainables.phrases import losses
 
 IMAGES, PHRASES, CHANNELS, NEIGHBOURS = 32, 16, 512, 8
 

@@ -26,11 +26,11 @@ from scenelift.samples.caption_kind import RegionStatistics, feature_sums
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.loop import Worker, train
 from scenelift.train.plan import Plan
-from trainables.phrases import Ckd
-from trainables.phrases_config import PRESETS, PhrasesConfig
-from trainables.phrases_run import make_collate
-from trainables.phrases_scores import Grounder, Scores, believed, chance
-from trainables.phrases_student import PhraseStudent, make_student
+from trainables.phrases.config import PRESETS, PhrasesConfig
+from trainables.phrases.method import Ckd
+from trainables.phrases.run import make_collate
+from trainables.phrases.scores import Grounder, Scores, believed, chance
+from trainables.phrases.student import PhraseStudent, make_student
 
 COLUMNS = ("r1", "r5", "r10", "pointing", "r1/known to the detector", "r1/unknown to the detector")
 

@@ -13,10 +13,10 @@ from ray import tune
 from scenelift.errors import ConfigError
 from scenelift.tune.search import Space
 from scenelift.tune.sweep import Sweep, SweepConfig
-from trainables import phrases
-from trainables.phrases_config import PhrasesConfig
-from trainables.phrases_run import open_data
-from trainables.phrases_validation import R1, hold_out_images
+from trainables.phrases import method as phrases
+from trainables.phrases.config import PhrasesConfig
+from trainables.phrases.run import open_data
+from trainables.phrases.validation import R1, hold_out_images
 
 
 def space(config: PhrasesConfig) -> Space:

@@ -11,8 +11,8 @@ from scenelift.samples.caption_kind import CAPTIONED_IMAGE
 from scenelift.shards.write import write_shards
 from scenelift.tune import search as search
 from sweeps.phrases import SWEEP, selecting, space
-from trainables.phrases_config import PRESETS, ContrastConfig, DistillationConfig, PhraseDataConfig
-from trainables.phrases_validation import R1
+from trainables.phrases.config import PRESETS, ContrastConfig, DistillationConfig, PhraseDataConfig
+from trainables.phrases.validation import R1
 
 
 def test_only_losses_in_use_are_searched():

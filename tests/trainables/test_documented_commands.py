@@ -9,7 +9,6 @@ import pytest
 from datasets import shard, shard_captions, shard_rooms
 from scenelift.config.build import parse
 from scenelift.errors import ConfigError
-from trainables import phrases
 from trainables.distill import method as distill
 from trainables.distill.config import DistillConfig
 from trainables.evaluate import method as evaluate
@@ -18,7 +17,8 @@ from trainables.finetune import method as finetune
 from trainables.finetune.method import FinetuneConfig
 from trainables.ground import run as ground
 from trainables.ground.config import GroundConfig
-from trainables.phrases_config import PhrasesConfig
+from trainables.phrases import method as phrases
+from trainables.phrases.config import PhrasesConfig
 from trainables.pretrain import method as pretrain
 from trainables.pretrain.method import PretrainConfig
 from trainables.table import method as table

@@ -25,21 +25,21 @@ from scenelift.shards.read import open_samples
 from scenelift.shards.write import write_shards
 from scenelift.train.launch import ScaleConfig
 from scenelift.train.method import Progress
-from trainables import phrases
-from trainables.phrases import Ckd
-from trainables.phrases_batch import PhraseCollate
-from trainables.phrases_config import (
+from trainables.phrases import method as phrases
+from trainables.phrases.batch import PhraseCollate
+from trainables.phrases.config import (
     PRESETS,
     ContrastConfig,
     DistillationConfig,
     PhraseDataConfig,
     PhrasesConfig,
 )
-from trainables.phrases_pictures import draw
-from trainables.phrases_run import require
-from trainables.phrases_scores import Scores
-from trainables.phrases_student import EncoderConfig, PhraseStudent, make_student
-from trainables.phrases_validation import R1, hold_out_images
+from trainables.phrases.method import Ckd
+from trainables.phrases.pictures import draw
+from trainables.phrases.run import require
+from trainables.phrases.scores import Scores
+from trainables.phrases.student import EncoderConfig, PhraseStudent, make_student
+from trainables.phrases.validation import R1, hold_out_images
 
 SMALL = EncoderConfig(word_channels=16, lstm=16, hidden=32, channels=16)
 PROGRESS = Progress(0, 0, 1)

@@ -9,8 +9,8 @@ from made_up_captions import made_up_image
 
 from scenelift.errors import DataError
 from scenelift.geometry.boxes2d import neighbours
-from trainables.phrases_batch import PhraseCollate, with_padding
-from trainables.phrases_student import Words
+from trainables.phrases.batch import PhraseCollate, with_padding
+from trainables.phrases.student import Words
 
 WORDS = Words(("a", "blue", "car", "dog", "man", "red", "the"), 4)
 

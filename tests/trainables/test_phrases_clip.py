@@ -14,12 +14,12 @@ from scenelift.errors import DataError
 from scenelift.teachers.clip import DenseClip, TeacherConfig
 from scenelift.teachers.weights import LoadedClip
 from scenelift.train.method import Progress
-from trainables import phrases_clip
-from trainables.phrases import Ckd
-from trainables.phrases_batch import PhraseCollate
-from trainables.phrases_clip import ClipStudent, region_means
-from trainables.phrases_config import ContrastConfig, DistillationConfig
-from trainables.phrases_student import EncoderConfig
+from trainables.phrases import clip_student
+from trainables.phrases.batch import PhraseCollate
+from trainables.phrases.clip_student import ClipStudent, region_means
+from trainables.phrases.config import ContrastConfig, DistillationConfig
+from trainables.phrases.method import Ckd
+from trainables.phrases.student import EncoderConfig
 
 CONFIG = EncoderConfig(features="clip", hidden=16, channels=8)
 TEACHER = TeacherConfig(
@@ -35,7 +35,7 @@ def clip():
     text = {"context_length": 20, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
     model = open_clip.CLIP(embed_dim=24, vision_cfg=vision, text_cfg=text)
     loaded = LoadedClip(model, open_clip.SimpleTokenizer(context_length=20), "plain", "residual", "gelu")
-    return DenseClip(TEACHER, loaded, phrases_clip.NOTHING)
+    return DenseClip(TEACHER, loaded, clip_student.NOTHING)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_grounding_is_what_training_compares(student):
 
 
 def test_saved_and_loaded_it_grounds_the_same(student, tmp_path, monkeypatch):
-    monkeypatch.setattr(phrases_clip, "build_teacher", lambda config, vocabulary: clip())
+    monkeypatch.setattr(clip_student, "build_teacher", lambda config, vocabulary: clip())
     student.save(tmp_path / "student")
     again = ClipStudent.load(tmp_path / "student")
     assert again.teacher == TEACHER and again.vocabulary.known == WORDS

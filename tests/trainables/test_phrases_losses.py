@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scenelift.geometry.boxes2d import neighbours
-from trainables import phrases_losses as losses
+from trainables.phrases import losses
 
 
 def similarities(seed=0, images=4, regions=5, phrases=(2, 3, 1, 2)):

@@ -11,10 +11,10 @@ from datasets.captions import CaptionOptions
 from datasets.shard_captions import coverage
 from scenelift.errors import DataError
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet, RegionStatistics
-from trainables.phrases_config import DistillationConfig, PhrasesConfig
-from trainables.phrases_run import begin_student, cost, grounders, metrics, require, table
-from trainables.phrases_scores import Scores, believed
-from trainables.phrases_student import EncoderConfig, PhraseStudent
+from trainables.phrases.config import DistillationConfig, PhrasesConfig
+from trainables.phrases.run import begin_student, cost, grounders, metrics, require, table
+from trainables.phrases.scores import Scores, believed
+from trainables.phrases.student import EncoderConfig, PhraseStudent
 
 SMALL = EncoderConfig(word_channels=16, lstm=16, hidden=32, channels=16)
 

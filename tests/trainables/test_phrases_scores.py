@@ -8,7 +8,7 @@ from made_up_captions import made_up_image
 
 from scenelift.geometry.boxes2d import iou
 from scenelift.samples.caption import Phrase
-from trainables.phrases_scores import NONE, Scores, believed, chance, fused
+from trainables.phrases.scores import NONE, Scores, believed, chance, fused
 
 
 def metrics(sample, scores):

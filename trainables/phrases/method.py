@@ -21,10 +21,10 @@ from scenelift.runs.experiment import experiment
 from scenelift.train.launch import Resources
 from scenelift.train.method import Method, Progress
 from scenelift.train.plan import Plan
-from trainables import phrases_losses as losses
-from trainables.phrases_batch import PhraseBatch
-from trainables.phrases_config import PRESETS, ContrastConfig, DistillationConfig, PhrasesConfig
-from trainables.phrases_run import (
+from trainables.phrases import losses
+from trainables.phrases.batch import PhraseBatch
+from trainables.phrases.config import PRESETS, ContrastConfig, DistillationConfig, PhrasesConfig
+from trainables.phrases.run import (
     PhraseTraining,
     begin_student,
     load_student,
@@ -33,8 +33,8 @@ from trainables.phrases_run import (
     require,
     train_and_score,
 )
-from trainables.phrases_student import Encoders
-from trainables.phrases_validation import hold_out_images
+from trainables.phrases.student import Encoders
+from trainables.phrases.validation import hold_out_images
 
 
 class Ckd(Method):
@@ -139,6 +139,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from trainables.phrases import main
+    from trainables.phrases.method import main
 
     main()

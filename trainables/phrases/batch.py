@@ -19,7 +19,7 @@ from torch import Tensor
 from scenelift.errors import DataError
 from scenelift.samples.caption import CaptionedImage, Phrase
 from scenelift.samples.images import decode, fit
-from trainables.phrases_student import Words
+from trainables.phrases.student import Words
 
 
 @dataclass

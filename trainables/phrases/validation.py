@@ -15,8 +15,8 @@ from scenelift.evaluation.validation import ValidationConfig
 from scenelift.samples.caption import CaptionedImage
 from scenelift.samples.caption_kind import CaptionSet
 from scenelift.shards.read import Samples
-from trainables.phrases_scores import Scores
-from trainables.phrases_student import Encoders
+from trainables.phrases.scores import Scores
+from trainables.phrases.student import Encoders
 
 R1: Final = "validation/r1"
 """Share of the phrases with a box whose best region is right, on the held-out images."""

@@ -24,7 +24,7 @@ from scenelift.samples.caption import CaptionedImage, words_of
 from scenelift.samples.caption_kind import RegionStatistics
 
 if TYPE_CHECKING:
-    from trainables.phrases_batch import PhraseBatch
+    from trainables.phrases.batch import PhraseBatch
 
 WEIGHTS, DESCRIPTION = "student.safetensors", "student.json"
 

@@ -24,13 +24,13 @@ from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet
 from scenelift.shards.read import Samples, open_samples
 from scenelift.train.launch import Job, Resources, build_from, launch
 from scenelift.train.method import Method
-from trainables import phrases_pictures
-from trainables.phrases_batch import PhraseCollate
-from trainables.phrases_clip import ClipStudent
-from trainables.phrases_config import PhraseDataConfig, PhrasesConfig
-from trainables.phrases_scores import Grounder, Scores, believed, chance, fused
-from trainables.phrases_student import Encoders, PhraseStudent, make_student
-from trainables.phrases_validation import PhraseValidation
+from trainables.phrases import pictures
+from trainables.phrases.batch import PhraseCollate
+from trainables.phrases.clip_student import ClipStudent
+from trainables.phrases.config import PhraseDataConfig, PhrasesConfig
+from trainables.phrases.scores import Grounder, Scores, believed, chance, fused
+from trainables.phrases.student import Encoders, PhraseStudent, make_student
+from trainables.phrases.validation import PhraseValidation
 
 Images = Samples[CaptionedImage]
 _AT_ONCE = 16
@@ -278,4 +278,4 @@ def draw(folder: Path, test: Images, student: Encoders) -> None:
     """Pictures of a few test images, spread over all."""
     for index in spread(len(test), PICTURED_FRAMES):
         sample = test.read(index)
-        phrases_pictures.draw(folder / f"phrases_{sample.token}.png", sample, student.ground(sample))
+        pictures.draw(folder / f"phrases_{sample.token}.png", sample, student.ground(sample))

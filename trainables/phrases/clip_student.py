@@ -18,8 +18,8 @@ from scenelift.config import build as configuration
 from scenelift.samples.caption import CaptionedImage
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.teachers.clip import DenseClip, TeacherConfig, build_teacher
-from trainables.phrases_batch import PhraseBatch, photo_of, shares_of
-from trainables.phrases_student import EncoderConfig, Encoders, Words, layers
+from trainables.phrases.batch import PhraseBatch, photo_of, shares_of
+from trainables.phrases.student import EncoderConfig, Encoders, Words, layers
 
 PROMPT = "a photo of {}."
 REMEMBERED = 2000, 50_000

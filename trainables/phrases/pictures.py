@@ -15,7 +15,7 @@ from PIL import Image
 from scenelift.evaluation.pictures import FAINT, INK, PAPER, legend, save, sheet
 from scenelift.geometry.boxes2d import iou
 from scenelift.samples.caption import CaptionedImage
-from trainables.phrases_scores import ENOUGH
+from trainables.phrases.scores import ENOUGH
 
 SHOWN = 3
 """Regions drawn for each phrase."""

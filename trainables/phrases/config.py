@@ -14,7 +14,7 @@ from scenelift.train.launch import ScaleConfig
 from scenelift.train.optimizer import OptimiserConfig
 from scenelift.train.plan import LoopConfig
 from trainables.common.teachers import CLIP_TEACHER
-from trainables.phrases_student import EncoderConfig
+from trainables.phrases.student import EncoderConfig
 
 
 @dataclass(frozen=True)
