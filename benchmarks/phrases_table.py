@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from datasets.captions import CaptionOptions
-from datasets.synthetic_image_shards import DEMO, source_of
+from datasets.captions.options import CaptionOptions
 from datasets.synthetic_images.generate import generate
+from datasets.synthetic_images.shards import DEMO, source_of
 from scenelift.samples.caption import CaptionedImage, words_of
 from scenelift.samples.caption_kind import RegionStatistics, feature_sums
 from scenelift.train.checkpoints import Checkpoints

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.captions import CaptionOptions, captioned_image, read_photo
-from datasets.files import read_bytes
+from datasets.captions.options import CaptionOptions, captioned_image, read_photo
+from datasets.captions.phrase_classes import PhraseClasses, phrase_classes
+from datasets.captions.regions import RegionFiles
+from datasets.common.files import read_bytes
 from datasets.flickr30k.annotations import Annotation, read_annotation
 from datasets.flickr30k.sentences import UNANNOTATED, Chunk, read_sentence
-from datasets.phrase_classes import PhraseClasses, phrase_classes
-from datasets.regions import RegionFiles
 from scenelift.errors import DataError, FrameError
 from scenelift.samples.caption import CaptionedImage, Phrase
 

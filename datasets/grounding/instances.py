@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.files import read_bytes, require_finite
+from datasets.common.files import read_bytes, require_finite
 from datasets.grounding.classes import NO_OBJECT, ClassMap
 from datasets.scannet.ply import columns, read_vertices
 from scenelift.errors import FrameError

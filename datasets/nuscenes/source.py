@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from datasets.files import read_bytes, read_points
+from datasets.common.files import read_bytes, read_points
 from datasets.nuscenes import classes, splits
 from datasets.nuscenes.keyframes import MAX_SWEEPS, Keyframe, load_keyframes, scene_names
 from datasets.nuscenes.tables import read_table

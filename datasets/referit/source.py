@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets.captions import CaptionOptions, captioned_image, read_photo
-from datasets.files import Size, image_size, read_bytes
-from datasets.phrase_classes import phrase_classes
-from datasets.regions import RegionFiles
+from datasets.captions.options import CaptionOptions, captioned_image, read_photo
+from datasets.captions.phrase_classes import phrase_classes
+from datasets.captions.regions import RegionFiles
+from datasets.common.files import Size, image_size, read_bytes
 from scenelift.errors import DataError, FrameError
 from scenelift.samples.caption import CaptionedImage, Phrase
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.files import read_bytes, read_points, require_finite
+from datasets.common.files import read_bytes, read_points, require_finite
 from datasets.scannet import classes
 from datasets.scannet.ply import columns, read_vertices
 from datasets.scannet.views import Views, read_views

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.files import Size, image_size, read_bytes, read_matrix, require_centred
+from datasets.common.files import Size, image_size, read_bytes, read_matrix, require_centred
 from scenelift.errors import FrameError
 from scenelift.geometry.transforms import Matrix, inverse, require_pinhole, require_rigid
 from scenelift.samples.images import decode_numbers, fit, stored_pixels

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.files import image_size, read_bytes, read_points, require_centred
+from datasets.common.files import image_size, read_bytes, read_points, require_centred
 from datasets.semantickitti.classes import LABEL_TABLE, NO_LABEL, VOCABULARY
 from datasets.semantickitti.sequence import CAMERA, MAX_SWEEPS, Keyframe, load_keyframes
 from scenelift.errors import ConfigError, DataError, FrameError

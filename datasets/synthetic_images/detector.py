@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.regions import Regions
+from datasets.captions.regions import Regions
 from datasets.synthetic_images.config import BODIES, CLASSES, COLOURS, KINDS, SCENES, ImageWorldConfig
 from datasets.synthetic_images.world import SIZE, Picture, Rng
 from scenelift.geometry.boxes2d import Boxes, area, clip, iou

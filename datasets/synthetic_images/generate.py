@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.regions import Regions
+from datasets.captions.regions import Regions
 from datasets.synthetic_images.config import CLASSES, ImageWorldConfig
 from datasets.synthetic_images.detector import detect
 from datasets.synthetic_images.grammar import describe

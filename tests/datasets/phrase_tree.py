@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from datasets.captions.regions import BottomUpFolder
 from datasets.flickr30k import Flickr30k
-from datasets.regions import BottomUpFolder
 
 CLASSES = ("man", "dog")
 SIZE = (80, 100)

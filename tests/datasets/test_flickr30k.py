@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from phrase_tree import write_flickr30k
 
-from datasets.captions import CaptionOptions
+from datasets.captions.options import CaptionOptions
+from datasets.captions.regions import BottomUpFolder
 from datasets.flickr30k import Flickr30k, Keyframe
 from datasets.flickr30k.annotations import read_annotation
 from datasets.flickr30k.sentences import Chunk, read_sentence
-from datasets.regions import BottomUpFolder
 from scenelift.errors import DataError, FrameError
 
 LINE = (

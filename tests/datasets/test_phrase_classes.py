@@ -2,7 +2,7 @@
 
 import pytest
 
-from datasets.phrase_classes import PhraseClasses, head_words
+from datasets.captions.phrase_classes import PhraseClasses, head_words
 from scenelift.errors import DataError
 
 CLASSES = ("person", "man", "traffic light", "dog,hound", "berry", "bus", "man", "motorbike")

@@ -8,9 +8,9 @@ import pytest
 from phrase_tree import CLASSES, SIZE, region_arrays
 from PIL import Image
 
-from datasets.captions import CaptionOptions
+from datasets.captions.options import CaptionOptions
+from datasets.captions.regions import AuthorsHdf5, BottomUpFolder
 from datasets.referit import ReferIt
-from datasets.regions import AuthorsHdf5, BottomUpFolder
 from scenelift.errors import DataError, FrameError
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from phrase_tree import CLASSES, SIZE, region_arrays
 
-from datasets.regions import AuthorsHdf5, BottomUpFolder, read_classes, split_rows
+from datasets.captions.regions import AuthorsHdf5, BottomUpFolder, read_classes, split_rows
 from scenelift.errors import ConfigError, DataError, FrameError
 
 

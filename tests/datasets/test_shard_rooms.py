@@ -8,8 +8,8 @@ import pytest
 from datasets import shard_rooms
 from datasets.grounding import Grounding, RoomOptions
 from datasets.shard_rooms import PRESETS, RoomShardConfig
-from datasets.synthetic_room_shards import synthetic_room_shards
 from datasets.synthetic_rooms.config import PRESETS as ROOMS
+from datasets.synthetic_rooms.shards import synthetic_room_shards
 from scenelift.errors import ConfigError
 from scenelift.samples.room import ROOM
 from scenelift.shards.read import open_samples

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from datasets.captions import CaptionOptions
-from datasets.synthetic_image_shards import source_of
+from datasets.captions.options import CaptionOptions
 from datasets.synthetic_images.config import CLASSES, KINDS, ImageWorldConfig
 from datasets.synthetic_images.generate import generate
+from datasets.synthetic_images.shards import source_of
 from scenelift.errors import ConfigError
 from scenelift.geometry.boxes2d import iou
 

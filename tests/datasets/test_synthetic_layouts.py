@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import synthetic_shards as making
 from datasets.scannet import ScanNet
 from datasets.semantickitti import SemanticKITTI
 from datasets.semantickitti.classes import LABEL_TABLE
 from datasets.synthetic import scannet, semantickitti
+from datasets.synthetic import shards as making
 from datasets.synthetic.__main__ import run
 from datasets.synthetic.capture import photograph
 from datasets.synthetic.classes import CATEGORIES, Raw

@@ -4,8 +4,8 @@ import zipfile
 
 import pytest
 
-from datasets import wordnet
-from datasets.wordnet import PACKAGE, absolute, open_wordnet
+from datasets.captions import wordnet
+from datasets.captions.wordnet import PACKAGE, absolute, open_wordnet
 from scenelift.errors import DataError
 
 INDEX = """  1 This software and database is being provided

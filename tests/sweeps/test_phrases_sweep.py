@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from made_up_captions import MadeUpCaptions
 
-from datasets.captions import CaptionOptions
+from datasets.captions.options import CaptionOptions
 from scenelift.errors import ConfigError
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE
 from scenelift.shards.write import write_shards

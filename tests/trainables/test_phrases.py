@@ -8,13 +8,13 @@ import pytest
 import torch
 from made_up_captions import MadeUpCaptions, made_up_image
 
-from datasets.captions import CaptionOptions
+from datasets.captions.options import CaptionOptions
+from datasets.captions.regions import BottomUpFolder
 from datasets.flickr30k import Flickr30k
 from datasets.referit import ReferIt
-from datasets.regions import BottomUpFolder
-from datasets.synthetic_image_shards import source_of, synthetic_image_shards
 from datasets.synthetic_images.config import ImageWorldConfig
 from datasets.synthetic_images.generate import generate
+from datasets.synthetic_images.shards import source_of, synthetic_image_shards
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, DataError
 from scenelift.evaluation.validation import ValidationConfig

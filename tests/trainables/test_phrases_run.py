@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from made_up_captions import MadeUpCaptions, made_up_image
 
-from datasets.captions import CaptionOptions
+from datasets.captions.options import CaptionOptions
 from datasets.shard_captions import coverage
 from scenelift.errors import DataError
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet, RegionStatistics

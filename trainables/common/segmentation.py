@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from datasets.synthetic_shards import synthetic_shards
+from datasets.synthetic.shards import synthetic_shards
 from scenelift.cluster import connect as cluster
 from scenelift.config.build import flatten
 from scenelift.errors import ConfigError, DataError

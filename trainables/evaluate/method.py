@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from datasets.synthetic_shards import synthetic_shards
+from datasets.synthetic.shards import synthetic_shards
 from scenelift.cluster import connect as cluster
 from scenelift.config.build import command, flatten
 from scenelift.errors import ConfigError, DataError

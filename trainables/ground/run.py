@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from datasets.synthetic_room_shards import synthetic_room_shards
+from datasets.synthetic_rooms.shards import synthetic_room_shards
 from scenelift.cluster import connect as cluster
 from scenelift.config.build import command
 from scenelift.errors import ConfigError, DataError

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.shard_captions import coverage
-from datasets.synthetic_image_shards import synthetic_image_shards
+from datasets.synthetic_images.shards import synthetic_image_shards
 from scenelift.errors import ConfigError, DataError
 from scenelift.evaluation.reports import spread
 from scenelift.io.console import Meter, say

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.files import image_size, read_bytes
-from datasets.regions import Regions
+from datasets.captions.regions import Regions
+from datasets.common.files import image_size, read_bytes
 from scenelift.errors import ConfigError, FrameError
 from scenelift.geometry.boxes2d import area, clip, neighbours
 from scenelift.samples.caption import CaptionedImage, Phrase

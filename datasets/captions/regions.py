@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.files import read_bytes
+from datasets.common.files import read_bytes
 from scenelift.errors import ConfigError, DataError, FrameError
 from scenelift.geometry.boxes2d import Boxes, area, clip
 

@@ -10,7 +10,7 @@ import functools
 import re
 from collections.abc import Iterator, Sequence
 
-from datasets.wordnet import WordNet, open_wordnet
+from datasets.captions.wordnet import WordNet, open_wordnet
 
 Classes = tuple[tuple[int, float], ...]
 """Detector classes 1..C with weights that sum to 1, the best first; empty: none."""
