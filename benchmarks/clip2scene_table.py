@@ -21,7 +21,7 @@ from scenelift.config.build import Value, override
 from trainables.distill import method as distill
 from trainables.finetune import method as finetune
 from trainables.pretrain import method as pretrain
-from trainables.table import method as table
+from trainables.table import run as table
 
 RUNS = Path("runs")
 WITHOUT = {

@@ -31,7 +31,7 @@ from trainables.distill.config import (
     SelfTrainingConfig,
 )
 from trainables.distill.method import Clip2Scene, leading, make_student, surest
-from trainables.evaluate import method as evaluate
+from trainables.evaluate import run as evaluate
 
 SMALL = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), NetworkConfig(8, (8,), (8,)))
 RANDOM = TeacherConfig(weights="random", image_size=(28, 48))

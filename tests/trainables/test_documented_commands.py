@@ -11,8 +11,8 @@ from scenelift.config.build import parse
 from scenelift.errors import ConfigError
 from trainables.distill import method as distill
 from trainables.distill.config import DistillConfig
-from trainables.evaluate import method as evaluate
-from trainables.evaluate.method import EvaluateConfig
+from trainables.evaluate import run as evaluate
+from trainables.evaluate.run import EvaluateConfig
 from trainables.finetune import method as finetune
 from trainables.finetune.method import FinetuneConfig
 from trainables.ground import run as ground
@@ -21,8 +21,8 @@ from trainables.phrases import method as phrases
 from trainables.phrases.config import PhrasesConfig
 from trainables.pretrain import method as pretrain
 from trainables.pretrain.method import PretrainConfig
-from trainables.table import method as table
-from trainables.table.method import TableConfig
+from trainables.table import run as table
+from trainables.table.run import TableConfig
 
 REPOSITORY = Path(__file__).parents[2]
 COMMANDS = {

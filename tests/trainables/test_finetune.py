@@ -24,7 +24,7 @@ from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.write import write_shards
 from scenelift.train.launch import ScaleConfig
 from scenelift.train.method import Progress
-from trainables.evaluate import method as evaluate
+from trainables.evaluate import run as evaluate
 from trainables.finetune import method as finetune
 from trainables.finetune.method import PRESETS, FinetuneConfig, FineTuning, LabelsConfig, LossConfig
 

@@ -32,7 +32,7 @@ from scenelift.shards.write import write_shards
 from scenelift.teachers.clip import TeacherConfig
 from scenelift.train.loop import random_state, restore_random_state
 from scenelift.train.method import Progress
-from trainables.evaluate import method as evaluate
+from trainables.evaluate import run as evaluate
 from trainables.pretrain import losses as contrast
 from trainables.pretrain import method as pretrain
 from trainables.pretrain.image_backbone import ImageBackboneConfig, build_image_backbone, feature_width

@@ -14,8 +14,8 @@ from scenelift.tracking.client import Tracker, TrackingConfig
 from trainables.distill.method import PRESETS as DISTILL
 from trainables.finetune.method import PRESETS as FINETUNE
 from trainables.finetune.method import LabelsConfig
-from trainables.table import method as table
-from trainables.table.method import TableConfig
+from trainables.table import run as table
+from trainables.table.run import TableConfig
 
 BASE = DISTILL["synthetic"]
 WITHOUT = replace(BASE, loss=replace(BASE.loss, balance=0.0))

@@ -22,7 +22,7 @@ from scenelift.shards.write import write_shards
 from trainables.common import segmentation
 from trainables.common.teachers import CLIP_TEACHER
 from trainables.distill import method as distill
-from trainables.evaluate import method as evaluate
+from trainables.evaluate import run as evaluate
 from trainables.finetune import method as finetune
 from trainables.finetune.method import LabelsConfig
 from trainables.pretrain import method as pretrain

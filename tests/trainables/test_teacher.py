@@ -13,9 +13,8 @@ from scenelift.errors import ConfigError, DataError
 from scenelift.samples.vocabulary import TEMPLATES
 from scenelift.teachers.clip import TeacherConfig, build_teacher
 from scenelift.teachers.tiny import TinyModel, TinyTokenizer, build_tiny, load_tiny
-from trainables.teacher import method as teacher
+from trainables.teacher import run as teacher
 from trainables.teacher.captions import NAMES, caption, sentences
-from trainables.teacher.method import TeacherTraining
 from trainables.teacher.regions import (
     RegionImage,
     augment,
@@ -24,6 +23,7 @@ from trainables.teacher.regions import (
     read_regions,
     split_by_scene,
 )
+from trainables.teacher.run import TeacherTraining
 
 COLOURS = {"car": (200, 30, 30), "driveable_surface": (90, 90, 90), "vegetation": (20, 140, 30)}
 

@@ -215,9 +215,3 @@ def run(config: DistillConfig) -> None:
 def main() -> None:
     """Entry point."""
     command(run, DistillConfig, PRESETS, "python -m trainables.distill")
-
-
-if __name__ == "__main__":
-    from trainables.distill.method import main
-
-    main()

@@ -305,9 +305,3 @@ range in all data sets, and as many steps on 1 % of nuScenes as SLidR's 100 epoc
 def main() -> None:
     """Entry point."""
     command(run, FinetuneConfig, PRESETS, "python -m trainables.finetune")
-
-
-if __name__ == "__main__":
-    from trainables.finetune.method import main
-
-    main()

@@ -169,9 +169,3 @@ def _read(shards: Samples[Room], at_once: int = 64) -> Any:
 def main() -> None:
     """Entry point."""
     command(run, GroundConfig, PRESETS, "python -m trainables.ground")
-
-
-if __name__ == "__main__":
-    from trainables.ground.run import main
-
-    main()

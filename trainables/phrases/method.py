@@ -136,9 +136,3 @@ def run(config: PhrasesConfig) -> None:
 def main() -> None:
     """Entry point."""
     command(run, PhrasesConfig, PRESETS, "python -m trainables.phrases")
-
-
-if __name__ == "__main__":
-    from trainables.phrases.method import main
-
-    main()

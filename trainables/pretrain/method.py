@@ -253,9 +253,3 @@ PRESETS = {
 def main() -> None:
     """Entry point."""
     command(run, PretrainConfig, PRESETS, "python -m trainables.pretrain")
-
-
-if __name__ == "__main__":
-    from trainables.pretrain.method import main
-
-    main()

@@ -119,9 +119,3 @@ def _require_same_classes(student: Student, shards: Shards) -> None:
 def main() -> None:
     """Entry point."""
     command(run, EvaluateConfig, PRESETS, "python -m trainables.evaluate")
-
-
-if __name__ == "__main__":
-    from trainables.evaluate.method import main
-
-    main()

@@ -259,9 +259,3 @@ def _print(config: TeacherTraining, provenance: dict[str, Any]) -> None:
 def main() -> None:
     """python -m trainables.teacher"""
     command(run, TeacherTraining, PRESETS, "python -m trainables.teacher")
-
-
-if __name__ == "__main__":
-    from trainables.teacher.method import main
-
-    main()

@@ -185,9 +185,3 @@ PRESETS = {"all": TableConfig()}
 def main() -> None:
     """Entry point."""
     command(run, TableConfig, PRESETS, "python -m trainables.table")
-
-
-if __name__ == "__main__":
-    from trainables.table.method import main
-
-    main()
