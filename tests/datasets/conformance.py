@@ -17,7 +17,7 @@ _SOURCE_BYTES, _KEYFRAME_BYTES = 1 << 20, 1 << 16
 
 
 def check_source(source: Source, split: str | None, options: ReadOptions, at_most: int = 4) -> list[Frame]:
-    """Assert that a source is what `scenelift.samples.source` says, on up to `at_most` frames spread over the split.
+    """Assert that a source is what `samples.source` says, on up to `at_most` frames spread over the split.
 
     Returns the frames, for what only its own tests can know of them: which point is which pixel.
     """

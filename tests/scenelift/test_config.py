@@ -48,7 +48,7 @@ PRESETS = {"small": Tree(), "large": Tree(Inner(epochs=20))}
 
 
 def parse(*argv):
-    return config.parse(Tree, PRESETS, argv, "python -m test")
+    return configuration.parse(Tree, PRESETS, argv, "python -m test")
 
 
 def test_first_preset_is_the_default_and_options_win():
@@ -84,7 +84,7 @@ def test_a_mistake_gets_one_line_that_says_what_to_write(argv, message):
 def test_a_saved_config_replays_word_for_word(tmp_path):
     want = parse("large", "--inner.planes", "7", "--name", "run")
     file = tmp_path / "config.yaml"
-    file.write_text(config.dump(want))
+    file.write_text(configuration.dump(want))
     assert parse("--config", str(file)) == want
     assert parse("--config", str(file), "--inner.epochs", "5").inner.epochs == 5
 
@@ -93,18 +93,18 @@ def test_a_saved_config_of_another_make_is_refused(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text("inner: {epoch: 3}\n")
     with pytest.raises(ConfigError, match=r"unknown key inner.epoch; did you mean inner.epochs\?"):
-        config.load(Tree, file)
+        configuration.load(Tree, file)
     file.write_text("inner: 3\n")
     with pytest.raises(ConfigError, match="inner must be a group"):
-        config.load(Tree, file)
+        configuration.load(Tree, file)
     file.write_text("inner: {")
     with pytest.raises(ConfigError, match="not YAML"):
-        config.load(Tree, file)
+        configuration.load(Tree, file)
 
 
 def test_flatten_and_override_are_inverse():
     tree = parse("large", "--name", "x")
-    assert config.override(Tree(), config.flatten(tree)) == tree
+    assert configuration.override(Tree(), configuration.flatten(tree)) == tree
 
 
 def test_help_is_made_of_the_docstrings(capsys):
@@ -120,6 +120,6 @@ def test_help_is_made_of_the_docstrings(capsys):
 def test_a_command_ends_with_one_line_and_status_one(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["test", "--nam", "x"])
     with pytest.raises(SystemExit) as ended:
-        config.command(lambda tree: None, Tree, PRESETS, "python -m test")
+        configuration.command(lambda tree: None, Tree, PRESETS, "python -m test")
     assert ended.value.code == 1
     assert capsys.readouterr().err == "error: unknown key nam; did you mean name?\n"

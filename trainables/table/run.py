@@ -61,7 +61,7 @@ def run(config: TableConfig) -> None:
     rows, warnings = compare(chosen, everything)
     if not rows:
         raise TrackingError(
-            f"no finished run with scores at {tracking_store.public(uri)}; make one: python -m trainables.distill"
+            f"no finished run with scores at {store.public(uri)}; make one: python -m trainables.distill"
         )
     for warning in warnings:
         say(f"warning: {warning}")

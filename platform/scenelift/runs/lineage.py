@@ -58,7 +58,7 @@ class Origin:
         return f"{self.method}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
     def start_tags(self) -> dict[str, str]:
-        """Tags of a run that starts from the student, by which `scenelift.runs.comparison` tells such runs apart."""
+        """Tags of a run that starts from the student, by which tables tell such runs apart."""
         clip = str((self.config or {}).get("teacher.model", "none"))
         teacher = self.tag("teacher", self.tag("images", clip))
         made = {"start": self.method, "start_version": self.version, "teacher": teacher}

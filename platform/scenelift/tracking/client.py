@@ -59,7 +59,7 @@ class TrackingConfig:
 class Tracker:
     """One MLflow run, written by one process. Every method raises TrackingError if MLflow refuses.
 
-    A server that stops answering is waited for (`scenelift.tracking.retry`). What it does not take even then is left out,
+    A server that stops answering is waited for (`tracking.retry`). What it does not take even then is left out,
     with a line that says so, and does not end the run: everything lies in the run's folder too.
     """
 

@@ -1,6 +1,6 @@
 """The one training loop of all methods: devices, precision, accumulation, checkpoints, resume, reports.
 
-`train` runs in every worker and knows no Ray; `scenelift.train.launch` starts the workers. Nothing here names a method.
+`train` runs in every worker and knows no Ray; `train.launch` starts the workers. No method is named here.
 """
 
 from __future__ import annotations
