@@ -35,21 +35,21 @@ types: $(READY) ## static types
 check: lint types test ## everything CI runs
 
 bench: $(READY) ## the figures that the README states
-	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.sample_cost
-	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.nuscenes_tables
-	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.spatial_temporal
-	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.grounding
-	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.sweep_overhead
-	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.scaling
-	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.survival
-	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.submitted
-	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.phrases
+	@$(BIN)/python -m benchmarks.sample_cost
+	@$(BIN)/python -m benchmarks.nuscenes_tables
+	@$(BIN)/python -m benchmarks.spatial_temporal
+	@$(BIN)/python -m benchmarks.grounding
+	@$(BIN)/python -m benchmarks.sweep_overhead
+	@$(BIN)/python -m benchmarks.scaling
+	@$(BIN)/python -m benchmarks.survival
+	@$(BIN)/python -m benchmarks.submitted
+	@$(BIN)/python -m benchmarks.phrases
 
 table: $(READY) ## every row of CLIP2Scene's table on the synthetic world, five seeds: hours; goes on where it stopped
-	@PYTHONPATH=.:platform $(BIN)/python -m benchmarks.clip2scene_table
+	@$(BIN)/python -m benchmarks.clip2scene_table
 
 dashboard: $(READY) ## MLflow's pages of all runs, with a link for each experiment; PORT=5000
-	@PYTHONPATH=platform $(BIN)/python -m scenelift.dashboard --port $(PORT)
+	@PYTHONPATH=platform $(BIN)/python -m scenelift.tracking.dashboard --port $(PORT)
 
 constraints: $(READY) ## write what is installed into constraints.txt
 	@{ head -n 1 constraints.txt; $(BIN)/uv pip list --quiet --format freeze --python $(BIN)/python | grep -vE '^(pip|setuptools)=='; } > constraints.new

@@ -1,6 +1,6 @@
 """Runs every row of the README's table, several seeds each, and prints the table of what they scored.
 
-`make table`, or with `PYTHONPATH=.:platform`: `python -m benchmarks.clip2scene_table [--seeds 5] [--epochs 20]`
+`python -m benchmarks.clip2scene_table [--seeds 5] [--epochs 20]`
 
 One run after another, as each of them takes the whole machine; a run that is finished is not run again, one that
 was interrupted goes on, so the command may be stopped and called again. Every run is an ordinary run of a

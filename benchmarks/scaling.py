@@ -1,6 +1,6 @@
 """What more workers bring on one machine, who waits for whom, and whether memory stays flat.
 
-    PYTHONPATH=.:platform python -m benchmarks.scaling [--workers 1 2 4] [--steps 200] [--long 2000]
+    python -m benchmarks.scaling [--workers 1 2 4] [--steps 200] [--long 2000]
 
 A small student is trained on random clouds with 1, 2 and 4 workers of one thread each, then for 2,000 steps with
 two on smaller clouds. Prints, from what the run itself logs after its first steps: samples a second, seconds a

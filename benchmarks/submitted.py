@@ -1,6 +1,6 @@
 """Sends a distillation to three machines by `ray job submit`, takes one away in the middle, and compares.
 
-    PYTHONPATH=.:platform python -m benchmarks.submitted [--epochs 30] [--machines 3] [--workers 2]
+    python -m benchmarks.submitted [--epochs 30] [--machines 3] [--workers 2]
 
 The machines are fake nodes on this one that hold the dependencies alone (see `benchmarks.machines`). The same
 training is sent twice: once it runs through, once a machine with one of its two workers is killed. Prints the log

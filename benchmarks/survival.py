@@ -1,6 +1,6 @@
 """Kills workers, nodes and the main process of a training at random moments, and counts what it survives.
 
-    PYTHONPATH=.:platform python -m benchmarks.survival [--kills 20] [--seed 0]
+    python -m benchmarks.survival [--kills 20] [--seed 0]
 
 A Ray of a head without CPUs and three nodes of two CPUs each runs on this machine. A small training on two of
 the nodes, with a checkpoint every 20 steps, is killed again and again, in turn: one of its workers, a node with all

@@ -1,6 +1,6 @@
 """What a sweep costs beside its trainings: N trials by Ray Tune against the same N trainings one after another.
 
-`make bench`, or with `PYTHONPATH=.:platform`: `python -m benchmarks.sweep_overhead [--trials 3] [--epochs 2]`
+`python -m benchmarks.sweep_overhead [--trials 3] [--epochs 2]`
 """
 
 from __future__ import annotations

@@ -33,13 +33,8 @@ def ray_session() -> Iterator[None]:
     """One small Ray for all tests that need one; its workers can import what the tests define."""
     from scenelift.cluster.connect import connect
 
-    tests = Path(__file__).parent
-    folders = [
-        tests,
-        *(path for path in sorted(tests.iterdir()) if path.is_dir() and path.name != "__pycache__"),
-    ]
     before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(map(str, folders))
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
     with connect():
         yield
     if before is None:

@@ -11,14 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import made_up
 import numpy as np
 import pytest
-from conformance import check_source
-from kitti_tree import KittiTree
-from nuscenes_tree import SIZE, Tree
 from PIL import Image
-from scannet_tree import ScanNetTree
 
 from datasets.nuscenes import NuScenes
 from datasets.scannet import ScanNet
@@ -26,6 +21,11 @@ from datasets.semantickitti import SemanticKITTI
 from scenelift.errors import FrameError
 from scenelift.samples.frame import Frame
 from scenelift.samples.source import ReadOptions
+from tests.made import frames as made_up
+from tests.made.conformance import check_source
+from tests.made.kitti_tree import KittiTree
+from tests.made.nuscenes_tree import SIZE, Tree
+from tests.made.scannet_tree import ScanNetTree
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "your_own_data.md"
 

@@ -9,15 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from kitti_tree import KittiTree
 from PIL import Image
-from scannet_tree import ScanNetTree
 
 from datasets import shard
 from datasets.shard import PRESETS, ShardConfig, run
 from scenelift.errors import ConfigError, DataError
 from scenelift.samples.frame_kind import FrameSet
 from scenelift.shards.read import Shards
+from tests.made.kitti_tree import KittiTree
+from tests.made.scannet_tree import ScanNetTree
 
 pytestmark = pytest.mark.ray
 

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from made_up_rooms import MadeUpRooms
 
 from datasets.grounding import RoomOptions
 from scenelift.errors import ConfigError
@@ -11,6 +10,7 @@ from scenelift.samples.room import ROOM
 from scenelift.shards.write import write_shards
 from scenelift.tune import search as search
 from sweeps.ground import SWEEP, space
+from tests.made.rooms import MadeUpRooms
 from trainables.ground.config import PRESETS, MethodConfig, RoomsDataConfig
 from trainables.ground.run import selecting
 

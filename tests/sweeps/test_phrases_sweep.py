@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from made_up_captions import MadeUpCaptions
 
 from datasets.captions.options import CaptionOptions
 from scenelift.errors import ConfigError
@@ -11,6 +10,7 @@ from scenelift.samples.caption_kind import CAPTIONED_IMAGE
 from scenelift.shards.write import write_shards
 from scenelift.tune import search as search
 from sweeps.phrases import SWEEP, selecting, space
+from tests.made.captions import MadeUpCaptions
 from trainables.phrases.config import PRESETS, ContrastConfig, DistillationConfig, PhraseDataConfig
 from trainables.phrases.validation import R1
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toy
 import yaml
 from mlflow import MlflowClient
 from ray import tune
@@ -23,6 +22,7 @@ from scenelift.errors import ClusterError, ConfigError
 from scenelift.runs.folder import Run
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.tune.sweep import SweepConfig
+from tests.made import toy_sweep as toy
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -124,8 +124,8 @@ def test_epochs_that_all_trials_share_are_trained_once(ray_session: None, tmp_pa
 
 @pytest.mark.ray
 def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
-    command = [sys.executable, str(Path(__file__).parent / "toy.py")]
-    path = os.pathsep.join(map(str, (Path(__file__).parent, _ROOT, _ROOT / "platform")))
+    command = [sys.executable, "-m", "tests.made.toy_sweep"]
+    path = os.pathsep.join(map(str, (_ROOT, _ROOT / "platform")))
     environment = os.environ | {"PYTHONPATH": path}
     first = subprocess.Popen(
         [*command, "--trials", "6", "--seconds", "0.5", "--name", "long", "--concurrent", "2"],

@@ -1,0 +1,100 @@
+"""A trainable that trains nothing: its validation is a formula of its settings, and it can be told to misbehave.
+
+`python toy.py` is a sweep of it, as `python -m sweeps.NAME` is one of a real trainable.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from scenelift.config import build as configuration
+from scenelift.errors import TrainingError
+from scenelift.evaluation.validation import NO_VALIDATION, ValidationConfig
+from scenelift.io import folders, storage
+from scenelift.runs.experiment import DataConfig, experiment
+from scenelift.runs.folder import Run, RunConfig
+from scenelift.tracking.client import TrackingConfig
+from scenelift.train.checkpoints import Checkpoints
+from scenelift.train.launch import ScaleConfig
+from scenelift.train.plan import LoopConfig
+from scenelift.tune.search import Space
+from scenelift.tune.sweep import Sweep
+
+
+@dataclass(frozen=True)
+class ToyConfig:
+    """A parabola whose top, 1, is at x = 0.7."""
+
+    x: float = 0.2
+    shape: str = "round"
+    fault: str = "none"
+    seconds: float = 0.0
+    data: DataConfig = DataConfig()
+    loop: LoopConfig = LoopConfig(epochs=4)
+    validation: ValidationConfig = NO_VALIDATION
+    scale: ScaleConfig = ScaleConfig()
+    tracking: TrackingConfig = TrackingConfig(system_metrics=0)
+    run: RunConfig = RunConfig()
+
+
+def run(config: ToyConfig) -> None:
+    """Grow by the parabola's value every epoch, from the newest checkpoint if there is one."""
+    with experiment("toy", config, config.run, config.tracking, {"dataset": "toy"}, PRESETS) as made:
+        newest = Checkpoints(made.run.checkpoints).latest()
+        first, grown = (1, 0.0) if newest is None else (newest.step + 1, newest.loss)
+        made.run.record({"kind": "begun", "step": first})
+        for epoch in range(first, (config.loop.stop_after or config.loop.epochs) + 1):
+            _misbehave(config.fault, made.run, epoch)
+            time.sleep(config.seconds)
+            grown += (1 - (config.x - 0.7) ** 2) / config.loop.epochs
+            checkpoint = storage.join(made.run.checkpoints, f"step-{epoch:08d}")
+            with folders.written(checkpoint, {"step": epoch, "loss": grown}):
+                pass
+            name = "validation/agreement" if config.fault == "silent" else "validation/miou"
+            values = {
+                "epoch": epoch,
+                "percent": 100 * epoch / config.loop.epochs,
+                name: float("nan") if config.fault == "nan" else grown,
+            }
+            made.listen({"kind": "epoch", "step": epoch, "values": values})
+
+
+def _misbehave(fault: str, run: Run, epoch: int) -> None:
+    if fault == "raise" and epoch == 2:
+        raise TrainingError("the toy broke")
+    if fault == "once" and epoch == 2 and not (run.folder / "broken").exists():
+        (run.folder / "broken").touch()
+        raise TrainingError("the toy broke once")
+
+
+def space(config: ToyConfig) -> Space:
+    return {"x": tune.uniform(0, 1), "shape": tune.choice(["round", "square"])}
+
+
+def selecting(config: ToyConfig, scenes: int, objective: str) -> ToyConfig:
+    return configuration.override(config, {"validation.scenes": scenes})
+
+
+PRESETS = {"synthetic": ToyConfig()}
+
+
+def sweep(wanted: Any = space, shared: int = 0) -> Sweep:
+    from tests.made import toy_sweep as toy
+
+    return Sweep("toy", toy, wanted, selecting, lambda config, space: shared)
+
+
+def runs_of(folder: Path) -> dict[str, Run]:
+    """The run folders of a sweep's trials by name."""
+    return {path.name: Run(path) for path in sorted((folder / "trials").iterdir())}
+
+
+if __name__ == "__main__":
+    from tests.made.toy_sweep import sweep
+
+    sweep().main()

@@ -1,0 +1,180 @@
+"""Protects the door to Ray: workers find the code, events arrive, and what cannot be placed is refused."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+
+from scenelift.cluster import connect as cluster
+from scenelift.errors import ClusterError, DataError
+
+pytestmark = pytest.mark.ray
+
+_ATTACH = """
+import ray
+from scenelift.cluster import connect
+
+@ray.remote
+def where():
+    import os, datasets, scenelift
+    return scenelift.__file__, os.environ["RAY_CHDIR_TO_TRIAL_DIR"]
+
+with connect():
+    print(*ray.get(where.remote()))
+assert not ray.is_initialized()
+"""
+
+
+def test_connect_inside_a_connection_changes_nothing(ray_session: None) -> None:
+    before = ray.get_runtime_context().job_id
+    with cluster.connect():
+        assert ray.get_runtime_context().job_id == before
+    assert ray.is_initialized()
+
+
+def test_workers_find_the_code_from_any_folder(ray_session: None) -> None:
+    """Ray Train moves its workers to a folder of its own, so relative paths are not enough."""
+
+    def found() -> str:
+        os.chdir("/")
+        import scenelift.samples.vocabulary
+        import trainables
+
+        return trainables.__name__ + scenelift.samples.vocabulary.__name__
+
+    assert ray.get(ray.remote(found).remote()) == "trainablesscenelift.samples.vocabulary"
+
+
+def test_existing_cluster_is_joined_and_left_running(ray_session: None, tmp_path: Path) -> None:
+    """A process elsewhere joins the Ray of this test by RAY_ADDRESS, as a submitted job does."""
+    address = ray.get_runtime_context().gcs_address
+    environment = os.environ | {"RAY_ADDRESS": address, "PYTHONPATH": str(Path(cluster.__file__).parents[2])}
+    said = subprocess.run(
+        [sys.executable, "-c", _ATTACH],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.split() == [str(Path(cluster.__file__).parents[1] / "__init__.py"), "0"]
+    assert ray.get(ray.remote(lambda: 1).remote()) == 1
+
+
+def test_cluster_that_does_not_answer() -> None:
+    code = "from scenelift.cluster.connect import connect\nwith connect('127.0.0.1:1'): pass"
+    environment = os.environ | {"PYTHONPATH": str(Path(cluster.__file__).parents[2])}
+    said = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert "ClusterError: no Ray at 127.0.0.1:1" in said.stderr
+
+
+def test_a_ray_that_does_not_come_up_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(**_: object) -> None:
+        raise Exception("The current node timed out during startup.\nOr something else happened.")
+
+    monkeypatch.setattr(ray, "init", slow)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 32)
+    with pytest.raises(ClusterError, match=r"timed out during startup.; if the machine is busy"):  # noqa: SIM117
+        with cluster.connect("local"):
+            pass
+
+
+def test_credentials_reach_the_workers_of_a_cluster_and_are_not_written_down_at_home(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A local Ray's workers inherit them; as variables of a job Ray would write them into its logs."""
+    asked: dict[str, dict[str, str]] = {}
+    monkeypatch.setattr(
+        ray, "init", lambda **said: asked.update({said["address"]: said["runtime_env"]["env_vars"]})
+    )
+    monkeypatch.setenv("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")  # `_attach` sets it
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 32)  # `_start` makes one
+    secrets = {"MLFLOW_TRACKING_TOKEN": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    for name, value in {**secrets, "MLFLOW_TRACKING_URI": "http://mlflow:5000"}.items():
+        monkeypatch.setenv(name, value)
+    cluster._attach("auto", {})
+    cluster._start(False, {})
+    assert asked["auto"].items() >= secrets.items()
+    assert asked["local"].keys().isdisjoint(secrets)
+    assert {env["MLFLOW_TRACKING_URI"] for env in asked.values()} == {"http://mlflow:5000"}
+
+
+def test_a_cluster_that_grows_is_judged_by_what_it_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No machine but the head is there yet."""
+    groups = '[{"CPU": 8, "GPU": 1, "machines": 4}, {"CPU": 16, "machines": 2}]'
+    monkeypatch.setenv(cluster.GROWS_TO, groups)
+    assert (cluster.total("CPU"), cluster.total("GPU")) == (64, 4)
+    assert cluster.worker_cpus(4, 1.0) == 8
+    assert cluster.side_by_side(2, None, 1.0, 1.0, 10) == (2, 8.0)
+    cluster.require(4, 8.0, gpus_per_worker=1)
+    with pytest.raises(ClusterError, match=r"64 CPU.* and 4 GPU; 4 fit, so lower scale.workers to 4"):
+        cluster.require(5, 6.0, gpus_per_worker=1)
+
+
+def test_more_workers_than_fit_are_refused_with_the_number_that_fits(ray_session: None) -> None:
+    cpus = int(ray.cluster_resources()["CPU"])
+    cluster.require(cpus - 1, 1.0)
+    with pytest.raises(
+        ClusterError, match=rf"{cpus} workers .*; {cpus - 1} fit, so lower scale.workers to {cpus - 1}"
+    ):
+        cluster.require(cpus, 1.0)
+    with pytest.raises(ClusterError, match="0 fit"):
+        cluster.require(1, 1.0, gpus_per_worker=64)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 4, 6])
+def test_worker_cpus_leave_room_for_reading(ray_session: None, workers: int) -> None:
+    cpus = cluster.worker_cpus(workers)
+    cluster.require(workers, cpus)
+    assert workers * cpus + 1 <= ray.cluster_resources()["CPU"]
+    assert cpus == 0.5 or (cpus == int(cpus) and cpus * workers <= max(cluster.cores(), workers))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cpus", "gpus", "fit"),
+    [
+        ([{"CPU": 8.0}], 2, 0, 3),
+        ([{"CPU": 3.0}, {"CPU": 3.0}], 2, 0, 2),
+        ([{"CPU": 3.0}, {"CPU": 3.0}], 4, 0, 0),
+        ([{"CPU": 32.0, "GPU": 4.0}, {"CPU": 64.0}], 4, 1, 4),
+        ([{"CPU": 9.0, "GPU": 8.0}], 2, 1, 4),
+        ([{"GPU": 1.0}], 1, 1, 0),
+        ([{"CPU": 2.0}], 0.1, 0, 10),
+    ],
+)
+def test_workers_are_not_split_over_machines(
+    nodes: list[dict[str, float]], cpus: float, gpus: float, fit: int
+) -> None:
+    assert cluster._fit(nodes, cpus, gpus, data_cpus=1) == fit
+
+
+def test_what_the_object_store_moves_to_disk_is_counted(ray_session: None) -> None:
+    before = cluster.spilled()
+    size, room = 100 << 20, cluster._OBJECT_STORE
+    kept = [ray.put(np.zeros(size, np.uint8)) for _ in range(room // size + 3)]
+    assert cluster.spilled() - before >= size
+    assert ray.get(kept[0]).nbytes == size, "what was moved is read again"
+
+
+def test_mistakes_in_tasks_arrive_as_they_were_raised(ray_session: None) -> None:
+    def mistaken() -> None:
+        raise DataError("frames are missing; fetch them")
+
+    def faulty() -> None:
+        raise KeyError("ours")
+
+    with pytest.raises(DataError) as caught, cluster.user_errors():
+        ray.get(ray.remote(mistaken).remote())
+    assert type(caught.value) is DataError and str(caught.value) == "frames are missing; fetch them"
+    with pytest.raises(ray.exceptions.RayTaskError, match="KeyError"), cluster.user_errors():
+        ray.get(ray.remote(faulty).remote())

@@ -1,0 +1,67 @@
+"""The student names every point by text alone, and comes back from its files as it was."""
+
+import numpy as np
+import pytest
+import torch
+
+from scenelift.errors import SceneliftError
+from scenelift.nn.minkunet import NetworkConfig
+from scenelift.nn.student import Student, StudentConfig
+from scenelift.points.collate import Collate, VoxelConfig
+from tests.made.frames import VOCABULARY, made_up_frame
+
+CONFIG = StudentConfig(VoxelConfig(2.0), NetworkConfig(8, (8,), (8,)))
+
+
+def student():
+    torch.manual_seed(0)
+    text = torch.nn.functional.normalize(torch.randn(3, 16), dim=1)
+    return Student(CONFIG, 1, text, VOCABULARY, {"semantic": 16}).eval()
+
+
+def test_two_heads_have_the_parameters_of_the_specification():
+    """clip2scene.md 9, point 7: two 512-d heads on MinkUNet14A are 99,328 parameters."""
+    whole = Student(
+        StudentConfig(),
+        3,
+        torch.eye(3, 512),
+        VOCABULARY,
+        {"semantic": 512, "local": 512},
+    )
+    assert whole.size == 8_013_152 + 99_328
+
+
+def test_prediction_is_the_nearest_text_of_each_points_voxel():
+    model, frame = student(), made_up_frame("frame-00001")
+    batch = Collate(CONFIG.voxels, images=False)([frame])
+    features = model(batch.voxels)
+    embedding = features @ model.heads["semantic"].weight.T + model.heads["semantic"].bias
+    want = [
+        1 + int(np.argmax((embedding[voxel] @ model.text.T).detach().numpy())) for voxel in batch.point_voxel
+    ]
+    assert model.predict(frame).tolist() == want
+    assert len(want) == frame.keyframe.sum()
+
+
+def test_a_saved_student_predicts_the_same(tmp_path):
+    model, frame = student(), made_up_frame("frame-00001")
+    model.save(tmp_path / "student")
+    again = Student.load(tmp_path / "student")
+    assert again.vocabulary == VOCABULARY
+    assert again.config == CONFIG
+    assert np.array_equal(model.predict(frame), again.predict(frame))
+
+
+def test_similarities_stay_in_float32_under_autocast():
+    model = student()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.class_logits(torch.randn(4, 8).bfloat16()).dtype == torch.float32
+
+
+def test_a_folder_without_a_student_is_said(tmp_path):
+    with pytest.raises(SceneliftError, match="holds no student"):
+        Student.load(tmp_path)
+    student().save(tmp_path)
+    (tmp_path / "student.safetensors").write_bytes(b"short")
+    with pytest.raises(SceneliftError, match="holds no student"):
+        Student.load(tmp_path)

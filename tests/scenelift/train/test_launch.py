@@ -1,0 +1,187 @@
+"""Two workers on Ray Train: a killed one changes nothing, a user's mistake ends the run at once."""
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+
+from scenelift.cluster import connect as cluster
+from scenelift.config.build import override
+from scenelift.errors import ClusterError, ConfigError, TrainingError
+from scenelift.nn.minkunet import NetworkConfig
+from scenelift.nn.student import Student, StudentConfig
+from scenelift.points.augmentation import Augmentation
+from scenelift.points.collate import Collate, VoxelConfig
+from scenelift.samples.source import ReadOptions
+from scenelift.shards.write import write_shards
+from scenelift.train.launch import Job, Resources, ScaleConfig, _Listener, launch
+from scenelift.train.method import Method
+from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.plan import LoopConfig
+from tests.made.frames import VOCABULARY, MadeUp
+
+VOXELS = VoxelConfig(4.0, "geometry", 1 / 255)
+
+
+class Fragile(Method):
+    """Learns a constant; kills its own process, or spoils its loss, at one step of the first attempt."""
+
+    def __init__(self, mark: Path, kill_at=None, spoil_at=None):
+        super().__init__()
+        torch.manual_seed(0)
+        self.student = Student(
+            StudentConfig(VOXELS, NetworkConfig(8, (8,), (8,))),
+            1,
+            torch.eye(3, 8),
+            VOCABULARY,
+            {"semantic": 8},
+        )
+        self.weights = {"height": 1.0}
+        self.mark, self.kill_at, self.spoil_at = mark, kill_at, spoil_at
+
+    def forward(self, batch, progress):
+        if progress.step == self.kill_at and not self.mark.exists():
+            self.mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        logits = self.student.class_logits(self.student(batch.voxels))
+        loss = (logits[:, 0] - batch.voxels.features[:, 1]).square().mean()
+        return {"height": loss * float("nan") if progress.step == self.spoil_at else loss}
+
+
+class Build:
+    """Pickles by value with its arguments; a worker calls it."""
+
+    def __init__(self, *args):
+        self.args = args
+
+    def __call__(self):
+        return Fragile(*self.args)
+
+
+@pytest.fixture
+def job(ray_session, tmp_path):
+    write_shards(
+        MadeUp(12), None, str(tmp_path / "shards"), ReadOptions(image_size=(8, 12)), 4, progress=False
+    )
+    return Job(
+        shards=str(tmp_path / "shards"),
+        folder=tmp_path / "checkpoints",
+        loop=LoopConfig(epochs=2, batch=4, checkpoint_every=2, log_every=1),
+        optimiser=OptimiserConfig("adamw", lr=1e-2),
+        collate=Collate(VOXELS, Augmentation()),
+        build=Build(tmp_path / "mark"),
+    )
+
+
+@pytest.mark.ray
+def test_a_killed_worker_changes_nothing(job, tmp_path):
+    resources = Resources(workers=2, cpus=0.5, gpus=0)
+    events: list[dict] = []
+    whole = launch(job, resources, events.append)
+    assert [e["step"] for e in events if e["kind"] == "metrics"] == [1, 2, 3, 4, 5, 6]
+    again: list[dict] = []
+    broken = replace(job, folder=tmp_path / "broken", build=Build(tmp_path / "mark", 3))
+    last = launch(broken, resources, again.append)
+    assert (tmp_path / "mark").exists(), "a worker was killed"
+    assert [e["step"] for e in again if e["kind"] == "start"] == [0, 2]
+    assert last.step == whole.step == 6
+    one, two = Student.load(whole.folder).state_dict(), Student.load(last.folder).state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.ray
+def test_a_mistake_ends_the_run_without_another_attempt(job, tmp_path):
+    spoiled = replace(job, build=Build(tmp_path / "mark", None, 1))
+    events: list[dict] = []
+    with pytest.raises(TrainingError, match="not finite"):
+        launch(spoiled, Resources(workers=2, cpus=0.5, gpus=0), events.append)
+    assert len([e for e in events if e["kind"] == "start"]) == 1
+
+
+@pytest.mark.ray
+def test_as_many_workers_train_as_there_is_room_for_and_nothing_else_changes(job, tmp_path):
+    """Of a Ray with four CPUs reading keeps one: three workers take the four micro-batches of a step in turn."""
+    small = replace(job, loop=replace(job.loop, epochs=1))
+    events: list[dict] = []
+    last = launch(small, Resources(workers=4, cpus=1, gpus=0, least=2), events.append)
+    assert [(e["workers"], e["rounds"]) for e in events if e["kind"] == "start"] == [(3, 2)]
+    alone = replace(small, folder=tmp_path / "alone", loop=replace(small.loop, accumulate=4))
+    same = launch(alone, Resources(workers=1, cpus=1, gpus=0), [].append)
+    one, two = Student.load(last.folder).state_dict(), Student.load(same.folder).state_dict()
+    moved = [name for name in one if "running" not in name and "batches" not in name]
+    assert moved and all(torch.allclose(one[name], two[name], atol=1e-4) for name in moved)
+
+
+@pytest.mark.parametrize(
+    ("workers", "least", "most"), [(1, 1, 1), ("4", 4, 4), ("2-8", 2, 8), ("2 - 8", 2, 8), ("3-3", 3, 3)]
+)
+def test_workers_are_a_number_or_a_range(workers, least, most):
+    scale = ScaleConfig(workers=workers)
+    assert (scale.least, scale.most) == (least, most)
+    assert override(ScaleConfig(), {"workers": str(workers)}).most == most
+
+
+@pytest.mark.parametrize("workers", [0, -1, "8-2", "0-4", "many", "2-", "2..8"])
+def test_other_words_for_workers_are_refused(workers):
+    with pytest.raises(ConfigError, match=r"a range such as 2-8"):
+        ScaleConfig(workers=workers)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "machines", "wanted"),
+    [
+        (8, 4, Resources(8, 3.0, 0.0, 2)),
+        (2, 2, Resources(8, 1.0, 0.0, 2)),
+        (64, 1, Resources(8, 7.0, 0.0, 2)),
+        (64, 1, Resources(8, 6.0, 0.0, 2, reading=9.0, placement="spread")),
+    ],
+)
+def test_a_range_is_placed_where_its_least_fits(cpus, machines, wanted, monkeypatch):
+    monkeypatch.setenv(cluster.GROWS_TO, f'[{{"CPU": {cpus}, "machines": {machines}}}]')
+    monkeypatch.setattr(cluster, "cores", lambda: cpus)
+    scale = ScaleConfig(workers="2-8", reading=wanted.reading, placement=wanted.placement)
+    assert Resources.fit(scale) == wanted
+
+
+@pytest.mark.parametrize(("free", "said"), [(0.4, 1), (0.5, 0)])
+def test_a_training_that_waits_for_a_cpu_to_read_with_says_so_once(free, said, monkeypatch):
+    """Two workers may fit a cluster that lost a machine, and leave its readers no place."""
+
+    class Posted:
+        events: ClassVar[list] = [{"kind": "start", "step": 10}]
+
+        def drain(self):
+            found, self.events = self.events, []
+            return found
+
+    monkeypatch.setattr(cluster, "most_free", lambda: free)
+    monkeypatch.setattr("scenelift.train.launch.SILENCE", 0.0)
+    heard: list[dict] = []
+    listener = _Listener(Posted(), heard.append)
+    listener._watch()
+    assert heard == [], "nothing has begun"
+    listener._take()
+    for _ in range(2):
+        listener._watch()
+    assert heard == [{"kind": "start", "step": 10}, *[{"kind": "starved", "step": 10}] * said]
+
+
+def test_reading_without_a_cpu_is_refused():
+    with pytest.raises(ConfigError, match=r"scale.reading is more than 0, not 0"):
+        ScaleConfig(reading=0)
+
+
+def test_a_range_whose_least_does_not_fit_is_refused(monkeypatch):
+    monkeypatch.setenv(cluster.GROWS_TO, '[{"CPU": 1, "machines": 2}]')
+    with pytest.raises(ClusterError, match=r"2 workers of .* do not fit"):
+        Resources.fit(ScaleConfig(workers="2-8", cpus=1))
+
+
+@pytest.mark.ray
+def test_more_workers_than_fit_are_refused_with_the_number_that_fits(ray_session):
+    with pytest.raises(ClusterError, match=r"lower scale.workers to \d"):
+        Resources.fit(ScaleConfig(workers=99))

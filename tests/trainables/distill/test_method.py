@@ -1,0 +1,287 @@
+"""CLIP2Scene: its loss against torch, its method's gradients, and the whole job on a tiny world."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from datasets.nuscenes import NuScenes
+from scenelift.config import build as configuration
+from scenelift.errors import ClusterError, ConfigError, DataError, ShardError, StorageError, TrackingError
+from scenelift.nn.minkunet import NetworkConfig
+from scenelift.nn.student import StudentConfig
+from scenelift.points.augmentation import Augmentation, ImageAugmentation
+from scenelift.points.collate import Collate, VoxelConfig
+from scenelift.runs.experiment import DataConfig
+from scenelift.runs.folder import RunConfig
+from scenelift.samples.source import ReadOptions
+from scenelift.shards.write import write_shards
+from scenelift.teachers.clip import DenseClip, TeacherConfig, build_teacher
+from scenelift.train.method import Progress
+from tests.made.frames import VOCABULARY, MadeUp, made_up_frame
+from trainables.distill import method as distill
+from trainables.distill.config import (
+    NO_SELF_TRAINING,
+    PRESETS,
+    DistillConfig,
+    LossConfig,
+    SelfTrainingConfig,
+)
+from trainables.distill.method import Clip2Scene, leading, make_student, surest
+from trainables.evaluate import run as evaluate
+
+SMALL = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), NetworkConfig(8, (8,), (8,)))
+RANDOM = TeacherConfig(weights="random", image_size=(28, 48))
+
+
+def method_of(
+    loss: LossConfig, teacher: DenseClip, self_training: SelfTrainingConfig = NO_SELF_TRAINING
+) -> Clip2Scene:
+    torch.manual_seed(0)
+    config = replace(PRESETS["synthetic"], student=SMALL, loss=loss)
+    return Clip2Scene(make_student(config, teacher, 1), teacher, loss, self_training)
+
+
+def test_the_surest_pairs_are_those_with_the_clearest_lead():
+    torch.manual_seed(0)
+    scores = torch.randn(40, 5)
+    ordered = scores.sort(dim=1, descending=True).values
+    lead = (ordered[:, 0] - ordered[:, 1]).tolist()
+    labels, got = leading(scores)
+    assert labels.tolist() == scores.argmax(1).tolist()
+    assert got.tolist() == pytest.approx(lead)
+    assert surest(got, 0.3).tolist() == sorted(sorted(range(40), key=lambda i: -lead[i])[:12])
+    assert surest(got, 1.0).tolist() == list(range(40)), "the paper learns from all pairs"
+    assert len(surest(got[:0], 0.3)) == 0
+
+
+@pytest.mark.parametrize("form", ["code", "joint"])
+def test_remembered_scores_are_those_of_the_teacher(form):
+    """What a worker remembers of a frame is what the teacher says of it, whatever its batch and its sweeps."""
+    teacher = build_teacher(RANDOM, VOCABULARY)
+    loss = LossConfig(spatial_temporal=1.0, spatial_temporal_form=form, grid=1.0)
+    method = method_of(replace(loss, remember=2), teacher)
+    fresh = method_of(loss, teacher)
+    frames = [made_up_frame(f"frame-{i:05d}") for i in range(4)]
+    for chosen in ([0, 1, 2], [2, 0], [3, 1], [1, 0, 3]):
+        batch = Collate(SMALL.voxels)([frames[i] for i in chosen])
+        for got, want in zip(method.look(batch), fresh.look(batch), strict=True):
+            assert torch.equal(got, want)
+    assert list(method.remembered) == [frames[0].token, frames[1].token]
+    with pytest.raises(ConfigError, match="remember"):
+        image = ImageAugmentation(flip=True)
+        replace(PRESETS["synthetic"], augmentation=Augmentation(image=image))
+
+
+def test_the_method_teaches_the_student_the_teachers_labels_and_nothing_else():
+    torch.manual_seed(0)
+    teacher = build_teacher(RANDOM, VOCABULARY)
+    method = method_of(LossConfig(semantic=3.0), teacher).train()
+    student = method.student
+    batch = Collate(SMALL.voxels)([made_up_frame(f"frame-{i:05d}") for i in range(3)])
+    losses = method(batch, Progress(0, 0, 1))
+    assert losses.keys() == method.weights.keys() == {"semantic"}
+    labels = [int(teacher.label_pixels(batch.images, *pixel[:, None])[0]) for pixel in batch.pair_pixels]
+    logits = student.class_logits(student(batch.voxels))
+    terms = [
+        -torch.log_softmax(logits[batch.point_voxel[point]], 0)[label]
+        for point, label in zip(batch.pair_points, labels, strict=True)
+    ]
+    assert losses["semantic"].item() == pytest.approx(torch.stack(terms).mean().item(), rel=1e-4)
+    losses["semantic"].backward()
+    assert all(p.grad is not None for p in student.parameters())
+    assert all(p.grad is None for p in teacher.parameters())
+
+
+@pytest.mark.parametrize("semantic_form", ["classes", "points"])
+@pytest.mark.parametrize(
+    ("form", "image_features"),
+    [("code", "clip"), ("joint", "trained"), ("joint", "clip"), ("cosine", "frozen")],
+)
+def test_every_form_of_the_losses_trains_everything_it_should(form, image_features, semantic_form):
+    """All trained parameters get gradients, frozen ones none, and sweeps enter as clouds of their own."""
+    torch.manual_seed(0)
+    teacher = build_teacher(RANDOM, VOCABULARY)
+    loss = LossConfig(
+        semantic_form=semantic_form,
+        spatial_temporal=1.0,
+        spatial_temporal_form=form,
+        image_features=image_features,
+        grid=5.0,
+    )
+    self_training = SelfTrainingConfig(start=1, probability=1.0, unpaired=0.5)
+    method = method_of(loss, teacher, self_training).train()
+    options = ReadOptions(sweeps=2, image_size=(28, 48))
+    frames = [made_up_frame(f"frame-{i:05d}", options) for i in range(3)]
+    collate = Collate(SMALL.voxels, Augmentation(sweeps=2), grid=loss.grid if loss.cells else None)
+    batch = collate(frames)
+    assert batch.voxels.sites.batch_size == 9
+    before = method(batch, Progress(0, 0, 2))
+    assert before.keys() == method.weights.keys() == {"semantic", "spatial_temporal", "unpaired"}
+    assert before["unpaired"] == 0, "self-training has not begun"
+    after = method(batch, Progress(5, 1, 2))
+    assert after["unpaired"] > 0
+    assert not torch.equal(before["semantic"], after["semantic"]), "own labels replace the teacher's"
+    assert torch.equal(before["spatial_temporal"], after["spatial_temporal"]), "always the teacher's labels"
+    sum(after.values()).backward()
+    frozen = {"projections.image.weight", "projections.image.bias"} if image_features == "frozen" else set()
+    for name, parameter in method.student.named_parameters():
+        assert (parameter.grad is None) == (name in frozen), name
+    assert all(p.grad is None for p in teacher.parameters())
+
+
+def test_without_semantic_consistency_every_trained_parameter_still_gets_a_gradient():
+    """Parallel workers wait for the gradient of every parameter that wants one."""
+    torch.manual_seed(0)
+    loss = LossConfig(semantic=0.0, spatial_temporal=1.0, grid=5.0)
+    method = method_of(loss, build_teacher(RANDOM, VOCABULARY)).train()
+    batch = Collate(SMALL.voxels, grid=5.0)([made_up_frame(f"frame-{i:05d}") for i in range(3)])
+    sum(method(batch, Progress(0, 0, 1)).values()).backward()
+    for name, parameter in method.student.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad, name
+
+
+def test_presets_replay(tmp_path: Path):
+    for preset in PRESETS.values():
+        file = tmp_path / "config.yaml"
+        file.write_text(configuration.dump(preset))
+        assert configuration.load(DistillConfig, file) == preset
+
+
+def tiny(tiny_world, tmp_path, **loop) -> DistillConfig:
+    train, val = map(str, tiny_world)
+    preset = PRESETS["synthetic"]
+    return replace(
+        preset,
+        data=DataConfig(train, val),
+        teacher=RANDOM,
+        student=SMALL,
+        loop=replace(preset.loop, **{"epochs": 2, "batch": 2, "log_every": 1, **loop}),
+        run=RunConfig("tiny", str(tmp_path / "runs")),
+    )
+
+
+@pytest.mark.ray
+def test_the_whole_job(tiny_world, tmp_path, capsys):
+    config = tiny(tiny_world, tmp_path)
+    distill.run(config)
+    folder = tmp_path / "runs" / "tiny"
+    result = json.loads((folder / "result.json").read_text())
+    assert result["status"] == "finished"
+    for name in (
+        "label_free/miou",
+        "label_free/miou_seen",
+        "label_free/miou_unseen",
+        "teacher/miou",
+        "random/miou",
+    ):
+        assert 0 <= result["metrics"][name] <= 1
+    assert configuration.load(DistillConfig, folder / "config.yaml") == config
+    assert Path(result["checkpoint"]).is_dir()
+    assert {"losses.png", "confusion_student.png", "birds_eye_00000.png"} <= {
+        path.name for path in (folder / "pictures").iterdir()
+    }
+    out = capsys.readouterr().out
+    assert "student" in out
+    assert out.rstrip().endswith("result.json")
+    _same_scores_again(result, tiny_world[1], tmp_path)
+    _mlflow_has_it(result)
+    with pytest.raises(ConfigError, match=r"--run.resume true"):
+        distill.run(config)
+    _resumed_it_is_the_same_run(config, result)
+
+
+def _resumed_it_is_the_same_run(config, result):
+    distill.run(replace(config, run=replace(config.run, resume=True)))
+    again = json.loads((Path(config.run.storage) / "tiny" / "result.json").read_text())
+    assert again["metrics"] == result["metrics"]
+    assert again["mlflow"]["run_id"] == result["mlflow"]["run_id"]
+
+
+def _same_scores_again(result, shards, tmp_path):
+    """`trainables.evaluate` on the saved student gives the numbers that the training reported."""
+    config = evaluate.EvaluateConfig(
+        student=str(tmp_path / "runs" / "tiny" / "student"),
+        data=str(shards),
+        teacher=RANDOM,
+        run=RunConfig("again", str(tmp_path / "runs")),
+    )
+    evaluate.run(config)
+    again = json.loads((tmp_path / "runs" / "again" / "result.json").read_text())["metrics"]
+    for name in again:
+        assert again[name] == result["metrics"][name], name
+
+
+def _mlflow_has_it(result):
+    from mlflow import MlflowClient
+
+    run = MlflowClient(result["mlflow"]["tracking_uri"]).get_run(result["mlflow"]["run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["optimiser.name"] == "adamw"
+    assert run.data.metrics["label_free/miou"] == pytest.approx(result["metrics"]["label_free/miou"])
+    assert len(run.inputs.dataset_inputs) == 2
+
+
+@pytest.mark.ray
+def test_bad_input_ends_with_one_clear_line(tiny_world, tmp_path):
+    good = tiny(tiny_world, tmp_path)
+    other = tmp_path / "other"
+    write_shards(MadeUp(4), None, str(other), ReadOptions(image_size=(32, 48)), 2, progress=False)
+    train, val = map(str, tiny_world)
+    mistakes = [
+        (replace(good, data=DataConfig(str(tmp_path / "nowhere"), val)), ShardError, "nowhere"),
+        (replace(good, data=DataConfig(train, str(other))), ShardError, "class"),
+        (replace(good, data=DataConfig(None, val)), ConfigError, "data.train"),
+        (replace(good, scale=replace(good.scale, workers=99)), ClusterError, "lower scale.workers to"),
+        (replace(good, loop=replace(good.loop, batch=64)), ConfigError, "lower loop.batch"),
+        (
+            replace(good, tracking=replace(good.tracking, uri="http://127.0.0.1:9")),
+            TrackingError,
+            "127.0.0.1:9",
+        ),
+        (replace(good, run=RunConfig("x", "/proc/nowhere")), StorageError, "/proc/nowhere"),
+    ]
+    for config, kind, message in mistakes:
+        with pytest.raises(kind, match=message) as caught:
+            distill.run(config)
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "runs" / "tiny" / "result.json").exists()
+
+
+@pytest.mark.ray
+def test_shards_without_labels_cannot_be_scored(tiny_world, tmp_path):
+    manifest = json.loads((tiny_world[1] / "manifest.json").read_text())
+    unlabelled = tmp_path / "unlabelled"
+    unlabelled.mkdir()
+    for file in tiny_world[1].glob("*.parquet"):
+        (unlabelled / file.name).write_bytes(file.read_bytes())
+    manifest["about"]["labels"] = None
+    (unlabelled / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match="no labels"):
+        distill.run(replace(tiny(tiny_world, tmp_path), data=DataConfig(str(tiny_world[0]), str(unlabelled))))
+
+
+@pytest.mark.ray
+def test_two_epochs_on_the_real_frame(ray_session, real_nuscenes, tmp_path):
+    """The same code on bytes that this project did not write: finite losses that fall."""
+    shards = tmp_path / "shards"
+    source = NuScenes(real_nuscenes, "v1.0-mini")
+    write_shards(source, None, str(shards), ReadOptions(image_size=(112, 192)), progress=False)
+    preset = PRESETS["synthetic"]
+    distill.run(
+        replace(
+            preset,
+            data=DataConfig(str(shards)),
+            loop=replace(preset.loop, epochs=2, batch=1, log_every=1),
+            scale=replace(preset.scale, workers=1),
+            run=RunConfig("real", str(tmp_path / "runs")),
+        )
+    )
+    events = [json.loads(line) for line in (tmp_path / "runs/real/history.jsonl").read_text().splitlines()]
+    losses = [e["values"]["loss/total"] for e in events if e["kind"] == "metrics"]
+    assert len(losses) == 2
+    assert np.isfinite(losses).all()
+    assert losses[1] < losses[0]

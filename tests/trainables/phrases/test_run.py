@@ -1,0 +1,90 @@
+"""A run of phrase grounding: what the student is made of, what it is compared with, what is said of it."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from datasets.captions.options import CaptionOptions
+from datasets.shard_captions import coverage
+from scenelift.errors import DataError
+from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet, RegionStatistics
+from tests.made.captions import MadeUpCaptions, made_up_image
+from trainables.phrases.config import DistillationConfig, PhrasesConfig
+from trainables.phrases.run import begin_student, cost, grounders, metrics, require, table
+from trainables.phrases.scores import Scores, believed
+from trainables.phrases.student import EncoderConfig, PhraseStudent
+
+SMALL = EncoderConfig(word_channels=16, lstm=16, hidden=32, channels=16)
+
+
+def described(**other):
+    """Shards of one image of which only the description is asked."""
+    summary = CAPTIONED_IMAGE.summarise([made_up_image()], MadeUpCaptions)
+    about = CAPTIONED_IMAGE.describe([summary], MadeUpCaptions, CaptionOptions())
+    return SimpleNamespace(path="shards", manifest=SimpleNamespace(about={**about, **other}))
+
+
+def statistics(mean):
+    return {"width": 5, "mean": mean, "std": 1.0}
+
+
+def test_statistics_are_of_the_training_images_and_test_words_only_where_a_file_has_them(tmp_path):
+    train = described(statistics=statistics(1.0), words={"a": 1, "man": 1})
+    test = described(statistics=statistics(9.0), words={"a": 1, "dog": 1})
+    (tmp_path / "glove.txt").write_text("".join(f"{word} {'0.5 ' * 16}\n" for word in ("a", "man", "dog")))
+    learnt = begin_student(PhrasesConfig(student=SMALL), train, test)
+    assert learnt.statistics.mean == 1.0 and learnt.vocabulary.known == ("a", "man")
+    given = replace(SMALL, glove=str(tmp_path / "glove.txt"))
+    assert begin_student(PhrasesConfig(student=given), train, test).vocabulary.known == ("a", "dog", "man")
+
+
+def test_the_student_is_scored_and_timed_without_the_detector():
+    seen = []
+
+    class Watched(PhraseStudent):
+        def ground(self, sample):
+            seen.append(sample.posteriors)
+            return super().ground(sample)
+
+    sample = made_up_image()
+    watched = Watched(SMALL, ("a", "man"), RegionStatistics(5, 1.0, 0.5))
+    spent = cost(watched, sample)
+    assert (spent.phrases, spent.regions) == (6, 6) and spent.milliseconds > 0
+    assert spent.multiplications == watched.operations(6, 6)
+    assert "6 phrases among 6 regions" in str(spent) and "no detector is asked" in str(spent)
+    compared = grounders(watched, described(), fuse=2.0)
+    assert set(compared) == {"random", "student", "detector", "fused"}
+    added = compared["fused"](sample) - compared["student"](sample)
+    np.testing.assert_allclose(added, 2 * believed(sample), rtol=1e-4, atol=1e-6)
+    assert seen == [None] * 4, "twice for the cost, once for each of the two"
+    assert set(grounders(watched, described(posteriors=False), fuse=2.0)) == {"random", "student"}
+
+
+def test_the_coverage_is_said_and_shards_without_any_are_refused(capsys):
+    shards = described()
+    about = CaptionSet.of(shards.manifest)
+    assert (about.mapped, about.phrases, about.distinct_mapped, about.distinct) == (5, 6, 4, 5)
+    assert coverage(about) == "5 phrases (83%) name a class of the detector; 4 of 5 different ones"
+    config = PhrasesConfig(distillation=DistillationConfig(neighbours=4))
+    require(config, shards)
+    assert coverage(about) in capsys.readouterr().err
+    refused = {"mapped": 0, "posteriors": False, "neighbours": 3}
+    for name, value in refused.items():
+        with pytest.raises(DataError, match="shards"):
+            require(config, described(**{name: value}))
+    with pytest.raises(DataError, match="no photos for CLIP"):
+        require(replace(config, student=EncoderConfig("clip")), shards)
+
+
+def test_the_table_has_ranks_pointing_types_and_the_ceiling():
+    scores = {"random": Scores(), "student": Scores()}
+    sample = made_up_image()
+    for found in scores.values():
+        found.add(sample, np.random.default_rng(0).random((6, 6), np.float32))
+    shown, named = table(scores), metrics(scores)
+    for column in ("R@1", "R@5", "R@10", "pointing", "R@1 known", "unknown", "student by type: other"):
+        assert column in shown
+    assert "5 phrases with a box; at most 1.000 can be found" in shown
+    assert {"random/r1", "grounding/r10", "grounding/ceiling", "grounding/r1/other"} <= named.keys()
