@@ -69,7 +69,7 @@ def trained(config: PhrasesConfig, images: list[CaptionedImage]) -> PhraseStuden
     with tempfile.TemporaryDirectory() as folder:
         collate = make_collate(config, student, most)
         plan = Plan(len(images), replace(config.loop, checkpoint_every=10**9), 1)
-        train(method, Worker(plan, config.optimiser, Checkpoints(Path(folder), 1), collate, stream))
+        train(method, Worker(plan, config.optimizer, Checkpoints(Path(folder), 1), collate, stream))
     return student.eval()
 
 

@@ -121,16 +121,16 @@ def _steps(batch: int) -> float:
     source = toy.Clouds(2 * batch, POINTS)
     frames = [source.read(keyframe, ReadOptions(image_size=(8, 12))) for keyframe in source.keyframes(None)]
     method = toy.Heights(0, Path()).train()
-    optimiser = toy.OPTIMISER.build(method.student)
+    optimizer = toy.OPTIMIZER.build(method.student)
     began = 0.0
     for number in range(-3, BARE_SAMPLES // batch):
         if number == 0:
             _together.wait()
             began = time.process_time()
         part = frames[:batch] if number % 2 else frames[batch:]
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         method(toy.COLLATE(part, 0), Progress(number, 0, 1))["height"].backward()
-        optimiser.step()
+        optimizer.step()
     return (time.process_time() - began) / (BARE_SAMPLES // batch * batch)
 
 

@@ -23,12 +23,12 @@ from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
 from scenelift.train.launch import Job
 from scenelift.train.method import Method, Progress
-from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.optimizer import OptimizerConfig
 from scenelift.train.plan import LoopConfig
 
 STUDENT = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), NetworkConfig(8, (8,), (8,)))
 COLLATE = Collate(STUDENT.voxels, Augmentation(), images=False)
-OPTIMISER = OptimiserConfig("adamw", lr=1e-2)
+OPTIMIZER = OptimizerConfig("adamw", lr=1e-2)
 NAMES = Vocabulary("toy", ("low", "high"), (("low",), ("high",)), ((9, 9, 9),) * 2)
 
 
@@ -123,7 +123,7 @@ def job(shards: str, checkpoints: str, steps: int, every: int, build: Build, bat
         shards=shards,
         folder=checkpoints,
         loop=LoopConfig(epochs=epochs, batch=batch, checkpoint_every=every, log_every=1),
-        optimiser=OPTIMISER,
+        optimizer=OPTIMIZER,
         collate=COLLATE,
         build=build,
         retries=1000,

@@ -35,7 +35,7 @@ class RoomShardConfig:
     """Proposals: a detector's output in ROOT/proposals, or the true instances, which is another protocol."""
     student: Path | None = None
     """Folder of a 3D student (trainables.distill) whose features proposals get; none: the detector's own, or the
-    cloud's colours and the box's size where it has none."""
+    cloud's colors and the box's size where it has none."""
     listener: bool = False
     """Leave out what ReferIt3D's listeners leave out: clothes, long sentences, those that do not name the class. Of
     Nr3D and Sr3D alone."""

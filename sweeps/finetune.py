@@ -15,9 +15,9 @@ from trainables.finetune import method as finetune
 
 def space(config: finetune.FinetuneConfig) -> Space:
     """Around the preset's rates and length; where steps are guaranteed, it is they that make the length."""
-    rates = {"optimiser.lr": config.optimiser.lr}
-    if config.optimiser.head_lr is not None:
-        rates["optimiser.head_lr"] = config.optimiser.head_lr
+    rates = {"optimizer.lr": config.optimizer.lr}
+    if config.optimizer.head_lr is not None:
+        rates["optimizer.head_lr"] = config.optimizer.head_lr
     length, count = "loop.epochs", config.loop.epochs
     if config.least_steps:
         length, count = "least_steps", config.least_steps

@@ -21,7 +21,7 @@ from trainables.phrases.validation import R1, hold_out_images
 
 def space(config: PhrasesConfig) -> Space:
     """What the losses in use have; temperatures span orders of magnitude."""
-    searched: dict[str, Any] = {"optimiser.lr": tune.loguniform(3e-5, 1e-2)}
+    searched: dict[str, Any] = {"optimizer.lr": tune.loguniform(3e-5, 1e-2)}
     if config.contrast.form != "none":
         searched["contrast.scale"] = tune.loguniform(1.0, 30.0)
     if config.contrast.form == "margin":

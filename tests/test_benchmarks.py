@@ -26,7 +26,7 @@ def test_the_toy_learns(tmp_path: Path) -> None:
 
     worker = Worker(
         plan=Plan(len(frames), loop, 1),
-        optimiser=toy.OPTIMISER,
+        optimizer=toy.OPTIMIZER,
         checkpoints=Checkpoints(tmp_path),
         collate=toy.COLLATE,
         stream=stream,

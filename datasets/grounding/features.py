@@ -1,4 +1,4 @@
-"""What is known of a proposal beside its box: colours of the cloud, or what a distilled 3D student says of it."""
+"""What is known of a proposal beside its box: colors of the cloud, or what a distilled 3D student says of it."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def _members(scene: Scene, proposals: Proposals) -> NDArray[np.bool_]:
 
 
 def cloud_features(scene: Scene, proposals: Proposals) -> Floats:
-    """[M, 10] mean and deviation of the colour (0..1), logarithm of the size, height of the lower side, metres.
+    """[M, 10] mean and deviation of the color (0..1), logarithm of the size, height of the lower side, metres.
 
     What needs neither detector nor network: with it a room's true instances can be grounded by anybody.
     """
-    colours = scene.colours.astype(np.float32) / np.float32(255)
-    mean = pooled(colours, scene, proposals)
-    square = pooled(colours**2, scene, proposals)
+    colors = scene.colors.astype(np.float32) / np.float32(255)
+    mean = pooled(colors, scene, proposals)
+    square = pooled(colors**2, scene, proposals)
     deviation = np.sqrt(np.clip(square - mean**2, 0, None))
     boxes = proposals.boxes
     size = np.log(np.maximum(boxes[:, 3:], 0.01))

@@ -26,7 +26,7 @@ class Scene:
 
     points: Floats
     """[N, 3] aligned vertices, metres, z up."""
-    colours: NDArray[np.uint8]
+    colors: NDArray[np.uint8]
     """[N, 3] RGB."""
     numbers: NDArray[np.int32]
     """[G] objectId of each object, ascending."""
@@ -64,7 +64,7 @@ def read_scene(root: Path, name: str, classes: ClassMap) -> Scene:
     boxes = [from_corners(points[np.isin(segments, members)]) for _, members in kept.values()]
     return Scene(
         points=points,
-        colours=columns(mesh, vertices, ("red", "green", "blue")).astype(np.uint8),
+        colors=columns(mesh, vertices, ("red", "green", "blue")).astype(np.uint8),
         numbers=np.array(list(kept), np.int32),
         names=tuple(label for label, _ in kept.values()),
         boxes=np.array(boxes, np.float32).reshape(-1, 6),

@@ -34,7 +34,7 @@ def _words(text: str) -> frozenset[str]:
 
 ADJECTIVES = _words(
     """red blue green yellow white black brown grey gray orange purple pink beige tan silver gold golden dark light
-    bright colorful colourful blond blonde maroon teal turquoise navy cream crimson violet
+    bright colorful colorful blond blonde maroon teal turquoise navy cream crimson violet
     big large small little tall short long wide narrow thick thin tiny huge high low deep shallow larger smaller
     bigger taller shorter longer wider narrower thicker thinner higher lower darker lighter closer nearer
     round square rectangular circular oval curved straight flat rounded triangular octagonal cylindrical
@@ -65,7 +65,7 @@ _VERBS = _words(
 )
 
 
-def tokenise(text: str) -> list[str]:
+def tokenize(text: str) -> list[str]:
     """Lower-case words, numbers and punctuation marks, each a token, as ScanRefer's `token` has them."""
     return _TOKEN.findall(text.lower())
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from datasets.grounding.keywords import tokenise
+from datasets.grounding.keywords import tokenize
 from scenelift.errors import DataError
 from scenelift.io.console import say
 
@@ -174,7 +174,7 @@ def _annotation(row: dict[str, str], number: str) -> Annotation:
 def _tokens(given: Any, text: str) -> tuple[str, ...]:
     """The data set's tokens in lower case, or ours where it has none."""
     if given is None:
-        return tuple(tokenise(text))
+        return tuple(tokenize(text))
     if not isinstance(given, list) or not all(isinstance(token, str) for token in given):
         raise TypeError("token is not a list of words")
     return tuple(token.lower() for token in given if token)

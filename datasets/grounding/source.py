@@ -38,7 +38,7 @@ PROTOCOLS: dict[Candidates, str] = {
     "detector": "detected boxes",
     "instances": "true instances",
 }
-"""What candidates are -> how numbers of theirs are labelled. A hit is a box with enough overlap, or the very
+"""What candidates are -> how numbers of theirs are labeled. A hit is a box with enough overlap, or the very
 instance (ws3dvg.md 10.3, 18)."""
 
 
@@ -101,7 +101,7 @@ class Grounding:
 
     @property
     def protocol(self) -> str:
-        """What numbers measured on these rooms are to be labelled with."""
+        """What numbers measured on these rooms are to be labeled with."""
         listeners = ", listeners' sentences" if self.listener else ""
         return f"{self.corpus}, {PROTOCOLS[self.candidates]}{listeners}"
 
@@ -146,7 +146,7 @@ class Grounding:
                 for annotation, unique in zip(keyframe.annotations, keyframe.unique, strict=True)
             ),
             points=scene.points[shown],
-            colours=scene.colours[shown],
+            colors=scene.colors[shown],
             objects=scene.boxes,
             names=scene.names,
         )

@@ -1,4 +1,4 @@
-"""The 16 classes of nuScenes-lidarseg, the 32 categories they are made of, their words and colours."""
+"""The 16 classes of nuScenes-lidarseg, the 32 categories they are made of, their words and colors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NO_CATEGORY = 255
 class _Class:
     categories: tuple[str, ...]
     words: tuple[str, ...]
-    colour: tuple[int, int, int]
+    color: tuple[int, int, int]
 
 
 CLASSES: dict[str, _Class] = {
@@ -54,7 +54,7 @@ CLASSES: dict[str, _Class] = {
     "manmade": _Class(("static.manmade",), ("manmade", "building", "wall", "pole"), (222, 184, 135)),
     "vegetation": _Class(("static.vegetation",), ("vegetation", "tree", "bush"), (0, 100, 0)),
 }
-"""Class -> its categories, the words it is prompted with (the paper's first), and the colour it is drawn in,
+"""Class -> its categories, the words it is prompted with (the paper's first), and the color it is drawn in,
 in the order of the nuScenes-lidarseg challenge."""
 
 IGNORED_CATEGORIES = frozenset(
@@ -99,7 +99,7 @@ def vocabulary(categories: Iterable[str]) -> Vocabulary:
         name=f"nuscenes-{len(names)}",
         classes=names,
         words=tuple(CLASSES[name].words for name in names),
-        colours=tuple(CLASSES[name].colour for name in names),
+        colors=tuple(CLASSES[name].color for name in names),
     )
 
 

@@ -1,4 +1,4 @@
-"""ScanNet: indoor scenes as coloured surfaces, and the photos they were made of; and all data in its layout."""
+"""ScanNet: indoor scenes as colored surfaces, and the photos they were made of; and all data in its layout."""
 
 from datasets.scannet.source import Keyframe, ScanNet
 

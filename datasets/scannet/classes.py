@@ -1,4 +1,4 @@
-"""The 20 classes of the ScanNet benchmark: their NYU40 ids, what they are called, words and colours."""
+"""The 20 classes of the ScanNet benchmark: their NYU40 ids, what they are called, words and colors."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from scenelift.samples.vocabulary import Vocabulary
 
 TABLE = "scannetv2-labels.combined.tsv"
 LAST_ID = 40
-"""Of NYU40; 0 is what nobody labelled."""
+"""Of NYU40; 0 is what nobody labeled."""
 NO_CLASS = 255
 """What the label table holds for numbers that NYU40, or the tree's own table, does not have."""
 
-COLOURS: dict[int, tuple[int, int, int]] = {
+COLORS: dict[int, tuple[int, int, int]] = {
     1: (174, 199, 232),
     2: (152, 223, 138),
     3: (31, 119, 180),
@@ -40,7 +40,7 @@ COLOURS: dict[int, tuple[int, int, int]] = {
     36: (227, 119, 194),
     39: (82, 84, 163),
 }
-"""NYU40 ids of the benchmark, in the order of the labels 1..20, and the benchmark's colours, RGB."""
+"""NYU40 ids of the benchmark, in the order of the labels 1..20, and the benchmark's colors, RGB."""
 
 WORDS: dict[str, tuple[str, ...]] = {
     "cabinet": ("cabinet", "cupboard"),
@@ -63,7 +63,7 @@ def read_table(path: Path) -> dict[int, str]:
     for number, name in _rows(path):
         if names.setdefault(number, name) != name:
             raise DataError(f"{path} calls nyu40id {number} both {names[number]!r} and {name!r}")
-    listed = {number: names[number] for number in COLOURS if number in names}
+    listed = {number: names[number] for number in COLORS if number in names}
     if not listed or "" in listed.values() or len(set(listed.values())) < len(listed):
         raise DataError(f"{path} must give each benchmark class (nyu40id) a nyu40class of its own")
     return listed
@@ -88,13 +88,13 @@ def vocabulary(listed: dict[int, str]) -> Vocabulary:
         name=f"scannet-{len(listed)}",
         classes=tuple(listed.values()),
         words=tuple(WORDS.get(name, (name,)) for name in listed.values()),
-        colours=tuple(COLOURS[number] for number in listed),
+        colors=tuple(COLORS[number] for number in listed),
     )
 
 
 def label_table(listed: dict[int, str]) -> NDArray[np.uint8]:
     """[65536] NYU40 id -> 0 (ignored), 1..C, or NO_CLASS."""
     table = np.full(1 << 16, NO_CLASS, np.uint8)
-    table[[number for number in range(LAST_ID + 1) if number not in COLOURS]] = IGNORED
+    table[[number for number in range(LAST_ID + 1) if number not in COLORS]] = IGNORED
     table[list(listed)] = np.arange(1, len(listed) + 1)
     return table

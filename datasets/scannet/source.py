@@ -74,13 +74,13 @@ class ScanNet:
                 f"{len(here)} scenes are in scans and points"
             )
         labels = {scene: f"scans/{scene}/{scene}_vh_clean_2.labels.ply" for scene in wanted}
-        labelled = any((self.root / file).is_file() for file in labels.values())
+        labeled = any((self.root / file).is_file() for file in labels.values())
         photos = (self.root / FRAMES).is_dir()
         return [
             Keyframe(
                 token=scene,
                 points=here[scene],
-                labels=labels[scene] if labelled else None,
+                labels=labels[scene] if labeled else None,
                 photos=f"{FRAMES}/{scene}" if photos else None,
             )
             for scene in wanted
@@ -103,9 +103,9 @@ class ScanNet:
         return set((self.meta / _LIST.format(split)).read_text().split())
 
     def read(self, keyframe: Keyframe, options: ReadOptions) -> Frame:
-        """Read one scene: its vertices, colours, labels, and the photos that show them (clip2scene.md 1.6).
+        """Read one scene: its vertices, colors, labels, and the photos that show them (clip2scene.md 1.6).
 
-        Features are the colours as the paper's student takes them, rgb / 127.5 - 1 (F = 3). Points stay in the
+        Features are the colors as the paper's student takes them, rgb / 127.5 - 1 (F = 3). Points stay in the
         scene's own frame (z up). The timestamp is 0: a scene has none. Raises FrameError for whatever is wrong
         with the files, ConfigError for sweeps, which ScanNet does not have.
         """
@@ -137,7 +137,7 @@ class ScanNet:
             vertices = read_vertices(name, read_bytes(self.root, name))
             cloud = require_finite(name, columns(name, vertices, _POINT))
         if cloud[:, 3:].min() < 0 or cloud[:, 3:].max() > 255:
-            raise FrameError(f"{name} has colours that are not 0..255")
+            raise FrameError(f"{name} has colors that are not 0..255")
         return cloud
 
     def _labels(self, keyframe: Keyframe, count: int) -> NDArray[np.uint8] | None:

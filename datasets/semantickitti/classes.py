@@ -1,4 +1,4 @@
-"""The 19 classes of SemanticKITTI's single-scan benchmark, the raw labels they are made of, words and colours."""
+"""The 19 classes of SemanticKITTI's single-scan benchmark, the raw labels they are made of, words and colors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_LABEL = 255
 class _Class:
     raw: tuple[int, ...]
     words: tuple[str, ...]
-    colour: tuple[int, int, int]
+    color: tuple[int, int, int]
 
 
 CLASSES: dict[str, _Class] = {
@@ -43,16 +43,16 @@ CLASSES: dict[str, _Class] = {
     "traffic-sign": _Class((81,), ("traffic sign",), (255, 0, 0)),
 }
 """Class -> its raw labels (things that move have a second one), the words it is prompted with (the paper's
-first), and the benchmark's colour for it, RGB; in the benchmark's order."""
+first), and the benchmark's color for it, RGB; in the benchmark's order."""
 
 IGNORED_LABELS = (0, 1, 52, 99)
-"""Unlabelled, outlier, other structure, other object."""
+"""Unlabeled, outlier, other structure, other object."""
 
 VOCABULARY = Vocabulary(
     name=f"semantickitti-{len(CLASSES)}",
     classes=tuple(CLASSES),
     words=tuple(entry.words for entry in CLASSES.values()),
-    colours=tuple(entry.colour for entry in CLASSES.values()),
+    colors=tuple(entry.color for entry in CLASSES.values()),
 )
 
 

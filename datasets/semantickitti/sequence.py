@@ -38,7 +38,7 @@ class Keyframe:
     image: str | None
     """None where the sequence has no images."""
     to_camera: Matrix
-    """[4, 4] from the LiDAR frame to that of the left colour camera; NaN where nothing needs it."""
+    """[4, 4] from the LiDAR frame to that of the left color camera; NaN where nothing needs it."""
     intrinsic: Matrix
     """[3, 3] its pinhole matrix, pixels."""
     sweeps: tuple[str, ...]

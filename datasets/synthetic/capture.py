@@ -12,7 +12,7 @@ from datasets.synthetic.primitives import Floats, normals
 from datasets.synthetic.render import SKY, Hits, trace
 from datasets.synthetic.scene import Pose, Scene
 from datasets.synthetic.sensors import Camera, Lidar
-from datasets.synthetic.shading import colour
+from datasets.synthetic.shading import color
 
 LIDAR_RANGE = 70.0
 """Metres."""
@@ -47,7 +47,7 @@ class Scan:
     """[N] raw class; `Raw.NOISE` for ghosts."""
     thing: NDArray[np.int32]
     """[N] index of the thing in its scene; negative on the ground and for ghosts."""
-    colour: NDArray[np.uint8] | None = None
+    color: NDArray[np.uint8] | None = None
     """[N, 3] RGB of what was hit, if asked for."""
 
 
@@ -71,7 +71,7 @@ def scan(
     time: float,
     rng: np.random.Generator,
     ego: Pose | None = None,
-    coloured: bool = False,
+    colored: bool = False,
 ) -> Scan:
     """The LiDAR's turn at `time`, seen from where the ego vehicle is then, or from `ego`."""
     hits = trace(scene, lidar, lidar.mount.then(ego or scene.ego_pose(time)), time)
@@ -91,12 +91,12 @@ def scan(
     points = np.concatenate((rays * measured[:, None], intensity[:, None], ring[:, None]), 1)
     raw = np.where(ghost, np.uint8(Raw.NOISE), hits.raw().T[::-1].ravel()[order])
     thing = np.where(ghost, SKY, hits.thing.T[::-1].ravel()[order])
-    shades = _bytes(colour(hits)).transpose(1, 0, 2)[::-1].reshape(-1, 3)[order] if coloured else None
+    shades = _bytes(color(hits)).transpose(1, 0, 2)[::-1].reshape(-1, 3)[order] if colored else None
     return Scan(points.astype(np.float32), raw, thing.astype(np.int32), shades)
 
 
 def _bytes(shades: Floats) -> NDArray[np.uint8]:
-    """Colours of about 0..1 -> 0..255."""
+    """Colors of about 0..1 -> 0..255."""
     return np.round(np.clip(shades, 0, 1) * 255).astype(np.uint8)
 
 
@@ -123,7 +123,7 @@ def photograph(
     """An exposure at `time`, seen from where the ego vehicle is then, or from `ego`."""
     hits = trace(scene, camera, camera.mount.then(ego or scene.ego_pose(time)), time, outlines=True)
     noise = rng.standard_normal((*camera.size, 3), np.float32) * np.float32(0.02)
-    return Photo(_bytes(colour(hits) + noise), hits.raw(), hits.thing, hits.visible)
+    return Photo(_bytes(color(hits) + noise), hits.raw(), hits.thing, hits.visible)
 
 
 def regions(scene: Scene, photo: Photo, rng: np.random.Generator, most: int = 48) -> list[Region]:

@@ -26,7 +26,7 @@ CATEGORIES: dict[Raw, tuple[str, str, str]] = {
     Raw.NOISE: ("noise", "", "LiDAR returns from nothing: ghost points."),
     Raw.PEDESTRIAN: ("human.pedestrian.adult", "pedestrian", "People, standing or walking."),
     Raw.BARRIER: ("movable_object.barrier", "barrier", "Concrete, plastic or plank barriers at road works."),
-    Raw.CONE: ("movable_object.trafficcone", "traffic_cone", "Traffic cones of all colours."),
+    Raw.CONE: ("movable_object.trafficcone", "traffic_cone", "Traffic cones of all colors."),
     Raw.BUS: ("vehicle.bus.rigid", "bus", "Long vehicles with a band of windows."),
     Raw.CAR: ("vehicle.car", "car", "Cars and vans."),
     Raw.TRUCK: ("vehicle.truck", "truck", "A cab and a cargo box or bed."),

@@ -2,7 +2,7 @@
 
 A part is placed in the thing's own frame: x ahead, y left, z up from the ground it stands on, metres.
 Shapes overlap between classes on purpose (posts like people, hedges like walls, walls like barriers) and
-colours never tell a class.
+colors never tell a class.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from datasets.synthetic.primitives import Kind
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 Triple = tuple[float, float, float]
 Rng = np.random.Generator
 
@@ -49,29 +49,29 @@ class Part:
     kind: Kind
     centre: Triple
     size: Triple
-    colour: Colour
+    color: Color
     texture: Texture = Texture.PLAIN
 
 
-def box(centre: Triple, size: Triple, colour: Colour, texture: Texture = Texture.PLAIN) -> Part:
-    return Part(Kind.BOX, centre, size, colour, texture)
+def box(centre: Triple, size: Triple, color: Color, texture: Texture = Texture.PLAIN) -> Part:
+    return Part(Kind.BOX, centre, size, color, texture)
 
 
-def paint(rng: Rng) -> Colour:
-    """Any colour: half of all paint is white, grey or black."""
+def paint(rng: Rng) -> Color:
+    """Any color: half of all paint is white, grey or black."""
     if rng.random() < 0.5:
         grey = rng.uniform(0.08, 0.92)
         return (grey, grey, grey * rng.uniform(0.95, 1.05))
     return colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.3, 0.95), rng.uniform(0.25, 0.9))
 
 
-def masonry(rng: Rng) -> Colour:
+def masonry(rng: Rng) -> Color:
     """Concrete, plaster, brick - and sometimes green."""
     hue = rng.uniform(0.2, 0.6) if rng.random() < 0.15 else rng.uniform(0.0, 0.14)
     return colorsys.hsv_to_rgb(hue, rng.uniform(0.0, 0.5), rng.uniform(0.3, 0.85))
 
 
-def foliage(rng: Rng) -> Colour:
+def foliage(rng: Rng) -> Color:
     """Green, or autumn."""
     hue = rng.uniform(0.02, 0.15) if rng.random() < 0.25 else rng.uniform(0.18, 0.4)
     return colorsys.hsv_to_rgb(hue, rng.uniform(0.3, 0.8), rng.uniform(0.2, 0.6))
@@ -79,32 +79,30 @@ def foliage(rng: Rng) -> Colour:
 
 def car(rng: Rng) -> list[Part]:
     """A car, or in a quarter of the cases a van."""
-    colour = paint(rng)
+    color = paint(rng)
     length, width = rng.uniform(3.7, 4.9), rng.uniform(1.65, 1.95)
     if rng.random() < 0.25:
         height = rng.uniform(1.9, 2.3)
         nose = length * 0.2
         return [
-            box(
-                (-nose / 2, 0, 0.18 + height / 2), (length - nose, width, height - 0.18), colour, Texture.CAB
-            ),
-            box((length / 2 - nose / 2, 0, 0.65), (nose, width * 0.95, 0.9), colour),
+            box((-nose / 2, 0, 0.18 + height / 2), (length - nose, width, height - 0.18), color, Texture.CAB),
+            box((length / 2 - nose / 2, 0, 0.65), (nose, width * 0.95, 0.9), color),
         ]
     waist, height = rng.uniform(0.8, 0.95), rng.uniform(1.4, 1.7)
     cabin = length * rng.uniform(0.45, 0.7)
     back = rng.uniform(-0.25, -0.05) * (length - cabin)
     return [
-        box((0, 0, (0.18 + waist) / 2), (length, width, waist - 0.18), colour, Texture.CAR),
-        box((back, 0, (waist + height) / 2), (cabin, width * 0.86, height - waist), colour, Texture.GLASS),
+        box((0, 0, (0.18 + waist) / 2), (length, width, waist - 0.18), color, Texture.CAR),
+        box((back, 0, (waist + height) / 2), (cabin, width * 0.86, height - waist), color, Texture.GLASS),
     ]
 
 
 def bus(rng: Rng) -> list[Part]:
     """One long box with a band of windows."""
     length, width, height = rng.uniform(8.5, 12), rng.uniform(2.4, 2.6), rng.uniform(2.8, 3.3)
-    colour = paint(rng)
-    body = box((0, 0, 0.25 + height / 2), (length, width, height - 0.25), colour, Texture.BUS)
-    unit = box((rng.uniform(-2, 2), 0, height + 0.25), (2.0, 1.6, 0.25), colour)
+    color = paint(rng)
+    body = box((0, 0, 0.25 + height / 2), (length, width, height - 0.25), color, Texture.BUS)
+    unit = box((rng.uniform(-2, 2), 0, height + 0.25), (2.0, 1.6, 0.25), color)
     return [body, unit] if rng.random() < 0.6 else [body]
 
 
@@ -113,10 +111,10 @@ def truck(rng: Rng) -> list[Part]:
     width, cab = rng.uniform(2.2, 2.55), rng.uniform(1.6, 2.1)
     length, height = rng.uniform(4.2, 7.0), rng.uniform(2.9, 3.7)
     front = (length + cab + 0.3) / 2
-    colour, cargo = paint(rng), paint(rng)
+    color, cargo = paint(rng), paint(rng)
     top = rng.uniform(2.3, 2.9)
     parts = [
-        box((front - cab / 2, 0, (0.4 + top) / 2), (cab, width, top - 0.4), colour, Texture.CAB),
+        box((front - cab / 2, 0, (0.4 + top) / 2), (cab, width, top - 0.4), color, Texture.CAB),
         box((-0.2, 0, 0.75), (length + cab - 0.4, width * 0.8, 0.35), (0.12, 0.12, 0.12), Texture.CARGO),
     ]
     middle = -front + length / 2
@@ -147,34 +145,34 @@ def pedestrian(rng: Rng) -> list[Part]:
     ]
 
 
-def barrier(rng: Rng, style: int, colours: tuple[Colour, Colour]) -> list[Part]:
+def barrier(rng: Rng, style: int, colors: tuple[Color, Color]) -> list[Part]:
     """One section of a row: style 0 a concrete block, 1 a plank on legs, 2 a striped plastic wall."""
     length, height = rng.uniform(1.8, 2.2), rng.uniform(0.85, 1.1)
     if style == 0:
         return [
-            box((0, 0, 0.2), (length, 0.62, 0.4), colours[0]),
-            box((0, 0, (0.4 + height) / 2), (length, 0.3, height - 0.4), colours[0]),
+            box((0, 0, 0.2), (length, 0.62, 0.4), colors[0]),
+            box((0, 0, (0.4 + height) / 2), (length, 0.3, height - 0.4), colors[0]),
         ]
     if style == 1:
-        legs = [box((side * length * 0.4, 0, 0.35), (0.1, 0.5, 0.7), colours[1]) for side in (-1, 1)]
-        return [box((0, 0, height - 0.25), (length, 0.12, 0.5), colours[0], Texture.STRIPES), *legs]
-    return [box((0, 0, height / 2), (length, 0.45, height), colours[0], Texture.STRIPES)]
+        legs = [box((side * length * 0.4, 0, 0.35), (0.1, 0.5, 0.7), colors[1]) for side in (-1, 1)]
+        return [box((0, 0, height - 0.25), (length, 0.12, 0.5), colors[0], Texture.STRIPES), *legs]
+    return [box((0, 0, height / 2), (length, 0.45, height), colors[0], Texture.STRIPES)]
 
 
-def cone(rng: Rng, colour: Colour) -> list[Part]:
+def cone(rng: Rng, color: Color) -> list[Part]:
     """A traffic cone on its foot."""
     height, radius = rng.uniform(0.7, 1.0), rng.uniform(0.2, 0.28)
     return [
-        Part(Kind.CONE, (0, 0, 0.04 + height / 2), (2 * radius, 2 * radius, height), colour, Texture.BANDS),
+        Part(Kind.CONE, (0, 0, 0.04 + height / 2), (2 * radius, 2 * radius, height), color, Texture.BANDS),
         box((0, 0, 0.03), (2.5 * radius, 2.5 * radius, 0.06), (0.15, 0.15, 0.15)),
     ]
 
 
 def building(rng: Rng, length: float, depth: float) -> list[Part]:
     """A house with windows, sometimes with a step back at the top."""
-    height, colour = rng.uniform(3.5, 16), masonry(rng)
+    height, color = rng.uniform(3.5, 16), masonry(rng)
     texture = Texture.FACADE if rng.random() < 0.8 else Texture.PLAIN
-    parts = [box((0, 0, height / 2 - 0.5), (length, depth, height + 1), colour, texture)]
+    parts = [box((0, 0, height / 2 - 0.5), (length, depth, height + 1), color, texture)]
     if rng.random() < 0.4:
         parts.append(box((0, 0, height + 1), (length * 0.7, depth * 0.7, 2), masonry(rng), texture))
     return parts
@@ -189,10 +187,10 @@ def wall(rng: Rng, length: float) -> list[Part]:
 def pole(rng: Rng) -> list[Part]:
     """A lamp post or a sign."""
     height, radius, grey = rng.uniform(3.5, 7), rng.uniform(0.06, 0.16), rng.uniform(0.15, 0.7)
-    colour = (grey, grey, grey)
-    post = Part(Kind.CYLINDER, (0, 0, height / 2), (2 * radius, 2 * radius, height), colour)
+    color = (grey, grey, grey)
+    post = Part(Kind.CYLINDER, (0, 0, height / 2), (2 * radius, 2 * radius, height), color)
     if rng.random() < 0.5:
-        return [post, box((0.0, 0.9, height), (0.25, 2.0, 0.15), colour)]
+        return [post, box((0.0, 0.9, height), (0.25, 2.0, 0.15), color)]
     return [post, box((0.1, 0, min(height, 3) - 0.4), (0.06, 0.8, 0.8), paint(rng))]
 
 

@@ -1,4 +1,4 @@
-"""Writing the world as ScanNet: coloured, labelled surfaces, and photographs with depth images and poses.
+"""Writing the world as ScanNet: colored, labeled surfaces, and photographs with depth images and poses.
 
 A street stands in for a room: it is built to scale 1:10, so that it is as large as one and everything that is
 measured in metres (voxels, the depth test) fits, and nothing in it moves. It is scanned from a few places along
@@ -81,7 +81,7 @@ def write_scene(config: WorldConfig, name: str) -> RoomRecord:
     scene, rig = build(config, name), build_rig(config, name)
     folder, raw, clouds = config.out / FRAMES / name, [], []
     for place, ego in enumerate(places(config, scene)):
-        cloud = scan(scene, rig.lidar, 0.0, stream(config.seed, name, "scan", str(place)), ego, coloured=True)
+        cloud = scan(scene, rig.lidar, 0.0, stream(config.seed, name, "scan", str(place)), ego, colored=True)
         raw.append(cloud.raw[cloud.raw != Raw.NOISE])
         clouds.append(_vertices(cloud, rig.lidar.mount.then(ego)))
         for turn, camera in enumerate(rig.cameras):
@@ -94,14 +94,14 @@ def write_scene(config: WorldConfig, name: str) -> RoomRecord:
 
 def _vertices(cloud: Scan, pose: Pose) -> NDArray[np.void]:
     """[N] vertices in the room's frame; without ghosts, which no reconstructed surface has."""
-    assert cloud.colour is not None
+    assert cloud.color is not None
     solid = cloud.raw != Raw.NOISE
     to_room = compose(SCALE * pose.rotation, SCALE * pose.translation)
     positions = transform_points(to_room, cloud.points[solid, :3])
     vertices = np.zeros(len(positions), _VERTEX)
     for axis, values in zip("xyz", positions.T, strict=True):
         vertices[axis] = values
-    for channel, shades in zip(("red", "green", "blue"), cloud.colour[solid].T, strict=True):
+    for channel, shades in zip(("red", "green", "blue"), cloud.color[solid].T, strict=True):
         vertices[channel] = shades
     vertices["alpha"] = 255
     return vertices
@@ -122,7 +122,7 @@ def _write_frame(
 
 
 def depth_camera(camera: Camera) -> Camera:
-    """The depth camera: where the colour camera is, coarser."""
+    """The depth camera: where the color camera is, coarser."""
     share, whole = DEPTH_SHARE
     height, width = camera.size
     return replace(camera, size=(height * share // whole, width * share // whole))
@@ -145,12 +145,12 @@ def _write_mesh(folder: Path, name: str, vertices: NDArray[np.void], raw: NDArra
     """The vertices without and with labels; no faces."""
     table = np.zeros(32, np.uint16)
     table[list(NYU40)] = list(NYU40.values())
-    labelled = np.zeros(len(vertices), [*_VERTEX, ("label", "<u2")])
+    labeled = np.zeros(len(vertices), [*_VERTEX, ("label", "<u2")])
     for field, _ in _VERTEX:
-        labelled[field] = vertices[field]
-    labelled["label"] = table[raw]
+        labeled[field] = vertices[field]
+    labeled["label"] = table[raw]
     (folder / f"{name}_vh_clean_2.ply").write_bytes(encode_vertices(vertices))
-    (folder / f"{name}_vh_clean_2.labels.ply").write_bytes(encode_vertices(labelled))
+    (folder / f"{name}_vh_clean_2.labels.ply").write_bytes(encode_vertices(labeled))
 
 
 def save(config: WorldConfig, records: Sequence[RoomRecord]) -> None:

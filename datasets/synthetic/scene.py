@@ -75,13 +75,13 @@ class Look:
     fog: float
     """Extinction, 1/m."""
     sky: NDArray[np.float32]
-    """[2, 3] colour at the horizon and at the zenith."""
+    """[2, 3] color at the horizon and at the zenith."""
     ground: NDArray[np.float32]
-    """[3, 3] colour of road, sidewalk, terrain."""
+    """[3, 3] color of road, sidewalk, terrain."""
     marking: NDArray[np.float32]
-    """[3] colour of the lines on the road."""
+    """[3] color of the lines on the road."""
     blotch: float
-    """Strength of the ground's random colour changes."""
+    """Strength of the ground's random color changes."""
 
 
 class Scene:
@@ -99,7 +99,7 @@ class Scene:
         """[P] index of the thing of each part."""
         self.kind = np.array([part.kind for part in parts], np.uint8)
         self.texture = np.array([part.texture for part in parts], np.uint8)
-        self.colour = np.array([part.colour for part in parts], np.float32)
+        self.color = np.array([part.color for part in parts], np.float32)
         self._offset = np.array([part.centre for part in parts])
         self._half = np.array([part.size for part in parts]) / 2
         self.boxed = np.isin(self.raw, OBJECTS)

@@ -63,7 +63,7 @@ WORDS = {
     "fence": ["barrier", "road barrier"],
     **{name: ["train"] for name in ("parking", "other-ground", "trunk", "pole", "traffic-sign")},
 }
-"""Prompts, in words that the tiny teacher knows. Buses, barriers, and poles labelled as buildings are called
+"""Prompts, in words that the tiny teacher knows. Buses, barriers, and poles labeled as buildings are called
 what they are; the classes that this world has nothing of are called what it has nothing of, trains."""
 
 
@@ -75,7 +75,7 @@ class Rig:
     """x ahead, y left, z up."""
     camera: Pose
     """Camera 0, which the poses are of, in the ego vehicle's coordinates."""
-    colour: Camera
+    color: Camera
     """Camera 2, which takes the photographs."""
 
     @property
@@ -141,7 +141,7 @@ def write_scene(config: WorldConfig, name: str) -> DriveRecord:
     for index, time in enumerate(times.tolist()):
         random = partial(stream, config.seed, name, str(index))
         cloud = scan(scene, rig.lidar, time, random("velodyne"))
-        photo = photograph(scene, rig.colour, time, random("image_2"))
+        photo = photograph(scene, rig.color, time, random("image_2"))
         file = f"{before * count + index:06d}"
         _save_scan(folder, file, cloud, scene)
         Image.fromarray(photo.image).save(folder / "image_2" / f"{file}.png")
@@ -186,7 +186,7 @@ def save(config: WorldConfig, records: Sequence[DriveRecord]) -> None:
 
 def _calibration(rig: Rig) -> str:
     """P0..P3, each K [1 | t] from camera 0, and Tr; cameras 0, 1 and 3 take no photographs."""
-    intrinsic = pinhole(rig.colour)
+    intrinsic = pinhole(rig.color)
     offsets = (np.zeros(3), np.array([-0.54, 0.0, 0.0]), BASELINE, np.array([-0.47, 0.0, 0.003]))
     rows = {f"P{k}": intrinsic @ np.c_[np.eye(3), offset] for k, offset in enumerate(offsets)}
     rows["Tr"] = rig.camera_from_lidar[:3]

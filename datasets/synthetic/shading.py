@@ -1,4 +1,4 @@
-"""Colours of what a camera's rays met: textures, light, cast shadows, fog."""
+"""Colors of what a camera's rays met: textures, light, cast shadows, fog."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _TYRE = np.array([0.06, 0.06, 0.06], np.float32)
 _PALE = np.array([0.88, 0.88, 0.86], np.float32)
 
 
-def colour(hits: Hits) -> Floats:
-    """[H, W, 3] colours, about 0..1, without the sensor's noise."""
+def color(hits: Hits) -> Floats:
+    """[H, W, 3] colors, about 0..1, without the sensor's noise."""
     look = hits.scene.look
     image = _sky(look, hits.rays)
     ground, solid = hits.part == GROUND, hits.part >= 0
@@ -111,7 +111,7 @@ def _solid(hits: Hits, where: NDArray[np.bool_]) -> Floats:
     local = solids.to_local(hits.positions(where) - solids.centre[part], part)
     normal = normals(solids.kind[part], local, half)
     sun = solids.to_local(np.broadcast_to(scene.look.sun, local.shape), part)
-    base = scene.colour[part].copy()
+    base = scene.color[part].copy()
     texture = scene.texture[part]
     for kind in np.unique(texture):
         if kind != Texture.PLAIN:
@@ -121,7 +121,7 @@ def _solid(hits: Hits, where: NDArray[np.bool_]) -> Floats:
 
 
 def _textured(texture: Texture, base: Floats, local: Floats, half: Floats, normal: Floats) -> Floats:
-    """[N, 3] colours of surface points of one texture, from their place on the part (metres)."""
+    """[N, 3] colors of surface points of one texture, from their place on the part (metres)."""
     unit, high = local / half, local[:, 2] + half[:, 2]
     upright = np.abs(normal[:, 2]) < 0.5
     along = np.where(np.abs(normal[:, 0]) > 0.5, local[:, 1], local[:, 0])

@@ -34,7 +34,7 @@ def build(config: WorldConfig, name: str) -> Scene:
 
 
 def draw_look(rng: Rng) -> Look:
-    """Light, weather and ground colours; road, sidewalk and walls share the same greys."""
+    """Light, weather and ground colors; road, sidewalk and walls share the same greys."""
     height, azimuth = rng.uniform(0.3, 1.3), rng.uniform(0, 2 * np.pi)
     sun = [np.cos(height) * np.cos(azimuth), np.cos(height) * np.sin(azimuth), np.sin(height)]
     cloudy = rng.random()
@@ -162,15 +162,15 @@ class _Plan:
             side = int(self.rng.choice([-1, 1])) if self.street.parking else 1
             x, length = self._near(0, 12), self.rng.uniform(6, 16)
             inner = side * (self.street.half_width - self.rng.uniform(2.2, 2.7))
-            colour = objects.paint(self.rng) if self.rng.random() < 0.4 else (0.9, 0.35, 0.1)
+            color = objects.paint(self.rng) if self.rng.random() < 0.4 else (0.9, 0.35, 0.1)
             for step in range(5):
                 u = inner + side * 0.55 * (4 - step)
-                self.add(Raw.CONE, objects.cone(self.rng, colour), x - 1.3 * (5 - step), u, 0.05)
+                self.add(Raw.CONE, objects.cone(self.rng, color), x - 1.3 * (5 - step), u, 0.05)
             self._barriers(x + 1.3, x + length, inner)
             for _ in range(int(self.rng.integers(3, 9))):
                 where = self.rng.uniform(x, x + length)
                 u = inner + side * self.rng.uniform(0.6, 2.0)
-                self.add(Raw.CONE, objects.cone(self.rng, colour), float(where), float(u), 0.05)
+                self.add(Raw.CONE, objects.cone(self.rng, color), float(where), float(u), 0.05)
             if self.rng.random() < 0.5:
                 self.add(Raw.PEDESTRIAN, objects.pedestrian(self.rng), x + 2, inner + side * 1.2, 0.05)
 
@@ -178,12 +178,12 @@ class _Plan:
         """A row of barriers of one style."""
         style = int(self.rng.integers(3))
         orange = self.rng.random() < 0.35
-        colours = (
+        colors = (
             ((0.85, 0.25, 0.12), (0.3, 0.3, 0.3)) if orange else (objects.paint(self.rng), (0.3, 0.3, 0.3))
         )
         for x in np.arange(start, end, 2.25):
             jitter = float(self.rng.normal(0, 0.03))
-            self.add(Raw.BARRIER, objects.barrier(self.rng, style, colours), float(x), u, 0.0, yaw=jitter)
+            self.add(Raw.BARRIER, objects.barrier(self.rng, style, colors), float(x), u, 0.0, yaw=jitter)
 
     def _driveways(self, side: int) -> None:
         """Cars before the houses, across the street's heading."""

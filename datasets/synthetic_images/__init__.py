@@ -1,4 +1,4 @@
-"""Synthetic images for phrase grounding: coloured things with parts, sentences about them, and a detector's view.
+"""Synthetic images for phrase grounding: colored things with parts, sentences about them, and a detector's view.
 
 `python -m datasets.synthetic_images` writes them in Flickr30K Entities' files; nothing here is read by anything
 but the reader of these.

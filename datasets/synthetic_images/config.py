@@ -46,7 +46,7 @@ ABSENT = ("bicycle", "chair", "bottle")
 """Classes of the detector that no image shows."""
 CLASSES = (*(kind.name for kind in KINDS if kind.known), *ABSENT)
 """[C] the detector's class list."""
-COLOURS = {
+COLORS = {
     "red": (205, 50, 45),
     "green": (60, 150, 70),
     "blue": (55, 90, 200),
@@ -72,7 +72,7 @@ TITLES = {"train": 1_000_000, "val": 2_000_000, "test": 3_000_000}
 
 @dataclass(frozen=True)
 class ImageWorldConfig:
-    """Images of coloured things with parts, sentences about them, and what a detector proposes and believes."""
+    """Images of colored things with parts, sentences about them, and what a detector proposes and believes."""
 
     out: Path = Path("data/synthetic-images")
     """Folder that is written, in Flickr30K Entities' layout."""

@@ -1,7 +1,7 @@
 """What a detector makes of an image: noisy proposals of things and of their parts, features, and class posteriors.
 
-The posteriors follow how well a region covers a whole thing, and know nothing of colours; the features tell which
-shapes and colours fill a region, and know nothing of extent but through the mixture of head, body and background.
+The posteriors follow how well a region covers a whole thing, and know nothing of colors; the features tell which
+shapes and colors fill a region, and know nothing of extent but through the mixture of head, body and background.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.captions.regions import Regions
-from datasets.synthetic_images.config import BODIES, CLASSES, COLOURS, KINDS, SCENES, ImageWorldConfig
+from datasets.synthetic_images.config import BODIES, CLASSES, COLORS, KINDS, SCENES, ImageWorldConfig
 from datasets.synthetic_images.world import SIZE, Picture, Rng
 from scenelift.geometry.boxes2d import Boxes, area, clip, iou
 
-_LOOKS = (*BODIES, *(kind.head for kind in KINDS), *COLOURS, *SCENES)
-"""What can fill a region: bodies of each type and of each colour, heads, backgrounds."""
+_LOOKS = (*BODIES, *(kind.head for kind in KINDS), *COLORS, *SCENES)
+"""What can fill a region: bodies of each type and of each color, heads, backgrounds."""
 _WHOLES, _PARTS, _LOOSE, _RANDOM = 2, 2, 1, 4
 """Proposals of a thing, of each of its parts, of its surroundings, and of nothing, in each image."""
 _SURE, _DOUBT = 7.0, 2.2
@@ -74,14 +74,14 @@ def _logits(picture: Picture, boxes: Boxes, config: ImageWorldConfig, rng: Rng) 
 
 
 def _features(picture: Picture, boxes: Boxes, config: ImageWorldConfig, rng: Rng) -> NDArray[np.float32]:
-    """[R, D] a fixed random layer over the shapes and colours that fill a region, each by its share of the area."""
+    """[R, D] a fixed random layer over the shapes and colors that fill a region, each by its share of the area."""
     fixed = np.random.default_rng([config.seed, 7])
     layer = fixed.normal(0, 1, (len(_LOOKS), config.channels))
     seen = np.zeros((len(boxes), config.channels))
     free = np.ones(len(boxes))
     for thing in picture.things:
         body, head = thing.kind.type, thing.kind.head
-        for looks, part in zip(((body, thing.colour), (head,)), thing.parts, strict=True):
+        for looks, part in zip(((body, thing.color), (head,)), thing.parts, strict=True):
             share = _share(boxes, part)
             own = config.look_noise * rng.normal(0, 1, config.channels)
             seen += share[:, None] * (layer[[_LOOKS.index(look) for look in looks]].sum(0) + own)

@@ -35,9 +35,9 @@ def _sentence(picture: Picture, rng: Rng) -> str:
 
 
 def _name(picture: Picture, thing: Thing, rng: Rng) -> str:
-    """ "a red dog"; the colour is left out at times, where the thing is the only one of its kind."""
-    coloured = len(picture.alike(thing)) > 1 or rng.random() < 0.6
-    words = [thing.colour] if coloured else []
+    """ "a red dog"; the color is left out at times, where the thing is the only one of its kind."""
+    colored = len(picture.alike(thing)) > 1 or rng.random() < 0.6
+    words = [thing.color] if colored else []
     words.append(str(rng.choice(thing.kind.words)))
     return " ".join([str(rng.choice(["a", "the"])), *words])
 

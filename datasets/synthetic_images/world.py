@@ -1,4 +1,4 @@
-"""What an image shows: a few things side by side, each with a coloured body and a head."""
+"""What an image shows: a few things side by side, each with a colored body and a head."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from datasets.synthetic_images.config import BODIES, COLOURS, HEADS, KINDS, SCENES, Kind
+from datasets.synthetic_images.config import BODIES, COLORS, HEADS, KINDS, SCENES, Kind
 from scenelift.geometry.boxes2d import Boxes
 
 SIZE = (120, 192)
@@ -24,7 +24,7 @@ class Thing:
     """One thing in an image."""
 
     kind: Kind
-    colour: str
+    color: str
     box: Boxes
     """[4] around all of it, whole pixels from 0."""
     parts: Boxes
@@ -44,26 +44,24 @@ class Picture:
 
 
 def draw_picture(rng: Rng) -> Picture:
-    """Two to four things at random, no two of one kind and colour; a kind is often there twice, in two colours."""
+    """Two to four things at random, no two of one kind and color; a kind is often there twice, in two colors."""
     chosen: list[tuple[Kind, str]] = []
     count = int(rng.integers(2, 5))
     while len(chosen) < count:
         again = chosen and rng.random() < 0.5
         kind = chosen[-1][0] if again else KINDS[int(rng.integers(len(KINDS)))]
-        colour = str(rng.choice(list(COLOURS)))
-        if (kind, colour) not in chosen:
-            chosen.append((kind, colour))
+        color = str(rng.choice(list(COLORS)))
+        if (kind, color) not in chosen:
+            chosen.append((kind, color))
     slots = rng.permutation(SIZE[1] // _SLOT)[:count]
-    things = [
-        _place(kind, colour, int(slot), rng) for (kind, colour), slot in zip(chosen, slots, strict=True)
-    ]
+    things = [_place(kind, color, int(slot), rng) for (kind, color), slot in zip(chosen, slots, strict=True)]
     return Picture(str(rng.choice(list(SCENES))), tuple(things))
 
 
 _UPRIGHT = ("people", "other")
 
 
-def _place(kind: Kind, colour: str, slot: int, rng: Rng) -> Thing:
+def _place(kind: Kind, color: str, slot: int, rng: Rng) -> Thing:
     """A thing in one of the image's columns. Heads lie on upright bodies and in front of long ones; they are about
     two fifths of the whole, so that neither part has half of its area."""
     size = rng.uniform(0.75, 1.0)
@@ -79,27 +77,25 @@ def _place(kind: Kind, colour: str, slot: int, rng: Rng) -> Thing:
         cut = x + round(share * width)
         parts = [[cut, y, x + width, y + height], [x, y, cut, y + height]]
     box = np.array([x, y, x + width, y + height], np.float32)
-    return Thing(kind, colour, box, np.array(parts, np.float32))
+    return Thing(kind, color, box, np.array(parts, np.float32))
 
 
 def photograph(picture: Picture, rng: Rng) -> Image.Image:
-    """The image itself, RGB; the colour of a thing is that of its body."""
+    """The image itself, RGB; the color of a thing is that of its body."""
     noise = rng.normal(0, 6, (*SIZE, 1)) + np.array(SCENES[picture.scene])
     image = Image.fromarray(noise.clip(0, 255).astype(np.uint8), "RGB")
     canvas = ImageDraw.Draw(image)
     for thing in picture.things:
         body, head = thing.parts
-        _draw(canvas, BODIES[thing.kind.type][0], body, COLOURS[thing.colour])
+        _draw(canvas, BODIES[thing.kind.type][0], body, COLORS[thing.color])
         _draw(canvas, thing.kind.head, head, HEADS)
     return image
 
 
-def _draw(
-    canvas: ImageDraw.ImageDraw, shape: str, part: NDArray[np.float32], colour: tuple[int, ...]
-) -> None:
+def _draw(canvas: ImageDraw.ImageDraw, shape: str, part: NDArray[np.float32], color: tuple[int, ...]) -> None:
     size = part[2:] - part[:2] - 1
     corners = part[:2] + np.array(OUTLINES[shape]) * size
-    canvas.polygon([(x, y) for x, y in corners.tolist()], fill=colour, outline=(30, 30, 30))
+    canvas.polygon([(x, y) for x, y in corners.tolist()], fill=color, outline=(30, 30, 30))
 
 
 def _round(first: float = 0.0, last: float = 2 * np.pi) -> list[tuple[float, float]]:

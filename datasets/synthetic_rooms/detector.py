@@ -1,4 +1,4 @@
-"""What a made-up detector says of a room: noisy boxes, class logits, and features that hold colour unlabelled."""
+"""What a made-up detector says of a room: noisy boxes, class logits, and features that hold color unlabeled."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from numpy.typing import NDArray
 
 from datasets.grounding.classes import CLASSES, ClassMap
 from datasets.synthetic_rooms.config import DetectorConfig
-from datasets.synthetic_rooms.room import COLOURS, HALF, HANGING, STANDING, Rng, Thing
+from datasets.synthetic_rooms.room import COLORS, HALF, HANGING, STANDING, Rng, Thing
 from scenelift.geometry.boxes3d import iou
 
 _NAMES = (*STANDING, *HANGING)
-_CONTENTS = len(_NAMES) + len(COLOURS) + 3
+_CONTENTS = len(_NAMES) + len(COLORS) + 3
 
 
 def projection(channels: int) -> NDArray[np.float64]:
-    """[what a thing is, channels] the fixed map from kind, colour and size to features: never trained."""
+    """[what a thing is, channels] the fixed map from kind, color and size to features: never trained."""
     return np.random.default_rng(1234).normal(0, 1, (_CONTENTS, channels))
 
 
 def contents(thing: Thing) -> NDArray[np.float64]:
-    """Kind and colour one-hot, and the logarithm of the size."""
+    """Kind and color one-hot, and the logarithm of the size."""
     kind = np.arange(len(_NAMES)) == _NAMES.index(thing.name)
-    colour = np.arange(len(COLOURS)) == list(COLOURS).index(thing.colour)
-    return np.concatenate([kind, colour, np.log(thing.box[3:])])
+    color = np.arange(len(COLORS)) == list(COLORS).index(thing.color)
+    return np.concatenate([kind, color, np.log(thing.box[3:])])
 
 
 def detect(

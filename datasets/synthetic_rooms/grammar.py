@@ -1,6 +1,6 @@
 """Sentences about the things of a synthetic room, each true of one of them alone.
 
-What a sentence says is drawn first (a colour, a size, a thing beside it), checked against all things of the same
+What a sentence says is drawn first (a color, a size, a thing beside it), checked against all things of the same
 kind, and only then put into words: a sentence always means exactly one thing, though none of its words does.
 """
 
@@ -14,8 +14,8 @@ from datasets.synthetic_rooms.room import HANGING, Rng, Thing, gap
 
 BESIDE, AROUND = 0.45, 1.0
 """Metres: two things are next to each other up to the one, left or right of each other up to the other."""
-COLOURED = 0.75
-"""Share of the sentences that name a colour, where that is enough or helps."""
+COLORED = 0.75
+"""Share of the sentences that name a color, where that is enough or helps."""
 WORDS = {
     "next to": ("next to", "beside", "near", "close to"),
     "below": ("under", "below"),
@@ -42,7 +42,7 @@ PLAIN = (
 class Saying:
     """What a sentence says of its thing."""
 
-    colour: bool
+    color: bool
     size: bool
     relation: str | None = None
     anchor: Thing | None = None
@@ -65,7 +65,7 @@ def meant(things: list[Thing], thing: Thing, saying: Saying) -> list[Thing]:
         other
         for other in things
         if other.name == thing.name
-        and (not saying.colour or other.colour == thing.colour)
+        and (not saying.color or other.color == thing.color)
         and (not saying.size or other.large == thing.large)
         and (saying.relation is None or _related(saying, other))
     ]
@@ -84,11 +84,11 @@ def sayings(things: list[Thing], thing: Thing) -> list[Saying]:
         (relation, anchor) for anchor in anchors for relation in WORDS if holds(relation, thing, anchor)
     ]
     found = []
-    for colour in (True, False):
+    for color in (True, False):
         for size in (False, True) if thing.large is not None else (False,):
             plain: list[tuple[str | None, Thing | None]] = [(None, None), *related]
             for relation, anchor in plain:
-                saying = Saying(colour, size, relation, anchor)
+                saying = Saying(color, size, relation, anchor)
                 if meant(things, thing, saying) == [thing]:
                     found.append(saying)
     return found
@@ -106,8 +106,8 @@ def describe(things: list[Thing], number: int, rng: Rng) -> list[tuple[Thing, st
         if len(found) == number or not group:
             break
         thing = group[int(rng.integers(len(group)))]
-        coloured = rng.random() < COLOURED
-        choices = [one for one in options[thing.number] if one.colour == coloured] or options[thing.number]
+        colored = rng.random() < COLORED
+        choices = [one for one in options[thing.number] if one.color == colored] or options[thing.number]
         saying = choices[int(rng.integers(len(choices)))]
         found.setdefault(sentence(thing, saying, rng), thing)
     return [(thing, text) for text, thing in found.items()]
@@ -118,8 +118,8 @@ def sentence(thing: Thing, saying: Saying, rng: Rng) -> str:
     adjectives = ""
     if saying.size:
         adjectives += " large" if thing.large else " small"
-    if saying.colour:
-        adjectives += f" {thing.colour}"
+    if saying.color:
+        adjectives += f" {thing.color}"
     templates = PLAIN if saying.relation is None else TEMPLATES
     relation, anchor = "", ""
     if saying.relation is not None and saying.anchor is not None:

@@ -1,4 +1,4 @@
-"""One synthetic room: what stands in it, where, of which colour and size."""
+"""One synthetic room: what stands in it, where, of which color and size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Rng = np.random.Generator
 
 HALF, HEIGHT = 3.5, 2.8
 """Half the width of a room, and its height, metres."""
-COLOURS: dict[str, tuple[int, int, int]] = {
+COLORS: dict[str, tuple[int, int, int]] = {
     "red": (196, 48, 44),
     "blue": (52, 92, 190),
     "green": (64, 150, 72),
@@ -21,7 +21,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "black": (44, 44, 48),
     "brown": (128, 86, 52),
 }
-"""Colour -> RGB."""
+"""Color -> RGB."""
 STANDING: dict[str, tuple[float, float, float]] = {
     "cabinet": (0.9, 0.5, 1.1),
     "bed": (2.0, 1.5, 0.6),
@@ -62,7 +62,7 @@ class Thing:
     """Raw category."""
     box: NDArray[np.float64]
     """[6] centre and size, metres, in the aligned frame: the middle of the floor is the origin."""
-    colour: str
+    color: str
     large: bool | None = None
     """Large or small among its like; None: of usual size."""
 
@@ -104,27 +104,27 @@ class _Plan:
         """Four to eight things, each the only one of its kind: what others are described by."""
         kinds = self.rng.permutation(np.array(list(STANDING)))
         for name in kinds[: int(self.rng.integers(4, 9))].tolist():
-            self._stand(name, self._colour())
+            self._stand(name, self._color())
 
     def crowds(self) -> None:
-        """One to three kinds of which there are two or three: told apart by colour, size or place."""
+        """One to three kinds of which there are two or three: told apart by color, size or place."""
         there = {thing.name for thing in self.things}
         kinds = [name for name in self.rng.permutation(np.array(CROWDS)).tolist() if name not in there]
         anchors = [thing for thing in self.things if self._count(thing.name) == 1]
         for name in list(dict.fromkeys(kinds))[: int(self.rng.integers(1, 4))]:
-            told = str(self.rng.choice(["colour", "size", "place"], p=[0.65, 0.1, 0.25]))
+            told = str(self.rng.choice(["color", "size", "place"], p=[0.65, 0.1, 0.25]))
             number = 2 if told == "size" or self.rng.random() < 0.7 else 3
-            colours = self.rng.permutation(np.array(list(COLOURS)))
+            colors = self.rng.permutation(np.array(list(COLORS)))
             for i in range(number):
-                colour = str(colours[i if told == "colour" else 0])
+                color = str(colors[i if told == "color" else 0])
                 beside = anchors[int(self.rng.integers(len(anchors)))] if self.rng.random() < 0.85 else None
-                self._stand(name, colour, (i == 0) if told == "size" else None, beside)
+                self._stand(name, color, (i == 0) if told == "size" else None, beside)
 
     def _count(self, name: str) -> int:
         return sum(thing.name == name for thing in self.things)
 
-    def _colour(self) -> str:
-        return str(self.rng.choice(list(COLOURS)))
+    def _color(self) -> str:
+        return str(self.rng.choice(list(COLORS)))
 
     def _hang(self, name: str) -> None:
         width, depth, height = np.array(HANGING[name]) * self.rng.uniform(0.85, 1.15, 3)
@@ -133,9 +133,9 @@ class _Plan:
         away = (HALF - depth / 2) * (1 if wall % 2 else -1)
         centre = (along, away) if wall < 2 else (away, along)
         size = (width, depth) if wall < 2 else (depth, width)
-        self._add(name, np.array([*centre, base + height / 2, *size, height]), self._colour(), None)
+        self._add(name, np.array([*centre, base + height / 2, *size, height]), self._color(), None)
 
-    def _stand(self, name: str, colour: str, large: bool | None = None, beside: Thing | None = None) -> None:
+    def _stand(self, name: str, color: str, large: bool | None = None, beside: Thing | None = None) -> None:
         """Put a thing on the floor, beside another if one is given; where there is no room, it is left out."""
         scale = 1.0 if large is None else (LARGE if large else SMALL)
         size = np.array(STANDING[name]) * scale * self.rng.uniform(0.9, 1.1, 3)
@@ -147,7 +147,7 @@ class _Plan:
             else:
                 centre = self._around(beside, reach)
             box = np.array([*centre, size[2] / 2, wide, deep, size[2]])
-            if np.all(np.abs(centre) + reach < HALF - 0.05) and self._add(name, box, colour, large):
+            if np.all(np.abs(centre) + reach < HALF - 0.05) and self._add(name, box, color, large):
                 return
 
     def _around(self, thing: Thing, reach: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -158,10 +158,10 @@ class _Plan:
         centre[axis] = thing.box[axis] + side * far
         return centre
 
-    def _add(self, name: str, box: NDArray[np.float64], colour: str, large: bool | None) -> bool:
+    def _add(self, name: str, box: NDArray[np.float64], color: str, large: bool | None) -> bool:
         for other in self.things:
             apart = np.abs(box[:3] - other.box[:3]) - (box[3:] + other.box[3:]) / 2
             if (apart < 0.04).all():
                 return False
-        self.things.append(Thing(len(self.things), name, box, colour, large))
+        self.things.append(Thing(len(self.things), name, box, color, large))
         return True

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.grounding.classes import CLASSES, TABLE, ClassMap
-from datasets.grounding.keywords import tokenise
+from datasets.grounding.keywords import tokenize
 from datasets.grounding.proposals import FOLDER
 from datasets.scannet.ply import encode_vertices
 from datasets.synthetic_rooms.config import RoomsConfig
 from datasets.synthetic_rooms.detector import detect
 from datasets.synthetic_rooms.grammar import describe
-from datasets.synthetic_rooms.room import COLOURS, HALF, HANGING, STANDING, Rng, Thing, build, stream
+from datasets.synthetic_rooms.room import COLORS, HALF, HANGING, STANDING, Rng, Thing, build, stream
 from scenelift.config.build import dump, load
 from scenelift.errors import ConfigError, StorageError
 from scenelift.io.console import Meter
@@ -100,7 +100,7 @@ def write_room(config: RoomsConfig, name: str, classes: ClassMap) -> list[dict[s
                 "object_name": thing.name.replace(" ", "_"),
                 "ann_id": str(numbers[thing.number]),
                 "description": text,
-                "token": tokenise(text),
+                "token": tokenize(text),
             }
         )
         numbers[thing.number] += 1
@@ -110,7 +110,7 @@ def write_room(config: RoomsConfig, name: str, classes: ClassMap) -> list[dict[s
 def _write_scan(folder: Path, name: str, things: list[Thing], rng: Rng) -> None:
     """The mesh's vertices, their segments, the objects, and the turn that aligns the room with its axes."""
     folder.mkdir(parents=True, exist_ok=True)
-    parts = [_surface(thing.box, COLOURS[thing.colour], rng) for thing in things]
+    parts = [_surface(thing.box, COLORS[thing.color], rng) for thing in things]
     floor = rng.uniform((-HALF, -HALF, -0.01), (HALF, HALF, 0.01), (round(_PER_METRE / 10 * 4 * HALF**2), 3))
     parts.append((floor, rng.normal((150, 140, 130), 8, (len(floor), 3))))
     angle = rng.uniform(-np.pi, np.pi)
@@ -121,7 +121,7 @@ def _write_scan(folder: Path, name: str, things: list[Thing], rng: Rng) -> None:
     vertices = np.zeros(len(aligned), _VERTEX)
     for axis, values in zip("xyz", ((aligned - align[:3, 3]) @ align[:3, :3]).T, strict=True):
         vertices[axis] = values
-    shades = np.clip(np.concatenate([colours for _, colours in parts]), 0, 255).astype(np.uint8)
+    shades = np.clip(np.concatenate([colors for _, colors in parts]), 0, 255).astype(np.uint8)
     for channel, values in zip(("red", "green", "blue"), shades.T, strict=True):
         vertices[channel] = values
     (folder / f"{name}_vh_clean_2.ply").write_bytes(encode_vertices(vertices))
@@ -148,9 +148,9 @@ def _write_objects(folder: Path, name: str, things: list[Thing], sizes: list[int
 
 
 def _surface(
-    box: NDArray[np.float64], colour: tuple[int, int, int], rng: Rng
+    box: NDArray[np.float64], color: tuple[int, int, int], rng: Rng
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """[n, 3] points on the faces of a box, its corners among them, and their colours."""
+    """[n, 3] points on the faces of a box, its corners among them, and their colors."""
     signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
     areas = np.array([box[4] * box[5], box[3] * box[5], box[3] * box[4]]) * 2
     count = max(40, round(_PER_METRE * areas.sum()))
@@ -158,7 +158,7 @@ def _surface(
     places = rng.uniform(-1, 1, (count, 3))
     places[np.arange(count), axis] = rng.choice([-1.0, 1.0], count)
     points = box[:3] + np.concatenate([signs, places]) * box[3:] / 2
-    return points, rng.normal(colour, 7, (len(points), 3))
+    return points, rng.normal(color, 7, (len(points), 3))
 
 
 def summary(config: RoomsConfig, sentences: int) -> str:

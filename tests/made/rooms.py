@@ -11,22 +11,22 @@ import numpy as np
 from scenelift.samples.room import ROOM, UNNAMED, Room, Sentence
 
 CLASSES = ("chair", "table", "others")
-COLOURS = ("red", "blue", "green")
+COLORS = ("red", "blue", "green")
 FEATURES = 5
 
 
 def made_up_room(token: str, objects: int = 5, sentences: int = 3, instances: bool = False) -> Room:
-    """A room of chairs and tables whose features hold class and colour; sentences name colour and class."""
+    """A room of chairs and tables whose features hold class and color; sentences name color and class."""
     rng = np.random.default_rng(zlib.crc32(token.encode()))
-    kind, colour = rng.integers(0, 2, objects), rng.permutation(objects) % len(COLOURS)
+    kind, color = rng.integers(0, 2, objects), rng.permutation(objects) % len(COLORS)
     boxes = np.concatenate([np.arange(objects)[:, None] * [2, 0, 0], np.ones((objects, 3))], 1)
     boxes = boxes.astype(np.float32)
-    features = np.concatenate([np.eye(2)[kind], np.eye(3)[colour]], 1).astype(np.float32)
+    features = np.concatenate([np.eye(2)[kind], np.eye(3)[color]], 1).astype(np.float32)
     logits = np.concatenate([4 * np.eye(2)[kind], np.zeros((objects, 1))], 1).astype(np.float32)
     said = []
     for number in range(sentences):
         i = int(rng.integers(objects))
-        tokens = ("the", COLOURS[colour[i]], CLASSES[kind[i]], ".")
+        tokens = ("the", COLORS[color[i]], CLASSES[kind[i]], ".")
         said.append(
             Sentence(
                 name=str(number),
@@ -53,7 +53,7 @@ def made_up_room(token: str, objects: int = 5, sentences: int = 3, instances: bo
         instances=np.arange(objects, dtype=np.int32) if instances else np.full(objects, UNNAMED, np.int32),
         sentences=tuple(said),
         points=boxes[:, :3],
-        colours=np.full((objects, 3), 200, np.uint8),
+        colors=np.full((objects, 3), 200, np.uint8),
         objects=boxes,
         names=tuple(CLASSES[k] for k in kind),
     )

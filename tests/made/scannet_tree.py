@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from datasets.scannet import ScanNet
 
-DEPTH, COLOUR = (48, 64), (97, 130)
+DEPTH, COLOR = (48, 64), (97, 130)
 INTRINSIC = np.array([[57.0, 0, 31.5, 0], [0, 58, 23.5, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
 SCENES = ("scene0000_00", "scene0001_00", "scene0002_01")
 NYU = {1: 1, 2: 2, 0: 0, 5: 5, 13: 0, 39: 20, 40: 0}
@@ -60,17 +60,17 @@ class ScanNetTree:
     def _scene(self, scene: str) -> None:
         folder = self.root / "scans" / scene
         points = self.rng.uniform([0, 0, 0], [6, 5, 2.5], (400, 3)).astype(np.float32)
-        colours = self.rng.integers(0, 256, (400, 3), np.uint8)
+        colors = self.rng.integers(0, 256, (400, 3), np.uint8)
         labels = self.rng.choice(list(NYU), 400)
-        write(folder / f"{scene}_vh_clean_2.ply", ply(points, colours))
-        write(folder / f"{scene}_vh_clean_2.labels.ply", ply(points, colours, labels))
+        write(folder / f"{scene}_vh_clean_2.ply", ply(points, colors))
+        write(folder / f"{scene}_vh_clean_2.labels.ply", ply(points, colors, labels))
         photos(self.root / "scannet_frames_25k" / scene, points, self.rng)
 
     def source(self) -> ScanNet:
         return ScanNet(self.root)
 
 
-def ply(points: np.ndarray, colours: np.ndarray, labels: np.ndarray | None = None, faces: int = 2) -> bytes:
+def ply(points: np.ndarray, colors: np.ndarray, labels: np.ndarray | None = None, faces: int = 2) -> bytes:
     fields = [(name, "<f4") for name in "xyz"] + [(name, "u1") for name in ("red", "green", "blue", "alpha")]
     header = [
         "ply",
@@ -87,7 +87,7 @@ def ply(points: np.ndarray, colours: np.ndarray, labels: np.ndarray | None = Non
     for number, name in enumerate("xyz"):
         vertices[name] = points[:, number]
     for number, name in enumerate(("red", "green", "blue")):
-        vertices[name] = colours[:, number]
+        vertices[name] = colors[:, number]
     if labels is not None:
         vertices["label"] = labels
     header += [f"element face {faces}", "property list uchar int vertex_indices", "end_header", ""]
@@ -108,7 +108,7 @@ def photos(folder: Path, points: np.ndarray, rng: np.random.Generator, views: in
             pose[:] = -np.inf
         write(folder / f"pose/{name}.txt", _text(pose))
         write(folder / f"depth/{name}.png", encode(np.rint(depth * 1000).astype(np.uint16), "PNG"))
-        write(folder / f"color/{name}.jpg", encode(rng.integers(0, 255, (*COLOUR, 3), np.uint8), "JPEG"))
+        write(folder / f"color/{name}.jpg", encode(rng.integers(0, 255, (*COLOR, 3), np.uint8), "JPEG"))
 
 
 def _depth(points: np.ndarray, pose: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -40,4 +40,4 @@ def test_the_example_of_a_sweep_of_ones_own_works() -> None:
     sweep = made["SWEEP"]
     assert isinstance(sweep, Sweep)
     _, config, _ = sweep.parse(["--trials", "3"])
-    assert set(search.checked(sweep.space(config), config)) == {"student.voxels.size", "optimiser.lr"}
+    assert set(search.checked(sweep.space(config), config)) == {"student.voxels.size", "optimizer.lr"}

@@ -25,9 +25,9 @@ from trainables.common.segmentation import selecting
 from trainables.distill import method as distill
 
 
-def _unlabelled(train: str, folder: Path) -> str:
+def _unlabeled(train: str, folder: Path) -> str:
     """The shards, with a manifest that says that they have no labels."""
-    copy = folder / "unlabelled"
+    copy = folder / "unlabeled"
     shutil.copytree(train, copy)
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(
@@ -51,7 +51,7 @@ def test_trials_are_ordinary_runs_that_never_see_the_test_scenes(
         run=RunConfig(storage=str(tmp_path)),
     )
     with pytest.raises(DataError, match="has no labels"):
-        selecting(replace(config, data=DataConfig(_unlabelled(train, tmp_path))), 2, MIOU)
+        selecting(replace(config, data=DataConfig(_unlabeled(train, tmp_path))), 2, MIOU)
     settings = SweepConfig(trials=1, search="random", held_out=2, stop_early=False, name="sweep")
     folder = SWEEP.run(settings, config)
     with (folder / "ranking.csv").open() as file:

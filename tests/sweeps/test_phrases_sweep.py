@@ -20,7 +20,7 @@ def test_only_losses_in_use_are_searched():
     both = set(search.checked(space(preset), preset))
     assert "contrast.scale" in both and "distillation.most" in both and "contrast.margin" not in both
     alone = replace(preset, distillation=DistillationConfig("none"), contrast=ContrastConfig("margin"))
-    assert set(search.checked(space(alone), alone)) == {"optimiser.lr", "contrast.scale", "contrast.margin"}
+    assert set(search.checked(space(alone), alone)) == {"optimizer.lr", "contrast.scale", "contrast.margin"}
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))

@@ -46,5 +46,5 @@ def taught_by(own: Vocabulary, prompts: Prompts) -> Vocabulary:
         name=f"{own.name}-by-{prompts}",
         classes=classes,
         words=tuple((word,) for word in classes),
-        colours=((128, 128, 128),) * len(classes),
+        colors=((128, 128, 128),) * len(classes),
     )

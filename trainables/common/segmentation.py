@@ -28,7 +28,7 @@ from scenelift.shards.read import Shards
 from scenelift.tracking.client import TrackingConfig
 from scenelift.train.launch import Job, Resources, ScaleConfig, build_from, launch
 from scenelift.train.method import Method
-from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.optimizer import OptimizerConfig
 from scenelift.train.plan import LoopConfig, Plan
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class TrainingConfig(Protocol):
     @property
     def student(self) -> StudentConfig: ...
     @property
-    def optimiser(self) -> OptimiserConfig: ...
+    def optimizer(self) -> OptimizerConfig: ...
     @property
     def loop(self) -> LoopConfig: ...
     @property
@@ -65,7 +65,7 @@ class Training:
     """The command's; what the config changes of the nearest names the run."""
     train: Shards
     test: Shards | None
-    """Labelled shards that the student is scored on; None: it is not."""
+    """Labeled shards that the student is scored on; None: it is not."""
     student: Callable[[], Student]
     """Makes the student as it is before the first step."""
     collate: Collate
@@ -163,7 +163,7 @@ def _run(
         shards=training.train.path,
         folder=made.run.checkpoints,
         loop=training.config.loop,
-        optimiser=training.config.optimiser,
+        optimizer=training.config.optimizer,
         collate=training.collate,
         build=partial(build_from, training.build, initial),
         retries=training.config.scale.retries,

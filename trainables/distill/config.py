@@ -16,7 +16,7 @@ from scenelift.runs.folder import RunConfig
 from scenelift.teachers.clip import TeacherConfig
 from scenelift.tracking.client import TrackingConfig
 from scenelift.train.launch import ScaleConfig
-from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.optimizer import OptimizerConfig
 from scenelift.train.plan import LoopConfig
 from trainables.common.prompts import Prompts
 from trainables.common.teachers import CLIP_TEACHER, PAPER_TEACHER, TINY_TEACHER
@@ -133,8 +133,8 @@ class DistillConfig:
     """The losses."""
     self_training: SelfTrainingConfig = SelfTrainingConfig()
     """Learning from its own labels."""
-    optimiser: OptimiserConfig = OptimiserConfig(dampening=0.1)
-    """Optimiser and schedule."""
+    optimizer: OptimizerConfig = OptimizerConfig(dampening=0.1)
+    """Optimizer and schedule."""
     loop: LoopConfig = LoopConfig()
     """The training loop."""
     validation: ValidationConfig = NO_VALIDATION
@@ -196,7 +196,7 @@ _SYNTHETIC = DistillConfig(
     student=StudentConfig(VoxelConfig(0.4, "geometry", 1 / 255), NETWORKS["tiny"]),
     augmentation=Augmentation(scale=0.05),
     loss=LossConfig(temperature=0.2, balance=0.5, surest=0.7, remember=1000),
-    optimiser=OptimiserConfig("adamw", lr=1e-2, weight_decay=0.01, schedule="one_cycle", warmup=0.1),
+    optimizer=OptimizerConfig("adamw", lr=1e-2, weight_decay=0.01, schedule="one_cycle", warmup=0.1),
     loop=LoopConfig(epochs=20, batch=4, checkpoint_every=200),
     scale=ScaleConfig(workers=2),
 )
@@ -238,5 +238,5 @@ PRESETS = {
 consistency and late self-training, twice as long; `synthetic_half`: the same in half the time, for sweeps;
 `synthetic_half_taught`: without self-training, where its search begins. `paper_...`: as the paper's code ran,
 mistakes included that change its figures (clip2scene.md 9); the paper has no distillation on SemanticKITTI. The
-others are ours: images normalised, CLIP's activation, all words, crops shared between sweeps, no cap, only sure own
+others are ours: images normalized, CLIP's activation, all words, crops shared between sweeps, no cap, only sure own
 labels."""

@@ -71,7 +71,7 @@ def semantic_divergence(logits: Tensor, scores: Tensor, temperature: float) -> T
 def spatial_temporal(features: Tensor, labels: Tensor, cell: Tensor, text: Tensor, cap: int | None) -> Tensor:
     """Pulls the points of a cell to their mean, weighted by how much each looks like the cell's class.
 
-    features: [M, D] of the local head, float32, not normalised; labels: [M] the teacher's; cell: [M] 0..G-1;
+    features: [M, D] of the local head, float32, not normalized; labels: [M] the teacher's; cell: [M] 0..G-1;
     text: [C, D]. The class of a cell is the label of its first pair. At most `cap` first pairs of a cell take
     part; None: all. Mean of 1 - sigmoid(f . p) over `SLOTS` places a cell, of which empty ones give 0.5.
     Source: clip2scene.md 4.2, as the paper's code has it with a cap of 8.

@@ -1,4 +1,4 @@
-"""Scores a trained student, the teacher alone, or both, on labelled shards; no training.
+"""Scores a trained student, the teacher alone, or both, on labeled shards; no training.
 
 `python -m trainables.evaluate [PRESET] --student runs/NAME/student --data DIR`
 """
@@ -32,13 +32,13 @@ from trainables.common.teachers import CLIP_TEACHER, TINY_TEACHER
 class EvaluateConfig:
     """Scores of a student and of a teacher, on every point of every frame.
 
-    Those of a student that has learnt from labels are called labelled, all others label-free.
+    Those of a student that has learnt from labels are called labeled, all others label-free.
     """
 
     student: str | None = None
     """Folder of a student: runs/NAME/student, or any checkpoint folder; none: the teacher alone."""
     data: str | None = None
-    """Folder of labelled shards; none: the test split of the synthetic world."""
+    """Folder of labeled shards; none: the test split of the synthetic world."""
     with_teacher: bool = True
     """Score the teacher's projected labels too."""
     teacher: TeacherConfig = TINY_TEACHER
@@ -78,7 +78,7 @@ def run(config: EvaluateConfig) -> None:
         student = Student.load(config.student)
         _require_names(student, config.student)
         _require_same_classes(student, shards)
-        protocol = "labelled" if "classifier" in student.heads else "label_free"
+        protocol = "labeled" if "classifier" in student.heads else "label_free"
         tags |= _student_tags(student, config.student, protocol)
     teacher = build_teacher(config.teacher, shards.vocabulary) if config.with_teacher else None
     make = Predictors(shards.vocabulary, students, config.teacher if config.with_teacher else None)

@@ -40,7 +40,7 @@ from scenelift.shards.read import Shards
 from scenelift.tracking.client import TrackingConfig
 from scenelift.train.launch import ScaleConfig
 from scenelift.train.method import Method, Progress
-from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.optimizer import OptimizerConfig
 from scenelift.train.plan import LoopConfig
 from trainables.common.segmentation import Training, open_data, run_training
 
@@ -80,7 +80,7 @@ class LossConfig:
     """Weights of the two losses; 0 leaves one out."""
 
     cross_entropy: float = 1.0
-    """Weight of the mean cross-entropy over the labelled voxels."""
+    """Weight of the mean cross-entropy over the labeled voxels."""
     lovasz: float = 1.0
     """Weight of Lovasz-softmax."""
 
@@ -111,8 +111,8 @@ class FinetuneConfig:
     """Changes of the training clouds."""
     loss: LossConfig = LossConfig()
     """The losses."""
-    optimiser: OptimiserConfig = OptimiserConfig(lr=0.02, head_lr=2.0, dampening=0.1)
-    """Optimiser and schedule."""
+    optimizer: OptimizerConfig = OptimizerConfig(lr=0.02, head_lr=2.0, dampening=0.1)
+    """Optimizer and schedule."""
     loop: LoopConfig = LoopConfig(epochs=24, batch=8)
     """The training loop."""
     validation: ValidationConfig = NO_VALIDATION
@@ -121,7 +121,7 @@ class FinetuneConfig:
     """Share of the epochs in which batch norms follow each batch; after it they keep their statistics, so that
     the rest of the training learns with what evaluation uses. Needed where a worker's batch is a frame or two."""
     least_steps: int = 0
-    """Optimiser steps at least: loop.epochs is raised where few frames make short epochs."""
+    """Optimizer steps at least: loop.epochs is raised where few frames make short epochs."""
     scale: ScaleConfig = ScaleConfig()
     """Workers and what each is given."""
     tracking: TrackingConfig = TrackingConfig(experiment="finetune")
@@ -203,7 +203,7 @@ def make_student(config: FinetuneConfig, point_features: int, vocabulary: Vocabu
 
 
 def _require_labels(train: Shards) -> None:
-    if not train.about.labelled:
+    if not train.about.labeled:
         raise DataError(f"{train.path} has no labels to learn from; trainables.distill needs none")
 
 
@@ -218,7 +218,7 @@ def _tags(config: FinetuneConfig, frames: int, train: Shards) -> dict[str, str]:
     origin = Origin(RANDOM) if config.start is None else Origin.of(config.start)
     return {
         "protocol": config.protocol,
-        "labelled_frames": f"{frames} of {len(train)}",
+        "labeled_frames": f"{frames} of {len(train)}",
         "fraction": f"{config.labels.fraction:g}",
         "level": config.labels.level,
         **origin.start_tags(),
@@ -246,7 +246,7 @@ def run(config: FinetuneConfig) -> None:
             build=partial(make_method, config),
             tags=_tags(config, len(frames), train),
             frames=frames,
-            protocol="labelled",
+            protocol="labeled",
             validation=config.validation,
         )
     )
@@ -255,14 +255,14 @@ def run(config: FinetuneConfig) -> None:
 _SPVCNN, _MINKUNET = NETWORKS["spvcnn"], NETWORKS["minkunet14a"]
 _PAPER = FinetuneConfig(
     student=StudentConfig(VoxelConfig(0.1), _SPVCNN),
-    optimiser=OptimiserConfig(lr=0.02, dampening=0.1),
+    optimizer=OptimizerConfig(lr=0.02, dampening=0.1),
     loop=LoopConfig(epochs=24, batch=8),
     scale=ScaleConfig(workers=2),
 )
 _SCANNET = FinetuneConfig(
     student=StudentConfig(VoxelConfig(0.05), _MINKUNET),
     augmentation=Augmentation(shear=0.1),
-    optimiser=OptimiserConfig(lr=0.1, dampening=0.1),
+    optimizer=OptimizerConfig(lr=0.1, dampening=0.1),
     loop=LoopConfig(epochs=300, batch=8),
     scale=ScaleConfig(workers=2),
 )
@@ -272,7 +272,7 @@ _OURS = FinetuneConfig(
 _SYNTHETIC = FinetuneConfig(
     student=StudentConfig(VoxelConfig(0.4, "geometry", 1 / 255), NETWORKS["tiny"]),
     augmentation=Augmentation(scale=0.05),
-    optimiser=OptimiserConfig(
+    optimizer=OptimizerConfig(
         "adamw", lr=1e-2, head_lr=1e-2, weight_decay=0.01, schedule="one_cycle", warmup=0.1
     ),
     loop=LoopConfig(epochs=10, batch=2, checkpoint_every=200),
@@ -284,11 +284,11 @@ _SYNTHETIC = FinetuneConfig(
 PRESETS = {
     "synthetic": _SYNTHETIC,
     "synthetic_text": replace(
-        _SYNTHETIC, head="text", free_norms=0.0, optimiser=replace(_SYNTHETIC.optimiser, lr=1e-3)
+        _SYNTHETIC, head="text", free_norms=0.0, optimizer=replace(_SYNTHETIC.optimizer, lr=1e-3)
     ),
     "nuscenes": _OURS,
     "semantickitti": replace(_OURS, student=StudentConfig(VoxelConfig(0.1), _SPVCNN)),
-    "scannet": replace(_SCANNET, optimiser=OptimiserConfig(lr=0.1, head_lr=1.0, dampening=0.1)),
+    "scannet": replace(_SCANNET, optimizer=OptimizerConfig(lr=0.1, head_lr=1.0, dampening=0.1)),
     "paper_nuscenes": _PAPER,
     "paper_semantickitti": replace(
         _PAPER, loop=LoopConfig(epochs=100, batch=16), scale=ScaleConfig(workers=1)

@@ -9,7 +9,7 @@ from scenelift.errors import ConfigError
 from scenelift.runs.folder import RunConfig
 from scenelift.tracking.client import TrackingConfig
 from scenelift.train.launch import ScaleConfig
-from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.optimizer import OptimizerConfig
 from scenelift.train.plan import LoopConfig
 from trainables.ground.lexicon import LexiconConfig
 
@@ -144,8 +144,8 @@ class GroundConfig:
     """What is switched on."""
     loss: LossConfig = LossConfig()
     """Weights of the losses."""
-    optimiser: OptimiserConfig = OptimiserConfig("adamw", lr=1e-3, momentum=0.9, weight_decay=5e-4)
-    """Optimiser and schedule."""
+    optimizer: OptimizerConfig = OptimizerConfig("adamw", lr=1e-3, momentum=0.9, weight_decay=5e-4)
+    """Optimizer and schedule."""
     loop: LoopConfig = LoopConfig(epochs=20, batch=4)
     """The training loop; a sample is a room with up to eight sentences."""
     scale: ScaleConfig = ScaleConfig()
@@ -168,7 +168,7 @@ PRESETS = {
         network=NetworkConfig(width=64, heads=4, relations="pairwise", sentence="mean", causal=False),
         method=replace(_OURS.method, reward_power=6.0),
         loss=LossConfig(distillation=2.0),
-        optimiser=OptimiserConfig("adamw", lr=4e-3, weight_decay=5e-4, schedule="one_cycle", warmup=0.1),
+        optimizer=OptimizerConfig("adamw", lr=4e-3, weight_decay=5e-4, schedule="one_cycle", warmup=0.1),
         loop=LoopConfig(epochs=14, batch=16),
         # Operations are so small here that two threads of one worker mostly wait for each other.
         scale=ScaleConfig(workers=2),

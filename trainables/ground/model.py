@@ -260,13 +260,13 @@ def _activated(norm: nn.Module, activation: nn.Module, x: Tensor, present: Tenso
     """Batch norm and activation of [B, M, d] over what is present: padding is no part of the statistics."""
     rows = present.flatten().nonzero().squeeze(1)
     flat = x.flatten(0, 1)
-    return torch.zeros_like(flat).index_copy(0, rows, activation(_normalised(norm, flat[rows]))).view_as(x)
+    return torch.zeros_like(flat).index_copy(0, rows, activation(_normalized(norm, flat[rows]))).view_as(x)
 
 
-def _normalised(norm: nn.Module, values: Tensor) -> Tensor:
+def _normalized(norm: nn.Module, values: Tensor) -> Tensor:
     """Batch norm of [N, d]; a single row has no statistics of its own and gets the running ones.
 
-    A synchronised batch norm takes the rows of all workers, and all must take part.
+    A synchronized batch norm takes the rows of all workers, and all must take part.
     """
     if isinstance(norm, nn.BatchNorm1d) and norm.training and len(values) == 1:
         return F.batch_norm(values, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)

@@ -100,7 +100,7 @@ def picture(path: Path, explained: Explained) -> None:
 
 
 def _drawn(explained: Explained) -> list[tuple[NDArray[np.float32], str, float, str]]:
-    """(box, colour, line width, text) of everything that is framed, the most important last."""
+    """(box, color, line width, text) of everything that is framed, the most important last."""
     room, found = explained.room, explained.found
     framed = []
     for rank, (proposal, loss) in enumerate(zip(found.teacher, found.losses, strict=True), 1):
@@ -119,19 +119,17 @@ def _from_above(axis: Axes, explained: Explained) -> None:
     room = explained.room
     shown = room.points[:, 2] < _CEILING
     order = np.argsort(room.points[shown, 2])
-    points, colours = room.points[shown][order], room.colours[shown][order]
-    axis.scatter(points[:, 0], points[:, 1], c=colours / 255, s=2.5, linewidths=0)
+    points, colors = room.points[shown][order], room.colors[shown][order]
+    axis.scatter(points[:, 0], points[:, 1], c=colors / 255, s=2.5, linewidths=0)
     for box, name in zip(room.objects, room.names, strict=True):
         axis.text(box[0], box[1], name, fontsize=6.5, color=INK, ha="center", va="center", alpha=0.75)
-    for box, colour, width, said in _drawn(explained):
+    for box, color, width, said in _drawn(explained):
         corner = box[:2] - box[3:5] / 2
-        axis.add_patch(
-            Rectangle(tuple(corner), box[3], box[4], fill=False, edgecolor=colour, linewidth=width)
-        )
+        axis.add_patch(Rectangle(tuple(corner), box[3], box[4], fill=False, edgecolor=color, linewidth=width))
         if said:
             place = (corner[0], corner[1] + box[4])
             pad = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 0.4}
-            axis.text(*place, said, fontsize=6.5, color=colour, va="bottom", bbox=pad)
+            axis.text(*place, said, fontsize=6.5, color=color, va="bottom", bbox=pad)
     axis.set(aspect="equal", xticks=[], yticks=[])
     axis.set_title("from above; number: rank and loss", fontsize=9, color=INK)
     axis.spines[:].set_color(FAINT)
@@ -141,11 +139,11 @@ def _in_perspective(axis: Any, explained: Explained) -> None:
     room = explained.room
     shown = room.points[:, 2] < _CEILING
     points = room.points[shown]
-    axis.scatter(*points.T, c=room.colours[shown] / 255, s=1.6, linewidths=0, depthshade=False)
-    for box, colour, width, _ in _drawn(explained):
+    axis.scatter(*points.T, c=room.colors[shown] / 255, s=1.6, linewidths=0, depthshade=False)
+    for box, color, width, _ in _drawn(explained):
         eight = corners(box)
         for a, b in _EDGES:
-            axis.plot(*eight[[a, b]].T, color=colour, linewidth=width)
+            axis.plot(*eight[[a, b]].T, color=color, linewidth=width)
     if len(points):
         low, high = points.min(0), points.max(0)
         axis.set_box_aspect(np.maximum(high - low, 0.1), zoom=1.2)
@@ -172,7 +170,7 @@ def _words(axis: Axes, explained: Explained) -> None:
     most = max(4.0, float(losses.max()))
     axis.imshow(losses, cmap="Oranges", aspect="auto", vmin=0, vmax=most)
     for (row, column), loss in np.ndenumerate(losses):
-        colour = PAPER if loss > 0.6 * most else INK
-        axis.text(column, row, f"{loss:.1f}", fontsize=6.5, ha="center", va="center", color=colour)
+        color = PAPER if loss > 0.6 * most else INK
+        axis.text(column, row, f"{loss:.1f}", fontsize=6.5, ha="center", va="center", color=color)
     ranks = [f"{rank}: {loss:.2f}" for rank, loss in enumerate(explained.found.losses[: len(losses)], 1)]
     axis.set_yticks(range(len(losses)), ranks, fontsize=7.5, color=INK)

@@ -113,7 +113,7 @@ def run(config: GroundConfig) -> None:
                 shards=train.path,
                 folder=made.run.checkpoints,
                 loop=config.loop,
-                optimiser=config.optimiser,
+                optimizer=config.optimizer,
                 collate=CollateRooms.of(student.words, config.method),
                 build=partial(build_from, partial(make_method, config), initial),
                 retries=config.scale.retries,

@@ -11,7 +11,7 @@ from scenelift.runs.folder import RunConfig
 from scenelift.teachers.clip import TeacherConfig
 from scenelift.tracking.client import TrackingConfig
 from scenelift.train.launch import ScaleConfig
-from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.optimizer import OptimizerConfig
 from scenelift.train.plan import LoopConfig
 from trainables.common.teachers import CLIP_TEACHER
 from trainables.phrases.student import EncoderConfig
@@ -111,8 +111,8 @@ class PhrasesConfig:
     """What the detector teaches."""
     fuse: float = 0.0
     """Also score the student with so much of the detector's belief added at test: what asking it could bring."""
-    optimiser: OptimiserConfig = OptimiserConfig("adamw", lr=1e-4, weight_decay=0.0, schedule="constant")
-    """Optimiser and schedule; AdamW without decay is Adam."""
+    optimizer: OptimizerConfig = OptimizerConfig("adamw", lr=1e-4, weight_decay=0.0, schedule="constant")
+    """Optimizer and schedule; AdamW without decay is Adam."""
     loop: LoopConfig = LoopConfig(epochs=30, batch=32)
     """The training loop; a frame is an image."""
     validation: ValidationConfig = NO_VALIDATION
@@ -149,7 +149,7 @@ _SYNTHETIC = PhrasesConfig(
     distillation=DistillationConfig(
         teacher="log belief", student_temperature=0.1, rise=1.0, every=60, most=1.0
     ),
-    optimiser=OptimiserConfig("adamw", lr=2e-3, weight_decay=0.0, schedule="one_cycle", warmup=0.1),
+    optimizer=OptimizerConfig("adamw", lr=2e-3, weight_decay=0.0, schedule="one_cycle", warmup=0.1),
     loop=LoopConfig(epochs=20, batch=32, checkpoint_every=0),
 )
 PRESETS = {

@@ -54,11 +54,11 @@ def _panel(axis: Axes, sample: CaptionedImage, phrase: int, scores: NDArray[np.f
     assert box is not None
     order = np.argsort(-scores, kind="stable")[:SHOWN]
     right = iou([box], sample.boxes[order[:1]])[0, 0] > ENOUGH
-    colours = [_RIGHT if right else _WRONG, *[_OTHER] * (SHOWN - 1)]
+    colors = [_RIGHT if right else _WRONG, *[_OTHER] * (SHOWN - 1)]
     for place in range(len(order) - 1, -1, -1):
-        region, colour = sample.boxes[order[place]], colours[place]
-        _box(axis, region, colour, 2.6 if place == 0 else 1.1)
-        label = {"facecolor": colour, "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
+        region, color = sample.boxes[order[place]], colors[place]
+        _box(axis, region, color, 2.6 if place == 0 else 1.1)
+        label = {"facecolor": color, "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
         corner = ("left", region[0]) if place == 0 else ("right", region[2])
         axis.text(
             corner[1],
@@ -75,11 +75,11 @@ def _panel(axis: Axes, sample: CaptionedImage, phrase: int, scores: NDArray[np.f
 
 
 def _box(
-    axis: Axes, box: Sequence[float] | NDArray[np.float32], colour: str, width: float, style: str = "-"
+    axis: Axes, box: Sequence[float] | NDArray[np.float32], color: str, width: float, style: str = "-"
 ) -> None:
     x1, y1, x2, y2 = (float(side) for side in box)
     axis.add_patch(
-        Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=width, linestyle=style)
+        Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, linewidth=width, linestyle=style)
     )
 
 

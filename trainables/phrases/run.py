@@ -151,7 +151,7 @@ def train_and_score(training: PhraseTraining, made: Experiment, resources: Resou
         shards=training.train.path,
         folder=made.run.checkpoints,
         loop=config.loop,
-        optimiser=config.optimiser,
+        optimizer=config.optimizer,
         collate=training.collate,
         build=partial(build_from, training.build, initial),
         retries=config.scale.retries,

@@ -73,7 +73,7 @@ class ClipImages(ImageBackbone):
 
 
 class TimmImages(ImageBackbone):
-    """The last features of a timm model; images are normalised as ImageNet's are."""
+    """The last features of a timm model; images are normalized as ImageNet's are."""
 
     mean: Tensor
     std: Tensor

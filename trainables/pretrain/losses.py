@@ -49,7 +49,7 @@ def slidr(
     """The mean of the points that a superpixel shows, against the means of all superpixels that show points.
 
     points: [M, D]; pair_pixels: [M, 3] (image, row, column); grid: [I, D, h, w] float32; superpixels:
-    [I, H, W]. Means are taken of unit features and are not normalised again.
+    [I, H, W]. Means are taken of unit features and are not normalized again.
     """
     count = int(superpixels.max()) + 1
     image, row, column = pair_pixels.unbind(1)
@@ -63,7 +63,7 @@ def slidr(
 def mean_pixels(grid: Tensor, superpixels: Tensor, count: int, align_corners: bool = False) -> Tensor:
     """[I, count, D] mean over each superpixel of the unit features of its pixels; 0 for one without pixels.
 
-    What upsampling the grid bilinearly to [I, D, H, W], normalising and averaging would give. Once the length
+    What upsampling the grid bilinearly to [I, D, H, W], normalizing and averaging would give. Once the length
     of a pixel's feature is known, its unit feature is a weighted sum of four cells: the weights of a superpixel's
     pixels are added up cell by cell, and D channels never leave the grid.
     """

@@ -30,7 +30,7 @@ from scenelift.teachers.clip import TeacherConfig
 from scenelift.tracking.client import TrackingConfig
 from scenelift.train.launch import ScaleConfig
 from scenelift.train.method import Method, Progress
-from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.optimizer import OptimizerConfig
 from scenelift.train.plan import LoopConfig
 from trainables.common.segmentation import Training, open_data, run_training
 from trainables.common.teachers import CLIP_TEACHER, TINY_TEACHER
@@ -81,8 +81,8 @@ class PretrainConfig:
     """Changes of the training frames."""
     contrast: ContrastConfig = ContrastConfig()
     """The loss."""
-    optimiser: OptimiserConfig = OptimiserConfig(dampening=0.1)
-    """Optimiser and schedule."""
+    optimizer: OptimizerConfig = OptimizerConfig(dampening=0.1)
+    """Optimizer and schedule."""
     loop: LoopConfig = LoopConfig()
     """The training loop."""
     scale: ScaleConfig = ScaleConfig()
@@ -226,7 +226,7 @@ _PAPER = replace(
     _NUSCENES,
     images=_MOCO,
     student=StudentConfig(network=NETWORKS["minkunet34c"]),
-    optimiser=OptimiserConfig(lr=0.5, dampening=0.1),
+    optimizer=OptimizerConfig(lr=0.5, dampening=0.1),
     loop=LoopConfig(epochs=50, batch=4),
 )
 
@@ -237,7 +237,7 @@ PRESETS = {
         student=StudentConfig(VoxelConfig(0.4, "geometry", 1 / 255), NETWORKS["tiny"]),
         augmentation=Augmentation(scale=0.05),
         contrast=ContrastConfig(pairs=1024),
-        optimiser=OptimiserConfig("adamw", lr=1e-2, weight_decay=0.01, schedule="one_cycle", warmup=0.1),
+        optimizer=OptimizerConfig("adamw", lr=1e-2, weight_decay=0.01, schedule="one_cycle", warmup=0.1),
         loop=LoopConfig(epochs=20, batch=4, checkpoint_every=200),
         scale=ScaleConfig(workers=2),
     ),

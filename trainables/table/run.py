@@ -41,7 +41,7 @@ class TableConfig:
     rows: tuple[str, ...] = ()
     """Only runs with these settings or tags, such as labels.fraction=0.01 or start=distill."""
     metric: str | None = None
-    """One metric, such as label_free/miou or labelled/iou/car, instead of the usual columns."""
+    """One metric, such as label_free/miou or labeled/iou/car, instead of the usual columns."""
     out: str = "runs/table"
     """Folder for table.md and table.csv."""
     runs: str = "runs"

@@ -2,7 +2,7 @@
 
 The whole image goes through the ViT once; the value path of its last block, the one that `scenelift.teachers.clip`
 reads patches from, is averaged over each region and matched with the caption's embedding as CLIP matches
-images and texts. Captions name what is inside a box; no pixel is ever labelled.
+images and texts. Captions name what is inside a box; no pixel is ever labeled.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from trainables.teacher.regions import (
     split_by_scene,
 )
 
-COLOUR = (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+COLOR = (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
 MAX_LOGIT_SCALE = math.log(100)
 
 
@@ -54,7 +54,7 @@ class TeacherTraining:
     out: Path = Path("runs/teacher/tiny_clip.safetensors")
     """File to write: weights, how they are built, and how they came about."""
     steps: int = 7000
-    """Optimiser steps."""
+    """Optimizer steps."""
     images: int = 4
     """Images a step."""
     regions: int = 32
@@ -184,7 +184,7 @@ def contrastive_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 def region_features(clip: open_clip.CLIP, model: TinyModel, batch: Batch) -> Tensor:
     """Mean over each region of what the teacher will give for its patches, unit features: [B K, D]."""
-    mean, std = (torch.tensor(colour).view(3, 1, 1) for colour in COLOUR)
+    mean, std = (torch.tensor(color).view(3, 1, 1) for color in COLOR)
     visual = clip.visual
     pixels = (batch.images.float() / 255 - mean) / std
     tokens = value_tokens(visual, pixels, visual.positional_embedding, model.value_path)

@@ -17,7 +17,7 @@ Absent = Literal["leave out", "count as one"]
 def confusion(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int) -> Counts:
     """[C, C] counts, rows = truth 1..C, columns = prediction 1..C.
 
-    Points whose truth is 0 are ignored. A prediction of 0 (nothing said) on a labelled point is left out too:
+    Points whose truth is 0 are ignored. A prediction of 0 (nothing said) on a labeled point is left out too:
     callers that must count it as a miss restrict nothing and predict a class for every point.
     """
     known = (truth > 0) & (prediction > 0)

@@ -1,4 +1,4 @@
-"""Pictures of a labelled frame: bird's-eye views of its point cloud, and its camera images.
+"""Pictures of a labeled frame: bird's-eye views of its point cloud, and its camera images.
 
 Figures are made without pyplot, so nothing is shared between threads and nothing needs closing.
 """
@@ -23,7 +23,7 @@ RIGHT, WRONG = 1, 2
 """What `errors` calls a point; 0 is one without truth."""
 
 INK, FAINT, PAPER = "#22262b", "#d3d7dc", "#ffffff"
-_RIGHT_COLOUR, _WRONG_COLOUR = "#8fb8a0", "#d62728"
+_RIGHT_COLOR, _WRONG_COLOR = "#8fb8a0", "#d62728"
 _LETTER = 0.6 / 72  # width of a letter, inches per point of font size
 
 
@@ -54,10 +54,10 @@ def legend_layout(entries: Sequence[tuple[str, str]], width: float, size: float 
 
 
 def legend(figure: Figure, entries: Sequence[tuple[str, str]], size: float = 9.0) -> None:
-    """Names with coloured dots below a figure of constrained layout: (name, colour) each."""
+    """Names with colored dots below a figure of constrained layout: (name, color) each."""
     handles: list[Artist] = [
-        Line2D([], [], marker="o", linestyle="", markersize=size * 0.8, color=colour, markeredgewidth=0)
-        for _, colour in entries
+        Line2D([], [], marker="o", linestyle="", markersize=size * 0.8, color=color, markeredgewidth=0)
+        for _, color in entries
     ]
     figure.legend(
         handles,
@@ -93,7 +93,7 @@ def birds_eye(
 
     points: [N, 3] metres in the LiDAR frame; the view reaches `extent` metres to each side of the sensor.
     panels: title -> [N] labels 0..C, 0 in light grey. judged: [N] of `errors`, a last panel of its own.
-    Higher points lie over lower ones, labelled ones over others.
+    Higher points lie over lower ones, labeled ones over others.
     """
     inside = np.abs(points[:, :2]).max(axis=1, initial=0) <= extent
     points, panels = points[inside], {title: labels[inside] for title, labels in panels.items()}
@@ -101,27 +101,27 @@ def birds_eye(
     entries = [*class_entries(vocabulary, occurring(vocabulary, *panels.values())), ("no label", FAINT)]
     if judged is not None:
         share = (judged[inside] == WRONG).sum() / max(1, (judged[inside] > 0).sum())
-        colours = ListedColormap([FAINT, _RIGHT_COLOUR, _WRONG_COLOUR])
-        drawn.append((f"errors: {share:.0%} of the labelled", judged[inside], colours))
-        entries += [("right", _RIGHT_COLOUR), ("wrong", _WRONG_COLOUR)]
+        colors = ListedColormap([FAINT, _RIGHT_COLOR, _WRONG_COLOR])
+        drawn.append((f"errors: {share:.0%} of the labeled", judged[inside], colors))
+        entries += [("right", _RIGHT_COLOR), ("wrong", _WRONG_COLOR)]
     width = max(3.6 * len(drawn), 5.4)
     height = width / len(drawn) + 0.2 + legend_layout(entries, width)[1]
     figure = sheet(width, height)
     axes = figure.subplots(1, len(drawn), squeeze=False)[0]
-    for axis, (title, labels, colours) in zip(axes, drawn, strict=True):
-        _from_above(axis, points, labels, colours, extent, title)
+    for axis, (title, labels, colors) in zip(axes, drawn, strict=True):
+        _from_above(axis, points, labels, colors, extent, title)
     legend(figure, entries)
     save(figure, path)
 
 
 def palette(vocabulary: Vocabulary) -> ListedColormap:
-    """Colour of each label 0..C; 0 is light grey."""
-    return ListedColormap([FAINT, *map(_hex, vocabulary.colours)])
+    """Color of each label 0..C; 0 is light grey."""
+    return ListedColormap([FAINT, *map(_hex, vocabulary.colors)])
 
 
 def class_entries(vocabulary: Vocabulary, classes: Sequence[int]) -> list[tuple[str, str]]:
     """Legend entries of some classes 1..C."""
-    return [(vocabulary.classes[c - 1].replace("_", " "), _hex(vocabulary.colours[c - 1])) for c in classes]
+    return [(vocabulary.classes[c - 1].replace("_", " "), _hex(vocabulary.colors[c - 1])) for c in classes]
 
 
 def _hex(rgb: tuple[int, int, int]) -> str:
@@ -132,13 +132,13 @@ def _from_above(
     axis: Axes,
     points: NDArray[np.float32],
     labels: NDArray[np.uint8],
-    colours: ListedColormap,
+    colors: ListedColormap,
     extent: float,
     title: str,
 ) -> None:
     order = np.lexsort((points[:, 2], labels > 0))
     x, y = points[order, :2].T
-    axis.scatter(x, y, c=colours(labels[order]), s=1.6, marker="o", linewidths=0)
+    axis.scatter(x, y, c=colors(labels[order]), s=1.6, marker="o", linewidths=0)
     axis.plot(0, 0, marker="+", color=INK, markersize=9, markeredgewidth=1.4)
     axis.set_title(title, fontsize=11, color=INK)
     axis.set(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal", xticks=[], yticks=[])
@@ -177,7 +177,7 @@ def camera_labels(
     down = across / views * height / width * len(rows) + 0.3 + legend_layout(entries, across)[1]
     figure = sheet(across + 0.25, down, gap=0.03)
     axes = figure.subplots(len(rows), views, squeeze=False)
-    colours = palette(vocabulary)
+    colors = palette(vocabulary)
     for view, column in enumerate(axes.T):
         mine = pair_pixels[:, 0] == view
         column[0].imshow(images[view])
@@ -185,9 +185,9 @@ def camera_labels(
             cameras[view].lower().removeprefix("cam_").replace("_", " "), fontsize=10, color=INK
         )
         column[1].imshow(_faded(images[view], 0.1))
-        _overlay(column[1], dense_labels[view], colours, (height, width))
+        _overlay(column[1], dense_labels[view], colors, (height, width))
         column[2].imshow(_faded(images[view], 0.55))
-        _dots(column[2], pair_pixels[mine], pair_labels[mine], colours)
+        _dots(column[2], pair_pixels[mine], pair_labels[mine], colors)
     for axis in axes.flat:
         axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
@@ -203,16 +203,14 @@ def _faded(image: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
 
 
 def _overlay(
-    axis: Axes, labels: NDArray[np.uint8], colours: ListedColormap, image_size: tuple[int, int]
+    axis: Axes, labels: NDArray[np.uint8], colors: ListedColormap, image_size: tuple[int, int]
 ) -> None:
     height, width = image_size
-    rgba = colours(labels)
+    rgba = colors(labels)
     rgba[..., 3] = np.where(labels > 0, 0.55, 0.0)
     axis.imshow(rgba, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
 
 
-def _dots(axis: Axes, pixels: NDArray[np.int16], labels: NDArray[np.uint8], colours: ListedColormap) -> None:
+def _dots(axis: Axes, pixels: NDArray[np.int16], labels: NDArray[np.uint8], colors: ListedColormap) -> None:
     named = labels > 0
-    axis.scatter(
-        pixels[named, 2], pixels[named, 1], c=colours(labels[named]), s=3.0, marker="o", linewidths=0
-    )
+    axis.scatter(pixels[named, 2], pixels[named, 1], c=colors(labels[named]), s=3.0, marker="o", linewidths=0)

@@ -35,9 +35,9 @@ def confusion(path: Path, matrix: NDArray[np.int64], vocabulary: Vocabulary) -> 
     _name_classes(axis, vocabulary, totals)
     for row, column in np.argwhere(shares >= 0.005):
         share = shares[row, column]
-        colour, weight = PAPER if share > 0.55 else INK, "bold" if row == column else "normal"
+        color, weight = PAPER if share > 0.55 else INK, "bold" if row == column else "normal"
         text = f"{100 * share:.0f}"
-        axis.text(column, row, text, ha="center", va="center", fontsize=8, color=colour, weight=weight)
+        axis.text(column, row, text, ha="center", va="center", fontsize=8, color=color, weight=weight)
     save(figure, path)
 
 

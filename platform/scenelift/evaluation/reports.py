@@ -18,7 +18,7 @@ from scenelift.samples.images import decode
 if TYPE_CHECKING:
     from scenelift.teachers.clip import DenseClip
 
-Protocol = Literal["label_free", "labelled"]
+Protocol = Literal["label_free", "labeled"]
 """How a student came to know the classes: from text alone, or from labels; names its metrics."""
 _GROUP = {"student": "all", "teacher": "seen", "random": "all"}
 """Predictor -> the points its headline figure is over: a teacher says nothing where no camera looks."""
@@ -43,7 +43,7 @@ def metrics(
 
 
 def class_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """One row a class: its share of the labelled points and every predictor's IoU, None where it has none."""
+    """One row a class: its share of the labeled points and every predictor's IoU, None where it has none."""
     headline = {name: evaluation.scores(name, _GROUP[name]) for name in evaluation.matrices}
     first = next(iter(evaluation.matrices.values()))["all"]
     share = first.sum(1) / max(1, first.sum())

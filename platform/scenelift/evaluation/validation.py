@@ -120,7 +120,7 @@ def hold_out(
     out = np.array([i for i, scene in enumerate(shards.scenes) if scene in held])
     chosen = out[np.linspace(0, len(out) - 1, min(config.frames, len(out))).astype(int)]
     swept = bool(shards.read(int(chosen[0])).sweep.max(initial=0))
-    measured = (*((MIOU,) if shards.about.labelled else ()), *((AGREEMENT,) if swept else ()))
+    measured = (*((MIOU,) if shards.about.labeled else ()), *((AGREEMENT,) if swept else ()))
     if not measured:
         raise DataError(
             f"{shards.path} has neither labels nor sweeps, so nothing can be validated on it; make shards with "

@@ -84,7 +84,7 @@ class Student(nn.Module):
         """[*, C] what the student thinks of the classes, in float32.
 
         The classifier's outputs, or the raw dot products of the semantic head with the text (section 6.1): no
-        void column competes and nothing is normalised, features carry their own confidence. text: [C, D] other
+        void column competes and nothing is normalized, features carry their own confidence. text: [C, D] other
         classes to compare with than the student's own.
         """
         with torch.autocast(features.device.type, enabled=False):

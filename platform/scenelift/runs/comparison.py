@@ -23,7 +23,7 @@ CUSTOM = "custom"
 """A network that is none of `NETWORKS`."""
 LABEL_FREE = "label-free"
 """Protocol of scores for which no label was used."""
-PREFIXES = {"label_free": LABEL_FREE, "labelled": "labelled"}
+PREFIXES = {"label_free": LABEL_FREE, "labeled": "labeled"}
 """First part of a student's metrics -> protocol, where a run has no tag that says more."""
 _ELSEWHERE = ("start", "student", "data", "data.train", "data.test", "with_teacher")
 """Config keys that hold paths, which differ between seeds and machines, or change no score of a student; tags

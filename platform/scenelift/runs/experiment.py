@@ -48,7 +48,7 @@ class DataConfig:
     train: str | None = None
     """Folder of training shards; none: the synthetic world, made at first use."""
     test: str | None = None
-    """Folder of labelled shards that are scored on; none: the synthetic world's, or none with own training
+    """Folder of labeled shards that are scored on; none: the synthetic world's, or none with own training
     shards."""
     absent_classes: Absent = "leave out"
     """Classes neither true nor predicted: left out of the mean, or counted as one as the paper's code did."""

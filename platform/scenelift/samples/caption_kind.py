@@ -145,7 +145,7 @@ class CaptionedImageKind(Kind[CaptionedImage]):
             **arrays,  # type: ignore[arg-type]
         )
 
-    def summarise(self, samples: Sequence[CaptionedImage], source: Any) -> dict[str, Any]:
+    def summarize(self, samples: Sequence[CaptionedImage], source: Any) -> dict[str, Any]:
         phrases = [phrase for sample in samples for phrase in sample.phrases]
         return {
             "features": feature_sums(sample.features for sample in samples),

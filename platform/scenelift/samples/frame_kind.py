@@ -47,7 +47,7 @@ class FrameSet:
                 name=words["name"],
                 classes=tuple(words["classes"]),
                 words=tuple(tuple(group) for group in words["words"]),
-                colours=tuple(tuple(colour) for colour in words["colours"]),
+                colors=tuple(tuple(color) for color in words["colors"]),
             ),
             image_size=(about["image_size"][0], about["image_size"][1]),
             cameras=tuple(about["cameras"]),
@@ -55,7 +55,7 @@ class FrameSet:
         )
 
     @property
-    def labelled(self) -> bool:
+    def labeled(self) -> bool:
         """Whether any point of a keyframe has a class."""
         return any(count for name, count in (self.labels or {}).items() if name != "ignored")
 
@@ -77,8 +77,8 @@ class FrameKind(Kind[Frame]):
         return with_superpixels(frame, options.superpixels) if options.superpixels else frame
 
     def decides(self, source: Any) -> Any:
-        """The classes, their words and their colours."""
-        return [source.vocabulary.version, source.vocabulary.colours]
+        """The classes, their words and their colors."""
+        return [source.vocabulary.version, source.vocabulary.colors]
 
     def to_row(self, sample: Frame) -> dict[str, Any]:
         return sample.to_row()
@@ -86,7 +86,7 @@ class FrameKind(Kind[Frame]):
     def from_row(self, row: dict[str, Any]) -> Frame:
         return Frame.from_row(row)
 
-    def summarise(self, samples: Sequence[Frame], source: Any) -> dict[str, Any]:
+    def summarize(self, samples: Sequence[Frame], source: Any) -> dict[str, Any]:
         labels = [_label_counts(frame, source.vocabulary) for frame in samples if frame.labels is not None]
         pairs: dict[str, int] = {}
         for frame in samples:

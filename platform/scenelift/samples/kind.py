@@ -60,7 +60,7 @@ class Kind(ABC, Generic[S]):
         """Inverse of `to_row`; binary values may be buffers, and arrays are read-only views of them."""
 
     @abstractmethod
-    def summarise(self, samples: Sequence[S], source: Any) -> dict[str, Any]:
+    def summarize(self, samples: Sequence[S], source: Any) -> dict[str, Any]:
         """What `describe` wants to know of one shard, as JSON."""
 
     @abstractmethod

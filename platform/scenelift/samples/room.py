@@ -74,7 +74,7 @@ class Room:
     sentences: tuple[Sentence, ...]
     points: Floats
     """[P, 3] some of the room's points, for pictures."""
-    colours: NDArray[np.uint8]
+    colors: NDArray[np.uint8]
     """[P, 3] RGB."""
     objects: Floats
     """[G, 6] true boxes, for pictures."""
@@ -90,7 +90,7 @@ class Room:
             len(self.features) == len(self.class_logits) == len(self.objectness) == len(self.instances) == m
         )
         assert self.objectness.dtype == np.bool_ and self.instances.dtype == np.int32
-        assert self.points.shape == self.colours.shape and len(self.objects) == len(self.names)
+        assert self.points.shape == self.colors.shape and len(self.objects) == len(self.names)
 
 
 _ARRAYS = {
@@ -100,7 +100,7 @@ _ARRAYS = {
     "objectness": ("?", 0),
     "instances": ("<i4", 0),
     "points": ("<f4", 3),
-    "colours": ("u1", 3),
+    "colors": ("u1", 3),
     "objects": ("<f4", 6),
 }
 """Column -> (dtype on disk, row width); width 0 is a flat array, -1 follows from the number of proposals."""
@@ -115,7 +115,7 @@ class RoomKind(Kind[Room]):
 
     name = "room"
     schema_version = 1
-    compressed = frozenset({"points", "colours"})
+    compressed = frozenset({"points", "colors"})
     schema = pa.schema(
         [
             ("token", pa.string()),
@@ -157,7 +157,7 @@ class RoomKind(Kind[Room]):
             **{name: array(name) for name in _ARRAYS},
         )
 
-    def summarise(self, samples: Sequence[Room], source: Any) -> dict[str, Any]:
+    def summarize(self, samples: Sequence[Room], source: Any) -> dict[str, Any]:
         """Words and sizes of one shard."""
         words = Counter(word for room in samples for sentence in room.sentences for word in sentence.tokens)
         return {

@@ -1,4 +1,4 @@
-"""Superpixels of stored images: small patches of one colour, made once, when shards are written."""
+"""Superpixels of stored images: small patches of one color, made once, when shards are written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scenelift.samples.frame import Frame
 from scenelift.samples.images import decode, encode_numbers
 
 COMPACTNESS = 6.0
-"""How much nearness counts beside likeness of colour; skimage measures it in segments, so it has no scale."""
+"""How much nearness counts beside likeness of color; skimage measures it in segments, so it has no scale."""
 SIGMA = 3.0
 """Standard deviation of the blur before, pixels of a `PHOTO`; smaller images are blurred as much less."""
 PHOTO = (900, 1600)

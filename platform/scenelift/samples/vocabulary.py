@@ -1,4 +1,4 @@
-"""The class list of a data set, the words that prompts are made of, and the colours it is drawn with."""
+"""The class list of a data set, the words that prompts are made of, and the colors it is drawn with."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ class Vocabulary:
     """[C] what tables and pictures call a class; label c is classes[c - 1]."""
     words: tuple[tuple[str, ...], ...]
     """[C] one or more words a class is prompted with; their text embeddings are averaged."""
-    colours: tuple[tuple[int, int, int], ...]
+    colors: tuple[tuple[int, int, int], ...]
     """[C] RGB 0..255."""
 
     def __post_init__(self) -> None:
-        assert len(self.classes) == len(self.words) == len(self.colours) > 0
+        assert len(self.classes) == len(self.words) == len(self.colors) > 0
         assert all(self.words), "every class needs a word"
 
     @property

@@ -197,7 +197,7 @@ def _make(job: _Job, number: int, keyframes: Sequence[Keyframe]) -> _Done:
         "fingerprint": job.fingerprint,
         "samples": len(samples),
         "bad": bad,
-        "about": job.kind.summarise(samples, job.source),
+        "about": job.kind.summarize(samples, job.source),
     }
     data = encode(job.kind, samples, summary)
     filesystem, path = storage.resolve(job.out)[0], job.path(number)

@@ -200,9 +200,9 @@ class InverseConv(_SparseLayer):
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch normalisation of voxel features that survives empty and single-voxel batches in training.
+    """Batch normalization of voxel features that survives empty and single-voxel batches in training.
 
-    Such a batch has no variance: it is normalised by the running statistics and leaves them as they are.
+    Such a batch has no variance: it is normalized by the running statistics and leaves them as they are.
     """
 
     def forward(self, features: Tensor) -> Tensor:
@@ -266,7 +266,7 @@ class _TorchConv(nn.Module):
         self.kind, self.geometry = kind, geometry
         k = geometry.kernel
         self.weight = nn.Parameter(torch.empty(channels[1], k, k, k, channels[0]))
-        _initialise(self.weight)
+        _initialize(self.weight)
 
     def forward(self, features: Tensor, source: Sites, target: Sites) -> Tensor:
         inverse = self.kind == "inverse"
@@ -297,7 +297,7 @@ class _SpconvConv(nn.Module):
         else:
             layer = sp.SparseInverseConv3d(*channels, k, **shared)
         self.weight: nn.Parameter = layer.weight  # type: ignore[assignment]
-        _initialise(self.weight)
+        _initialize(self.weight)
         # Not registered: the weight above is the only parameter, so that both engines' checkpoints agree.
         object.__setattr__(self, "layer", layer)
         self.gpu_algorithm = layer.algo
@@ -349,7 +349,7 @@ def _spconv() -> Any:
     return sp
 
 
-def _initialise(weight: Tensor) -> None:
+def _initialize(weight: Tensor) -> None:
     """U(-b, b) with b = 1 / sqrt(in * kernel volume), as MinkowskiEngine and torchsparse start."""
     bound = 1 / math.sqrt(weight[0].numel())
     nn.init.uniform_(weight, -bound, bound)

@@ -42,8 +42,8 @@ class TeacherConfig:
     templates: str = "model"
     """Prompt ensemble, a key of scenelift.samples.vocabulary.TEMPLATES; "model": the one a tiny model was trained
     with, else "clip2scene"."""
-    normalise: bool = True
-    """Subtract CLIP's mean colour and divide by its deviation. CLIP2Scene's code did not (false)."""
+    normalize: bool = True
+    """Subtract CLIP's mean color and divide by its deviation. CLIP2Scene's code did not (false)."""
     activation: Literal["model", "quickgelu", "gelu"] = "model"
     """Activation in the image tower: the one its weights were trained with ("model"), or another:
     CLIP2Scene's code ran "gelu" on OpenAI's weights. The text tower keeps the one of its weights."""
@@ -127,7 +127,7 @@ class DenseClip(nn.Module):
         pixels = images.float() / 255
         if tuple(pixels.shape[-2:]) != self.config.image_size:
             pixels = F.interpolate(pixels, self.config.image_size, mode="bilinear", antialias=True)
-        if self.config.normalise:
+        if self.config.normalize:
             pixels = (pixels - self.mean) / self.std
         tokens = value_tokens(self.visual, pixels, self.positions, self.config.value_path)
         return self.visual.ln_post(tokens).transpose(1, 2).unflatten(2, self.grid_size)

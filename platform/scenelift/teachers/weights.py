@@ -24,7 +24,7 @@ from scenelift.teachers.tiny import TinyModel, TinyTokenizer, build_tiny, is_tin
 URL_CACHE = Path("~/.cache/clip")
 """Where open_clip keeps the weights that it fetches by address and not from a hub."""
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class LoadedClip:
     value_path: Literal["value", "residual"]
     activation: Literal["quickgelu", "gelu"]
     """What the weights were trained with: "quickgelu" or "gelu"."""
-    mean: Colour = open_clip.OPENAI_DATASET_MEAN
-    std: Colour = open_clip.OPENAI_DATASET_STD
+    mean: Color = open_clip.OPENAI_DATASET_MEAN
+    std: Color = open_clip.OPENAI_DATASET_STD
 
 
 def load_clip(model: str, weights: str, vocabulary: Vocabulary) -> LoadedClip:

@@ -44,7 +44,7 @@ class Checkpoint:
             yield folder
 
     def state(self, device: torch.device | str = "cpu") -> dict[str, Any]:
-        """Everything beside the student: optimiser, schedule, scaler, random states, position."""
+        """Everything beside the student: optimizer, schedule, scaler, random states, position."""
         with folders.fetched(self.folder, [_STATE]) as folder:
             return read_state(folder, device)
 

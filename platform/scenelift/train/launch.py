@@ -32,7 +32,7 @@ from scenelift.train.checkpoints import Checkpoint, Checkpoints
 from scenelift.train.events import Board
 from scenelift.train.loop import Event, Worker, train
 from scenelift.train.method import Batch, Method
-from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.optimizer import OptimizerConfig
 from scenelift.train.plan import LoopConfig, Plan
 from scenelift.train.preflight import Measured
 
@@ -120,7 +120,7 @@ class Job:
     folder: Location
     """The run's checkpoint folder, the same for all workers: an absolute path or a URI."""
     loop: LoopConfig
-    optimiser: OptimiserConfig
+    optimizer: OptimizerConfig
     collate: Callable[[Sequence[Any], int], Batch]
     """(samples, epoch) -> a batch; what it draws comes from these and its own settings."""
     build: Callable[[], Method]
@@ -270,7 +270,7 @@ def train_worker(job: Job, most: int, board: Board) -> None:
     try:
         mine = Worker(
             plan=job.plan(context.get_world_size(), most),
-            optimiser=job.optimiser,
+            optimizer=job.optimizer,
             checkpoints=job.checkpoints,
             collate=job.collate,
             stream=_stream(job),

@@ -23,7 +23,7 @@ from scenelift.errors import ConfigError, StorageError, TrainingError
 from scenelift.train import preflight
 from scenelift.train.checkpoints import Checkpoints, read_state
 from scenelift.train.method import Batch, Method, Progress, Trained
-from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.optimizer import OptimizerConfig
 from scenelift.train.plan import Plan
 from scenelift.train.random_states import random_state, restore_random_state
 
@@ -35,7 +35,7 @@ class Worker:
     """What one process of a training is given."""
 
     plan: Plan
-    optimiser: OptimiserConfig
+    optimizer: OptimizerConfig
     checkpoints: Checkpoints
     collate: Callable[[Sequence[Any], int], Batch]
     """(samples, epoch) -> a batch."""
@@ -107,9 +107,9 @@ class _State:
             raise ConfigError("float16 needs a GPU; set loop.precision to float32 or bfloat16")
         if plan.workers > 1 and worker.device.type == "cuda":
             method.student = nn.SyncBatchNorm.convert_sync_batchnorm(method.student)
-        self.optimiser = worker.optimiser.build(method.student)
+        self.optimizer = worker.optimizer.build(method.student)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimiser, lambda step: worker.optimiser.factor(step, plan.steps_per_epoch, loop.epochs)
+            self.optimizer, lambda step: worker.optimizer.factor(step, plan.steps_per_epoch, loop.epochs)
         )
         self.scaler = torch.amp.GradScaler(worker.device.type, enabled=loop.precision == "float16")
         self.model: nn.Module = method
@@ -124,17 +124,17 @@ class _State:
         torch.manual_seed(loop.seed * 1009 + worker.rank)
 
     def step(self, step: int, batches: Iterator[Batch]) -> None:
-        """One optimiser step: this worker's turns of the plan."""
+        """One optimizer step: this worker's turns of the plan."""
         loop, plan, device = self.worker.plan.loop, self.worker.plan, self.worker.device
         progress = Progress(step, step // plan.steps_per_epoch, loop.epochs)
         self.since = self.since or time.perf_counter()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         turns = plan.turns(self.worker.rank)
         for number, (_, counts) in enumerate(turns, 1):
             began = time.perf_counter()
             batch = next(batches)
             self.waited += time.perf_counter() - began
-            sync = self._unsynchronised() if number < len(turns) else contextlib.nullcontext()
+            sync = self._unsynchronized() if number < len(turns) else contextlib.nullcontext()
             with sync:
                 with torch.autocast(device.type, _DTYPES[loop.precision], loop.precision != "float32"):
                     losses = self.model(batch.to(device), progress)
@@ -146,7 +146,7 @@ class _State:
         self.steps += 1
         self._update()
 
-    def _unsynchronised(self) -> Any:
+    def _unsynchronized(self) -> Any:
         """Gradients of all but the last micro-batch stay on their rank."""
         distributed = isinstance(self.model, DistributedDataParallel)
         return cast(Any, self.model).no_sync() if distributed else contextlib.nullcontext()
@@ -159,10 +159,10 @@ class _State:
         return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
 
     def _update(self) -> None:
-        if self.worker.optimiser.clip_norm is not None:
-            self.scaler.unscale_(self.optimiser)
-            nn.utils.clip_grad_norm_(self.method.student.parameters(), self.worker.optimiser.clip_norm)
-        self.scaler.step(self.optimiser)
+        if self.worker.optimizer.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.method.student.parameters(), self.worker.optimizer.clip_norm)
+        self.scaler.step(self.optimizer)
         self.scaler.update()
         self.schedule.step()
 
@@ -174,7 +174,7 @@ class _State:
         if bad:
             raise TrainingError(
                 f"a loss is not finite before step {done} (rank {self.worker.rank}); "
-                f"frames of the first bad batch: {', '.join(self.window[bad[0]][1])}; lower optimiser.lr"
+                f"frames of the first bad batch: {', '.join(self.window[bad[0]][1])}; lower optimizer.lr"
             )
         total = table.sum(0)
         if self.worker.plan.workers > 1:
@@ -208,7 +208,7 @@ class _State:
         the last step, does."""
         state = {
             "step": done,
-            "optimiser": self.optimiser.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
             "random": states,
@@ -245,7 +245,7 @@ class _State:
                 worker.device,
                 worker.checkpoints,
                 self.method.student.state_dict(),
-                self.optimiser.state_dict(),
+                self.optimizer.state_dict(),
                 to_come,
                 seconds,
                 plan.saves(plan.steps - to_come),
@@ -253,18 +253,18 @@ class _State:
             worker.post({"kind": "estimate", "step": done, "values": asdict(estimate)})
             estimate.require(worker.checkpoints.workplace, plan.smaller)
 
-    def _take_over(self, optimiser: dict[str, Any], schedule: dict[str, Any]) -> None:
+    def _take_over(self, optimizer: dict[str, Any], schedule: dict[str, Any]) -> None:
         """Moments and position of the checkpoint; rates and decay are the config's, which may have changed."""
-        wanted = [{k: v for k, v in group.items() if k != "params"} for group in self.optimiser.param_groups]
+        wanted = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         rates = self.schedule.base_lrs
-        self.optimiser.load_state_dict(optimiser)
+        self.optimizer.load_state_dict(optimizer)
         self.schedule.load_state_dict({**schedule, "base_lrs": rates})
-        for group, settings, rate in zip(self.optimiser.param_groups, wanted, rates, strict=True):
+        for group, settings, rate in zip(self.optimizer.param_groups, wanted, rates, strict=True):
             factor = self.schedule.lr_lambdas[0](self.schedule.last_epoch)
             group.update({**settings, "lr": rate * factor})
 
     def restore(self) -> int:
-        """Continue from the newest checkpoint; returns the optimiser steps already done."""
+        """Continue from the newest checkpoint; returns the optimizer steps already done."""
         checkpoint = self.worker.checkpoints.latest()
         if checkpoint is None:
             return 0
@@ -280,7 +280,7 @@ class _State:
                 "not fit; give the run a new name"
             )
         trained.restore(folder)
-        self._take_over(saved["optimiser"], saved["schedule"])
+        self._take_over(saved["optimizer"], saved["schedule"])
         self.scaler.load_state_dict(saved["scaler"])
         if self.worker.rank < len(saved["random"]):
             restore_random_state(saved["random"][self.worker.rank])
@@ -291,7 +291,7 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 
 
 def _batches(worker: Worker, start: int) -> Iterator[Batch]:
-    """Batches from optimiser step `start` to the end; each is collated for the epoch it belongs to."""
+    """Batches from optimizer step `start` to the end; each is collated for the epoch it belongs to."""
     plan = worker.plan
     per_epoch = plan.steps_per_epoch * plan.rounds
     first = start * plan.rounds

@@ -26,7 +26,7 @@ class Progress:
     """Where in the training a step stands, for methods whose losses change on the way."""
 
     step: int
-    """Optimiser steps done before this one."""
+    """Optimizer steps done before this one."""
     epoch: int
     """Epochs done before this one."""
     epochs: int

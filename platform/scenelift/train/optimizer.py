@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules."""
+"""Optimizers and learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import nn
 from scenelift.errors import ConfigError
 
 HEADS = "heads."
-"""How the names of the parameters begin that `OptimiserConfig.head_lr` is for."""
+"""How the names of the parameters begin that `OptimizerConfig.head_lr` is for."""
 
 
 @dataclass(frozen=True)
-class OptimiserConfig:
-    """The optimiser and its schedule; the defaults are the paper's (clip2scene.md 5)."""
+class OptimizerConfig:
+    """The optimizer and its schedule; the defaults are the paper's (clip2scene.md 5)."""
 
     name: Literal["sgd", "adamw"] = "sgd"
     """SGD with momentum, or AdamW."""
@@ -41,16 +41,16 @@ class OptimiserConfig:
 
     def __post_init__(self) -> None:
         if self.lr <= 0:
-            raise ConfigError(f"optimiser.lr is positive, not {self.lr}")
+            raise ConfigError(f"optimizer.lr is positive, not {self.lr}")
         if self.head_lr is not None and self.head_lr <= 0:
-            raise ConfigError(f"optimiser.head_lr is positive, not {self.head_lr}; none takes optimiser.lr")
+            raise ConfigError(f"optimizer.head_lr is positive, not {self.head_lr}; none takes optimizer.lr")
         if self.name == "adamw" and self.dampening:
-            raise ConfigError("adamw has no dampening; set optimiser.dampening to 0 or optimiser.name to sgd")
+            raise ConfigError("adamw has no dampening; set optimizer.dampening to 0 or optimizer.name to sgd")
         if self.schedule != "one_cycle" and self.warmup:
-            raise ConfigError(f"{self.schedule} has no warm-up; set optimiser.schedule to one_cycle")
+            raise ConfigError(f"{self.schedule} has no warm-up; set optimizer.schedule to one_cycle")
 
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
-        """An optimiser of the module's trainable parameters."""
+        """An optimizer of the module's trainable parameters."""
         groups = self._groups(module)
         if self.name == "sgd":
             return torch.optim.SGD(
@@ -71,12 +71,12 @@ class OptimiserConfig:
             return [{"params": list(trained.values())}]
         heads = [p for name, p in trained.items() if name.startswith(HEADS)]
         trunk = [p for name, p in trained.items() if not name.startswith(HEADS)]
-        assert heads, f"optimiser.head_lr, but {type(module).__name__} has no {HEADS}*"
+        assert heads, f"optimizer.head_lr, but {type(module).__name__} has no {HEADS}*"
         groups = [{"params": trunk, "lr": self.lr}, {"params": heads, "lr": self.head_lr}]
         return [group for group in groups if group["params"]]
 
     def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
-        """What the learning rate of an optimiser step is multiplied by; a function of the step alone."""
+        """What the learning rate of an optimizer step is multiplied by; a function of the step alone."""
         if self.schedule == "constant":
             return 1.0
         if self.schedule == "cosine_epoch":

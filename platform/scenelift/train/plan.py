@@ -22,21 +22,21 @@ class LoopConfig:
     stop_after: int | None = None
     """Stop after so many epochs, none: all; without it `--run.resume true` goes on as if it had never stopped."""
     batch: int = 4
-    """Frames per optimiser step, over all workers and accumulated micro-batches together."""
+    """Frames per optimizer step, over all workers and accumulated micro-batches together."""
     accumulate: int = 1
-    """Micro-batches per optimiser step."""
+    """Micro-batches per optimizer step."""
     precision: Literal["float32", "float16", "bfloat16"] = "float32"
     """Arithmetic of the networks; similarities and losses are always float32."""
     seed: int = 0
     """Decides weights, frame order and augmentation."""
     checkpoint_every: int = 500
-    """Optimiser steps between checkpoints, 0 for one at the end of every epoch; the last step always has one."""
+    """Optimizer steps between checkpoints, 0 for one at the end of every epoch; the last step always has one."""
     keep: int = 2
     """Newest checkpoints kept; the best is kept besides."""
     log_every: int = 10
-    """Optimiser steps between logged metrics."""
+    """Optimizer steps between logged metrics."""
     preflight_steps: int = 0
-    """Stop after so many optimiser steps, and say what time, memory and disk the whole run takes; 0: train."""
+    """Stop after so many optimizer steps, and say what time, memory and disk the whole run takes; 0: train."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "accumulate", "keep", "log_every"):
@@ -57,7 +57,7 @@ class LoopConfig:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which frames each optimiser step sees: a function of seed, epoch and step alone, so any step resumes.
+    """Which frames each optimizer step sees: a function of seed, epoch and step alone, so any step resumes.
 
     A step's batch is cut into `parts` micro-batches, as many as its most workers take in `loop.accumulate` rounds.
     The workers that there are take them in turn, in as many rounds as they need, and the gradient is the mean
@@ -86,7 +86,7 @@ class Plan:
 
     @property
     def parts(self) -> int:
-        """Micro-batches of an optimiser step."""
+        """Micro-batches of an optimizer step."""
         return max(self.workers, self.most) * self.loop.accumulate
 
     @property
@@ -110,12 +110,12 @@ class Plan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps of an epoch; frames that fill no batch wait for another epoch's order."""
+        """Optimizer steps of an epoch; frames that fill no batch wait for another epoch's order."""
         return self.frames // self.loop.batch
 
     @property
     def steps(self) -> int:
-        """Optimiser steps until the training is over, or is to stop."""
+        """Optimizer steps until the training is over, or is to stop."""
         return self.steps_per_epoch * (self.loop.stop_after or self.loop.epochs)
 
     @property
@@ -124,16 +124,16 @@ class Plan:
         return preflight.smaller(self.loop.batch, self.loop.accumulate, max(self.workers, self.most))
 
     def saved(self, done: int) -> bool:
-        """Whether a checkpoint is written after so many optimiser steps."""
+        """Whether a checkpoint is written after so many optimizer steps."""
         return done % (self.loop.checkpoint_every or self.steps_per_epoch) == 0 or done == self.steps
 
     def saves(self, done: int) -> int:
-        """Checkpoints that are written after optimiser step `done`."""
+        """Checkpoints that are written after optimizer step `done`."""
         every = self.loop.checkpoint_every or self.steps_per_epoch
         return self.steps // every - done // every + (done < self.steps and self.steps % every > 0)
 
     def indices(self, start: int, rank: int) -> NDArray[np.int64]:
-        """Frame indices of one worker from optimiser step `start` on, micro-batch after micro-batch."""
+        """Frame indices of one worker from optimizer step `start` on, micro-batch after micro-batch."""
         parts: list[NDArray[np.int64]] = []
         for epoch in range(start // self.steps_per_epoch, self.steps // self.steps_per_epoch):
             order = epoch_order(self.frames, self.loop.seed, epoch)[: self.steps_per_epoch * self.loop.batch]

@@ -41,7 +41,7 @@ class Estimate:
     """What the steps of a training that are still to come take."""
 
     steps: int
-    """Optimiser steps to come."""
+    """Optimizer steps to come."""
     seconds_per_step: float
     """Wall time, with the waiting for data."""
     device: str
@@ -70,18 +70,18 @@ class Estimate:
         device: torch.device,
         checkpoints: Checkpoints,
         student: dict[str, Any],
-        optimiser: dict[str, Any],
+        optimizer: dict[str, Any],
         steps: int,
         seconds_per_step: float,
         writes: int,
     ) -> Estimate:
         """Look at what a running training holds.
 
-        student, optimiser: what a checkpoint holds of them; writes: checkpoints still to be written. At most
+        student, optimizer: what a checkpoint holds of them; writes: checkpoints still to be written. At most
         the `keep` newest, the best, and the one being written lie in the folder at once; of a run in a bucket
         only the last of these lies on a disk.
         """
-        there, size = len(checkpoints.all()), size_of(student) + size_of(optimiser)
+        there, size = len(checkpoints.all()), size_of(student) + size_of(optimizer)
         more = max(min(there + writes, checkpoints.keep + 2) - there, min(writes, 1))
         if not checkpoints.local:
             more = min(more, 1)

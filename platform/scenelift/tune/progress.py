@@ -189,7 +189,7 @@ def _error(trial: Trial) -> str:
     """The traceback of the trial's last failure, or nothing."""
     path = trial.error_file
     text = Path(path).read_text() if path and Path(path).exists() else ""
-    return re.sub("\x1b\\[[0-9;]*m", "", text)  # Ray colours it
+    return re.sub("\x1b\\[[0-9;]*m", "", text)  # Ray colors it
 
 
 def _last_line(error: str) -> str:

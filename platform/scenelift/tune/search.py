@@ -83,7 +83,7 @@ class Choice:
 
     method: Method
     objective: str
-    """Metric that is maximised."""
+    """Metric that is maximized."""
     trials: int
     seed: int
     at_once: int

@@ -38,7 +38,7 @@ class SweepConfig:
         "validation/accuracy",
         "validation/r1",
     ] = "validation/miou"
-    """What is maximised, on training scenes that are held out: mIoU; where there are no labels at all, how well a
+    """What is maximized, on training scenes that are held out: mIoU; where there are no labels at all, how well a
     student's labels of the same voxels agree between sweeps; of grounding, the share of sentences whose object is
     found, by overlap or among true instances; of phrases, the share whose first region is right. The test scenes
     are never looked at."""

@@ -109,7 +109,7 @@ class SweepRun:
         for key, domain in self.space.items():
             own = title({key: self.own[key]}).rpartition(" ")[2]
             say(f"  {key:<34}{search.describe(domain)}   (preset: {own})")
-        say(f"  maximising {self.settings.objective} on one training scene of {self.settings.held_out}")
+        say(f"  maximizing {self.settings.objective} on one training scene of {self.settings.held_out}")
         say(f"  {self.placement.reason}")
         if self.shared:
             say(

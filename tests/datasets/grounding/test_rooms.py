@@ -85,8 +85,8 @@ def test_a_sentence_is_true_of_one_thing_alone() -> None:
                 assert meant(things, thing, saying) == [thing]
         both = [(a, b) for a in things for b in things if a.number < b.number and a.name == b.name]
         for a, b in both:
-            plain = Saying(colour=a.colour == b.colour and a.large == b.large, size=False)
-            if plain.colour:
+            plain = Saying(color=a.color == b.color and a.large == b.large, size=False)
+            if plain.color:
                 assert plain not in sayings(things, a)
 
 
@@ -106,7 +106,7 @@ def test_rooms_depend_on_their_seed_and_name_alone() -> None:
     one, other = build(0, "scene0001_00"), build(0, "scene0001_00")
     assert [thing.name for thing in one] == [thing.name for thing in other]
     np.testing.assert_array_equal([thing.box for thing in one], [thing.box for thing in other])
-    assert [t.colour for t in build(1, "scene0001_00")] != [t.colour for t in one]
+    assert [t.color for t in build(1, "scene0001_00")] != [t.color for t in one]
     assert gap(one[0], one[0]) == 0
     rng = (stream(0, "x"), stream(0, "x"))
     assert sentence(one[0], Saying(True, False), rng[0]) == sentence(one[0], Saying(True, False), rng[1])
@@ -127,8 +127,8 @@ def test_rooms_are_read_with_their_sentences_and_proposals(world: RoomsConfig) -
             np.testing.assert_allclose(said.box, thing.box, atol=1e-4)
             assert said.category == said.noun and said.hard is None
             assert said.tokens[said.head] == thing.name.split()[-1]
-            if thing.colour in said.tokens:
-                assert said.keywords[said.tokens.index(thing.colour)]
+            if thing.color in said.tokens:
+                assert said.keywords[said.tokens.index(thing.color)]
 
 
 def test_a_detector_sees_what_is_there(world: RoomsConfig) -> None:
@@ -151,10 +151,10 @@ def test_true_instances_are_their_own_proposals(world: RoomsConfig) -> None:
     said = [CLASSES[i] for i in room.class_logits.argmax(1)]
     assert said[room.names.index("door")] == "door"
     things = build(world.seed, room.scene)
-    light, dark = ([i for i, thing in enumerate(things) if thing.colour == c] for c in ("white", "black"))
+    light, dark = ([i for i, thing in enumerate(things) if thing.color == c] for c in ("white", "black"))
     for i in light:
         for j in dark:
-            assert room.features[i, :3].sum() > room.features[j, :3].sum() + 1, "mean colours of the cloud"
+            assert room.features[i, :3].sum() > room.features[j, :3].sum() + 1, "mean colors of the cloud"
 
 
 def test_pooling_is_a_mean_over_the_vertices_inside(world: RoomsConfig) -> None:
@@ -169,7 +169,7 @@ def test_pooling_is_a_mean_over_the_vertices_inside(world: RoomsConfig) -> None:
 
 
 def test_features_can_be_those_of_our_own_3d_student(world: RoomsConfig, tmp_path: Path) -> None:
-    """Segmentation and grounding meet: any student that sees colours gives proposals its features."""
+    """Segmentation and grounding meet: any student that sees colors gives proposals its features."""
     classes = ("chair", "sofa", "wall")
     vocabulary = Vocabulary("three", classes, tuple((name,) for name in classes), ((0, 0, 0),) * 3)
     config = StudentConfig(VoxelConfig(0.4), NetworkConfig(8, (8,), (8,)))

@@ -164,13 +164,13 @@ def test_files_that_are_none_are_named(tmp_path: Path) -> None:
     ],
 )
 def test_keywords_are_attributes_and_anchors(text: str, marked: str) -> None:
-    tokens = keywords.tokenise(text)
+    tokens = keywords.tokenize(text)
     mask = keywords.keyword_mask(tokens)
     assert {token for token, flag in zip(tokens, mask, strict=True) if flag} == set(marked.split())
 
 
 def test_attributes_are_those_of_the_first_sentence_alone() -> None:
-    tokens = keywords.tokenise("a red chair . a blue table is near it .")
+    tokens = keywords.tokenize("a red chair . a blue table is near it .")
     assert keywords.attributes(tokens).nonzero()[0].tolist() == [1]
     assert not keywords.keyword_mask(tokens, whole=False)[1]
 
@@ -205,7 +205,7 @@ def test_head_nouns(class_map: ClassMap) -> None:
         ("on the desk", "desk", 2),
         ("it is over there", None, -1),
     ):
-        tokens = keywords.tokenise(text)
+        tokens = keywords.tokenize(text)
         number, head = class_map.noun(tokens, keywords.anchors(tokens))
         assert (None if number < 0 else CLASSES[number], head) == (wanted, place), text
 

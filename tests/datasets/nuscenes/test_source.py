@@ -198,8 +198,8 @@ def test_the_32_categories_make_the_16_classes_with_the_official_labels(real_nus
     assert (source._label_table[32:] == 255).all()
 
 
-def test_words_and_colours_tell_the_classes_apart():
-    assert len({entry.colour for entry in CLASSES.values()}) == 16
+def test_words_and_colors_tell_the_classes_apart():
+    assert len({entry.color for entry in CLASSES.values()}) == 16
     assert sum(len(entry.categories) for entry in CLASSES.values()) + len(IGNORED_CATEGORIES) == 32
     words = [word for entry in CLASSES.values() for word in entry.words]
     assert len(set(words)) == len(words) and not any("_" in word for word in words)

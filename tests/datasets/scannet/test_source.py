@@ -1,4 +1,4 @@
-"""Protects the ScanNet adapter: points, colours, labels, depth-tested pairs, and what it says of mistakes."""
+"""Protects the ScanNet adapter: points, colors, labels, depth-tested pairs, and what it says of mistakes."""
 
 import json
 from collections.abc import Callable
@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from datasets.scannet import ScanNet
-from datasets.scannet.classes import COLOURS, TABLE, label_table, read_table
+from datasets.scannet.classes import COLORS, TABLE, label_table, read_table
 from datasets.scannet.ply import read_vertices
 from datasets.scannet.views import visible
 from scenelift.errors import ConfigError, DataError, FrameError
 from scenelift.samples.frame import Frame
 from scenelift.samples.source import ReadOptions
-from tests.made.scannet_tree import COLOUR, DEPTH, NYU, SCENES, ScanNetTree, encode, loop, photos, ply, write
+from tests.made.scannet_tree import COLOR, DEPTH, NYU, SCENES, ScanNetTree, encode, loop, photos, ply, write
 
 NATIVE = ReadOptions(image_size=DEPTH)
 FRAMES = "scannet_frames_25k"
@@ -97,7 +97,7 @@ def test_the_depth_test_in_numbers() -> None:
 def test_photos_without_a_pose_are_left_out(tree: ScanNetTree) -> None:
     source = tree.source()
     keyframe = source.keyframes()[0]
-    frame = source.read(keyframe, ReadOptions(image_size=COLOUR))
+    frame = source.read(keyframe, ReadOptions(image_size=COLOR))
     assert frame.cameras == ("view-000", "view-001", "view-002")
     kept = [tree.root / FRAMES / SCENES[0] / "color" / f"{number:06d}.jpg" for number in (0, 200, 300)]
     assert frame.images == tuple(path.read_bytes() for path in kept)
@@ -107,7 +107,7 @@ def test_photos_without_a_pose_are_left_out(tree: ScanNetTree) -> None:
     assert (frame.cameras, len(frame.pair_points)) == ((), 0)
 
 
-def test_colours_and_labels(tree: ScanNetTree) -> None:
+def test_colors_and_labels(tree: ScanNetTree) -> None:
     source = tree.source()
     keyframe = source.keyframes("val")[0]
     frame = source.read(keyframe, NATIVE)
@@ -144,7 +144,7 @@ def test_a_tree_may_have_fewer_classes_under_other_names(tree: ScanNetTree) -> N
     source = tree.source()
     assert source.vocabulary.classes == ("road", "tree", "car") and source.vocabulary.name == "scannet-3"
     assert source.vocabulary.words == (("road",), ("tree", "bush"), ("car",))
-    assert source.vocabulary.colours[1] == COLOURS[5]
+    assert source.vocabulary.colors[1] == COLORS[5]
     with pytest.raises(FrameError, match=f"labels.ply has label 2, which {TABLE} does not list"):
         source.read(source.keyframes()[0], NATIVE)
     for scene in SCENES:
@@ -300,7 +300,7 @@ def test_truncated_raw_points_are_refused(tmp_path: Path, size: int) -> None:
     with pytest.raises(FrameError, match=f"points/scene0000_01.bin is truncated: {size} bytes"):
         source.read(keyframe, NATIVE)
     write(tree.root / "points/scene0000_01.bin", cloud.tobytes())
-    with pytest.raises(FrameError, match="has colours that are not 0"):
+    with pytest.raises(FrameError, match="has colors that are not 0"):
         source.read(keyframe, NATIVE)
 
 
@@ -329,13 +329,13 @@ def test_a_broken_pose_or_calibration_is_refused(tree: ScanNetTree) -> None:
 
 
 def test_broken_and_resized_images_are_refused(tree: ScanNetTree) -> None:
-    colour, depth = tree.root / PHOTOS / "color/000200.jpg", tree.root / PHOTOS / "depth/000200.png"
-    kept = colour.read_bytes()
-    colour.write_bytes(kept[:-100])
+    color, depth = tree.root / PHOTOS / "color/000200.jpg", tree.root / PHOTOS / "depth/000200.png"
+    kept = color.read_bytes()
+    color.write_bytes(kept[:-100])
     refused(tree, "color/000200.jpg: the image is truncated")
-    colour.write_bytes(encode(np.zeros((48, 48, 3), np.uint8), "JPEG"))
+    color.write_bytes(encode(np.zeros((48, 48, 3), np.uint8), "JPEG"))
     refused(tree, r"color/000200.jpg is 48x48 pixels, which does not fit .*000200.png of \(64, 48\)")
-    colour.write_bytes(kept)
+    color.write_bytes(kept)
     whole = depth.read_bytes()
     depth.write_bytes(whole[:-300])
     refused(tree, "depth/000200.png: the image is truncated")

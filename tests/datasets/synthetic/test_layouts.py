@@ -93,7 +93,7 @@ def _kitti_class(raw: np.ndarray) -> np.ndarray:
 
 
 def test_written_intrinsics_send_the_rays_of_pixels_to_whole_coordinates(kitti: WorldConfig) -> None:
-    for camera in (semantickitti.build_rig(kitti, "00").colour, *build_rig(kitti, "scene0001_00").cameras):
+    for camera in (semantickitti.build_rig(kitti, "00").color, *build_rig(kitti, "scene0001_00").cameras):
         rows, columns = np.indices(camera.size)
         u, v, one = np.einsum("ij,jhw->ihw", pinhole(camera), camera.rays)
         assert np.allclose(u, columns, atol=1e-3) and np.allclose(v, rows, atol=1e-3) and np.allclose(one, 1)
@@ -110,7 +110,7 @@ def test_velodyne_points_land_on_pixels_of_their_class(kitti_full: WorldConfig) 
     column, row = np.rint(u / depth), np.rint(v / depth)
     inside = (depth > 1) & (row >= 0) & (row < 96) & (column >= 0) & (column < 320) & (labels > 0)
     row, column = row[inside].astype(int), column[inside].astype(int)
-    scene, camera = build(kitti_full, "drive-0001"), semantickitti.build_rig(kitti_full, "00").colour
+    scene, camera = build(kitti_full, "drive-0001"), semantickitti.build_rig(kitti_full, "00").color
     drawn = photograph(scene, camera, 0.0, np.random.default_rng(0))
     rendered = trace(scene, camera, camera.mount.then(scene.ego_pose(0.0)), 0.0).t[row, column]
     unoccluded = depth[inside] < 1.03 * rendered + 0.3
@@ -126,7 +126,7 @@ def test_velodyne_points_land_on_pixels_of_their_class(kitti_full: WorldConfig) 
 def test_the_adapter_reads_the_same_pairs(kitti_full: WorldConfig) -> None:
     source = SemanticKITTI(kitti_full.out)
     frame = source.read(source.keyframes("train")[1], ReadOptions(image_size=(96, 320)))
-    scene, camera = build(kitti_full, "drive-0001"), semantickitti.build_rig(kitti_full, "00").colour
+    scene, camera = build(kitti_full, "drive-0001"), semantickitti.build_rig(kitti_full, "00").color
     drawn = photograph(scene, camera, 0.0, np.random.default_rng(0))
     assert frame.labels is not None
     labels, (_, row, column) = frame.labels[frame.pair_points], frame.pair_pixels.T
@@ -235,7 +235,7 @@ def test_vertices_land_on_pixels_of_their_class_and_depth(rooms: WorldConfig) ->
     assert (np.abs(picture - whole.image).max(2) > 60).mean() < 0.003  # the same moment, other noise
 
 
-def test_vertices_have_the_colours_of_the_photos(rooms: WorldConfig) -> None:
+def test_vertices_have_the_colors_of_the_photos(rooms: WorldConfig) -> None:
     source = ScanNet(rooms.out)
     frame = source.read(source.keyframes("train")[0], ReadOptions(image_size=(144, 192)))
     images = np.stack([decode(image) for image in frame.images])
@@ -362,7 +362,7 @@ def test_shards_of_the_demo_hold_keyframes_with_sweeps_and_superpixels(
 def test_shards_with_other_options_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = replace(TINY, out=tmp_path / "world")
     monkeypatch.setattr(making, "demo_world", lambda layout: world)
-    vocabulary = {"name": "one", "classes": ["car"], "words": [["car"]], "colours": [[1, 2, 3]]}
+    vocabulary = {"name": "one", "classes": ["car"], "words": [["car"]], "colors": [[1, 2, 3]]}
     about = {"vocabulary": vocabulary, "image_size": [32, 48], "sweeps": 0, "superpixels": 0, "cameras": []}
     about |= {"points": 1, "pairs": {}, "labels": None}
     there = Manifest(

@@ -117,10 +117,10 @@ def test_a_scene_depends_on_seed_and_name_alone() -> None:
     first = build(DEMO, "scene-0005")
     same = build(replace(DEMO, train_scenes=7, workers=3, val_scenes=0), "scene-0005")
     other_name, other_seed = build(DEMO, "scene-0006"), build(replace(DEMO, seed=1), "scene-0005")
-    assert np.array_equal(first.colour, same.colour) and np.array_equal(first.raw, same.raw)
+    assert np.array_equal(first.color, same.color) and np.array_equal(first.raw, same.raw)
     assert np.array_equal(first.poses(1.0)[0], same.poses(1.0)[0])
     for other in (other_name, other_seed):
-        assert first.colour.shape != other.colour.shape or not np.array_equal(first.colour, other.colour)
+        assert first.color.shape != other.color.shape or not np.array_equal(first.color, other.color)
 
 
 def test_scans_hold_most_classes_and_no_class_is_rare_overall() -> None:
@@ -189,7 +189,7 @@ def test_nothing_drives_or_stands_in_the_ego_vehicle() -> None:
             assert gap[scene.boxed].min() > 0.8
 
 
-def test_photographs_are_neither_flat_nor_told_apart_by_colour(scene: Scene) -> None:
+def test_photographs_are_neither_flat_nor_told_apart_by_color(scene: Scene) -> None:
     photos = []
     for number in (1, 2, 3):
         named = build(DEMO, f"scene-{number:04d}")
@@ -201,7 +201,7 @@ def test_photographs_are_neither_flat_nor_told_apart_by_colour(scene: Scene) -> 
     classes = np.concatenate([photo.raw.ravel() for photo in photos])
     table = np.zeros((512, 32), int)
     np.add.at(table, (pixels @ np.array([64, 8, 1]), classes), 1)
-    assert table.max(1).sum() / len(classes) < 0.8  # the best guess from the colour alone
+    assert table.max(1).sum() / len(classes) < 0.8  # the best guess from the color alone
 
 
 def test_regions_caption_what_they_show(scene: Scene) -> None:

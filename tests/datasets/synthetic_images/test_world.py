@@ -72,7 +72,7 @@ def test_things_have_proposals_of_the_whole_and_of_parts_that_are_no_hits(images
         assert ((overlap > 0.25) & (overlap < 0.5)).any(1).mean() > 0.5, "and has parts beside"
 
 
-def test_the_detector_knows_extent_but_neither_colours_nor_all_kinds(images):
+def test_the_detector_knows_extent_but_neither_colors_nor_all_kinds(images):
     known = {word for kind in KINDS if kind.known for word in kind.words}
     for image in images:
         for phrase in boxed(image):
@@ -89,7 +89,7 @@ def test_the_detector_knows_extent_but_neither_colours_nor_all_kinds(images):
     assert np.mean(whole) > 0.8 and np.mean(part) < 0.5
 
 
-def test_a_thing_is_named_with_its_colour_where_it_has_a_twin(images):
+def test_a_thing_is_named_with_its_color_where_it_has_a_twin(images):
     words = {word: kind.name for kind in KINDS for word in kind.words}
     for image in images:
         kinds = {}

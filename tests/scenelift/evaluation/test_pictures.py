@@ -1,4 +1,4 @@
-"""Protects what the pictures say: right colours in the right places, legends of what occurs, nothing hidden."""
+"""Protects what the pictures say: right colors in the right places, legends of what occurs, nothing hidden."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ RED, BLUE, GREEN = (250, 10, 20), (5, 15, 240), (20, 200, 30)
 
 
 def vocabulary(classes: int = 3) -> Vocabulary:
-    colours = (RED, BLUE, GREEN, *((10 * c, 90, 255 - 10 * c) for c in range(classes - 3)))
+    colors = (RED, BLUE, GREEN, *((10 * c, 90, 255 - 10 * c) for c in range(classes - 3)))
     names = tuple(f"class_{c}" for c in range(1, classes + 1))
-    return Vocabulary("test", names, tuple((name,) for name in names), colours[:classes])
+    return Vocabulary("test", names, tuple((name,) for name in names), colors[:classes])
 
 
 def read(path: Path) -> NDArray[np.uint8]:
@@ -37,8 +37,8 @@ def read(path: Path) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
 
 
-def pixels(image: NDArray[np.uint8], colour: tuple[int, ...]) -> int:
-    return int((image == np.array(colour, np.uint8)).all(axis=2).sum())
+def pixels(image: NDArray[np.uint8], color: tuple[int, ...]) -> int:
+    return int((image == np.array(color, np.uint8)).all(axis=2).sum())
 
 
 def grid(side: int, extent: float) -> NDArray[np.float32]:
@@ -80,19 +80,19 @@ def test_the_legend_shows_no_class_that_does_not_occur(tmp_path: Path) -> None:
 
 def test_wrong_points_are_red_in_proportion(tmp_path: Path) -> None:
     points, truth = grid(10, 20.0), np.full(100, 2, np.uint8)
-    wrong_colour = tuple(bytes.fromhex(pictures._WRONG_COLOUR[1:]))
+    wrong_color = tuple(bytes.fromhex(pictures._WRONG_COLOR[1:]))
     counts = {}
     for wrong in (0, 20, 40):
         prediction = truth.copy()
         prediction[:wrong] = 3
         judged = errors(truth, prediction)
         birds_eye(tmp_path / "e.png", points, {"truth": truth}, vocabulary(), 20.0, judged)
-        counts[wrong] = pixels(read(tmp_path / "e.png"), wrong_colour)
+        counts[wrong] = pixels(read(tmp_path / "e.png"), wrong_color)
     assert counts[40] - counts[0] == pytest.approx(2 * (counts[20] - counts[0]), rel=0.15)
     assert counts[20] > counts[0] + 20
 
 
-def test_higher_points_lie_over_lower_ones_and_labelled_over_others(tmp_path: Path) -> None:
+def test_higher_points_lie_over_lower_ones_and_labeled_over_others(tmp_path: Path) -> None:
     """Each pair of points has one place; whatever the order in the file, the upper one is seen."""
     below, above = grid(6, 10.0), grid(6, 10.0)
     above[:, 2] = 2.0
@@ -161,7 +161,7 @@ def test_confusion_of_any_number_of_classes(tmp_path: Path, classes: int) -> Non
     matrix = np.diag(np.arange(classes)).astype(np.int64)  # the first class has no point
     plots.confusion(tmp_path / "m.png", matrix, vocabulary(classes))
     image = read(tmp_path / "m.png")
-    full = tuple(round(255 * v) for v in (0.0314, 0.1882, 0.4196))  # the colour map's last, 100 %
+    full = tuple(round(255 * v) for v in (0.0314, 0.1882, 0.4196))  # the color map's last, 100 %
     assert (pixels(image, full) > 0) == (classes > 1)
 
 

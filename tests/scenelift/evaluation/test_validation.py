@@ -41,7 +41,7 @@ class FakeShards:
         options = ReadOptions(image_size=(8, 12), sweeps=sweeps)
         self.frames = [made_up_frame(f"frame-{i:05d}", options) for i in range(frames)]
         self.scenes = tuple(f"scene-{i * scenes // frames}" for i in range(frames))
-        self.about = SimpleNamespace(labelled=labels)
+        self.about = SimpleNamespace(labeled=labels)
 
     def __len__(self) -> int:
         return len(self.frames)

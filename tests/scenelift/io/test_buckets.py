@@ -24,7 +24,7 @@ from scenelift.shards.write import write_shards
 from scenelift.tracking.client import TrackingConfig
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.launch import Job, Resources, launch
-from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.optimizer import OptimizerConfig
 from scenelift.train.plan import LoopConfig
 from tests.made.frames import MadeUp
 from tests.made.s3_server import KEY, SECRET, S3Server
@@ -216,7 +216,7 @@ def test_a_training_from_and_to_a_bucket_survives_a_killed_worker(
         shards=place.format("shards"),
         folder=place.format("runs/a/checkpoints"),
         loop=LoopConfig(epochs=2, batch=4, checkpoint_every=2, log_every=1),
-        optimiser=OptimiserConfig("adamw", lr=1e-2),
+        optimizer=OptimizerConfig("adamw", lr=1e-2),
         collate=Collate(VOXELS, Augmentation()),
         build=Build(tmp_path / "mark", 3),
     )

@@ -59,7 +59,7 @@ def test_words_are_lower_case_and_without_punctuation():
 def test_shards_describe_what_they_hold():
     samples = [made_up_image(token, regions) for token, regions in (("a", 6), ("b", 3), ("c", 4))]
     source = MadeUpCaptions(3)
-    summaries = [CAPTIONED_IMAGE.summarise(part, source) for part in (samples[:2], samples[2:])]
+    summaries = [CAPTIONED_IMAGE.summarize(part, source) for part in (samples[:2], samples[2:])]
     about = CAPTIONED_IMAGE.describe(json.loads(json.dumps(summaries)), source, Options())
     said = CaptionSet.of(Manifested(json.loads(json.dumps(about))))
     phrases = [phrase for sample in samples for phrase in sample.phrases]

@@ -13,7 +13,7 @@ NATIVE, SIZE = (90, 160), (56, 104)
 
 
 def _picture(height: int, width: int) -> np.ndarray:
-    """Smooth colours that say where a pixel is: red the column, green the row."""
+    """Smooth colors that say where a pixel is: red the column, green the row."""
     rows, columns = np.mgrid[:height, :width]
     red, green = 255 * (columns + 0.5) / width, 255 * (rows + 0.5) / height
     return np.stack([red, green, 128 + 0 * red], -1).round().astype(np.uint8)
@@ -37,7 +37,7 @@ def test_an_image_of_the_right_size_stays_untouched(data):
 @pytest.mark.parametrize("native", [NATIVE, (375, 1242), (900, 1600), (40, 60)])
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 def test_resizing_moves_nothing(native, form):
-    """The colours say the place: a shift by one stored pixel would be 2.5 levels in red, 4.6 in green."""
+    """The colors say the place: a shift by one stored pixel would be 2.5 levels in red, 4.6 in green."""
     stored = fit(_encode(_picture(*native), form), native, SIZE)
     assert stored.startswith(b"\xff\xd8")
     error = decode(stored)[3:-3, 3:-3].astype(float) - _picture(*SIZE)[3:-3, 3:-3]
@@ -123,10 +123,10 @@ def test_stored_pixels_cover_the_centre_of_the_native_pixel(stored):
         assert got.tolist() == [int(expected[0]), int(expected[1])]
 
 
-def test_a_pair_keeps_its_colour_through_resizing():
+def test_a_pair_keeps_its_color_through_resizing():
     """Spec check 4: the stored pixel shows what the native pixel showed."""
     pixels = np.random.default_rng(1).uniform(2, [157, 87], (300, 2))
     rows, columns = stored_pixels(pixels, NATIVE, SIZE).T
-    native_colour = _picture(*NATIVE)[pixels[:, 1].round().astype(int), pixels[:, 0].round().astype(int)]
-    stored_colour = decode(fit(JPEG, NATIVE, SIZE))[rows, columns]
-    assert np.abs(native_colour.astype(int) - stored_colour).max() <= 6
+    native_color = _picture(*NATIVE)[pixels[:, 1].round().astype(int), pixels[:, 0].round().astype(int)]
+    stored_color = decode(fit(JPEG, NATIVE, SIZE))[rows, columns]
+    assert np.abs(native_color.astype(int) - stored_color).max() <= 6

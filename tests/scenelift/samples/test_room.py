@@ -32,7 +32,7 @@ def assert_same(one, other):
 def test_rooms_come_back_from_their_shard_as_they_were():
     rooms = [made_up_room("room-1"), made_up_room("room-2", objects=3, sentences=1, instances=True)]
     nothing = np.zeros((0, 3), np.float32)
-    rooms.append(dataclasses.replace(rooms[0], points=nothing, colours=nothing.astype(np.uint8)))
+    rooms.append(dataclasses.replace(rooms[0], points=nothing, colors=nothing.astype(np.uint8)))
     table = pq.read_table(pa.BufferReader(encode(ROOM, rooms, {})))
     for room, again in zip(rooms, to_samples(table, ROOM), strict=True):
         assert_same(room, again)
@@ -47,9 +47,9 @@ def test_a_target_without_a_box_stays_without_one():
 
 def test_words_of_all_shards_are_counted_together():
     rooms = [made_up_room(f"room-{number}") for number in range(6)]
-    parts = [ROOM.summarise(rooms[:2], Source()), ROOM.summarise(rooms[2:], Source())]
+    parts = [ROOM.summarize(rooms[:2], Source()), ROOM.summarize(rooms[2:], Source())]
     about = ROOM.describe(parts, Source(), None)
-    assert about["words"] == ROOM.describe([ROOM.summarise(rooms, Source())], Source(), None)["words"]
+    assert about["words"] == ROOM.describe([ROOM.summarize(rooms, Source())], Source(), None)["words"]
     assert list(about["words"].values()) == sorted(about["words"].values(), reverse=True)
     assert about["sentences"] == sum(len(room.sentences) for room in rooms) and about["missing"] == 0
     assert about["features"] == 5 and about["classes"] == ["chair", "table"]

@@ -1,4 +1,4 @@
-"""Protects superpixels: whole and without gaps, one colour each, the same every time, and what frames store."""
+"""Protects superpixels: whole and without gaps, one color each, the same every time, and what frames store."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ def test_numbers_start_at_zero_and_have_no_gaps(size, segments):
         assert np.array_equal(found, slic(image, segments))
 
 
-def test_a_superpixel_has_one_colour():
+def test_a_superpixel_has_one_color():
     """Three flat fields whose edges are on no grid: superpixels follow them, but for blurred pixels."""
     rows, columns = np.mgrid[:112, :192]
     field = np.where(columns + rows // 3 < 71, 0, np.where(rows < 37, 1, 2))

@@ -17,9 +17,9 @@ def test_words_of_a_file_replace_those_of_the_classes_it_names(tmp_path: Path) -
     changed = with_words(VOCABULARY, path)
     assert changed.words == (("van",), ("tree", "bush"), ("street", "lane"))
     assert changed.prompts("plain")[2] == ("street", "lane")
-    assert (changed.classes, changed.colours, changed.name) == (
+    assert (changed.classes, changed.colors, changed.name) == (
         VOCABULARY.classes,
-        VOCABULARY.colours,
+        VOCABULARY.colors,
         VOCABULARY.name,
     )
     assert changed.version != VOCABULARY.version

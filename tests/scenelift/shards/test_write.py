@@ -37,7 +37,7 @@ import sys
 from tests.made.frames import OPTIONS
 from scenelift.cluster import connect
 from scenelift.sharding import write_shards
-from test_sharding import PER_SHARD, SLOW
+from tests.scenelift.shards.test_write import PER_SHARD, SLOW
 
 with connect():
     write_shards(SLOW, None, sys.argv[1], OPTIONS, PER_SHARD, command="made up")

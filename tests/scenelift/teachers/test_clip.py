@@ -20,7 +20,7 @@ STREET = Vocabulary(
     name="street",
     classes=("car", "road", "tree"),
     words=(("car", "automobile"), ("road",), ("tree",)),
-    colours=((255, 0, 0), (0, 255, 0), (0, 0, 255)),
+    colors=((255, 0, 0), (0, 255, 0), (0, 0, 255)),
 )
 SIZE = (32, 48)
 
@@ -159,7 +159,7 @@ def test_scores_stay_float32_under_autocast() -> None:
     torch.testing.assert_close(scores, model.scores(images), atol=0.05, rtol=0)
 
 
-def test_class_embeddings_are_the_mean_of_normalised_prompts() -> None:
+def test_class_embeddings_are_the_mean_of_normalized_prompts() -> None:
     model = teacher(templates="clip2scene")
     assert len(set(TEMPLATES["clip2scene"])) == 85
     torch.testing.assert_close(model.text.norm(dim=1), torch.ones(3))
@@ -180,7 +180,7 @@ def test_activation_is_set_in_the_image_tower_alone() -> None:
     assert (model.features(pictures()) - quick.features(pictures())).abs().max() > 1e-5
 
 
-def test_images_of_another_size_are_resized_and_normalised() -> None:
+def test_images_of_another_size_are_resized_and_normalized() -> None:
     model, images = teacher(), pictures(1)
     doubled = images.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     assert model.features(doubled).shape == (1, 24, 4, 6)
@@ -189,7 +189,7 @@ def test_images_of_another_size_are_resized_and_normalised() -> None:
         difference.abs().mean()
         < 0.25 * (model.features(pictures(1, seed=9)) - model.features(images)).abs().mean()
     )
-    assert (teacher(normalise=False).features(images) - model.features(images)).abs().max() > 1e-3
+    assert (teacher(normalize=False).features(images) - model.features(images)).abs().max() > 1e-3
 
 
 def test_no_gradient_reaches_the_teacher_but_its_output_serves_a_loss() -> None:
@@ -214,7 +214,7 @@ def test_fingerprint_follows_everything_that_changes_a_label() -> None:
         teacher(value_path="value"),
         teacher(image_size=(32, 32)),
         teacher(templates="tiny"),
-        teacher(normalise=False),
+        teacher(normalize=False),
         teacher(activation="quickgelu"),
     ]
     assert len({first, *(other.fingerprint for other in others)}) == 1 + len(others)

@@ -17,7 +17,7 @@ from scenelift.teachers.tiny import TinyModel, TinyTokenizer, build_tiny, is_tin
 WORDS = ("car", "driveable surface", "traffic_cone", "tree")
 SENTENCES = [template.format(word) for template in TEMPLATES["tiny"] for word in WORDS]
 STREET = Vocabulary(
-    name="street", classes=WORDS, words=tuple((word,) for word in WORDS), colours=((0, 0, 0),) * 4
+    name="street", classes=WORDS, words=tuple((word,) for word in WORDS), colors=((0, 0, 0),) * 4
 )
 
 

@@ -135,7 +135,7 @@ def test_mistakes_are_answered_before_anything_is_served(
     ("metrics", "order", "ascending"),
     [
         (SCORES, "metrics.`label_free/miou`", False),
-        ({"labelled/miou": 0.5, "loss/total": 1.0}, "metrics.`labelled/miou`", False),
+        ({"labeled/miou": 0.5, "loss/total": 1.0}, "metrics.`labeled/miou`", False),
         ({"validation/miou": 0.5, "label_free/miou": 0.4}, "metrics.`validation/miou`", False),
         ({"loss/total": 1.0}, "metrics.`loss/total`", True),
         ({}, "attributes.start_time", False),

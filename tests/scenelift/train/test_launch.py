@@ -20,7 +20,7 @@ from scenelift.samples.source import ReadOptions
 from scenelift.shards.write import write_shards
 from scenelift.train.launch import Job, Resources, ScaleConfig, _Listener, launch
 from scenelift.train.method import Method
-from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.optimizer import OptimizerConfig
 from scenelift.train.plan import LoopConfig
 from tests.made.frames import VOCABULARY, MadeUp
 
@@ -71,7 +71,7 @@ def job(ray_session, tmp_path):
         shards=str(tmp_path / "shards"),
         folder=tmp_path / "checkpoints",
         loop=LoopConfig(epochs=2, batch=4, checkpoint_every=2, log_every=1),
-        optimiser=OptimiserConfig("adamw", lr=1e-2),
+        optimizer=OptimizerConfig("adamw", lr=1e-2),
         collate=Collate(VOXELS, Augmentation()),
         build=Build(tmp_path / "mark"),
     )

@@ -16,7 +16,7 @@ from scenelift.points.collate import Collate, VoxelConfig
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.loop import Worker, train
 from scenelift.train.method import Method
-from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.optimizer import OptimizerConfig
 from scenelift.train.plan import LoopConfig, Plan
 from tests.made.frames import VOCABULARY, made_up_frame
 
@@ -52,7 +52,7 @@ def stream(indices, collate, size):
 def worker(folder, loop=LOOP, **kwargs):
     return Worker(
         plan=Plan(len(FRAMES), loop, 1),
-        optimiser=OptimiserConfig("adamw", lr=1e-2),
+        optimizer=OptimizerConfig("adamw", lr=1e-2),
         checkpoints=Checkpoints(folder, loop.keep),
         collate=Collate(VOXELS, Augmentation()),
         stream=stream,
@@ -288,8 +288,8 @@ def test_a_resumed_training_takes_the_rates_of_its_config(tmp_path):
         events = []
         shutil.copytree(tmp_path / "a" / "step-00000008", tmp_path / folder / "step-00000008")
         again = worker(tmp_path / folder, longer, post=events.append)
-        again.optimiser = OptimiserConfig("adamw", lr=rate)
+        again.optimizer = OptimizerConfig("adamw", lr=rate)
         train(Supervised(), again)
         logged = [e for e in events if e["kind"] == "metrics"]
-        wanted = [rate * again.optimiser.factor(event["step"], 2, 8) for event in logged]
+        wanted = [rate * again.optimizer.factor(event["step"], 2, 8) for event in logged]
         assert [event["values"]["learning_rate"] for event in logged] == pytest.approx(wanted)

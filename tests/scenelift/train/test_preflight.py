@@ -26,7 +26,7 @@ from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.launch import Job, Resources, launch
 from scenelift.train.loop import Worker, train
 from scenelift.train.method import Method
-from scenelift.train.optimizer import OptimiserConfig
+from scenelift.train.optimizer import OptimizerConfig
 from scenelift.train.plan import LoopConfig, Plan
 from scenelift.train.preflight import Estimate, Measured, Stopwatch, duration, size_of, smaller
 from tests.made.frames import VOCABULARY, MadeUp, made_up_frame
@@ -74,7 +74,7 @@ def worker(folder, loop=LOOP, events=None, workers=1):
 
     return Worker(
         plan=Plan(len(FRAMES), loop, workers),
-        optimiser=OptimiserConfig("adamw", lr=1e-2),
+        optimizer=OptimizerConfig("adamw", lr=1e-2),
         checkpoints=Checkpoints(folder, loop.keep),
         collate=Collate(VOXELS, Augmentation()),
         stream=stream,
@@ -259,7 +259,7 @@ def test_two_workers_measure_and_stop(ray_session, tmp_path):
         shards=shards,
         folder=tmp_path / "checkpoints",
         loop=replace(LOOP, preflight_steps=4),
-        optimiser=OptimiserConfig("adamw", lr=1e-2),
+        optimizer=OptimizerConfig("adamw", lr=1e-2),
         collate=Collate(VOXELS, Augmentation()),
         build=Student8,
     )

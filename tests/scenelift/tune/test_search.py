@@ -154,7 +154,7 @@ def test_pictures_show_every_trial(tmp_path: Path) -> None:
     for name in ("p.png", "s.png"):
         pixels: Any = np.asarray(Image.open(tmp_path / name).convert("RGB")).reshape(-1, 3).astype(int)
         best = np.abs(pixels - np.array([0xD1, 0x66, 0x2A])).sum(1) < 12
-        assert best.any(), "the best trial has a colour of its own"
+        assert best.any(), "the best trial has a color of its own"
 
 
 def test_a_scale_places_its_ends_its_middle_and_what_was_tried_beyond() -> None:

@@ -220,7 +220,7 @@ def _mlflow_has_it(result):
 
     run = MlflowClient(result["mlflow"]["tracking_uri"]).get_run(result["mlflow"]["run_id"])
     assert run.info.status == "FINISHED"
-    assert run.data.params["optimiser.name"] == "adamw"
+    assert run.data.params["optimizer.name"] == "adamw"
     assert run.data.metrics["label_free/miou"] == pytest.approx(result["metrics"]["label_free/miou"])
     assert len(run.inputs.dataset_inputs) == 2
 
@@ -254,14 +254,14 @@ def test_bad_input_ends_with_one_clear_line(tiny_world, tmp_path):
 @pytest.mark.ray
 def test_shards_without_labels_cannot_be_scored(tiny_world, tmp_path):
     manifest = json.loads((tiny_world[1] / "manifest.json").read_text())
-    unlabelled = tmp_path / "unlabelled"
-    unlabelled.mkdir()
+    unlabeled = tmp_path / "unlabeled"
+    unlabeled.mkdir()
     for file in tiny_world[1].glob("*.parquet"):
-        (unlabelled / file.name).write_bytes(file.read_bytes())
+        (unlabeled / file.name).write_bytes(file.read_bytes())
     manifest["about"]["labels"] = None
-    (unlabelled / "manifest.json").write_text(json.dumps(manifest))
+    (unlabeled / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match="no labels"):
-        distill.run(replace(tiny(tiny_world, tmp_path), data=DataConfig(str(tiny_world[0]), str(unlabelled))))
+        distill.run(replace(tiny(tiny_world, tmp_path), data=DataConfig(str(tiny_world[0]), str(unlabeled))))
 
 
 @pytest.mark.ray

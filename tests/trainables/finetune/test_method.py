@@ -85,17 +85,15 @@ def test_the_losses_are_those_of_each_voxels_first_point():
     first: dict[int, int] = {}
     for point, voxel in enumerate(batch.point_voxel.tolist()):
         first.setdefault(voxel, point)
-    labelled = [v for v in range(len(logits)) if batch.labels[first[v]] > 0]
-    targets = torch.stack([batch.labels[first[v]] - 1 for v in labelled])
-    assert 0 < len(labelled) < len(logits) < len(batch.labels), (
+    labeled = [v for v in range(len(logits)) if batch.labels[first[v]] > 0]
+    targets = torch.stack([batch.labels[first[v]] - 1 for v in labeled])
+    assert 0 < len(labeled) < len(logits) < len(batch.labels), (
         "some voxels are ignored, some hold more points"
     )
     losses = method(batch, Progress(0, 0, 1))
-    want = -torch.log_softmax(logits[labelled], 1)[range(len(targets)), targets].mean()
+    want = -torch.log_softmax(logits[labeled], 1)[range(len(targets)), targets].mean()
     assert losses["cross_entropy"].item() == pytest.approx(want.item(), rel=1e-5)
-    assert losses["lovasz"].item() == pytest.approx(
-        lovasz_softmax(logits[labelled], targets).item(), rel=1e-5
-    )
+    assert losses["lovasz"].item() == pytest.approx(lovasz_softmax(logits[labeled], targets).item(), rel=1e-5)
     assert method.weights == {"cross_entropy": 1.0, "lovasz": 1.0}
     alone = FineTuning(student, LossConfig(lovasz=0))
     assert alone(batch, Progress(0, 0, 1)).keys() == alone.weights.keys() == {"cross_entropy"}
@@ -115,11 +113,11 @@ def test_a_frozen_backbone_keeps_weights_and_statistics(freeze):
     student = Student(SMALL, 1, torch.zeros(3, 0), VOCABULARY, {"classifier": 3})
     before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
     method = FineTuning(student, freeze=freeze).train()
-    optimiser = PRESETS["nuscenes"].optimiser.build(student)
+    optimizer = PRESETS["nuscenes"].optimizer.build(student)
     for _ in range(3):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         sum(method(batch_of(), Progress(0, 0, 1)).values()).backward()
-        optimiser.step()
+        optimizer.step()
     changed = {name for name, tensor in student.state_dict().items() if not torch.equal(tensor, before[name])}
     assert {"heads.classifier.weight", "heads.classifier.bias"} <= changed
     statistics = {name for name in changed if name.endswith("running_mean")}
@@ -237,7 +235,7 @@ def test_the_origin_of_a_student_is_its_run(tmp_path):
     for name, seed, lr in (("a", 0, 0.1), ("b", 1, 0.1), ("c", 1, 0.2)):
         config = replace(PRESETS["nuscenes"], run=RunConfig(name))
         config = replace(config, loop=replace(config.loop, seed=seed))
-        config = replace(config, optimiser=replace(config.optimiser, lr=lr))
+        config = replace(config, optimizer=replace(config.optimizer, lr=lr))
         folder = _run_folder(tmp_path / name, config)
         for student in ("student", "checkpoints/step-00000003"):
             origin = Origin.of(folder / student)
@@ -284,7 +282,7 @@ def test_the_whole_job_from_another_data_sets_student(shards, tmp_path):
     folder = tmp_path / "runs" / "tuned"
     result = json.loads((folder / "result.json").read_text())
     assert result["status"] == "finished"
-    assert 0 <= result["metrics"]["labelled/miou"] <= 1
+    assert 0 <= result["metrics"]["labeled/miou"] <= 1
     assert not any(name.startswith(("label_free", "teacher")) for name in result["metrics"])
     assert result["config"]["loop"]["epochs"] == 3, "two frames make one step an epoch"
     tuned = Student.load(folder / "student")
@@ -296,7 +294,7 @@ def test_the_whole_job_from_another_data_sets_student(shards, tmp_path):
     tags = _tags_of(result)
     wanted = {
         "protocol": "finetune 25% frames",
-        "labelled_frames": "2 of 8",
+        "labeled_frames": "2 of 8",
         "start": "ppkt",
         "start_run": "abc",
         "teacher": "RN50",
@@ -336,15 +334,15 @@ def _tags_of(result):
 @pytest.mark.ray
 def test_bad_input_ends_with_one_clear_line(shards, tmp_path):
     good = job(shards, tmp_path)
-    unlabelled = tmp_path / "unlabelled"
-    unlabelled.mkdir()
+    unlabeled = tmp_path / "unlabeled"
+    unlabeled.mkdir()
     for file in Path(shards).glob("*.parquet"):
-        (unlabelled / file.name).write_bytes(file.read_bytes())
+        (unlabeled / file.name).write_bytes(file.read_bytes())
     manifest = json.loads((Path(shards) / "manifest.json").read_text())
     manifest["about"]["labels"] = None
-    (unlabelled / "manifest.json").write_text(json.dumps(manifest))
+    (unlabeled / "manifest.json").write_text(json.dumps(manifest))
     mistakes = [
-        (replace(good, data=DataConfig(str(unlabelled))), DataError, "no labels to learn from"),
+        (replace(good, data=DataConfig(str(unlabeled))), DataError, "no labels to learn from"),
         (replace(good, start=str(tmp_path / "nowhere")), SceneliftError, "holds no student"),
         (replace(good, labels=LabelsConfig(0.125)), ConfigError, "1 frames do not fill one batch of 2"),
     ]

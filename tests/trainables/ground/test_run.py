@@ -18,7 +18,7 @@ from scenelift.shards.read import open_samples
 from scenelift.shards.write import write_shards
 from scenelift.train.method import Progress
 from scenelift.train.plan import LoopConfig
-from tests.made.rooms import CLASSES, COLOURS, FEATURES, MadeUpRooms, made_up_room
+from tests.made.rooms import CLASSES, COLORS, FEATURES, MadeUpRooms, made_up_room
 from trainables.ground import run as ground
 from trainables.ground.batch import CollateRooms
 from trainables.ground.config import (
@@ -39,7 +39,7 @@ from trainables.ground.validation import MEASURE, hold_out
 SMALL = NetworkConfig(
     width=32, heads=2, relation_layers=1, relations="pairwise", decoder_layers=1, causal=False
 )
-WORDS = dict.fromkeys(("the", ".", *COLOURS, *CLASSES), 9)
+WORDS = dict.fromkeys(("the", ".", *COLORS, *CLASSES), 9)
 
 
 def rooms(count: int, first: int = 0):
@@ -53,18 +53,18 @@ def made(method: MethodConfig = MethodConfig(), network: NetworkConfig = SMALL) 
 
 @pytest.fixture(scope="module")
 def trained() -> Grounder:
-    """Without feature similarity the coarse stage knows classes alone: colour comes by reconstruction."""
+    """Without feature similarity the coarse stage knows classes alone: color comes by reconstruction."""
     method = MethodConfig(mil="off", candidates=6, better=0.25, mask_keywords=True, mask_noun=True)
     student = made(method, replace(SMALL, sentence="mean"))
     training, seen = Grounding(student, LossConfig()).train(), rooms(64)
-    optimiser = torch.optim.AdamW(student.parameters(), 6e-3)
+    optimizer = torch.optim.AdamW(student.parameters(), 6e-3)
     collate = CollateRooms.of(student.words, method)
     for step in range(120):
         start = 8 * (step % 8)
         losses = training(collate(seen[start : start + 8]), Progress(step, step // 8, 15))
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         torch.stack([training.weights[name] * loss for name, loss in losses.items()]).sum().backward()
-        optimiser.step()
+        optimizer.step()
     return student
 
 
@@ -75,13 +75,13 @@ def hits(student: Grounder, scored: list[Room]) -> dict[str, float]:
     return {name: found.sums[name, "acc25", "multiple"] / found.counts["multiple"] for name in who}
 
 
-def test_it_learns_to_tell_things_of_one_class_apart_by_a_colour_that_nobody_labelled(trained):
+def test_it_learns_to_tell_things_of_one_class_apart_by_a_color_that_nobody_labeled(trained):
     found = hits(trained, rooms(30, 1000))
     assert found["random"] < found["coarse"] < min(found["teacher"], found["student"]) - 0.15, found
 
 
-def test_colours_that_change_places_take_the_gain_away(trained):
-    """The probe of ws3dvg.md 19: what was learned is colour, and nothing else that correlates with the target."""
+def test_colors_that_change_places_take_the_gain_away(trained):
+    """The probe of ws3dvg.md 19: what was learned is color, and nothing else that correlates with the target."""
     changed = [
         dataclasses.replace(
             room, features=np.concatenate([room.features[:, :2], np.roll(room.features[:, 2:], 1, 1)], 1)

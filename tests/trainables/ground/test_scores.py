@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from scenelift.train.method import Progress
-from tests.made.rooms import CLASSES, COLOURS, FEATURES, made_up_room
+from tests.made.rooms import CLASSES, COLORS, FEATURES, made_up_room
 from trainables.ground.batch import CollateRooms
 from trainables.ground.config import LossConfig, MethodConfig, NetworkConfig
 from trainables.ground.lexicon import Lexicon
@@ -18,7 +18,7 @@ from trainables.ground.model import Grounder
 from trainables.ground.run import remarks
 from trainables.ground.scores import NONE, Guess, guess, right, score, shares, subsets
 
-WORDS = ("the", ".", *COLOURS, *CLASSES)
+WORDS = ("the", ".", *COLORS, *CLASSES)
 
 
 def grounder(**method) -> Grounder:
@@ -178,7 +178,7 @@ def test_a_batch_of_one_room_with_one_thing_is_trained_on():
     assert int(made.relation.batch_norm.num_batches_tracked) == 0
 
 
-def test_synchronised_batch_norms_take_the_place_of_plain_ones():
+def test_synchronized_batch_norms_take_the_place_of_plain_ones():
     """As they do on several GPUs."""
     made = torch.nn.SyncBatchNorm.convert_sync_batchnorm(grounder())
     batch = CollateRooms(WORDS)([made_up_room("room-1")])

@@ -76,14 +76,14 @@ def test_it_trains_and_clip_stays_as_it_is(student, teacher):
     samples = [photographed("a", 6), photographed("b", 4)]
     collate = PhraseCollate(student.vocabulary, captions=3, photo_size=student.photo_size)
     method = Ckd(student, ContrastConfig(), DistillationConfig())
-    optimiser = torch.optim.Adam(student.parameters(), 1e-2)
+    optimizer = torch.optim.Adam(student.parameters(), 1e-2)
     found = []
     for step in range(40):
         batch = collate(samples, step).to(torch.device("cpu"))
         loss = method(batch, Progress(step, 0, 1))["contrast"]
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         found.append(loss.item())
     assert found[-1] < found[0] - 0.05
     assert all(torch.equal(one, two) for one, two in zip(before, teacher.parameters(), strict=True))

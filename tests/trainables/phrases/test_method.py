@@ -56,7 +56,7 @@ def trained(samples, contrast, distillation, steps=30, batch=None, lr=3e-3):
     student = student_for(samples)
     method = Ckd(student, contrast, distillation).train()
     collate = PhraseCollate(student.vocabulary, distil=distillation.support != "none")
-    optimiser = torch.optim.Adam([p for p in student.parameters() if p.requires_grad], lr)
+    optimizer = torch.optim.Adam([p for p in student.parameters() if p.requires_grad], lr)
     size = batch or len(samples)
     found = []
     for step in range(steps):
@@ -65,9 +65,9 @@ def trained(samples, contrast, distillation, steps=30, batch=None, lr=3e-3):
         assert losses.keys() == method.weights.keys()
         assert all(loss.dtype == torch.float32 and loss.ndim == 0 for loss in losses.values())
         total = sum(losses.values())
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         total.backward()
-        optimiser.step()
+        optimizer.step()
         found.append(total.item())
     assert np.isfinite(found).all()
     return student.eval(), found

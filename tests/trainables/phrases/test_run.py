@@ -21,7 +21,7 @@ SMALL = EncoderConfig(word_channels=16, lstm=16, hidden=32, channels=16)
 
 def described(**other):
     """Shards of one image of which only the description is asked."""
-    summary = CAPTIONED_IMAGE.summarise([made_up_image()], MadeUpCaptions)
+    summary = CAPTIONED_IMAGE.summarize([made_up_image()], MadeUpCaptions)
     about = CAPTIONED_IMAGE.describe([summary], MadeUpCaptions, CaptionOptions())
     return SimpleNamespace(path="shards", manifest=SimpleNamespace(about={**about, **other}))
 

@@ -230,19 +230,19 @@ def test_a_batch_without_pairs_costs_nothing_and_has_gradients(method):
 def test_a_few_steps_lower_the_loss():
     for method in ("ppkt", "slidr"):
         pretraining = made(small(method))
-        optimiser = torch.optim.AdamW(pretraining.student.parameters(), 1e-2)
+        optimizer = torch.optim.AdamW(pretraining.student.parameters(), 1e-2)
         batch, found = batch_of(0, 1, 2), []
         for _ in range(12):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss = pretraining(batch, START)[method]
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             found.append(loss.item())
         assert found[-1] < 0.8 * found[0]
 
 
 def test_superpixels_stay_true_when_photos_are_cropped_and_mirrored():
-    """Each superpixel is painted in a colour of its own: colours and numbers still agree afterwards."""
+    """Each superpixel is painted in a color of its own: colors and numbers still agree afterwards."""
     size = (48, 80)
     segments = np.arange(size[0])[:, None] // 8 * 10 + np.arange(size[1])[None] // 8
     buffer = io.BytesIO()
@@ -259,7 +259,7 @@ def test_superpixels_stay_true_when_photos_are_cropped_and_mirrored():
         batch = collate([frame], epoch)
         painted = batch.images[:, 0].float() / 4
         number = batch.superpixels.float()
-        # Colours are blended within a pixel of an edge, so only the inner pixels of superpixels are asked.
+        # Colors are blended within a pixel of an edge, so only the inner pixels of superpixels are asked.
         inner = F.max_pool2d(number, 5, 1, 2) == -F.max_pool2d(-number, 5, 1, 2)
         assert inner.float().mean() > 0.1
         assert torch.equal(painted[inner], number[inner])

@@ -69,7 +69,7 @@ class Store:
         config = replace(config, loop=replace(config.loop, seed=seed))
         tags = {"trainable": "finetune", "protocol": config.protocol, "seed": str(seed), "teacher": "tiny"}
         tags |= {"start": "distill", "start_run": start_run, "start_version": "distill-1"}
-        return self.run(name, config, tags, {"labelled/miou": score})
+        return self.run(name, config, tags, {"labeled/miou": score})
 
     def table(self, **options):
         """Rows of the CSV that the command writes."""
@@ -169,7 +169,7 @@ def test_one_metric_of_one_protocol(full):
         "distill: loss.surest=1.0",
     ]
     assert column(rows[0], "iou/car, mean") == pytest.approx(0.53 / 2)
-    rows = full.table(metric="labelled/miou", rows=("protocol=finetune 1% frames",))
+    rows = full.table(metric="labeled/miou", rows=("protocol=finetune 1% frames",))
     assert column(rows[0], "mIoU, all points, mean") == pytest.approx(0.65)
     assert [row["row"] for row in full.table(metric="label_free/miou_seen")][:1] == ["teacher"]
 
@@ -178,7 +178,7 @@ def test_one_metric_of_one_protocol(full):
     ("options", "message"),
     [
         (
-            {"metric": "labelled/miou"},
+            {"metric": "labeled/miou"},
             r"2 ways .*finetune 1% frames; .*finetune 10% frames.*--rows protocol=",
         ),
         ({"metric": "label_free/mio"}, "did you mean label_free/miou"),

@@ -25,18 +25,18 @@ from trainables.teacher.regions import (
 )
 from trainables.teacher.run import TeacherTraining
 
-COLOURS = {"car": (200, 30, 30), "driveable_surface": (90, 90, 90), "vegetation": (20, 140, 30)}
+COLORS = {"car": (200, 30, 30), "driveable_surface": (90, 90, 90), "vegetation": (20, 140, 30)}
 
 
 def painted(seed: int, size: tuple[int, int] = (32, 48)) -> RegionImage:
-    """An image of colour patches, each a region of the class that has the colour."""
+    """An image of color patches, each a region of the class that has the color."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 255, (*size, 3), dtype=np.uint8)
     boxes, names = [], []
     for row in range(0, size[0], 16):
         for col in range(0, size[1], 16):
-            name = str(rng.choice(list(COLOURS)))
-            pixels[row : row + 16, col : col + 16] = np.array(COLOURS[name]) + rng.integers(-15, 15, 3)
+            name = str(rng.choice(list(COLORS)))
+            pixels[row : row + 16, col : col + 16] = np.array(COLORS[name]) + rng.integers(-15, 15, 3)
             boxes.append([row, col, row + 16, col + 16])
             names.append((name,))
     return RegionImage(f"scene-{4001 + seed // 2}", pixels, np.array(boxes, np.float32), tuple(names))
@@ -81,7 +81,7 @@ def test_mirrored_images_keep_their_regions() -> None:
         mirrored += not np.array_equal(again.boxes, image.boxes)
         for (row0, col0, row1, col1), names in zip(again.boxes.astype(int), again.names, strict=True):
             mean = again.pixels[row0:row1, col0:col1].mean((0, 1))
-            assert mean.argmax() == np.argmax(COLOURS[names[0]]) or names == ("driveable_surface",)
+            assert mean.argmax() == np.argmax(COLORS[names[0]]) or names == ("driveable_surface",)
     assert 3 < mirrored < 17
 
 
