@@ -155,7 +155,7 @@ def read(root: Path) -> None:
     before, start, busy = _peak(), time.perf_counter(), time.process_time()
     keyframes = NuScenes(root, VERSION).keyframes(None)
     seconds, busy = time.perf_counter() - start, time.process_time() - busy
-    sweeps = sum(len(keyframe.sweeps) for keyframe in keyframes)
+    sweeps = sum(len(keyframe.lidar_sweeps) for keyframe in keyframes)
     print(json.dumps([len(keyframes), sweeps, seconds, busy, before, _peak()]))
 
 

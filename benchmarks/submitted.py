@@ -42,7 +42,7 @@ def write_world(folder: Path) -> None:
     world = replace(PRESETS["tiny"], out=folder / "world")
     generate(world)
     source = NuScenes(world.out, world.version)
-    options = ReadOptions(image_size=world.image_size, sweeps=1)
+    options = ReadOptions(image_size=world.image_size, lidar_sweeps=1)
     for split in ("train", "val"):
         write_shards(source, split, str(folder / split), options, 2, progress=False)
 

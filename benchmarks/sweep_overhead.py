@@ -30,7 +30,7 @@ def main() -> None:
         base = configuration.override(
             distill.PRESETS["synthetic"], {"loop.epochs": arguments.epochs, "run.storage": folder}
         )
-        settings = SweepConfig(trials=arguments.trials, search="random", stop_early=False, name="swept")
+        settings = SweepConfig(trials=arguments.trials, search="random", early_stopping=False, name="swept")
         began = time.monotonic()
         swept = SWEEP.run(settings, base)
         in_sweep = time.monotonic() - began

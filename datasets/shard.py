@@ -47,7 +47,7 @@ class ShardConfig:
     image_size: tuple[int, int] = ReadOptions.image_size
     """Height and width the images are stored at, pixels; the presets keep about the photos' aspect, in whole
     patches of 16."""
-    sweeps: int = ReadOptions.sweeps
+    lidar_sweeps: int = ReadOptions.lidar_sweeps
     """Earlier sweeps to add to every keyframe; ScanNet has none."""
     superpixels: int = ReadOptions.superpixels
     """Superpixels (SLIC) to cut each stored image into, about so many; 0: none. SLidR needs them: 150."""
@@ -59,7 +59,7 @@ class ShardConfig:
     def __post_init__(self) -> None:
         if self.dataset not in SOURCES:
             raise ConfigError(f"unknown data set {self.dataset}; {nearest(self.dataset, SOURCES)}")
-        least = {"sweeps": 0, "superpixels": 0, "per_shard": 1, "max_bad": 0}
+        least = {"lidar_sweeps": 0, "superpixels": 0, "per_shard": 1, "max_bad": 0}
         for name, minimum in least.items():
             if getattr(self, name) < minimum:
                 raise ConfigError(f"{name} is at least {minimum}, not {getattr(self, name)}")
@@ -93,7 +93,7 @@ def run(config: ShardConfig) -> Manifest:
             source,
             config.split,
             config.folder,
-            ReadOptions(config.sweeps, config.image_size, config.superpixels),
+            ReadOptions(config.lidar_sweeps, config.image_size, config.superpixels),
             per_shard=config.per_shard,
             max_bad=config.max_bad,
             command=shlex.join(["python", "-m", "datasets.shard", *sys.argv[1:]]),

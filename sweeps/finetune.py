@@ -19,8 +19,8 @@ def space(config: finetune.FinetuneConfig) -> Space:
     if config.optimizer.head_lr is not None:
         rates["optimizer.head_lr"] = config.optimizer.head_lr
     length, count = "loop.epochs", config.loop.epochs
-    if config.least_steps:
-        length, count = "least_steps", config.least_steps
+    if config.min_steps:
+        length, count = "min_steps", config.min_steps
     return {
         **{key: tune.loguniform(rate / 10, rate * 3) for key, rate in rates.items()},
         length: tune.choice(sorted({max(1, count // 2), count, 2 * count})),

@@ -21,7 +21,7 @@ def space(config: ground.GroundConfig) -> Space:
         found["loss.category"] = tune.loguniform(0.3, 6.0)
     if method.reconstruct:
         found["loss.reconstruction"] = tune.loguniform(0.3, 3.0)
-        found["method.better"] = tune.choice([0.125, 0.25, 0.5, 1.0])
+        found["method.hard_candidate_fraction"] = tune.choice([0.125, 0.25, 0.5, 1.0])
     if method.distill:
         found["loss.distillation"] = tune.loguniform(0.3, 6.0)
     if method.reconstruct and method.distill:

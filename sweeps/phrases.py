@@ -23,11 +23,11 @@ def space(config: PhrasesConfig) -> Space:
     """What the losses in use have; temperatures span orders of magnitude."""
     searched: dict[str, Any] = {"optimizer.lr": tune.loguniform(3e-5, 1e-2)}
     if config.contrast.form != "none":
-        searched["contrast.scale"] = tune.loguniform(1.0, 30.0)
+        searched["contrast.logit_scale"] = tune.loguniform(1.0, 30.0)
     if config.contrast.form == "margin":
         searched["contrast.margin"] = tune.loguniform(0.05, 2.0)
     if config.distillation.support != "none":
-        searched["distillation.most"] = tune.loguniform(0.1, 5.0)
+        searched["distillation.max_weight"] = tune.loguniform(0.1, 5.0)
         searched["distillation.student_temperature"] = tune.loguniform(0.03, 1.0)
         searched["distillation.teacher"] = tune.choice(["belief", "log belief"])
     return searched
@@ -39,7 +39,7 @@ def selecting(config: PhrasesConfig, images: int, objective: str) -> PhrasesConf
     if objective != R1:
         raise ConfigError(f"phrases are judged by {R1}; leave --objective at it, not {objective}")
     train, _ = open_data(config.data)
-    validation = replace(config.validation, scenes=images)
+    validation = replace(config.validation, holdout_every=images)
     hold_out_images(validation, train)
     data = replace(config.data, train=train.path, test=None)
     return replace(config, data=data, validation=validation)

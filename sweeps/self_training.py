@@ -40,7 +40,7 @@ SWEEP = Sweep(
     selecting,
     shared=until_it_starts,
     preset="synthetic_half_taught",
-    settings=SweepConfig(stop_early=False),
+    settings=SweepConfig(early_stopping=False),
 )
 
 if __name__ == "__main__":

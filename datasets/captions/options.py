@@ -48,7 +48,7 @@ def captioned_image(
     photo: bytes | None,
 ) -> CaptionedImage:
     """One image of what its files say; boxes of phrases are cut off at the image's edges."""
-    kept = regions.surest(options.regions)
+    kept = regions.most_confident(options.regions)
     return CaptionedImage(
         token=token,
         size=size,

@@ -35,8 +35,8 @@ class Regions:
     posteriors: Floats
     """[R, 1 + C] background first."""
 
-    def surest(self, most: int) -> Regions:
-        """At most so many regions, by what the detector believes of their best class, the surest first."""
+    def most_confident(self, most: int) -> Regions:
+        """At most so many regions, by what the detector believes of their best class, most confident first."""
         order = np.argsort(-self.posteriors[:, 1:].max(1, initial=0), kind="stable")[:most]
         return Regions(self.boxes[order], self.features[order], self.posteriors[order])
 

@@ -19,7 +19,7 @@ _PHOTOS = "flickr30k-images"
 
 
 @dataclass(frozen=True)
-class Keyframe:
+class Photo:
     """One image."""
 
     token: str
@@ -50,7 +50,7 @@ class Flickr30k:
         """[C] the detector's classes."""
         return self.regions.classes
 
-    def keyframes(self, split: str | None = None) -> list[Keyframe]:
+    def keyframes(self, split: str | None = None) -> list[Photo]:
         """The images of a split (None: all that have sentences), in its list's order.
 
         Raises DataError for an unknown split or one without images.
@@ -61,7 +61,7 @@ class Flickr30k:
             names = self._listed(split)
         if not names:
             raise DataError(f"{self.root} has no image{f' of {split}' if split else ''}")
-        return [Keyframe(name) for name in names]
+        return [Photo(name) for name in names]
 
     def _listed(self, split: str) -> list[str]:
         known = [name for name in SPLITS if (self.root / f"{name}.txt").is_file()]
@@ -71,7 +71,7 @@ class Flickr30k:
             )
         return (self.root / f"{split}.txt").read_text().split()
 
-    def read(self, keyframe: Keyframe, options: CaptionOptions) -> CaptionedImage:
+    def read(self, keyframe: Photo, options: CaptionOptions) -> CaptionedImage:
         """Read one image: its sentences' phrases with boxes and classes, and its regions.
 
         A phrase of a chain with several boxes gets the box around them; those of chain 0 have none. FrameError for

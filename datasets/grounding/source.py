@@ -25,8 +25,7 @@ from datasets.grounding.sentences import (
     listener_filter,
     without,
 )
-from datasets.scannet import Keyframe as ScanNetKeyframe
-from datasets.scannet import ScanNet
+from datasets.scannet import RoomScan, ScanNet
 from scenelift.errors import ConfigError, DataError
 from scenelift.io.console import say
 from scenelift.samples.room import ROOM, Room, Sentence
@@ -214,7 +213,7 @@ class Grounding:
             found = true_instances(scene, np.array(categories, np.int64))
         if self.student is not None:
             mesh = f"scans/{name}/{name}_vh_clean_2.ply"
-            frame = ScanNet(self.root).read(ScanNetKeyframe(name, mesh, None, None), ReadOptions())
+            frame = ScanNet(self.root).read(RoomScan(name, mesh, None, None), ReadOptions())
             features, logits = student_features(self.student, frame, scene, found)
             own = logits if self.candidates == "instances" else found.class_logits
             return dataclasses.replace(found, features=features, class_logits=own)

@@ -39,7 +39,7 @@ class Keyframe:
     points: str
     labels: str | None
     """None where the data set has no lidarseg labels."""
-    sweeps: tuple[str, ...]
+    lidar_sweeps: tuple[str, ...]
     """[S] point files of the preceding LiDAR records, nearest first."""
     sweep_to_keyframe: Matrix
     """[S, 4, 4] from the LiDAR frame at the sweep's time to that at the keyframe's."""
@@ -254,7 +254,7 @@ class _Join:
                 timestamp=times[record],
                 points=self.files[record],
                 labels=labels[number],
-                sweeps=tuple(self.files[row] for row in past),
+                lidar_sweeps=tuple(self.files[row] for row in past),
                 sweep_to_keyframe=to_keyframe[number, : len(past)],
                 cameras=tuple(CAMERAS[view] for view in seen),
                 images=tuple(self.files[row] for row in shown),

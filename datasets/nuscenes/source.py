@@ -89,14 +89,14 @@ class NuScenes:
         return set(known[split].intersection(here))
 
     def read(self, keyframe: Keyframe, options: ReadOptions) -> Frame:
-        """Read and project one keyframe with `options.sweeps` earlier sweeps (CLIP2Scene, section 3).
+        """Read and project one keyframe with `options.lidar_sweeps` earlier sweeps (CLIP2Scene, section 3).
 
         Sweeps come nearest first, without the car's own returns, moved into the keyframe's LiDAR frame by
         the ego poses; at the start of a scene the last available one is repeated. Points of the sweeps are
         projected as if captured with the keyframe. Raises FrameError for whatever is wrong with the files.
         """
         key = self._points(keyframe.points)
-        clouds = [key, *self._sweeps(keyframe, options.sweeps)]
+        clouds = [key, *self._sweeps(keyframe, options.lidar_sweeps)]
         merged = np.concatenate(clouds)
         points = np.ascontiguousarray(merged[:, :3])
         images, pair_points, pair_pixels = self._views(keyframe, points, options.image_size)
@@ -123,8 +123,8 @@ class NuScenes:
         """`count` clouds [N_k, 4] before the keyframe, nearest first, in its LiDAR frame."""
         if not 0 <= count <= MAX_SWEEPS:
             raise ConfigError(f"nuScenes has 0 to {MAX_SWEEPS} sweeps before a keyframe, not {count}")
-        files = keyframe.sweeps or (keyframe.points,)
-        transforms = keyframe.sweep_to_keyframe if keyframe.sweeps else np.eye(4)[None]
+        files = keyframe.lidar_sweeps or (keyframe.points,)
+        transforms = keyframe.sweep_to_keyframe if keyframe.lidar_sweeps else np.eye(4)[None]
         clouds = [self._sweep(*pair) for pair in zip(files[:count], transforms[:count], strict=True)]
         return clouds + clouds[-1:] * (count - len(clouds))
 

@@ -1,5 +1,5 @@
 """ReferItGame: photos, and expressions that each name one thing in them."""
 
-from datasets.referit.source import Keyframe, ReferIt
+from datasets.referit.source import Photo, ReferIt
 
-__all__ = ["Keyframe", "ReferIt"]
+__all__ = ["Photo", "ReferIt"]

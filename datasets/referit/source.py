@@ -20,7 +20,7 @@ _PHOTOS = "images"
 
 
 @dataclass(frozen=True)
-class Keyframe:
+class Photo:
     """One photo with what was said of it."""
 
     token: str
@@ -49,7 +49,7 @@ class ReferIt:
         """[C] the detector's classes."""
         return self.regions.classes
 
-    def keyframes(self, split: str | None = None) -> list[Keyframe]:
+    def keyframes(self, split: str | None = None) -> list[Photo]:
         """The photos of a split (None: all), in the file's order.
 
         Raises DataError for an unknown split, one without photos, or a file of another make.
@@ -63,7 +63,7 @@ class ReferIt:
                 photos.setdefault(image, []).extend((" ".join(query.split()), box) for query in queries)
         if not photos:
             raise DataError(f"{self.root} has no image{f' of {split}' if split else ''}")
-        return [Keyframe(Path(image).stem, tuple(said)) for image, said in photos.items()]
+        return [Photo(Path(image).stem, tuple(said)) for image, said in photos.items()]
 
     def _entries(self) -> list[tuple[str, str, tuple[float, float, float, float], list[str]]]:
         try:
@@ -81,7 +81,7 @@ class ReferIt:
             ) from None
         return entries
 
-    def read(self, keyframe: Keyframe, options: CaptionOptions) -> CaptionedImage:
+    def read(self, keyframe: Photo, options: CaptionOptions) -> CaptionedImage:
         """Read one photo: its expressions as the phrases of one sentence (ckd.md 2.2), and its regions.
 
         FrameError for whatever is wrong with its files.

@@ -25,7 +25,7 @@ Points = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Keyframe:
+class RoomScan:
     """Where the files of a scene are, relative to the data set's root."""
 
     token: str
@@ -61,7 +61,7 @@ class ScanNet:
         self.vocabulary = with_words(classes.vocabulary(listed), self.root / "prompts.json")
         self._label_table = classes.label_table(listed)
 
-    def keyframes(self, split: str | None = None) -> list[Keyframe]:
+    def keyframes(self, split: str | None = None) -> list[RoomScan]:
         """The scenes of a split (None: all that are here), by name.
 
         Raises DataError for an unknown split or one without scenes here.
@@ -77,7 +77,7 @@ class ScanNet:
         labeled = any((self.root / file).is_file() for file in labels.values())
         photos = (self.root / FRAMES).is_dir()
         return [
-            Keyframe(
+            RoomScan(
                 token=scene,
                 points=here[scene],
                 labels=labels[scene] if labeled else None,
@@ -102,15 +102,15 @@ class ScanNet:
             )
         return set((self.meta / _LIST.format(split)).read_text().split())
 
-    def read(self, keyframe: Keyframe, options: ReadOptions) -> Frame:
+    def read(self, keyframe: RoomScan, options: ReadOptions) -> Frame:
         """Read one scene: its vertices, colors, labels, and the photos that show them (clip2scene.md 1.6).
 
         Features are the colors as the paper's student takes them, rgb / 127.5 - 1 (F = 3). Points stay in the
         scene's own frame (z up). The timestamp is 0: a scene has none. Raises FrameError for whatever is wrong
         with the files, ConfigError for sweeps, which ScanNet does not have.
         """
-        if options.sweeps:
-            raise ConfigError(f"ScanNet has no sweeps; use --sweeps 0, not {options.sweeps}")
+        if options.lidar_sweeps:
+            raise ConfigError(f"ScanNet has no sweeps; use --lidar_sweeps 0, not {options.lidar_sweeps}")
         cloud = self._points(keyframe.points)
         points = np.ascontiguousarray(cloud[:, :3])
         views = self._views(keyframe, points, options.image_size)
@@ -140,7 +140,7 @@ class ScanNet:
             raise FrameError(f"{name} has colors that are not 0..255")
         return cloud
 
-    def _labels(self, keyframe: Keyframe, count: int) -> NDArray[np.uint8] | None:
+    def _labels(self, keyframe: RoomScan, count: int) -> NDArray[np.uint8] | None:
         if keyframe.labels is None:
             return None
         vertices = read_vertices(keyframe.labels, read_bytes(self.root, keyframe.labels))
@@ -153,7 +153,7 @@ class ScanNet:
             raise FrameError(f"{keyframe.labels} has label {unknown}, which {classes.TABLE} does not list")
         return labels
 
-    def _views(self, keyframe: Keyframe, points: Points, size: tuple[int, int]) -> Views:
+    def _views(self, keyframe: RoomScan, points: Points, size: tuple[int, int]) -> Views:
         if keyframe.photos is None:
             return Views((), (), np.empty(0, np.int32), np.empty((0, 3), np.int16))
         return read_views(self.root, keyframe.photos, points, size)

@@ -21,7 +21,7 @@ GAP = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class Keyframe:
+class Scan:
     """Where the files of a scan are (relative to the data set's root) and how they fit together.
 
     S <= MAX_SWEEPS earlier scans. Transforms are 4x4 for column vectors, metres.
@@ -41,7 +41,7 @@ class Keyframe:
     """[4, 4] from the LiDAR frame to that of the left color camera; NaN where nothing needs it."""
     intrinsic: Matrix
     """[3, 3] its pinhole matrix, pixels."""
-    sweeps: tuple[str, ...]
+    lidar_sweeps: tuple[str, ...]
     """[S] point files of the preceding scans, nearest first."""
     sweep_to_keyframe: Matrix | None
     """[S, 4, 4] from the LiDAR frame at the sweep's time to that at the keyframe's; None without poses."""
@@ -55,7 +55,7 @@ class _Calibration:
     intrinsic: Matrix
 
 
-def load_keyframes(root: Path, sequence: str) -> list[Keyframe]:
+def load_keyframes(root: Path, sequence: str) -> list[Scan]:
     """The keyframes of ROOT/sequences/NN, by frame number.
 
     Raises DataError for files that are missing, broken, or do not fit together.
@@ -68,10 +68,10 @@ def load_keyframes(root: Path, sequence: str) -> list[Keyframe]:
     starts = _starts(times)
     has_labels, has_images = ((root / folder / name).is_dir() for name in ("labels", CAMERA))
 
-    def make(index: int) -> Keyframe:
+    def make(index: int) -> Scan:
         name = f"{numbers[index]:06d}"
         past = numbers[max(starts[index], index - MAX_SWEEPS) : index][::-1]
-        return Keyframe(
+        return Scan(
             token=f"{sequence}-{name}",
             scene=sequence,
             timestamp=times[index],
@@ -80,7 +80,7 @@ def load_keyframes(root: Path, sequence: str) -> list[Keyframe]:
             image=f"{folder}/{CAMERA}/{name}.png" if has_images else None,
             to_camera=calibration.to_camera,
             intrinsic=calibration.intrinsic,
-            sweeps=tuple(f"{folder}/velodyne/{number:06d}.bin" for number in past),
+            lidar_sweeps=tuple(f"{folder}/velodyne/{number:06d}.bin" for number in past),
             sweep_to_keyframe=None if relative is None else relative[index, : len(past)],
         )
 

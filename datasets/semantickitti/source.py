@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from datasets.common.files import image_size, read_bytes, read_points, require_centred
 from datasets.semantickitti.classes import LABEL_TABLE, NO_LABEL, VOCABULARY
-from datasets.semantickitti.sequence import CAMERA, MAX_SWEEPS, Keyframe, load_keyframes
+from datasets.semantickitti.sequence import CAMERA, MAX_SWEEPS, Scan, load_keyframes
 from scenelift.errors import ConfigError, DataError, FrameError
 from scenelift.geometry.transforms import Matrix, project, require_rigid, transform_points
 from scenelift.samples.frame import IGNORED, Frame
@@ -43,7 +43,7 @@ class SemanticKITTI:
         _require_tree(self.root)
         self.vocabulary = with_words(VOCABULARY, self.root / "prompts.json")
 
-    def keyframes(self, split: str | None = None) -> list[Keyframe]:
+    def keyframes(self, split: str | None = None) -> list[Scan]:
         """The scans of a split (None: of all sequences here), by sequence, then by frame number.
 
         Raises DataError for an unknown split, one without sequences here, and files that do not fit.
@@ -57,8 +57,8 @@ class SemanticKITTI:
             raise DataError(f"{self.root} has no sequence{of}; there: {', '.join(here) or 'none'}")
         return [keyframe for name in wanted for keyframe in load_keyframes(self.root, name)]
 
-    def read(self, keyframe: Keyframe, options: ReadOptions) -> Frame:
-        """Read and project one scan with `options.sweeps` earlier ones (clip2scene.md 1.2, 1.3).
+    def read(self, keyframe: Scan, options: ReadOptions) -> Frame:
+        """Read and project one scan with `options.lidar_sweeps` earlier ones (clip2scene.md 1.2, 1.3).
 
         Features are the remission, 0..1 (F = 1). Sweeps come nearest first, moved into the keyframe's LiDAR
         frame by the poses; at the start of a sequence the last available one is repeated. Points of the
@@ -66,7 +66,7 @@ class SemanticKITTI:
         the files, DataError for sweeps without poses.
         """
         key = read_points(self.root, keyframe.points, 4)
-        clouds = [key, *self._sweeps(keyframe, key, options.sweeps)]
+        clouds = [key, *self._sweeps(keyframe, key, options.lidar_sweeps)]
         merged = np.concatenate(clouds)
         points = np.ascontiguousarray(merged[:, :3])
         images, pair_points, pair_pixels = self._view(keyframe, points, options.image_size)
@@ -85,7 +85,7 @@ class SemanticKITTI:
             pair_pixels=pair_pixels,
         )
 
-    def _sweeps(self, keyframe: Keyframe, key: Points, count: int) -> list[Points]:
+    def _sweeps(self, keyframe: Scan, key: Points, count: int) -> list[Points]:
         """`count` clouds [N_k, 4] before the keyframe, nearest first, in its LiDAR frame."""
         if not 0 <= count <= MAX_SWEEPS:
             raise ConfigError(f"SemanticKITTI has 0 to {MAX_SWEEPS} sweeps before a scan, not {count}")
@@ -94,9 +94,9 @@ class SemanticKITTI:
         if keyframe.sweep_to_keyframe is None:
             raise DataError(
                 f"sequence {keyframe.scene} has no poses.txt, by which sweeps are moved into the keyframe; "
-                "unpack SemanticKITTI's poses or use --sweeps 0"
+                "unpack SemanticKITTI's poses or use --lidar_sweeps 0"
             )
-        pairs = zip(keyframe.sweeps[:count], keyframe.sweep_to_keyframe[:count], strict=True)
+        pairs = zip(keyframe.lidar_sweeps[:count], keyframe.sweep_to_keyframe[:count], strict=True)
         clouds = [self._sweep(name, transform) for name, transform in pairs] or [key]
         return clouds + clouds[-1:] * (count - len(clouds))
 
@@ -108,7 +108,7 @@ class SemanticKITTI:
             raise FrameError(f"{name}: its pose or the keyframe's in poses.txt is wrong: {error}") from None
         return np.concatenate([transform_points(to_keyframe, points[:, :3]), points[:, 3:]], 1)
 
-    def _labels(self, keyframe: Keyframe, count: int, total: int) -> NDArray[np.uint8] | None:
+    def _labels(self, keyframe: Scan, count: int, total: int) -> NDArray[np.uint8] | None:
         """[total] labels of the `count` points of the keyframe, followed by ignored ones for the sweeps."""
         if keyframe.labels is None:
             return None
@@ -126,7 +126,7 @@ class SemanticKITTI:
         return labels
 
     def _view(
-        self, keyframe: Keyframe, points: Points, size: tuple[int, int]
+        self, keyframe: Scan, points: Points, size: tuple[int, int]
     ) -> tuple[tuple[bytes, ...], NDArray[np.int32], NDArray[np.int16]]:
         """The image at the stored size, and the pairs: point index [M], (0, row, column) [M, 3]."""
         if keyframe.image is None:

@@ -77,7 +77,7 @@ class WorldConfig:
     frames_per_scene: int = 4
     """Keyframes of each scene; nuscenes: half a second apart; semantickitti: 1 + `sweeps` scans apart, the
     last of each 1 + `sweeps` scans; scannet: places in a room from which it is scanned and photographed."""
-    sweeps: int = 2
+    lidar_sweeps: int = 2
     """nuscenes, semantickitti: LiDAR sweeps written before each keyframe, 0.1 s apart (at most 4)."""
     image_size: tuple[int, int] | None = None
     """(height, width) of the camera images, pixels; none: 112 192, semantickitti 96 320, scannet 144 192."""
@@ -105,7 +105,7 @@ class WorldConfig:
         for name, value, low, high in (
             ("seed", self.seed, 0, 2**63),
             ("frames_per_scene", self.frames_per_scene, 1, 400),
-            ("sweeps", self.sweeps, 0, 4),
+            ("lidar_sweeps", self.lidar_sweeps, 0, 4),
             ("beams", sensors.beams, 2, 256),
             ("azimuths", sensors.azimuths, 8, 8192),
             ("workers", self.workers, 0, 1024),
@@ -152,14 +152,14 @@ class WorldConfig:
 PRESETS = {
     "demo": WorldConfig(),
     "teacher": WorldConfig(
-        out=Path("data/synthetic-teacher"), train_scenes=0, val_scenes=0, teacher_scenes=100, sweeps=0
+        out=Path("data/synthetic-teacher"), train_scenes=0, val_scenes=0, teacher_scenes=100, lidar_sweeps=0
     ),
     "tiny": WorldConfig(
         out=Path("data/synthetic-tiny"),
         train_scenes=2,
         val_scenes=1,
         frames_per_scene=2,
-        sweeps=1,
+        lidar_sweeps=1,
         image_size=(32, 48),
         beams=16,
         azimuths=90,

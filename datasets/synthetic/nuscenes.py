@@ -55,7 +55,7 @@ class _SceneWriter:
     def keyframe(self, frame: int) -> None:
         """One keyframe: the sweeps before it, its LiDAR turn, its photographs, its boxes."""
         time, sample = frame * KEYFRAME_INTERVAL, self.tokens("sample", str(frame))
-        for back in range(self.config.sweeps, 0, -1):
+        for back in range(self.config.lidar_sweeps, 0, -1):
             self._lidar(sample, time - back * SWEEP_INTERVAL, key=False)
         cloud = self._lidar(sample, time, key=True)
         self.points += np.bincount(cloud.raw, minlength=32)

@@ -100,7 +100,7 @@ class DriveRecord:
 
 def scans_per_drive(config: WorldConfig) -> int:
     """Each keyframe and its sweeps are scans of their own."""
-    return config.frames_per_scene * (1 + config.sweeps)
+    return config.frames_per_scene * (1 + config.lidar_sweeps)
 
 
 def place_of(config: WorldConfig, name: str) -> tuple[str, int]:
@@ -137,7 +137,7 @@ def write_scene(config: WorldConfig, name: str) -> DriveRecord:
     sequence, before = place_of(config, name)
     scene, rig, folder = build(config, name), build_rig(config, sequence), config.out / "sequences" / sequence
     count, points = scans_per_drive(config), np.zeros(32, np.int64)
-    times = np.arange(-config.sweeps, count - config.sweeps) * np.float64(SWEEP_INTERVAL)
+    times = np.arange(-config.lidar_sweeps, count - config.lidar_sweeps) * np.float64(SWEEP_INTERVAL)
     for index, time in enumerate(times.tolist()):
         random = partial(stream, config.seed, name, str(index))
         cloud = scan(scene, rig.lidar, time, random("velodyne"))
@@ -145,7 +145,7 @@ def write_scene(config: WorldConfig, name: str) -> DriveRecord:
         file = f"{before * count + index:06d}"
         _save_scan(folder, file, cloud, scene)
         Image.fromarray(photo.image).save(folder / "image_2" / f"{file}.png")
-        if index % (1 + config.sweeps) == config.sweeps:
+        if index % (1 + config.lidar_sweeps) == config.lidar_sweeps:
             points += np.bincount(cloud.raw, minlength=32)
     poses = [_matrix(rig.camera.then(scene.ego_pose(time)).then(scene.place)) for time in times.tolist()]
     since = times - times[0] + before * BETWEEN

@@ -31,14 +31,16 @@ def synthetic_shards(split: str, layout: Layout = "nuscenes") -> str:
     """
     world = demo_world(layout)
     out = Path(f"{world.out}-shards") / split
-    options = ReadOptions(0 if layout == "scannet" else world.sweeps, world.sensors.image_size, SUPERPIXELS)
+    options = ReadOptions(
+        0 if layout == "scannet" else world.lidar_sweeps, world.sensors.image_size, SUPERPIXELS
+    )
     if (out / NAME).exists():
         _require_same(out / NAME, options)
         return str(out)
     generate(world)
     source = SOURCES[layout](world.out, world.version if layout == "nuscenes" else "synthetic")
     if layout == "semantickitti":
-        source = Keyframes(source, 1 + world.sweeps)
+        source = Keyframes(source, 1 + world.lidar_sweeps)
     code = f'from datasets.synthetic_shards import synthetic_shards as make; make("{split}", "{layout}")'
     with cluster.connect():
         write_shards(
@@ -74,9 +76,9 @@ class Keyframes:
 def _require_same(path: Path, options: ReadOptions) -> None:
     """ShardError unless the shards that are there were made with these options."""
     there = FrameSet.of(Manifest.from_json(path.read_text(), str(path), FRAME))
-    if ReadOptions(there.sweeps, there.image_size, there.superpixels) != options:
+    if ReadOptions(there.lidar_sweeps, there.image_size, there.superpixels) != options:
         raise ShardError(
-            f"{path.parent} holds shards with {there.sweeps} sweeps and {there.superpixels} superpixels of "
-            f"{there.image_size} images, not {options.sweeps}, {options.superpixels}, {options.image_size}; "
+            f"{path.parent} holds shards with {there.lidar_sweeps} sweeps and {there.superpixels} superpixels of "
+            f"{there.image_size} images, not {options.lidar_sweeps}, {options.superpixels}, {options.image_size}; "
             "delete it or name your own shards"
         )

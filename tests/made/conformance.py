@@ -73,7 +73,7 @@ def _check_points(frame: Frame, options: ReadOptions, classes: int) -> None:
     assert np.isfinite(frame.features).all(), "features are finite"
     assert frame.keyframe.any(), "the keyframe has points of its own"
     assert (np.diff(frame.sweep.astype(int)) >= 0).all(), "sweeps follow one another"
-    assert frame.sweep.max() <= options.sweeps, "no more sweeps than asked for"
+    assert frame.sweep.max() <= options.lidar_sweeps, "no more sweeps than asked for"
     if frame.labels is not None:
         assert frame.labels.max() <= classes, f"labels are 0 (ignored) to {classes}"
         assert not frame.labels[~frame.keyframe].any(), "the points of sweeps are ignored"

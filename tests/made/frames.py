@@ -32,7 +32,7 @@ def made_up_frame(token: str, options: ReadOptions = OPTIONS, points: int = 40) 
     """A frame that its token and the options decide; every fifth has no pairs."""
     rng = np.random.default_rng(zlib.crc32(token.encode()))
     count = points + int(rng.integers(points))
-    sweep = np.sort(rng.integers(0, options.sweeps + 1, count)).astype(np.uint8)
+    sweep = np.sort(rng.integers(0, options.lidar_sweeps + 1, count)).astype(np.uint8)
     height, width = options.image_size
     pairs = 0 if zlib.crc32(token.encode()) % 5 == 0 else count // 2
     view = np.sort(rng.integers(0, len(CAMERAS), pairs))

@@ -77,7 +77,7 @@ def space(config: ToyConfig) -> Space:
 
 
 def selecting(config: ToyConfig, scenes: int, objective: str) -> ToyConfig:
-    return configuration.override(config, {"validation.scenes": scenes})
+    return configuration.override(config, {"validation.holdout_every": scenes})
 
 
 PRESETS = {"synthetic": ToyConfig()}

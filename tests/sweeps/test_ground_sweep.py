@@ -18,7 +18,7 @@ from trainables.ground.run import selecting
 def test_only_what_is_switched_on_is_searched():
     preset = PRESETS["synthetic"]
     weights = {"loss.features", "loss.category", "loss.reconstruction", "loss.distillation"}
-    of_candidates = {"method.better", "method.candidates", "method.reward_power"}
+    of_candidates = {"method.hard_candidate_fraction", "method.candidates", "method.reward_power"}
     assert set(search.checked(space(preset), preset)) == weights | of_candidates
     method = MethodConfig(mil="off", reconstruct=False, distill=False)
     bare = replace(preset, method=method)

@@ -52,7 +52,7 @@ def test_trials_are_ordinary_runs_that_never_see_the_test_scenes(
     )
     with pytest.raises(DataError, match="has no labels"):
         selecting(replace(config, data=DataConfig(_unlabeled(train, tmp_path))), 2, MIOU)
-    settings = SweepConfig(trials=1, search="random", held_out=2, stop_early=False, name="sweep")
+    settings = SweepConfig(trials=1, search="random", holdout_every=2, early_stopping=False, name="sweep")
     folder = SWEEP.run(settings, config)
     with (folder / "ranking.csv").open() as file:
         (row,) = csv.DictReader(file)
@@ -63,7 +63,7 @@ def test_trials_are_ordinary_runs_that_never_see_the_test_scenes(
     assert float(row["validation/miou"]) == pytest.approx(epochs[-1]["validation/miou"])
     assert -1 <= epochs[-1]["validation/agreement"] <= 1
     made = configuration.load(distill.DistillConfig, run.folder / "config.yaml")
-    assert made.data.test is None and made.validation.scenes == 2
+    assert made.data.test is None and made.validation.holdout_every == 2
     assert not any(
         "label_free" in name for name in json.loads((run.folder / "result.json").read_text())["metrics"]
     )

@@ -18,9 +18,15 @@ from trainables.phrases.validation import R1
 def test_only_losses_in_use_are_searched():
     preset = PRESETS["synthetic"]
     both = set(search.checked(space(preset), preset))
-    assert "contrast.scale" in both and "distillation.most" in both and "contrast.margin" not in both
+    assert (
+        "contrast.logit_scale" in both and "distillation.max_weight" in both and "contrast.margin" not in both
+    )
     alone = replace(preset, distillation=DistillationConfig("none"), contrast=ContrastConfig("margin"))
-    assert set(search.checked(space(alone), alone)) == {"optimizer.lr", "contrast.scale", "contrast.margin"}
+    assert set(search.checked(space(alone), alone)) == {
+        "optimizer.lr",
+        "contrast.logit_scale",
+        "contrast.margin",
+    }
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
@@ -30,12 +36,12 @@ def test_every_presets_own_values_are_a_trial(name):
 
 
 def test_the_command_is_understood_and_judges_by_phrases():
-    settings, config, given = SWEEP.parse(["--trials", "3", "--contrast.scale", "5"])
-    assert (settings.objective, settings.trials, config.contrast.scale, given) == (
+    settings, config, given = SWEEP.parse(["--trials", "3", "--contrast.logit_scale", "5"])
+    assert (settings.objective, settings.trials, config.contrast.logit_scale, given) == (
         R1,
         3,
         5,
-        ("contrast.scale",),
+        ("contrast.logit_scale",),
     )
 
 
@@ -46,7 +52,7 @@ def test_trials_are_validated_on_training_images_alone(ray_session, tmp_path):
     write_shards(MadeUpCaptions(6), None, out, options, 4, progress=False, kind=CAPTIONED_IMAGE)
     config = replace(PRESETS["synthetic"], data=PhraseDataConfig(out, out))
     chosen = selecting(config, 3, R1)
-    assert chosen.data.test is None and chosen.validation.scenes == 3
+    assert chosen.data.test is None and chosen.validation.holdout_every == 3
     with pytest.raises(ConfigError, match="validation/r1"):
         selecting(config, 3, "validation/miou")
     with pytest.raises(ConfigError, match="cannot be taken"):

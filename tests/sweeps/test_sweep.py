@@ -52,7 +52,7 @@ def mlflow_runs(folder: Path) -> dict[str, Any]:
 def test_every_kind_of_failure_ends_as_a_user_would_hope(ray_session: None, tmp_path: Path) -> None:
     faults = ["none", "raise", "once", "nan", "silent"]
     sweep = toy.sweep(lambda config: {"fault": tune.choice(faults)})
-    folder = sweep.run(SweepConfig(search="grid", stop_early=False, name="faults"), config(tmp_path))
+    folder = sweep.run(SweepConfig(search="grid", early_stopping=False, name="faults"), config(tmp_path))
     rows = {row["fault"]: row for row in ranking(folder)}
     assert {fault: row["status"] for fault, row in rows.items()} == {
         "none": "finished",
@@ -107,7 +107,7 @@ def test_the_worst_trial_goes_on_from_the_best_ones_weights(ray_session: None, t
 @pytest.mark.ray
 def test_epochs_that_all_trials_share_are_trained_once(ray_session: None, tmp_path: Path) -> None:
     sweep = toy.sweep(lambda config: {"x": tune.uniform(0, 1)}, shared=3)
-    settings = SweepConfig(search="random", trials=3, name="shared", stop_early=False)
+    settings = SweepConfig(search="random", trials=3, name="shared", early_stopping=False)
     folder = sweep.run(settings, config(tmp_path))
     beginning = Run(folder / "beginning")
     assert beginning.status == "finished"
@@ -128,7 +128,7 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
     path = os.pathsep.join(map(str, (_ROOT, _ROOT / "platform")))
     environment = os.environ | {"PYTHONPATH": path}
     first = subprocess.Popen(
-        [*command, "--trials", "6", "--seconds", "0.5", "--name", "long", "--concurrent", "2"],
+        [*command, "--trials", "6", "--seconds", "0.5", "--name", "long", "--max_concurrent", "2"],
         cwd=tmp_path,
         env=environment,
         stderr=subprocess.PIPE,
@@ -196,12 +196,12 @@ def test_a_grid_of_ranges_and_a_name_that_is_taken_are_refused(ray_session: None
     with pytest.raises(ConfigError, match="--resume taken"):
         toy.sweep().run(SweepConfig(name="taken"), config(tmp_path))
     with pytest.raises(ClusterError, match="fit at once, not 99"):
-        toy.sweep().run(SweepConfig(trials=99, concurrent=99), config(tmp_path))
+        toy.sweep().run(SweepConfig(trials=99, max_concurrent=99), config(tmp_path))
 
 
 def test_what_is_given_is_not_searched(tmp_path: Path) -> None:
     settings, chosen, given = toy.sweep().parse(["--trials", "3", "--x", "0.5", "--stop-early=false"])
-    assert (settings.trials, settings.stop_early, chosen.x, given) == (3, False, 0.5, ("x",))
+    assert (settings.trials, settings.early_stopping, chosen.x, given) == (3, False, 0.5, ("x",))
     with pytest.raises(ConfigError, match="nothing is left"):
         toy.sweep().run(settings, config(tmp_path), ("x", "shape"))
     with pytest.raises(ConfigError, match="takes no other options"):

@@ -105,7 +105,7 @@ def selecting(config: Any, scenes: int, objective: str) -> Any:
     """The config for a run that others are compared with to choose one: it is validated on one training scene of
     so many, and leaves the test scenes alone. DataError if the shards do not allow for the objective."""
     train, _ = open_data(config.data)
-    chosen = replace(config.validation, scenes=scenes)
+    chosen = replace(config.validation, holdout_every=scenes)
     _, validation = hold_out(chosen, train, None)
     if validation is None or objective not in validation.names:
         missing = "labels" if objective == MIOU else "sweeps"

@@ -23,7 +23,7 @@ from trainables.common.teachers import CLIP_TEACHER, PAPER_TEACHER, TINY_TEACHER
 
 
 @dataclass(frozen=True)
-class LossConfig:
+class DistillLoss:
     """Weights and forms of the losses; a weight of 0 leaves a loss out."""
 
     semantic: float = 1.0
@@ -34,10 +34,10 @@ class LossConfig:
     the teacher's soft scores (an ablation of the paper)."""
     temperature: float = 1.0
     """Logits are divided by this; the paper's code has none (1), its Eq. 1 says 0.5."""
-    balance: float = 0.0
-    """A class weighs (its share of the batch's pseudo-labels) ** -balance; the paper weighs all alike (0).
-    At 0.5 a short training does not forget rare classes."""
-    surest: float = 1.0
+    class_weight_power: float = 0.0
+    """A class weighs (its share of the batch's pseudo-labels) ** -class_weight_power; the paper has 0, equal
+    weights. At 0.5 a short training does not forget rare classes."""
+    confident_fraction: float = 1.0
     """Share of a batch's pairs that are learnt from: those whose best class leads the second by most. The
     paper learns from all (1); where patches straddle two things the teacher is unsure and mostly wrong."""
 
@@ -56,7 +56,7 @@ class LossConfig:
     """Pixel features for `joint` and `cosine`: CLIP's own projection; a random projection of its tokens, kept
     as it is (the paper's code); or one that is trained (the paper)."""
 
-    remember: int = 0
+    cache_frames: int = 0
     """Frames for which each worker keeps what the teacher said of their patches, so that the teacher sees a
     frame once and not every epoch; for images that are not cropped or mirrored."""
 
@@ -64,8 +64,10 @@ class LossConfig:
         for name in ("temperature", "sharpness", "grid"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"loss.{name} is positive, not {getattr(self, name)}")
-        if not 0 < self.surest <= 1:
-            raise ConfigError(f"loss.surest is a share above 0 and up to 1, not {self.surest}")
+        if not 0 < self.confident_fraction <= 1:
+            raise ConfigError(
+                f"loss.confident_fraction is a share above 0 and up to 1, not {self.confident_fraction}"
+            )
         if self.cap is not None and self.cap < 1:
             raise ConfigError(f"loss.cap is at least 1, or none, not {self.cap}")
         if not self.semantic and not self.spatial_temporal:
@@ -129,7 +131,7 @@ class DistillConfig:
     """The 3D network."""
     augmentation: Augmentation = Augmentation()
     """Changes of the training frames."""
-    loss: LossConfig = LossConfig()
+    loss: DistillLoss = DistillLoss()
     """The losses."""
     self_training: SelfTrainingConfig = SelfTrainingConfig()
     """Learning from its own labels."""
@@ -148,9 +150,9 @@ class DistillConfig:
 
     def __post_init__(self) -> None:
         image = self.augmentation.image
-        if self.loss.remember and (image.crop or image.flip or image.views):
+        if self.loss.cache_frames and (image.crop or image.flip or image.views):
             raise ConfigError(
-                "loss.remember is for the same images every epoch: set it to 0, or augmentation.image.crop and "
+                "loss.cache_frames is for the same images every epoch: set it to 0, or augmentation.image.crop and "
                 "flip to false and views to 0"
             )
         if self.self_training.start is not None and self.self_training.start >= self.loop.epochs:
@@ -165,8 +167,8 @@ _NUSCENES_PAPER = DistillConfig(
     teacher=PAPER_TEACHER,
     prompts="paper",
     student=StudentConfig(VoxelConfig(0.1), NETWORKS["spvcnn"]),
-    augmentation=Augmentation(sweeps=2, image=replace(_CROPS, per_cloud=True)),
-    loss=LossConfig(spatial_temporal=1.0, cap=8),
+    augmentation=Augmentation(lidar_sweeps=2, image=replace(_CROPS, per_cloud=True)),
+    loss=DistillLoss(spatial_temporal=1.0, cap=8),
     self_training=SelfTrainingConfig(start=11),
     loop=LoopConfig(epochs=20, batch=4),
     scale=ScaleConfig(workers=2),
@@ -176,7 +178,7 @@ _NUSCENES = replace(
     teacher=CLIP_TEACHER,
     prompts="words",
     student=StudentConfig(VoxelConfig(0.1, feature_scale=1 / 255), NETWORKS["spvcnn"]),
-    augmentation=Augmentation(sweeps=2, image=_CROPS),
+    augmentation=Augmentation(lidar_sweeps=2, image=_CROPS),
     loss=replace(_NUSCENES_PAPER.loss, cap=None),
     self_training=SelfTrainingConfig(start=10, threshold=0.5),
 )
@@ -185,7 +187,7 @@ _SCANNET_PAPER = DistillConfig(
     prompts="paper",
     student=StudentConfig(VoxelConfig(0.05), NETWORKS["minkunet14a"]),
     augmentation=Augmentation(image=replace(_CROPS, views=8)),
-    loss=LossConfig(spatial_temporal=1.0, spatial_temporal_form="cosine", image_features="frozen"),
+    loss=DistillLoss(spatial_temporal=1.0, spatial_temporal_form="cosine", image_features="frozen"),
     self_training=SelfTrainingConfig(start=10),
     loop=LoopConfig(epochs=30, batch=8),
     scale=ScaleConfig(workers=2),
@@ -194,8 +196,8 @@ _SCANNET_PAPER = DistillConfig(
 _SYNTHETIC = DistillConfig(
     teacher=TINY_TEACHER,
     student=StudentConfig(VoxelConfig(0.4, "geometry", 1 / 255), NETWORKS["tiny"]),
-    augmentation=Augmentation(scale=0.05),
-    loss=LossConfig(temperature=0.2, balance=0.5, surest=0.7, remember=1000),
+    augmentation=Augmentation(scale_jitter=0.05),
+    loss=DistillLoss(temperature=0.2, class_weight_power=0.5, confident_fraction=0.7, cache_frames=1000),
     optimizer=OptimizerConfig("adamw", lr=1e-2, weight_decay=0.01, schedule="one_cycle", warmup=0.1),
     loop=LoopConfig(epochs=20, batch=4, checkpoint_every=200),
     scale=ScaleConfig(workers=2),
@@ -203,7 +205,7 @@ _SYNTHETIC = DistillConfig(
 
 _WHOLE = replace(
     _SYNTHETIC,
-    augmentation=replace(_SYNTHETIC.augmentation, sweeps=1),
+    augmentation=replace(_SYNTHETIC.augmentation, lidar_sweeps=1),
     loss=replace(_SYNTHETIC.loss, spatial_temporal=1.0, grid=0.8),
     self_training=SelfTrainingConfig(start=14, threshold=0.6, scope="point"),
 )
@@ -223,7 +225,9 @@ PRESETS = {
         _NUSCENES,
         teacher=replace(CLIP_TEACHER, image_size=(160, 528)),
         student=StudentConfig(VoxelConfig(0.1), NETWORKS["spvcnn"]),
-        augmentation=Augmentation(sweeps=2, image=ImageAugmentation(crop=True, flip=True, aspect=(2.8, 3.8))),
+        augmentation=Augmentation(
+            lidar_sweeps=2, image=ImageAugmentation(crop=True, flip=True, aspect=(2.8, 3.8))
+        ),
     ),
     "scannet": replace(
         _SCANNET_PAPER,

@@ -26,18 +26,20 @@ SLOTS = 8
 """Places of a cell in the paper's code: it averages over as many, filled or not."""
 
 
-def semantic_consistency(logits: Tensor, labels: Tensor, temperature: float, balance: float) -> Tensor:
+def semantic_consistency(
+    logits: Tensor, labels: Tensor, temperature: float, class_weight_power: float
+) -> Tensor:
     """Cross-entropy over the classes of each pair's point, against the label of its pixel.
 
     logits: [M, C] point feature . text of each class, float32; labels: [M] 0..C-1 from the teacher. A point
-    in two cameras counts twice. A pair weighs (share of its class among the labels) ** -balance, and the sum
-    is divided by that of the weights. Without pairs the loss is 0. Source: clip2scene.md 4.1, as the code has
-    it, for temperature 1 and balance 0.
+    in two cameras counts twice. A pair weighs (share of its class among the labels) ** -class_weight_power,
+    and the sum is divided by that of the weights. Without pairs the loss is 0. Source:
+    clip2scene.md 4.1, as the code has it, for temperature 1 and class_weight_power 0.
     """
     if not len(labels):
         return logits.sum() * 0
     share = torch.bincount(labels, minlength=logits.shape[1]).clamp(min=1) / len(labels)
-    return F.cross_entropy(logits.float() / temperature, labels, weight=share.float() ** -balance)
+    return F.cross_entropy(logits.float() / temperature, labels, weight=share.float() ** -class_weight_power)
 
 
 def semantic_contrast(logits: Tensor, labels: Tensor, temperature: float) -> Tensor:

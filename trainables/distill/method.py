@@ -30,7 +30,7 @@ from trainables.distill.config import (
     NO_SELF_TRAINING,
     PRESETS,
     DistillConfig,
-    LossConfig,
+    DistillLoss,
     SelfTrainingConfig,
 )
 
@@ -45,7 +45,7 @@ class Clip2Scene(Method):
         self,
         student: Student,
         teacher: DenseClip,
-        loss: LossConfig,
+        loss: DistillLoss,
         self_training: SelfTrainingConfig = NO_SELF_TRAINING,
         seed: int = 0,
     ) -> None:
@@ -62,13 +62,13 @@ class Clip2Scene(Method):
             "unpaired": self_training.unpaired,
         }
         self.weights = {name: weight for name, weight in weights.items() if weight}
-        self.remembered: dict[str, tuple[Tensor, Tensor]] = {}
+        self.cached: dict[str, tuple[Tensor, Tensor]] = {}
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         grid, tokens = self.look(batch)
         scores = self._at_pairs(grid, batch)
-        labels, lead = leading(scores)
-        sure = surest(lead, self.loss.surest)
+        labels, margin = leading(scores)
+        sure = most_confident(margin, self.loss.confident_fraction)
         features = self.student(batch.voxels)
         named, paired = labels[sure], features[batch.pair_voxel[sure]]
         found: dict[str, Tensor] = {}
@@ -86,18 +86,18 @@ class Clip2Scene(Method):
     def look(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """What the teacher says of all patches: scores [I, C, h, w], and its tokens [I, K, h, w].
 
-        The tokens are empty where no loss needs them. Frame by frame, so that what is remembered does not
+        The tokens are empty where no loss needs them. Frame by frame, so that what is cached does not
         depend on a frame's neighbours in the batch.
         """
         said = []
         for i, token in enumerate(batch.tokens):
-            here = self.remembered.get(token)
+            here = self.cached.get(token)
             if here is None:
                 tokens = self.teacher.tokens(batch.images[batch.image_frame == i])
                 scores = self.teacher.compare(self.teacher.project(tokens))
                 here = scores, tokens if self.loss.pixels else tokens.new_zeros((len(tokens), 0, 1, 1))
-                if len(self.remembered) < self.loss.remember:
-                    self.remembered[token] = here
+                if len(self.cached) < self.loss.cache_frames:
+                    self.cached[token] = here
             said.append(here)
         return torch.cat([scores for scores, _ in said]), torch.cat([tokens for _, tokens in said])
 
@@ -112,7 +112,9 @@ class Clip2Scene(Method):
             return losses.semantic_divergence(logits, scores, self.loss.temperature)
         if self.loss.semantic_form == "points":
             return losses.semantic_contrast(logits, targets, self.loss.temperature)
-        return losses.semantic_consistency(logits, targets, self.loss.temperature, self.loss.balance)
+        return losses.semantic_consistency(
+            logits, targets, self.loss.temperature, self.loss.class_weight_power
+        )
 
     def _switched(self, progress: Progress) -> bool:
         start = self.self_training.start
@@ -163,9 +165,9 @@ def leading(scores: Tensor) -> tuple[Tensor, Tensor]:
     return best.indices[:, 0], best.values[:, 0] - best.values[:, 1]
 
 
-def surest(lead: Tensor, share: float) -> Tensor:
-    """[K] which of M pairs are the given share with the largest lead; K is rounded up, in their order."""
-    return lead.topk(math.ceil(share * len(lead)), sorted=False).indices.sort().values
+def most_confident(margin: Tensor, share: float) -> Tensor:
+    """[K] which of M pairs are the given share with the largest margin; K is rounded up, in their order."""
+    return margin.topk(math.ceil(share * len(margin)), sorted=False).indices.sort().values
 
 
 def make_method(config: DistillConfig, initial: Path) -> Clip2Scene:

@@ -29,7 +29,7 @@ from scenelift.io.console import say
 from scenelift.nn.lovasz import lovasz_softmax
 from scenelift.nn.minkunet import NETWORKS
 from scenelift.nn.student import Student, StudentConfig
-from scenelift.nn.transfer import classify_by_text, take_over
+from scenelift.nn.transfer import classify_by_text, load_backbone
 from scenelift.points.augmentation import Augmentation, ImageAugmentation
 from scenelift.points.collate import Batch, Collate, VoxelConfig
 from scenelift.runs.experiment import DataConfig
@@ -76,7 +76,7 @@ class LabelsConfig:
 
 
 @dataclass(frozen=True)
-class LossConfig:
+class FinetuneLoss:
     """Weights of the two losses; 0 leaves one out."""
 
     cross_entropy: float = 1.0
@@ -109,7 +109,7 @@ class FinetuneConfig:
     """The 3D network; that of the start."""
     augmentation: Augmentation = Augmentation()
     """Changes of the training clouds."""
-    loss: LossConfig = LossConfig()
+    loss: FinetuneLoss = FinetuneLoss()
     """The losses."""
     optimizer: OptimizerConfig = OptimizerConfig(lr=0.02, head_lr=2.0, dampening=0.1)
     """Optimizer and schedule."""
@@ -120,7 +120,7 @@ class FinetuneConfig:
     free_norms: float = 1.0
     """Share of the epochs in which batch norms follow each batch; after it they keep their statistics, so that
     the rest of the training learns with what evaluation uses. Needed where a worker's batch is a frame or two."""
-    least_steps: int = 0
+    min_steps: int = 0
     """Optimizer steps at least: loop.epochs is raised where few frames make short epochs."""
     scale: ScaleConfig = ScaleConfig()
     """Workers and what each is given."""
@@ -132,8 +132,8 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.free_norms <= 1:
             raise ConfigError(f"free_norms is a share of the epochs, 0 to 1, not {self.free_norms:g}")
-        if self.augmentation.sweeps:
-            raise ConfigError("only keyframes have labels: set augmentation.sweeps to 0")
+        if self.augmentation.lidar_sweeps:
+            raise ConfigError("only keyframes have labels: set augmentation.lidar_sweeps to 0")
         if self.augmentation.image != ImageAugmentation():
             raise ConfigError("fine-tuning reads no images: leave augmentation.image.* as they are")
 
@@ -153,7 +153,7 @@ class FineTuning(Method):
     def __init__(
         self,
         student: Student,
-        loss: LossConfig = LossConfig(),
+        loss: FinetuneLoss = FinetuneLoss(),
         freeze: bool = False,
         free_norms: float = 1.0,
     ) -> None:
@@ -196,7 +196,7 @@ def make_student(config: FinetuneConfig, point_features: int, vocabulary: Vocabu
             raise ConfigError("head text needs a --start that trainables.distill made")
     else:
         start = Student.load(config.start)
-        take_over(student, start, config.start)
+        load_backbone(student, start, config.start)
         if config.head == "text":
             classify_by_text(student, start, config.start)
     return student
@@ -208,8 +208,8 @@ def _require_labels(train: Shards) -> None:
 
 
 def _long_enough(config: FinetuneConfig, frames: int) -> FinetuneConfig:
-    """The config with as many epochs as `least_steps` asks for."""
-    needed = math.ceil(config.least_steps / max(1, frames // config.loop.batch))
+    """The config with as many epochs as `min_steps` asks for."""
+    needed = math.ceil(config.min_steps / max(1, frames // config.loop.batch))
     return replace(config, loop=replace(config.loop, epochs=max(config.loop.epochs, needed)))
 
 
@@ -237,7 +237,7 @@ def run(config: FinetuneConfig) -> None:
         Training(
             command="finetune",
             config=config,
-            # Epochs that come of `least_steps` are nothing that the user changed.
+            # Epochs that come of `min_steps` are nothing that the user changed.
             presets={name: _long_enough(preset, len(frames)) for name, preset in PRESETS.items()},
             train=train,
             test=test,
@@ -267,17 +267,17 @@ _SCANNET = FinetuneConfig(
     scale=ScaleConfig(workers=2),
 )
 _OURS = FinetuneConfig(
-    student=StudentConfig(VoxelConfig(0.1, feature_scale=1 / 255), _SPVCNN), least_steps=2000
+    student=StudentConfig(VoxelConfig(0.1, feature_scale=1 / 255), _SPVCNN), min_steps=2000
 )
 _SYNTHETIC = FinetuneConfig(
     student=StudentConfig(VoxelConfig(0.4, "geometry", 1 / 255), NETWORKS["tiny"]),
-    augmentation=Augmentation(scale=0.05),
+    augmentation=Augmentation(scale_jitter=0.05),
     optimizer=OptimizerConfig(
         "adamw", lr=1e-2, head_lr=1e-2, weight_decay=0.01, schedule="one_cycle", warmup=0.1
     ),
     loop=LoopConfig(epochs=10, batch=2, checkpoint_every=200),
     free_norms=0.5,
-    least_steps=300,
+    min_steps=300,
     scale=ScaleConfig(workers=2),
 )
 

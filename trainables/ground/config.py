@@ -80,9 +80,9 @@ class MethodConfig:
     background: bool = True
     """Let proposals that are not taken for objects take part: as neighbours, as negatives, and beside the
     candidates in the student's softmax. They are never predicted."""
-    better: float = 0.5
+    hard_candidate_fraction: float = 0.5
     """Share of the candidates, those of the least reconstruction loss, that reconstruction learns from late."""
-    better_from: int = 3
+    hard_candidates_from: int = 3
     """Epoch from which only these are learned from; before, all are."""
     reward_power: float = 2.0
     """How much more the best candidates are worth to the matching head than the next: the power of the rewards
@@ -103,8 +103,10 @@ class MethodConfig:
             raise ConfigError(
                 "nothing is left to choose candidates by: switch method.category or method.mil on"
             )
-        if not 0 < self.better <= 1:
-            raise ConfigError(f"method.better is more than 0 and at most 1, not {self.better:g}")
+        if not 0 < self.hard_candidate_fraction <= 1:
+            raise ConfigError(
+                f"method.hard_candidate_fraction is more than 0 and at most 1, not {self.hard_candidate_fraction:g}"
+            )
         if self.reward_power < 0:
             raise ConfigError(f"method.reward_power is at least 0, not {self.reward_power:g}")
         for name in ("masked", "word_dropout"):
@@ -113,7 +115,7 @@ class MethodConfig:
 
 
 @dataclass(frozen=True)
-class LossConfig:
+class GroundLoss:
     """Weights of the losses; those of parts that are switched off are not used."""
 
     features: float = 2.0
@@ -142,7 +144,7 @@ class GroundConfig:
     """The networks."""
     method: MethodConfig = MethodConfig()
     """What is switched on."""
-    loss: LossConfig = LossConfig()
+    loss: GroundLoss = GroundLoss()
     """Weights of the losses."""
     optimizer: OptimizerConfig = OptimizerConfig("adamw", lr=1e-3, momentum=0.9, weight_decay=5e-4)
     """Optimizer and schedule."""
@@ -160,14 +162,14 @@ _PAPER = GroundConfig(network=NetworkConfig(norm_momentum=0.5), method=MethodCon
 _OURS = replace(
     _PAPER,
     network=NetworkConfig(relations="pairwise", sentence="mean", causal=False),
-    method=MethodConfig(better=0.25, background=False, mask_keywords=True, mask_noun=True),
+    method=MethodConfig(hard_candidate_fraction=0.25, background=False, mask_keywords=True, mask_noun=True),
 )
 PRESETS = {
     "synthetic": replace(
         _OURS,
         network=NetworkConfig(width=64, heads=4, relations="pairwise", sentence="mean", causal=False),
         method=replace(_OURS.method, reward_power=6.0),
-        loss=LossConfig(distillation=2.0),
+        loss=GroundLoss(distillation=2.0),
         optimizer=OptimizerConfig("adamw", lr=4e-3, weight_decay=5e-4, schedule="one_cycle", warmup=0.1),
         loop=LoopConfig(epochs=14, batch=16),
         # Operations are so small here that two threads of one worker mostly wait for each other.

@@ -34,7 +34,7 @@ class LexiconConfig:
     """A GloVe text file (a word and its numbers a line); words that it lacks are unknown. None: the teacher."""
     teacher: TeacherConfig = TINY_TEACHER
     """The CLIP whose frozen text tower reads the words, one by one."""
-    least: int = 1
+    min_count: int = 1
     """Words that the training sentences have less often are unknown."""
 
 
@@ -53,9 +53,9 @@ def build_lexicon(config: LexiconConfig, counts: Mapping[str, int]) -> Lexicon:
 
     Raises DataError if GloVe's file is not there or has none of them, TeacherError without the teacher's weights.
     """
-    words = [word for word, count in sorted(counts.items(), key=_order) if count >= config.least]
+    words = [word for word, count in sorted(counts.items(), key=_order) if count >= config.min_count]
     if not words:
-        raise DataError(f"no word occurs {config.least} times; lower lexicon.least")
+        raise DataError(f"no word occurs {config.min_count} times; lower lexicon.min_count")
     if config.glove is not None:
         return _from_glove(config.glove, words)
     return _from_tower(config.teacher, words)

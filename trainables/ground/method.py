@@ -14,7 +14,7 @@ from torch import Tensor
 from scenelift.train.method import Method, Progress
 from trainables.ground import losses
 from trainables.ground.batch import RoomBatch
-from trainables.ground.config import LossConfig
+from trainables.ground.config import GroundLoss
 from trainables.ground.lexicon import UNKNOWN
 from trainables.ground.model import Grounder
 from trainables.ground.reconstruct import Words
@@ -25,7 +25,7 @@ class Grounding(Method):
 
     student: Grounder
 
-    def __init__(self, student: Grounder, loss: LossConfig) -> None:
+    def __init__(self, student: Grounder, loss: GroundLoss) -> None:
         super().__init__()
         self.student = student
         method = student.method
@@ -64,7 +64,7 @@ class Grounding(Method):
             found["category"] = losses.category_loss(student.category(read.sentence).float(), known, room)
         rewards = valid.float()
         if method.reconstruct:
-            share = method.better if progress.epoch >= method.better_from else 1.0
+            share = method.hard_candidate_fraction if progress.epoch >= method.hard_candidates_from else 1.0
             count = max(1, int(share * chosen.shape[1]))
             candidates = proposals[room[:, None], chosen]
             found["reconstruction"], rho = reconstruct(student, batch, candidates, valid, read, count)

@@ -32,7 +32,7 @@ from trainables.ground.config import PRESETS, GroundConfig, RoomsDataConfig
 from trainables.ground.lexicon import build_lexicon
 from trainables.ground.method import Grounding
 from trainables.ground.model import Grounder
-from trainables.ground.scores import Protocol, Scores, score
+from trainables.ground.scores import GroundScores, Protocol, score
 from trainables.ground.validation import MEASURE, hold_out
 
 PICTURED = 4
@@ -150,7 +150,7 @@ def _report(made: Experiment, student: Grounder, test: Samples[Room], step: int)
     return f"\n{test.manifest.about['protocol']}\n{scores.table()}\n{scores.timing()}"
 
 
-def remarks(scores: Scores) -> list[str]:
+def remarks(scores: GroundScores) -> list[str]:
     """What a reader of the scores should know."""
     counted = {
         "have no word that the lexicon knows: their answers are guesses": scores.unheard,

@@ -172,7 +172,7 @@ def subsets(sentence: Sentence, twins: bool) -> list[str]:
 
 
 @dataclass
-class Scores:
+class GroundScores:
     """Sums over sentences, of one protocol."""
 
     protocol: Protocol
@@ -189,7 +189,7 @@ class Scores:
     """Sentences whose target no proposal shows: nobody can be right."""
 
     @classmethod
-    def none(cls, protocol: Protocol) -> Scores:
+    def none(cls, protocol: Protocol) -> GroundScores:
         """Of no sentence yet."""
         return cls(protocol, defaultdict(float), defaultdict(int), Seconds())
 
@@ -261,10 +261,10 @@ def score(
     protocol: Protocol,
     at_once: int = 16,
     done: Callable[[int], None] = lambda n: None,
-) -> Scores:
+) -> GroundScores:
     """Score a grounder on rooms, so many at once; `done` is told how many more are through."""
     collate = CollateRooms.of(grounder.words, grounder.method)
-    device, scores = grounder.vectors.device, Scores.none(protocol)
+    device, scores = grounder.vectors.device, GroundScores.none(protocol)
     for part in _parts(rooms, at_once):
         batch = collate(part).to(device)
         scores.unheard += int((batch.ids <= UNKNOWN).all(1).sum())

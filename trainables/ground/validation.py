@@ -1,4 +1,4 @@
-"""Scores on training rooms that are held out, while a training runs; what sweeps choose by."""
+"""GroundScores on training rooms that are held out, while a training runs; what sweeps choose by."""
 
 from __future__ import annotations
 

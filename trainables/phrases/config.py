@@ -44,7 +44,7 @@ class ContrastConfig:
 
     form: Literal["nce", "margin", "none"] = "nce"
     """`nce`: cross-entropy over the images of the batch; `margin`: hinge loss over the same; `none`: left out."""
-    scale: float = 2.0
+    logit_scale: float = 2.0
     """Similarities are multiplied by it: one over the temperature."""
     margin: float = 1.0
     """By how much the own image has to lead; for `margin`."""
@@ -86,7 +86,7 @@ class DistillationConfig:
     """How much it grows ..."""
     every: int = 500
     """... after so many steps ..."""
-    most: float = 3.0
+    max_weight: float = 3.0
     """... up to this."""
 
     def __post_init__(self) -> None:
@@ -145,9 +145,9 @@ _PAPER = PhrasesConfig(
 )
 _SYNTHETIC = PhrasesConfig(
     student=EncoderConfig(word_channels=64, lstm=64, hidden=128, channels=64),
-    contrast=ContrastConfig(scale=10.0),
+    contrast=ContrastConfig(logit_scale=10.0),
     distillation=DistillationConfig(
-        teacher="log belief", student_temperature=0.1, rise=1.0, every=60, most=1.0
+        teacher="log belief", student_temperature=0.1, rise=1.0, every=60, max_weight=1.0
     ),
     optimizer=OptimizerConfig("adamw", lr=2e-3, weight_decay=0.0, schedule="one_cycle", warmup=0.1),
     loop=LoopConfig(epochs=20, batch=32, checkpoint_every=0),

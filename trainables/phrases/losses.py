@@ -106,6 +106,8 @@ LEAST = 6e-8
 """The smallest share that 16 bits tell from 0."""
 
 
-def ramp(step: int, start: float = 0.001, rise: float = 1.0, every: int = 500, most: float = 3.0) -> float:
-    """The weight of distillation: `start`, and `rise` more after each `every` steps, up to `most` (ckd.md 5.4)."""
-    return min(start + rise * (step // every), most)
+def ramp(
+    step: int, start: float = 0.001, rise: float = 1.0, every: int = 500, max_weight: float = 3.0
+) -> float:
+    """Weight of distillation: `start`, `rise` more after each `every` steps, `max_weight` at most (ckd.md 5.4)."""
+    return min(start + rise * (step // every), max_weight)

@@ -63,7 +63,7 @@ class Ckd(Method):
         config, own = self.contrast, batch.sentence_image
         sharpness = config.sharpness if config.regions == "logsumexp" else None
         best = losses.best_regions(cosines, batch.region_mask, sharpness)
-        scores = config.scale * losses.image_scores(
+        scores = config.logit_scale * losses.image_scores(
             best, batch.phrase_sentence, len(own), config.phrases == "mean"
         )
         against = losses.negatives(own, batch.image_id)
@@ -94,7 +94,7 @@ class Ckd(Method):
 
     def _weight(self, step: int) -> float:
         config = self.distillation
-        return losses.ramp(step, config.start, config.rise, config.every, config.most)
+        return losses.ramp(step, config.start, config.rise, config.every, config.max_weight)
 
 
 def make_method(config: PhrasesConfig, initial: Path) -> Ckd:

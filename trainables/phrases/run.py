@@ -28,7 +28,7 @@ from trainables.phrases import pictures
 from trainables.phrases.batch import PhraseCollate
 from trainables.phrases.clip_student import ClipStudent
 from trainables.phrases.config import PhraseDataConfig, PhrasesConfig
-from trainables.phrases.scores import Grounder, Scores, believed, chance, fused
+from trainables.phrases.scores import Grounder, PhraseScores, believed, chance, fused
 from trainables.phrases.student import Encoders, PhraseStudent, make_student
 from trainables.phrases.validation import PhraseValidation
 
@@ -193,9 +193,9 @@ def grounders(student: Encoders, test: Images, fuse: float) -> dict[str, Grounde
     return found
 
 
-def score_images(test: Images, grounders: Mapping[str, Grounder]) -> dict[str, Scores]:
+def score_images(test: Images, grounders: Mapping[str, Grounder]) -> dict[str, PhraseScores]:
     """Ground every phrase of every test image by each of the grounders, with progress."""
-    scores = {name: Scores() for name in grounders}
+    scores = {name: PhraseScores() for name in grounders}
     with Meter("scoring", len(test), "images") as meter:
         for sample in read_all(test):
             for name, ground in grounders.items():
@@ -210,7 +210,7 @@ def read_all(samples: Images) -> Iterator[CaptionedImage]:
         yield from samples.read_many(range(start, min(start + _AT_ONCE, len(samples))))
 
 
-def metrics(scores: Mapping[str, Scores]) -> dict[str, float]:
+def metrics(scores: Mapping[str, PhraseScores]) -> dict[str, float]:
     """All scores by name; the student's are `grounding/r1` and so on."""
     return {
         f"{'grounding' if who == 'student' else who}/{name}": value
@@ -229,7 +229,7 @@ _COLUMNS = {
 }
 
 
-def table(scores: Mapping[str, Scores]) -> str:
+def table(scores: Mapping[str, PhraseScores]) -> str:
     """Who found how many of the phrases, as text; then the student's R@1 by type."""
     found = {who: each.metrics() for who, each in scores.items()}
     student = found["student"]

@@ -24,7 +24,7 @@ NONE = "no type"
 
 
 @dataclass
-class Scores:
+class PhraseScores:
     """What was found of N phrases with boxes, image after image."""
 
     rank: list[NDArray[np.int64]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Scores of a student of phrases while it trains, on training images that are held out."""
+"""PhraseScores of a student of phrases while it trains, on training images that are held out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scenelift.evaluation.validation import ValidationConfig
 from scenelift.samples.caption import CaptionedImage
 from scenelift.samples.caption_kind import CaptionSet
 from scenelift.shards.read import Samples
-from trainables.phrases.scores import Scores
+from trainables.phrases.scores import PhraseScores
 from trainables.phrases.student import Encoders
 
 R1: Final = "validation/r1"
@@ -41,7 +41,7 @@ class PhraseValidation:
         if epoch % self.every and epoch < epochs:
             return {}
         assert isinstance(student, Encoders)
-        training, scores = student.training, Scores()
+        training, scores = student.training, PhraseScores()
         student.eval()
         for index in self.images[rank::workers]:
             sample = self.samples.read(index)
@@ -62,18 +62,18 @@ def hold_out_images(
 
     Raises ConfigError if nothing is left on either side, DataError if no phrase has a box.
     """
-    if not config.scenes:
+    if not config.holdout_every:
         return None, None
-    held = np.arange(config.scenes - 1, len(samples), config.scenes)
+    held = np.arange(config.holdout_every - 1, len(samples), config.holdout_every)
     kept = np.setdiff1d(np.arange(len(samples)), held)
     if not len(held) or not len(kept):
         raise ConfigError(
-            f"validation.scenes {config.scenes} cannot be taken from the {len(samples)} images of {samples.path}; "
-            "give a smaller number, or use more data"
+            f"validation.holdout_every {config.holdout_every} cannot be taken from the {len(samples)} images of "
+            f"{samples.path}; give a smaller number, or use more data"
         )
     if not CaptionSet.of(samples.manifest).boxed:
         raise DataError(
-            f"no phrase of {samples.path} has a box to validate with; leave validation.scenes at 0"
+            f"no phrase of {samples.path} has a box to validate with; leave validation.holdout_every at 0"
         )
-    chosen = held[np.linspace(0, len(held) - 1, min(config.frames, len(held))).astype(int)]
+    chosen = held[np.linspace(0, len(held) - 1, min(config.max_samples, len(held))).astype(int)]
     return kept.tolist(), PhraseValidation(samples, tuple(chosen.tolist()), config.every)

@@ -38,7 +38,7 @@ class ImageBackboneConfig:
     align_corners: bool = False
     """Where features lie between pixels: with the outermost at the image's corners, as the papers' code has it
     (true), or each in the middle of what it covers (false)."""
-    remember: int = 0
+    cache_frames: int = 0
     """Frames whose features each worker keeps in memory, so that the network sees a frame once and not every
     epoch; for images that are not cropped or mirrored."""
 

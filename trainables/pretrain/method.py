@@ -98,9 +98,9 @@ class PretrainConfig:
                 "data.test is for trainings that name classes; score what trainables.finetune makes"
             )
         image = self.augmentation.image
-        if self.images.remember and (image.crop or image.flip or image.views):
+        if self.images.cache_frames and (image.crop or image.flip or image.views):
             raise ConfigError(
-                "images.remember is for the same images every epoch: set it to 0, or augmentation.image.crop "
+                "images.cache_frames is for the same images every epoch: set it to 0, or augmentation.image.crop "
                 "and flip to false and views to 0"
             )
 
@@ -115,7 +115,7 @@ class Pretrain(Method):
         super().__init__()
         self.student, self.images, self.config = student, images, config
         self.weights = {config.method: 1.0}
-        self.remembered: dict[str, Tensor] = {}
+        self.cached: dict[str, Tensor] = {}
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         features = self.student(batch.voxels).float()
@@ -130,14 +130,14 @@ class Pretrain(Method):
         return {self.config.method: loss}
 
     def _look(self, batch: Batch) -> Tensor:
-        """[I, K, h, w] features of the batch's images; what is remembered of a frame is its own alone."""
+        """[I, K, h, w] features of the batch's images; what is cached of a frame is its own alone."""
         seen = []
         for i, token in enumerate(batch.tokens):
-            here = self.remembered.get(token)
+            here = self.cached.get(token)
             if here is None:
                 here = self.images(batch.images[batch.image_frame == i]).float()
-                if len(self.remembered) < self.config.images.remember:
-                    self.remembered[token] = here
+                if len(self.cached) < self.config.images.cache_frames:
+                    self.cached[token] = here
             seen.append(here)
         return torch.cat(seen)
 
@@ -232,10 +232,10 @@ _PAPER = replace(
 
 PRESETS = {
     "synthetic": PretrainConfig(
-        images=ImageBackboneConfig(remember=1000),
+        images=ImageBackboneConfig(cache_frames=1000),
         teacher=TINY_TEACHER,
         student=StudentConfig(VoxelConfig(0.4, "geometry", 1 / 255), NETWORKS["tiny"]),
-        augmentation=Augmentation(scale=0.05),
+        augmentation=Augmentation(scale_jitter=0.05),
         contrast=ContrastConfig(pairs=1024),
         optimizer=OptimizerConfig("adamw", lr=1e-2, weight_decay=0.01, schedule="one_cycle", warmup=0.1),
         loop=LoopConfig(epochs=20, batch=4, checkpoint_every=200),

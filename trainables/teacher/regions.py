@@ -34,7 +34,7 @@ class RegionImage:
 
 
 @dataclass(frozen=True)
-class Batch:
+class RegionBatch:
     """B images with K regions each."""
 
     images: Tensor
@@ -101,7 +101,7 @@ def split_by_scene(
     return train, test
 
 
-def draw_batch(images: Sequence[RegionImage], count: int, regions: int, rng: Rng) -> Batch:
+def draw_batch(images: Sequence[RegionImage], count: int, regions: int, rng: Rng) -> RegionBatch:
     """`count` different images, augmented, with `regions` different regions each (fewer are repeated)."""
     chosen = rng.choice(len(images), count, replace=count > len(images))
     return collate([augment(_some(images[int(index)], regions, rng), rng) for index in chosen])
@@ -126,10 +126,10 @@ def augment(image: RegionImage, rng: Rng) -> RegionImage:
     return RegionImage(image.scene, pixels, boxes, image.names)
 
 
-def collate(images: Sequence[RegionImage]) -> Batch:
+def collate(images: Sequence[RegionImage]) -> RegionBatch:
     """Stack images that have equally many regions."""
     pixels = np.stack([image.pixels for image in images]).transpose(0, 3, 1, 2)
-    return Batch(
+    return RegionBatch(
         images=torch.from_numpy(np.ascontiguousarray(pixels)),
         boxes=torch.from_numpy(np.stack([image.boxes for image in images])),
         names=[names for image in images for names in image.names],

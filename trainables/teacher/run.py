@@ -30,7 +30,7 @@ from scenelift.teachers.clip import TeacherConfig, build_teacher, value_tokens
 from scenelift.teachers.tiny import TinyModel, TinyTokenizer, build_tiny, save_tiny
 from trainables.teacher.captions import NAMES, caption, sentences
 from trainables.teacher.regions import (
-    Batch,
+    RegionBatch,
     RegionImage,
     collate,
     draw_batch,
@@ -160,7 +160,11 @@ def _optimizer(
 
 
 def batch_loss(
-    clip: open_clip.CLIP, model: TinyModel, tokenizer: TinyTokenizer, batch: Batch, rng: np.random.Generator
+    clip: open_clip.CLIP,
+    model: TinyModel,
+    tokenizer: TinyTokenizer,
+    batch: RegionBatch,
+    rng: np.random.Generator,
 ) -> Tensor:
     """Contrastive loss of a batch's regions and captions."""
     captions, target = caption(batch.names, rng)
@@ -182,7 +186,7 @@ def contrastive_loss(logits: Tensor, target: Tensor) -> Tensor:
     return (to_text - likelihood.mean()) / 2
 
 
-def region_features(clip: open_clip.CLIP, model: TinyModel, batch: Batch) -> Tensor:
+def region_features(clip: open_clip.CLIP, model: TinyModel, batch: RegionBatch) -> Tensor:
     """Mean over each region of what the teacher will give for its patches, unit features: [B K, D]."""
     mean, std = (torch.tensor(color).view(3, 1, 1) for color in COLOR)
     visual = clip.visual

@@ -271,7 +271,7 @@ def places(cpus: float, gpus: float = 0, data_cpus: float = 1) -> int:
 
 
 @contextmanager
-def kept_for_reading(cpus: float) -> Iterator[None]:
+def reserve_data_cpus(cpus: float) -> Iterator[None]:
     """Inside the `with`, trainings that take as many workers as they find leave so many CPUs for reading.
 
     Such a training counts the CPUs of all machines, and with the last one gone reading and training wait for each

@@ -31,19 +31,19 @@ where the shards have sweeps. Needs no labels. A student that says one thing of 
 class ValidationConfig:
     """Training scenes that are scored on during the training instead of trained on."""
 
-    scenes: int = 0
-    """One training scene of so many is held out; 0: none."""
-    frames: int = 200
-    """At most so many of the held-out frames are scored, spread evenly."""
+    holdout_every: int = 0
+    """Hold out every n-th training scene (of captioned images: every n-th image); 0: none."""
+    max_samples: int = 200
+    """Score at most N of the held-out samples, spread evenly."""
     every: int = 1
     """Epochs between two validations; the last epoch is always validated."""
 
     def __post_init__(self) -> None:
-        if self.scenes == 1 or self.scenes < 0:
+        if self.holdout_every == 1 or self.holdout_every < 0:
             raise ConfigError(
-                f"validation.scenes is 0, or 2 and more (one of so many is held out), not {self.scenes}"
+                f"validation.holdout_every is 0, or 2 and more (every n-th is held out), not {self.holdout_every}"
             )
-        for name in ("frames", "every"):
+        for name in ("max_samples", "every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"validation.{name} is at least 1, not {getattr(self, name)}")
 
@@ -107,24 +107,24 @@ def hold_out(
 
     Raises ConfigError if nothing is left on either side, DataError if nothing can be measured on the frames.
     """
-    if not config.scenes:
+    if not config.holdout_every:
         return frames, None
     names = list(dict.fromkeys(shards.scenes))
-    held = set(names[config.scenes - 1 :: config.scenes])
+    held = set(names[config.holdout_every - 1 :: config.holdout_every])
     kept = [i for i in (range(len(shards)) if frames is None else frames) if shards.scenes[i] not in held]
     if not held or not kept:
         raise ConfigError(
-            f"validation.scenes {config.scenes} cannot be taken from the {len(names)} scenes of {shards.path} "
-            "such that both sides have some; give another number, or use more data"
+            f"validation.holdout_every {config.holdout_every} cannot be taken from the {len(names)} scenes of "
+            f"{shards.path} such that both sides have some; give another number, or use more data"
         )
     out = np.array([i for i, scene in enumerate(shards.scenes) if scene in held])
-    chosen = out[np.linspace(0, len(out) - 1, min(config.frames, len(out))).astype(int)]
+    chosen = out[np.linspace(0, len(out) - 1, min(config.max_samples, len(out))).astype(int)]
     swept = bool(shards.read(int(chosen[0])).sweep.max(initial=0))
     measured = (*((MIOU,) if shards.about.labeled else ()), *((AGREEMENT,) if swept else ()))
     if not measured:
         raise DataError(
             f"{shards.path} has neither labels nor sweeps, so nothing can be validated on it; make shards with "
-            "--sweeps 1, or leave validation.scenes at 0"
+            "--lidar_sweeps 1, or leave validation.holdout_every at 0"
         )
     return kept, Validation(shards, tuple(chosen.tolist()), config.every, measured)
 

@@ -19,7 +19,7 @@ _SHARPNESS = 5.0
 """A distilled student's scores are cosines of some size that its temperature (0.2 in our presets) divides."""
 
 
-def take_over(student: Student, start: Student, path: str) -> None:
+def load_backbone(student: Student, start: Student, path: str) -> None:
     """Copy every tensor of the start's backbone that has equal name and shape in the student's.
 
     Says how many parameters that are, and warns if the two see a cloud differently. ConfigError, naming the

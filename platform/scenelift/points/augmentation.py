@@ -62,11 +62,11 @@ class Augmentation:
     """Rotate each cloud about z by an angle uniform in [0, 2 pi)."""
     flip: bool = True
     """Mirror x, and y, of each cloud with probability one half each."""
-    scale: float = 0.0
-    """Scale each cloud by a factor uniform in [1 - scale, 1 + scale]."""
+    scale_jitter: float = 0.0
+    """Scale each cloud by a factor uniform in [1 - j, 1 + j]."""
     shear: float = 0.0
     """Add a normal deviate of this size to each element of the rotation's matrix (fine-tuning on ScanNet)."""
-    sweeps: int = 0
+    lidar_sweeps: int = 0
     """Earlier sweeps drawn beside the keyframe, of those that the shards hold; each becomes its own cloud."""
     merge: bool = False
     """Make one cloud of the keyframe and the drawn sweeps instead (an ablation of the paper)."""
@@ -74,8 +74,8 @@ class Augmentation:
     """Changes of the photos."""
 
     def __post_init__(self) -> None:
-        if self.merge and not self.sweeps:
-            raise ConfigError("augmentation.merge needs augmentation.sweeps of 1 or more")
+        if self.merge and not self.lidar_sweeps:
+            raise ConfigError("augmentation.merge needs augmentation.lidar_sweeps of 1 or more")
 
 
 NO_AUGMENTATION = Augmentation(rotate=False, flip=False)
@@ -85,7 +85,7 @@ def augment(points: Floats, config: Augmentation, rng: np.random.Generator) -> F
     """[N, 3] -> [N, 3]: one random rotation about z, mirroring, scaling and shearing of a whole cloud."""
     angle = rng.uniform(0, 2 * np.pi) if config.rotate else 0.0
     mirror = rng.choice([-1.0, 1.0], 2) if config.flip else np.ones(2)
-    factor = rng.uniform(1 - config.scale, 1 + config.scale)
+    factor = rng.uniform(1 - config.scale_jitter, 1 + config.scale_jitter)
     cos, sin = np.cos(angle), np.sin(angle)
     turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
     matrix = factor * np.diag([*mirror, 1.0]) @ turn

@@ -155,11 +155,12 @@ Cloud = tuple[Indices, Floats]
 def _clouds(frame: Frame, config: Augmentation, rng: np.random.Generator) -> list[Cloud]:
     """The clouds of a frame that enter the batch, the keyframe first."""
     held = int(frame.sweep.max(initial=0))
-    if config.sweeps > held:
+    if config.lidar_sweeps > held:
         raise DataError(
-            f"frame {frame.token} holds {held} sweeps, {config.sweeps} are asked for; make shards with --sweeps"
+            f"frame {frame.token} holds {held} sweeps, {config.lidar_sweeps} are asked for; make shards with "
+            "--lidar_sweeps"
         )
-    drawn = [0, *(1 + rng.choice(held, config.sweeps, replace=False) if config.sweeps else [])]
+    drawn = [0, *(1 + rng.choice(held, config.lidar_sweeps, replace=False) if config.lidar_sweeps else [])]
     clouds = []
     for sweeps in [drawn] if config.merge else [[sweep] for sweep in drawn]:
         rows = np.flatnonzero(np.isin(frame.sweep, sweeps))

@@ -189,7 +189,7 @@ def experiment(
         tags,
         run_id=opened.mlflow_run,
     )
-    opened.remember({**tracker.info, "tags": tags})
+    opened.save_identity({**tracker.info, "tags": tags})
     if opened.remote and tracker.info["tracking_uri"].startswith("sqlite:"):
         say(
             f"the run is kept in {opened.place}, MLflow's record of it on this machine, in "

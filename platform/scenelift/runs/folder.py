@@ -132,7 +132,7 @@ class Run:
         identity = self.folder / _IDENTITY
         return json.loads(identity.read_text())["run_id"] if identity.exists() else None
 
-    def remember(self, identity: dict[str, Any]) -> None:
+    def save_identity(self, identity: dict[str, Any]) -> None:
         """Keep which MLflow run this is, for a resumed training, and its tags, for those that start from it."""
         (self.folder / _IDENTITY).write_text(json.dumps(identity))
         self.publish(_IDENTITY)

@@ -50,7 +50,7 @@ class CaptionedImage:
     phrases: tuple[Phrase, ...]
     """Of all sentences, in the order of the text."""
     boxes: Boxes
-    """[R, 4] proposed regions, the surest first: x1, y1, x2, y2, pixels."""
+    """[R, 4] proposed regions, most confident first: x1, y1, x2, y2, pixels."""
     features: NDArray[np.float16]
     """[R, D] what a backbone says of each region."""
     posteriors: NDArray[np.float16] | None

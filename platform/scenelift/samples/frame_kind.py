@@ -25,7 +25,7 @@ class FrameSet:
     """What the labels mean."""
     image_size: tuple[int, int]
     """(height, width) of the stored images, pixels."""
-    sweeps: int
+    lidar_sweeps: int
     """Earlier sweeps in every frame."""
     superpixels: int
     """SLIC segments asked for of every image; 0: the frames hold none."""
@@ -51,7 +51,7 @@ class FrameSet:
             ),
             image_size=(about["image_size"][0], about["image_size"][1]),
             cameras=tuple(about["cameras"]),
-            **{name: about[name] for name in ("sweeps", "superpixels", "points", "pairs", "labels")},
+            **{name: about[name] for name in ("lidar_sweeps", "superpixels", "points", "pairs", "labels")},
         )
 
     @property
@@ -108,7 +108,7 @@ class FrameKind(Kind[Frame]):
             FrameSet(
                 vocabulary=vocabulary,
                 image_size=options.image_size,
-                sweeps=options.sweeps,
+                lidar_sweeps=options.lidar_sweeps,
                 superpixels=options.superpixels,
                 cameras=cameras,
                 points=sum(summary["points"] for summary in summaries),

@@ -13,7 +13,7 @@ from scenelift.samples.vocabulary import Vocabulary
 class ReadOptions:
     """How a keyframe becomes a `Frame`."""
 
-    sweeps: int = 0
+    lidar_sweeps: int = 0
     """Earlier sweeps to add to the keyframe's points."""
     image_size: tuple[int, int] = (224, 416)
     """(height, width) the images are stored at, pixels."""
@@ -22,7 +22,7 @@ class ReadOptions:
     adapter reads."""
 
 
-class Keyframe(Protocol):
+class SampleKey(Protocol):
     """What reading one keyframe needs: small, picklable, and named."""
 
     @property
@@ -43,7 +43,7 @@ class SampleSource(Protocol):
     """Its release, such as v1.0-mini."""
 
     def keyframes(self, split: str | None) -> list[Any]:
-        """The `Keyframe`s of the split (None: all), in a fixed order.
+        """The `SampleKey`s of the split (None: all), in a fixed order.
 
         Raises DataError for an unknown split (naming the known ones) or one without keyframes.
         """

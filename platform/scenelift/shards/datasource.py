@@ -107,7 +107,7 @@ class SampleCollate(ArrowBatchCollateFn):
         return self._collate(to_samples(batch, self._kind), number)
 
 
-class SampleSource(Datasource):
+class ShardDatasource(Datasource):
     """Ray Data rows {"index", "position", columns of a sample...} of given samples, in blocks of about 8 MiB.
 
     index: number of the sample in its folder; position: its place in the order asked for.

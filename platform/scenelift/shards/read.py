@@ -105,7 +105,7 @@ class Samples(Generic[S]):
 
         wanted = np.arange(len(self)) if indices is None else np.asarray(indices, np.int64)
         sample_bytes = self.manifest.bytes // max(1, len(self))
-        source = datasource.SampleSource(wanted, self._places(wanted), sample_bytes)
+        source = datasource.ShardDatasource(wanted, self._places(wanted), sample_bytes)
         return ray.data.read_datasource(
             source,
             num_cpus=datasource.CPUS,

@@ -28,7 +28,7 @@ from scenelift.samples import manifest
 from scenelift.samples.frame_kind import FRAME
 from scenelift.samples.kind import Kind
 from scenelift.samples.manifest import BadSample, Manifest, ShardFile
-from scenelift.samples.source import Keyframe, SampleSource
+from scenelift.samples.source import SampleKey, SampleSource
 from scenelift.shards.parquet import encode, read_summary
 
 BAD = "bad.json"
@@ -81,7 +81,7 @@ def write_shards(
     Raises DataError, ShardError if the folder holds shards of another job, StorageError if it cannot be
     written or the disk is full.
     """
-    keyframes: list[Keyframe] = source.keyframes(split)
+    keyframes: list[SampleKey] = source.keyframes(split)
     job = _Job(kind, source, options, out, _fingerprint(kind, source, keyframes, options, per_shard))
     chunks = [keyframes[i : i + per_shard] for i in range(0, len(keyframes), per_shard)]
     _prepare(job, keyframes, len(chunks))
@@ -94,7 +94,7 @@ def write_shards(
 
 
 def _fingerprint(
-    kind: Kind[Any], source: SampleSource, keyframes: Sequence[Keyframe], options: Any, per_shard: int
+    kind: Kind[Any], source: SampleSource, keyframes: Sequence[SampleKey], options: Any, per_shard: int
 ) -> str:
     decides = [
         kind.name,
@@ -109,7 +109,7 @@ def _fingerprint(
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
 
 
-def _prepare(job: _Job, keyframes: Sequence[Keyframe], shards: int) -> None:
+def _prepare(job: _Job, keyframes: Sequence[SampleKey], shards: int) -> None:
     """Make the folder; find out here rather than after hours what will not work."""
     filesystem, folder = storage.resolve(job.out)
     storage.make_folder(filesystem, folder)
@@ -132,7 +132,7 @@ def _require_same_job(job: _Job, path: str) -> None:
         )
 
 
-def _sample_bytes(job: _Job, keyframes: Sequence[Keyframe]) -> int:
+def _sample_bytes(job: _Job, keyframes: Sequence[SampleKey]) -> int:
     """Bytes of one stored sample, from the first that can be read; 0 if none of the first few can."""
     for keyframe in keyframes[:8]:
         try:
@@ -142,7 +142,7 @@ def _sample_bytes(job: _Job, keyframes: Sequence[Keyframe]) -> int:
     return 0
 
 
-def _run(job: _Job, chunks: Sequence[Sequence[Keyframe]], progress: bool) -> Iterator[_Done]:
+def _run(job: _Job, chunks: Sequence[Sequence[SampleKey]], progress: bool) -> Iterator[_Done]:
     specs = [{"number": number, "keyframes": list(chunk)} for number, chunk in enumerate(chunks)]
     rows = (
         ray.data.from_items(specs, override_num_blocks=len(specs))
@@ -183,7 +183,7 @@ def _finished(job: _Job, number: int) -> _Done | None:
     return _done(path, number, storage.read_bytes(filesystem, path), summary)
 
 
-def _make(job: _Job, number: int, keyframes: Sequence[Keyframe]) -> _Done:
+def _make(job: _Job, number: int, keyframes: Sequence[SampleKey]) -> _Done:
     samples: list[Any] = []
     bad: list[tuple[str, str]] = []
     for keyframe in keyframes:

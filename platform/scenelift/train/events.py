@@ -13,7 +13,7 @@ class _Mailbox:
         self.events: list[dict[str, Any]] = []
         self.wrong: dict[str, str] | None = None
 
-    def give_up(self, mistake: dict[str, str]) -> None:
+    def report_fatal(self, mistake: dict[str, str]) -> None:
         self.wrong = self.wrong or mistake
 
     def mistake(self) -> dict[str, str] | None:
@@ -39,9 +39,9 @@ class Board:
         """Leave an event of plain values; returns at once."""
         self._mailbox.put.remote(event)
 
-    def give_up(self, kind: str, message: str) -> None:
+    def report_fatal(self, kind: str, message: str) -> None:
         """Leave a user's mistake, which no new attempt can mend; returns when it has arrived."""
-        ray.get(self._mailbox.give_up.remote({"type": kind, "message": message}))
+        ray.get(self._mailbox.report_fatal.remote({"type": kind, "message": message}))
 
     def mistake(self) -> dict[str, str] | None:
         """The first mistake that was left: type and message."""

@@ -51,7 +51,7 @@ class ScaleConfig:
     """GPUs a worker; none: one where the cluster has enough, else zero."""
     cpus: float | None = None
     """Logical CPUs (and threads) a worker; none: as many as fit beside reading."""
-    reading: float = 1.0
+    data_cpus: float = 1.0
     """Logical CPUs that are left to Ray Data: without any, reading and training wait for each other forever. Where
     a run says that reading was the slow side, more of them help."""
     placement: Literal["pack", "spread"] = "pack"
@@ -63,16 +63,18 @@ class ScaleConfig:
         given = re.fullmatch(r"(\d+)(?:-(\d+))?", str(self.workers).replace(" ", ""))
         if given is None or not 1 <= int(given[1]) <= int(given[2] or given[1]):
             raise ConfigError(f"scale.workers is a number from 1 or a range such as 2-8, not {self.workers}")
-        if self.reading <= 0:
-            raise ConfigError(f"scale.reading is more than 0, not {self.reading:g}; reading needs a CPU too")
+        if self.data_cpus <= 0:
+            raise ConfigError(
+                f"scale.data_cpus is more than 0, not {self.data_cpus:g}; reading needs a CPU too"
+            )
 
     @property
-    def least(self) -> int:
+    def min_workers(self) -> int:
         """Workers without which nothing is trained."""
         return int(str(self.workers).partition("-")[0])
 
     @property
-    def most(self) -> int:
+    def max_workers(self) -> int:
         """Workers that are never exceeded."""
         return int(str(self.workers).rpartition("-")[2])
 
@@ -85,9 +87,9 @@ class Resources:
     """The most, where their number may change."""
     cpus: float
     gpus: float
-    least: int = 0
+    min_workers: int = 0
     """Fewest workers that may train; 0: all."""
-    reading: float = 1.0
+    data_cpus: float = 1.0
     """CPUs that are left to Ray Data."""
     placement: Literal["pack", "spread"] = "pack"
 
@@ -101,14 +103,14 @@ class Resources:
         """Fill in what the config leaves open; ClusterError if it cannot all be placed."""
         gpus = scale.gpus
         if gpus is None:
-            gpus = 1.0 if cluster.total("GPU") >= scale.least else 0.0
-        fits = scale.most
-        while fits > scale.least and cluster.places(scale.cpus or 1.0, gpus, scale.reading) < fits:
+            gpus = 1.0 if cluster.total("GPU") >= scale.min_workers else 0.0
+        fits = scale.max_workers
+        while fits > scale.min_workers and cluster.places(scale.cpus or 1.0, gpus, scale.data_cpus) < fits:
             fits -= 1
-        cpus = scale.cpus or cluster.worker_cpus(fits, gpus, scale.reading)
-        cluster.require(fits, cpus, gpus, scale.reading, option="scale.workers")
-        least = scale.least if scale.least < scale.most else 0
-        return cls(scale.most, cpus, gpus, least, scale.reading, scale.placement)
+        cpus = scale.cpus or cluster.worker_cpus(fits, gpus, scale.data_cpus)
+        cluster.require(fits, cpus, gpus, scale.data_cpus, option="scale.workers")
+        least = scale.min_workers if scale.min_workers < scale.max_workers else 0
+        return cls(scale.max_workers, cpus, gpus, least, scale.data_cpus, scale.placement)
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,9 @@ def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> C
         worker.run,
         train_loop_config={"job": ray.put(job), "most": resources.workers, "board": board},
         scaling_config=ScalingConfig(
-            num_workers=(resources.least, resources.workers) if resources.least else resources.workers,
+            num_workers=(resources.min_workers, resources.workers)
+            if resources.min_workers
+            else resources.workers,
             use_gpu=resources.gpus > 0,
             resources_per_worker=each,
             placement_strategy=resources.placement.upper(),
@@ -182,12 +186,14 @@ def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> C
             # Where the number may change, each try to start more workers than there are counts as one.
             failure_config=FailureConfig(
                 max_failures=job.retries,
-                controller_failure_limit=max(5, job.retries) if resources.least else 3,
+                controller_failure_limit=max(5, job.retries) if resources.min_workers else 3,
             ),
         ),
     )
     spilled = cluster.spilled()
-    reading = cluster.kept_for_reading(resources.reading) if resources.least else contextlib.nullcontext()
+    reading = (
+        cluster.reserve_data_cpus(resources.data_cpus) if resources.min_workers else contextlib.nullcontext()
+    )
     with _Listener(board, listen), reading:
         failure = _fit(trainer)
     _tell_spilled(cluster.spilled() - spilled, job, listen)
@@ -282,7 +288,7 @@ def train_worker(job: Job, most: int, board: Board) -> None:
         )
         train(job.build(), mine)
     except SceneliftError as error:
-        board.give_up(type(error).__name__, str(error))
+        board.report_fatal(type(error).__name__, str(error))
         raise
 
 

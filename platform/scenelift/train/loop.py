@@ -253,7 +253,7 @@ class _State:
             worker.post({"kind": "estimate", "step": done, "values": asdict(estimate)})
             estimate.require(worker.checkpoints.workplace, plan.smaller)
 
-    def _take_over(self, optimizer: dict[str, Any], schedule: dict[str, Any]) -> None:
+    def _load_optimizer(self, optimizer: dict[str, Any], schedule: dict[str, Any]) -> None:
         """Moments and position of the checkpoint; rates and decay are the config's, which may have changed."""
         wanted = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         rates = self.schedule.base_lrs
@@ -280,7 +280,7 @@ class _State:
                 "not fit; give the run a new name"
             )
         trained.restore(folder)
-        self._take_over(saved["optimizer"], saved["schedule"])
+        self._load_optimizer(saved["optimizer"], saved["schedule"])
         self.scaler.load_state_dict(saved["scaler"])
         if self.worker.rank < len(saved["random"]):
             restore_random_state(saved["random"][self.worker.rank])

@@ -181,7 +181,7 @@ def smaller(batch: int, accumulate: int, workers: int) -> str:
     parts = next((parts for parts in range(accumulate + 1, share + 1) if share % parts == 0), None)
     if parts is None:
         return (
-            "a micro-batch is a single frame already: use fewer augmentation.sweeps, a larger "
+            "a micro-batch is a single frame already: use fewer augmentation.lidar_sweeps, a larger "
             "student.voxels.size, a smaller network, or a machine with more memory"
         )
     return f"raise loop.accumulate to {parts} (the same batch in smaller parts), or lower loop.batch below {batch}"

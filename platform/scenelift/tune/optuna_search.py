@@ -24,17 +24,20 @@ optuna.logging.set_verbosity(logging.ERROR)  # it would tell of every trial
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
-class OwnFirst(OptunaSearch):
+class BaselineFirst(OptunaSearch):
     """Tries `own` before anything is drawn. Where the space does not hold it, Optuna never hears of that trial."""
 
     def __init__(
-        self, own: Mapping[str, Any], space: Space, objective: str, sampler: optuna.samplers.BaseSampler
+        self, baseline: Mapping[str, Any], space: Space, objective: str, sampler: optuna.samplers.BaseSampler
     ) -> None:
-        inside = holds(space, own)
+        inside = holds(space, baseline)
         super().__init__(
-            metric=objective, mode="max", points_to_evaluate=[dict(own)] if inside else None, sampler=sampler
+            metric=objective,
+            mode="max",
+            points_to_evaluate=[dict(baseline)] if inside else None,
+            sampler=sampler,
         )
-        self._own = None if inside else dict(own)
+        self._own = None if inside else dict(baseline)
         self._first: str | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:

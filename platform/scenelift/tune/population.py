@@ -15,7 +15,7 @@ from scenelift.tune.search import Space, ends
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
 
-LENGTHS = {"loop.epochs", "least_steps"}
+LENGTHS = {"loop.epochs", "min_steps"}
 """Keys that say how long a training is."""
 
 

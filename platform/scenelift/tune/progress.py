@@ -23,7 +23,7 @@ EVERY = 20.0
 """Seconds between two lines about trials that are running."""
 
 
-class Progress(tune.Callback):
+class SearchProgress(tune.Callback):
     """Called by Tune in the sweep's process."""
 
     def __init__(
@@ -31,12 +31,12 @@ class Progress(tune.Callback):
         tracker: Tracker,
         trials: Trials,
         count: int,
-        at_once: int,
-        own: dict[str, Any],
+        max_concurrent: int,
+        baseline: dict[str, Any],
         folder: Path,
     ) -> None:
-        self.tracker, self.trials, self.count, self.at_once = tracker, trials, count, at_once
-        self.own, self.folder = own, folder
+        self.tracker, self.trials, self.count, self.max_concurrent = tracker, trials, count, max_concurrent
+        self.baseline, self.folder = baseline, folder
         self._all: list[Trial] = []
         self._ends: dict[str, str] = {}
         self._spoke = time.monotonic()
@@ -87,7 +87,7 @@ class Progress(tune.Callback):
         ended = [outcome.seconds for outcome in self.outcomes() if outcome.status != "running"]
         if not ended:
             return ""
-        rounds = (self.count - len(ended)) / self.at_once
+        rounds = (self.count - len(ended)) / self.max_concurrent
         return f"   about {rounds * sum(ended) / len(ended) / 60:.0f} min left"
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -119,7 +119,7 @@ class Progress(tune.Callback):
         value = outcome.value(objective)
         found = outcome.error if value is None or outcome.error else f"{objective} {value:.3f}"
         ended = {"stopped": f"given up after epoch {outcome.epoch}"}.get(outcome.status, outcome.status)
-        mine = "the preset's own values" if outcome.own else title(outcome.values)
+        mine = "the preset's own values" if outcome.baseline else title(outcome.values)
         say(f"trial {len(outcomes)}/{self.count} {ended} in {outcome.seconds:.0f} s: {found} ({mine})")
 
     def _outcome(self, trial: Trial) -> Outcome:
@@ -133,7 +133,7 @@ class Progress(tune.Callback):
             epoch=int(last.get("epoch", 0)),
             metrics={name: last[name] for name in last if name.startswith("validation/")},
             seconds=float(last.get("time_total_s", 0.0)),
-            own=values == self.own,
+            baseline=values == self.baseline,
             error=_last_line(_error(trial)) if end == Trial.ERROR else "",
         )
 
@@ -172,10 +172,10 @@ def _concluded(run: Run) -> bool:
     return run.status not in (None, "interrupted")
 
 
-_following: list[Progress] = []
+_following: list[SearchProgress] = []
 
 
-def _restored() -> Progress:
+def _restored() -> SearchProgress:
     return _following[-1]
 
 

@@ -41,7 +41,7 @@ class Outcome:
     metrics: Mapping[str, float]
     """Validation metrics after that epoch."""
     seconds: float
-    own: bool = False
+    baseline: bool = False
     """Whether it tried the values that the preset has."""
     error: str = ""
 
@@ -71,7 +71,7 @@ def rows(outcomes: Sequence[Outcome], objective: str) -> list[dict[str, Any]]:
             "epochs": outcome.epoch,
             **{name: outcome.metrics.get(name) for name in names},
             **outcome.values,
-            "preset": outcome.own,
+            "preset": outcome.baseline,
             "seconds": round(outcome.seconds, 1),
             "error": outcome.error,
         }
@@ -110,7 +110,10 @@ def text(outcomes: Sequence[Outcome], objective: str) -> str:
 
 def gain(outcomes: Sequence[Outcome], objective: str) -> str:
     """What the best trial has more than the preset's own values, as the end of a sentence about it."""
-    best, own = ranked(outcomes, objective)[0], next((outcome for outcome in outcomes if outcome.own), None)
+    best, own = (
+        ranked(outcomes, objective)[0],
+        next((outcome for outcome in outcomes if outcome.baseline), None),
+    )
     if own is None:
         return ""
     if own.status != "finished":
@@ -192,7 +195,7 @@ def _plain(axis: Axes) -> None:
 def _style(outcome: Outcome, best: bool) -> dict[str, Any]:
     if best:
         return {"color": _BEST, "linewidth": 2.6, "zorder": 3}
-    if outcome.own:
+    if outcome.baseline:
         return {"color": _OWN, "linewidth": 2.0, "zorder": 2.5}
     whole = outcome.status == "finished"
     return {"color": _OTHER if whole else _STOPPED, "linewidth": 1.3, "zorder": 2 if whole else 1}

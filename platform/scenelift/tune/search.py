@@ -45,7 +45,7 @@ def checked(space: Space, config: Any) -> dict[str, Domain]:
     return dict(space)
 
 
-def own_values(space: Space, config: Any) -> dict[str, Any]:
+def baseline_values(space: Space, config: Any) -> dict[str, Any]:
     """What the config itself has for the keys of the space."""
     known = flatten(config)
     return {key: known[key] for key in space}
@@ -86,8 +86,8 @@ class Choice:
     """Metric that is maximized."""
     trials: int
     seed: int
-    at_once: int
-    stop_early: bool
+    max_concurrent: int
+    early_stopping: bool
 
     def count(self, space: Space) -> int:
         """How many trials there will be."""
@@ -111,24 +111,24 @@ class Choice:
                 f"--resources '{{\"{cluster.SWEEP}\": 1}}', so that its trials can take turns"
             )
         # No CPU: a cluster's head may have none.
-        return {cluster.SWEEP: math.floor(1e4 / self.at_once) / 1e4}
+        return {cluster.SWEEP: math.floor(1e4 / self.max_concurrent) / 1e4}
 
-    def tries(self, own: Mapping[str, Any], space: Space) -> bool:
+    def tries(self, baseline: Mapping[str, Any], space: Space) -> bool:
         """Whether the preset's own values are among the trials wherever they lie."""
-        return self.method in ("tpe", "random") or holds(space, own)
+        return self.method in ("tpe", "random") or holds(space, baseline)
 
-    def algorithm(self, own: Mapping[str, Any], space: Space) -> SearchAlgorithm | Searcher:
-        """What draws the trials; `own` is the first of them, unless the method lays a grid."""
+    def algorithm(self, baseline: Mapping[str, Any], space: Space) -> SearchAlgorithm | Searcher:
+        """What draws the trials; `baseline` is the first of them, unless the method lays a grid."""
         if self.method == "grid":
-            return BasicVariantGenerator(max_concurrent=self.at_once, random_state=self.seed)
+            return BasicVariantGenerator(max_concurrent=self.max_concurrent, random_state=self.seed)
         if self.method == "pbt":
             # A population is made at once: its trials pause where others wait for their turn.
-            first = [dict(own)] if holds(space, own) else []
+            first = [dict(baseline)] if holds(space, baseline) else []
             return BasicVariantGenerator(points_to_evaluate=first, random_state=self.seed)
-        from scenelift.tune.optuna_search import OwnFirst, sampler
+        from scenelift.tune.optuna_search import BaselineFirst, sampler
 
         drawn = sampler(self.method, self.seed, self.trials)
-        return ConcurrencyLimiter(OwnFirst(own, space, self.objective, drawn), self.at_once)
+        return ConcurrencyLimiter(BaselineFirst(baseline, space, self.objective, drawn), self.max_concurrent)
 
     def scheduler(self, space: Space, first: int) -> TrialScheduler:
         """What stops trials, or lets them learn from each other; first: the earliest milestone they report."""
@@ -136,7 +136,7 @@ class Choice:
             from scenelift.tune.population import Population
 
             return Population(space, self.objective, first)
-        if not self.stop_early:
+        if not self.early_stopping:
             return FIFOScheduler()
         return ASHAScheduler(
             time_attr="percent",
@@ -164,7 +164,7 @@ def _choices(space: Space) -> dict[str, Categorical]:
 class Placement:
     """How many trials run at once, and what each worker of theirs gets."""
 
-    at_once: int
+    max_concurrent: int
     scale: ScaleConfig
     reason: str
 
@@ -177,10 +177,12 @@ class Placement:
         """
         gpus = scale.gpus
         if gpus is None:
-            gpus = 1.0 if cluster.total("GPU") >= scale.most else 0.0
-        most, cpus = cluster.side_by_side(scale.most, scale.cpus, gpus, scale.reading, wanted or trials)
-        each = f"{scale.most} x {cpus:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")
-        each += f" to train and {scale.reading:g} CPU to read"
+            gpus = 1.0 if cluster.total("GPU") >= scale.max_workers else 0.0
+        most, cpus = cluster.side_by_side(
+            scale.max_workers, scale.cpus, gpus, scale.data_cpus, wanted or trials
+        )
+        each = f"{scale.max_workers} x {cpus:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")
+        each += f" to train and {scale.data_cpus:g} CPU to read"
         kinds = ("CPU", "GPU") if gpus else ("CPU",)
         there = " and ".join(f"{cluster.total(kind):g} {kind}" for kind in kinds)
         if not most:

@@ -42,11 +42,11 @@ class SweepConfig:
     student's labels of the same voxels agree between sweeps; of grounding, the share of sentences whose object is
     found, by overlap or among true instances; of phrases, the share whose first region is right. The test scenes
     are never looked at."""
-    stop_early: bool = True
+    early_stopping: bool = True
     """Give up trials that are worse than half of the others after a quarter, or a half, of the training (ASHA)."""
-    held_out: int = 5
+    holdout_every: int = 5
     """One training scene of so many is held out."""
-    concurrent: int | None = None
+    max_concurrent: int | None = None
     """Trials at once; none: as many as fit."""
     retries: int = 1
     """How often a trial that failed is tried again."""
@@ -58,7 +58,7 @@ class SweepConfig:
     """Name of an interrupted sweep to go on with, with all of its settings."""
 
     def __post_init__(self) -> None:
-        for name in ("trials", "retries", "held_out"):
+        for name in ("trials", "retries", "holdout_every"):
             if getattr(self, name) < (0 if name == "retries" else 1):
                 raise ConfigError(f"--{name} {getattr(self, name)} is too few")
         if self.search == "pbt" and self.trials < 4:
@@ -114,10 +114,10 @@ class Sweep:
             configuration.show_help(
                 self.settings, f"{prog} [PRESET] [--group.field VALUE ...]", self._help(presets)
             )
-        own, rest = configuration.divide(argv, mine)
-        settings = configuration.parse(SweepConfig, {"": self.settings}, own, prog)
+        baseline, rest = configuration.divide(argv, mine)
+        settings = configuration.parse(SweepConfig, {"": self.settings}, baseline, prog)
         if settings.resume is not None:
-            if rest or len(own) > 2:
+            if rest or len(baseline) > 2:
                 raise ConfigError(
                     "--resume NAME takes no other options: the sweep goes on with what it began with"
                 )

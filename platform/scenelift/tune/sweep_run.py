@@ -19,7 +19,7 @@ from scenelift.tracking import store
 from scenelift.tracking.client import Tracker, TrackingConfig
 from scenelift.tune import population, ranking
 from scenelift.tune import search as search
-from scenelift.tune.progress import Progress
+from scenelift.tune.progress import SearchProgress
 from scenelift.tune.search import Choice, Placement, Space
 from scenelift.tune.trial import Trials, milestone, run_trial, title
 
@@ -37,7 +37,7 @@ class SweepRun:
         self, sweep: Sweep, settings: SweepConfig, config: Any, space: Space, given: tuple[str, ...]
     ) -> None:
         self.sweep, self.settings, self.config, self.space, self.given = sweep, settings, config, space, given
-        self.own = search.own_values(space, config)
+        self.baseline = search.baseline_values(space, config)
         self.name = settings.resume or settings.name or f"{sweep.name}-{time.strftime('%Y%m%d-%H%M%S')}"
         if "://" in config.run.storage:
             raise ConfigError(
@@ -49,17 +49,17 @@ class SweepRun:
             raise ConfigError(
                 f"{self.folder} exists; go on with it by --resume {self.name}, or give another --name"
             )
-        trial = sweep.selecting(config, settings.held_out, settings.objective)
+        trial = sweep.selecting(config, settings.holdout_every, settings.objective)
         if settings.search == "pbt":
             population.check(space, trial.loop.epochs)
-        self.placement = Placement.fit(trial.scale, settings.trials, settings.concurrent)
+        self.placement = Placement.fit(trial.scale, settings.trials, settings.max_concurrent)
         self.choice = Choice(
             method=settings.search,
             objective=settings.objective,
             trials=settings.trials,
             seed=settings.seed,
-            at_once=self.placement.at_once,
-            stop_early=settings.stop_early,
+            max_concurrent=self.placement.max_concurrent,
+            early_stopping=settings.early_stopping,
         )
         self.trial = self._prepared(trial)
         self.shared = sweep.shared(trial, space)
@@ -85,8 +85,13 @@ class SweepRun:
             exchange=self.settings.search == "pbt",
             shared=self.shared,
         )
-        progress = Progress(
-            tracker, trials, self.choice.count(self.space), self.placement.at_once, self.own, self.folder
+        progress = SearchProgress(
+            tracker,
+            trials,
+            self.choice.count(self.space),
+            self.placement.max_concurrent,
+            self.baseline,
+            self.folder,
         )
         try:
             if trials.shared and trials.beginning.status != "finished":
@@ -107,16 +112,16 @@ class SweepRun:
         of = self.sweep.trainable.__name__
         say(f"sweep {self.name}: {self.choice.count(self.space)} trials of {of} by {self.settings.search}")
         for key, domain in self.space.items():
-            own = title({key: self.own[key]}).rpartition(" ")[2]
+            own = title({key: self.baseline[key]}).rpartition(" ")[2]
             say(f"  {key:<34}{search.describe(domain)}   (preset: {own})")
-        say(f"  maximizing {self.settings.objective} on one training scene of {self.settings.held_out}")
+        say(f"  maximizing {self.settings.objective} on one training scene of {self.settings.holdout_every}")
         say(f"  {self.placement.reason}")
         if self.shared:
             say(
                 f"  the first {self.shared} of {self.trial.loop.epochs} epochs are the same in all trials: "
                 "they are trained once"
             )
-        if not self.choice.tries(self.own, self.space):
+        if not self.choice.tries(self.baseline, self.space):
             say("  the preset's own values lie outside of the space and are not among the trials")
         if self.settings.search == "grid":
             say("  a grid tries every combination, so --trials and --seed change nothing")
@@ -125,10 +130,10 @@ class SweepRun:
         """The sweep's folder and its MLflow run, new or continued."""
         state = self.folder / STATE
         before = yaml.safe_load(state.read_text()) if state.exists() else {}
-        if before.get("at_once", 0) > self.placement.at_once:
+        if before.get("max_concurrent", 0) > self.placement.max_concurrent:
             raise ClusterError(
-                f"{self.name} began with {before['at_once']} trials at once, and {self.placement.at_once} fit "
-                "here; go on with it on a machine or cluster as large as the first"
+                f"{self.name} began with {before['max_concurrent']} trials at once, and here fit "
+                f"{self.placement.max_concurrent}; go on with it on a machine or cluster as large as the first"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         settings = replace(self.settings, resume=None)
@@ -147,7 +152,7 @@ class SweepRun:
                     "sweep": configuration.to_dict(settings),
                     "config": configuration.to_dict(self.config),
                     "given": list(self.given),
-                    "at_once": before.get("at_once", self.placement.at_once),
+                    "max_concurrent": before.get("max_concurrent", self.placement.max_concurrent),
                     "mlflow_run": tracker.info["run_id"],
                 },
                 sort_keys=False,
@@ -155,7 +160,7 @@ class SweepRun:
         )
         return tracker
 
-    def _tuner(self, trials: Trials, progress: Progress) -> tune.Tuner:
+    def _tuner(self, trials: Trials, progress: SearchProgress) -> tune.Tuner:
         # Tracebacks of trials; they lie in the trials' folders.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         warnings.filterwarnings("ignore", message="Consider boosting PBT")
@@ -176,14 +181,14 @@ class SweepRun:
             param_space=self.choice.parameters(self.space),
             tune_config=tune.TuneConfig(
                 num_samples=1 if self.settings.search == "grid" else self.settings.trials,
-                search_alg=self.choice.algorithm(self.own, self.space),
+                search_alg=self.choice.algorithm(self.baseline, self.space),
                 scheduler=self.choice.scheduler(self.space, first),
                 reuse_actors=False,
             ),
             run_config=run,
         )
 
-    def _show(self, progress: Progress, tracker: Tracker) -> None:
+    def _show(self, progress: SearchProgress, tracker: Tracker) -> None:
         """Ranking, pictures and best config: in the folder, in MLflow, on the screen."""
         from scenelift.tune.optuna_search import importance
 

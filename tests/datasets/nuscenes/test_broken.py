@@ -103,12 +103,12 @@ def test_categories_without_indices_ask_for_those_of_lidarseg(tree: Tree):
 # What is wrong with one frame
 
 
-def _refused(tree: Tree, reason: str, sweeps: int = 0) -> None:
+def _refused(tree: Tree, reason: str, lidar_sweeps: int = 0) -> None:
     """The second keyframe of the first scene is refused in one line, the next one is fine."""
     source = tree.source()
     keyframes = source.keyframes()
     with pytest.raises(FrameError, match=reason) as caught:
-        source.read(keyframes[1], ReadOptions(sweeps, SIZE))
+        source.read(keyframes[1], ReadOptions(lidar_sweeps, SIZE))
     assert "\n" not in str(caught.value)
     source.read(keyframes[2], NATIVE)
 
@@ -124,16 +124,16 @@ LABEL_FILE = f"lidarseg/{VERSION}/scene-0103-2-2-LIDAR_TOP_lidarseg.bin"
 @pytest.mark.parametrize("name", [LIDAR_FILE, SWEEP_FILE, IMAGE_FILE, LABEL_FILE])
 def test_a_missing_file_is_named(tree: Tree, name: str):
     (tree.root / name).unlink()
-    _refused(tree, f"{name} is missing under {tree.root}", sweeps=1)
+    _refused(tree, f"{name} is missing under {tree.root}", lidar_sweeps=1)
     (tree.root / name).mkdir()
-    _refused(tree, f"{name} cannot be read: Is a directory", sweeps=1)
+    _refused(tree, f"{name} cannot be read: Is a directory", lidar_sweeps=1)
 
 
 @pytest.mark.parametrize("name", [LIDAR_FILE, SWEEP_FILE])
 @pytest.mark.parametrize("size", [0, 19, 8000 - 4])
 def test_a_truncated_point_file_is_refused(tree: Tree, name: str, size: int):
     (tree.root / name).write_bytes((tree.root / name).read_bytes()[:size])
-    _refused(tree, f"{name} is truncated: {size} bytes", sweeps=1)
+    _refused(tree, f"{name} is truncated: {size} bytes", lidar_sweeps=1)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -183,7 +183,7 @@ def test_a_broken_pose_is_refused_where_it_is_used(tree: Tree, token: str, value
 def test_a_broken_pose_of_a_sweep_is_refused(tree: Tree):
     tree.edit("ego_pose", "pose-scene-0103-0-1-LIDAR_TOP", rotation=[3, 0, 0, 0])
     tree.source().read(tree.source().keyframes()[1], NATIVE)
-    _refused(tree, f"{SWEEP_FILE}: the transform is not finite", sweeps=1)
+    _refused(tree, f"{SWEEP_FILE}: the transform is not finite", lidar_sweeps=1)
 
 
 @pytest.mark.parametrize(

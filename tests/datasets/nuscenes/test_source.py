@@ -61,7 +61,7 @@ def test_the_real_frame_at_training_size_keeps_its_pairs(real_nuscenes: Path):
     source = NuScenes(real_nuscenes, VERSION)
     (keyframe,) = source.keyframes()
     full = source.read(keyframe, ReadOptions(image_size=(900, 1600)))
-    small = source.read(keyframe, ReadOptions(sweeps=2))
+    small = source.read(keyframe, ReadOptions(lidar_sweeps=2))
     assert np.array_equal(small.pair_points[small.keyframe[small.pair_points]], full.pair_points)
     assert small.pair_pixels.max(0).tolist() == [5, 223, 415] and small.pair_pixels.min() == 0
     # no sweeps in this tree: the keyframe itself stands in, without the points on the car
@@ -104,7 +104,7 @@ def test_sweeps_lie_on_the_keyframe_where_the_world_stands_still(tree: Tree):
     """Sweep k is the world as the car saw it k records before; compensated, it is the keyframe's own world."""
     source = tree.source()
     keyframe = source.keyframes()[2]
-    assert [name.split("-")[3] for name in keyframe.sweeps] == ["3", "2", "1", "0"]
+    assert [name.split("-")[3] for name in keyframe.lidar_sweeps] == ["3", "2", "1", "0"]
     frame = source.read(keyframe, ReadOptions(4, SIZE))
     world = frame.points[frame.sweep == 0]
     assert len(np.unique(frame.features)) == 256
@@ -121,7 +121,7 @@ def test_sweeps_lose_the_car_and_the_keyframe_keeps_it(tree: Tree):
     source = tree.source()
     keyframe = source.keyframes()[1]
     frame = source.read(keyframe, ReadOptions(1, SIZE))
-    raw = np.fromfile(tree.root / keyframe.sweeps[0], "<f4").reshape(-1, 5)
+    raw = np.fromfile(tree.root / keyframe.lidar_sweeps[0], "<f4").reshape(-1, 5)
     far = ~((np.abs(raw[:, 0]) < 1) & (np.abs(raw[:, 1]) < 1))
     assert not far.all() and (frame.sweep == 1).sum() == far.sum()
     assert frame.features[frame.sweep == 1, 0].tolist() == raw[far, 3].tolist()
@@ -131,7 +131,7 @@ def test_sweeps_lose_the_car_and_the_keyframe_keeps_it(tree: Tree):
 def test_the_start_of_a_scene_repeats_the_last_sweep_or_the_keyframe(tree: Tree):
     source = tree.source()
     start, second = source.keyframes()[:2]
-    assert start.sweeps == () and len(second.sweeps) == 2
+    assert start.lidar_sweeps == () and len(second.lidar_sweeps) == 2
     frame = source.read(second, ReadOptions(4, SIZE))
     clouds = [frame.points[frame.sweep == sweep] for sweep in range(5)]
     assert np.array_equal(clouds[2], clouds[3]) and np.array_equal(clouds[2], clouds[4])

@@ -164,7 +164,7 @@ def test_splits_are_lists(tree: ScanNetTree) -> None:
 
 
 def test_sweeps_are_refused(tree: ScanNetTree) -> None:
-    with pytest.raises(ConfigError, match="no sweeps; use --sweeps 0, not 2"):
+    with pytest.raises(ConfigError, match="no sweeps; use --lidar_sweeps 0, not 2"):
         tree.source().read(tree.source().keyframes()[0], ReadOptions(2, DEPTH))
 
 

@@ -91,9 +91,9 @@ def test_sweeps_come_nearest_first_and_the_last_one_is_repeated(tree: KittiTree)
 def test_sweeps_stop_where_another_drive_begins(tree: KittiTree) -> None:
     """More than a second lies between them; poses would put the other drive's scans anywhere."""
     tree.edit("sequences/00/times.txt", "2.074000e-01", "1.1038")
-    assert [len(keyframe.sweeps) for keyframe in tree.source().keyframes("train")] == [0, 1, 0, 0]
+    assert [len(keyframe.lidar_sweeps) for keyframe in tree.source().keyframes("train")] == [0, 1, 0, 0]
     tree.edit("sequences/00/times.txt", "1.1038", "1.1037")
-    assert [len(keyframe.sweeps) for keyframe in tree.source().keyframes("train")] == [0, 1, 2, 0]
+    assert [len(keyframe.lidar_sweeps) for keyframe in tree.source().keyframes("train")] == [0, 1, 2, 0]
 
 
 def test_labels_are_the_lower_half_and_sweeps_have_none(tree: KittiTree) -> None:
@@ -146,7 +146,7 @@ def test_points_alone_are_enough(tree: KittiTree) -> None:
     source = tree.source()
     frame = source.read(source.keyframes("val")[1], NATIVE)
     assert (frame.labels, frame.images, len(frame.pair_points)) == (None, (), 0)
-    with pytest.raises(DataError, match=r"sequence 08 has no poses.txt.*--sweeps 0"):
+    with pytest.raises(DataError, match=r"sequence 08 has no poses.txt.*--lidar_sweeps 0"):
         source.read(source.keyframes("val")[1], ReadOptions(1, SIZE))
 
 
@@ -223,14 +223,14 @@ def test_missing_files_are_named(tree: KittiTree) -> None:
 # What is wrong with one frame
 
 
-def refused(tree: KittiTree, reason: str, sweeps: int = 0) -> None:
+def refused(tree: KittiTree, reason: str, lidar_sweeps: int = 0) -> None:
     """The third frame of sequence 08 is refused in one line; one of sequence 00 is fine."""
     source = tree.source()
     keyframes = source.keyframes()
     with pytest.raises(FrameError, match=reason) as caught:
-        source.read(keyframes[FRAMES + 2], ReadOptions(sweeps, SIZE))
+        source.read(keyframes[FRAMES + 2], ReadOptions(lidar_sweeps, SIZE))
     assert "\n" not in str(caught.value)
-    source.read(keyframes[2], ReadOptions(sweeps, SIZE))
+    source.read(keyframes[2], ReadOptions(lidar_sweeps, SIZE))
 
 
 FOLDER = "sequences/08"
@@ -290,5 +290,5 @@ def test_a_broken_pose_is_refused_where_it_is_used(tree: KittiTree, line: int, b
     lines = path.read_text().splitlines()
     lines[line] = " ".join([bad, *lines[line].split()[1:]])
     path.write_text("\n".join(lines))
-    refused(tree, "000001.bin: its pose or the keyframe's in poses.txt is wrong", sweeps=1)
+    refused(tree, "000001.bin: its pose or the keyframe's in poses.txt is wrong", lidar_sweeps=1)
     tree.source().read(tree.source().keyframes("val")[2], NATIVE)

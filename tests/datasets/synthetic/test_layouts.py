@@ -41,7 +41,7 @@ TINY = replace(PRESETS["tiny"], workers=1)
 def kitti(tmp_path_factory: pytest.TempPathFactory) -> WorldConfig:
     """Eleven drives of training, two of them in sequence 00, and two of testing."""
     out = tmp_path_factory.mktemp("kitti") / "tree"
-    world = replace(TINY, layout="semantickitti", out=out, train_scenes=11, val_scenes=2, sweeps=2)
+    world = replace(TINY, layout="semantickitti", out=out, train_scenes=11, val_scenes=2, lidar_sweeps=2)
     generate(world)
     return world
 
@@ -53,7 +53,7 @@ def kitti_full(tmp_path_factory: pytest.TempPathFactory) -> WorldConfig:
         "train_scenes": 1,
         "val_scenes": 0,
         "frames_per_scene": 1,
-        "sweeps": 1,
+        "lidar_sweeps": 1,
         "workers": 1,
     }
     world = replace(PRESETS["demo"], layout="semantickitti", out=out, **one)
@@ -138,7 +138,7 @@ def test_sweeps_lie_where_the_ego_vehicle_was(kitti: WorldConfig) -> None:
     """The adapter's sweeps through calib.txt and poses.txt, against the poses of the world, in a later drive."""
     source, name = SemanticKITTI(kitti.out), "drive-2002"
     keyframe = source.keyframes("val")[6 + 5]
-    frame = source.read(keyframe, ReadOptions(sweeps=2, image_size=(32, 48)))
+    frame = source.read(keyframe, ReadOptions(lidar_sweeps=2, image_size=(32, 48)))
     scene, mount = build(kitti, name), semantickitti.build_rig(kitti, "08").lidar.mount
     now = mount.then(scene.ego_pose(0.3))
     for back in (1, 2):
@@ -342,7 +342,9 @@ def test_shards_of_the_demo_hold_keyframes_with_sweeps_and_superpixels(
     def write(source: Any, split: str, out: str, options: ReadOptions, **rest: Any) -> None:
         asked.update(keyframes=source.keyframes(split), options=options, source=source)
 
-    world = replace(TINY, layout=layout, out=tmp_path / "world", train_scenes=12, val_scenes=1, sweeps=2)
+    world = replace(
+        TINY, layout=layout, out=tmp_path / "world", train_scenes=12, val_scenes=1, lidar_sweeps=2
+    )
     monkeypatch.setattr(making, "demo_world", lambda layout: world)
     monkeypatch.setattr(making, "write_shards", write)
     monkeypatch.setattr(making.cluster, "connect", nullcontext)
@@ -363,7 +365,13 @@ def test_shards_with_other_options_are_refused(tmp_path: Path, monkeypatch: pyte
     world = replace(TINY, out=tmp_path / "world")
     monkeypatch.setattr(making, "demo_world", lambda layout: world)
     vocabulary = {"name": "one", "classes": ["car"], "words": [["car"]], "colors": [[1, 2, 3]]}
-    about = {"vocabulary": vocabulary, "image_size": [32, 48], "sweeps": 0, "superpixels": 0, "cameras": []}
+    about = {
+        "vocabulary": vocabulary,
+        "image_size": [32, 48],
+        "lidar_sweeps": 0,
+        "superpixels": 0,
+        "cameras": [],
+    }
     about |= {"points": 1, "pairs": {}, "labels": None}
     there = Manifest(
         "frame", FRAME.schema_version, "nuscenes", "v1.0-synthetic", "val", about, 1, 1, (), (), ""
@@ -373,7 +381,7 @@ def test_shards_with_other_options_are_refused(tmp_path: Path, monkeypatch: pyte
     (folder / NAME).write_text(there.to_json())
     with pytest.raises(ShardError, match=r"0 sweeps and 0 superpixels .* delete it"):
         making.synthetic_shards("val")
-    about |= {"sweeps": world.sweeps, "superpixels": 40}
+    about |= {"lidar_sweeps": world.lidar_sweeps, "superpixels": 40}
     (folder / NAME).write_text(there.to_json())
     assert making.synthetic_shards("val") == str(folder)
     assert not world.out.exists(), "finished shards need no world"

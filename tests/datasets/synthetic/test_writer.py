@@ -29,7 +29,7 @@ FOREIGN = {"first_sample_token": "sample", "last_sample_token": "sample"} | {
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> WorldConfig:
     out = tmp_path_factory.mktemp("world") / "tree"
-    config = replace(PRESETS["tiny"], out=out, train_scenes=1, teacher_scenes=1, sweeps=2, workers=1)
+    config = replace(PRESETS["tiny"], out=out, train_scenes=1, teacher_scenes=1, lidar_sweeps=2, workers=1)
     assert generate(config) is not None
     return config
 
@@ -282,7 +282,7 @@ def test_the_command_says_what_is_there_and_what_comes_next(
         ({"cameras": ["CAM_BACK", "CAM_BACK"]}, "each once"),
         ({"train_scenes": 2001}, "train_scenes must be 0 to 2000"),
         ({"train_scenes": 0, "val_scenes": 0}, "a world needs a scene"),
-        ({"sweeps": 5}, "sweeps must be 0 to 4"),
+        ({"lidar_sweeps": 5}, "lidar_sweeps must be 0 to 4"),
         ({"image_size": [8, 48]}, "image_size"),
         ({"version": "v1/b"}, "version is a folder's name"),
         ({"version": ".."}, "version is a folder's name"),
@@ -295,7 +295,7 @@ def test_impossible_values_are_refused(values: dict[str, Any], message: str) -> 
 
 
 def test_all_six_cameras_and_no_sweeps(fresh: WorldConfig) -> None:
-    config = replace(fresh, cameras=tuple(CAMERA_YAWS), sweeps=0, train_scenes=1, val_scenes=0)
+    config = replace(fresh, cameras=tuple(CAMERA_YAWS), lidar_sweeps=0, train_scenes=1, val_scenes=0)
     generate(config)
     rows = json.loads((config.out / config.version / "sample_data.json").read_text())
     assert len(rows) == config.frames_per_scene * 7 and all(row["is_key_frame"] for row in rows)

@@ -30,7 +30,9 @@ def make(device: torch.device) -> dict[str, ByHeight]:
 
 @pytest.mark.ray
 def test_scores_equal_a_loop_over_frames(ray_session, tmp_path):
-    write_shards(MadeUp(9), None, str(tmp_path), ReadOptions(sweeps=1, image_size=(8, 12)), 4, progress=False)
+    write_shards(
+        MadeUp(9), None, str(tmp_path), ReadOptions(lidar_sweeps=1, image_size=(8, 12)), 4, progress=False
+    )
     shards = Shards.open(str(tmp_path))
     counted = []
     evaluation = score(shards, make, keep=[0, 7], actors=2, done=counted.append)

@@ -37,8 +37,8 @@ class FakeShards:
     path = "made-up"
     vocabulary = VOCABULARY
 
-    def __init__(self, frames: int, scenes: int, sweeps: int = 1, labels: bool = True) -> None:
-        options = ReadOptions(image_size=(8, 12), sweeps=sweeps)
+    def __init__(self, frames: int, scenes: int, lidar_sweeps: int = 1, labels: bool = True) -> None:
+        options = ReadOptions(image_size=(8, 12), lidar_sweeps=lidar_sweeps)
         self.frames = [made_up_frame(f"frame-{i:05d}", options) for i in range(frames)]
         self.scenes = tuple(f"scene-{i * scenes // frames}" for i in range(frames))
         self.about = SimpleNamespace(labeled=labels)
@@ -65,9 +65,9 @@ def test_whole_scenes_are_held_out_and_never_trained_on(one_of: int) -> None:
     data = shards(40, 10)
     kept, validation = hold_out(ValidationConfig(one_of), data, None)
     assert kept is not None and validation is not None
-    trained, held = {data.scenes[i] for i in kept}, {data.scenes[i] for i in validation.frames}
+    trained, held = {data.scenes[i] for i in kept}, {data.scenes[i] for i in validation.max_samples}
     assert not trained & held and trained | held == set(data.scenes)
-    assert len(held) == 10 // one_of and sorted([*kept, *validation.frames]) == list(range(40))
+    assert len(held) == 10 // one_of and sorted([*kept, *validation.max_samples]) == list(range(40))
 
 
 def test_of_chosen_frames_those_of_held_out_scenes_are_not_trained_on() -> None:
@@ -77,8 +77,8 @@ def test_of_chosen_frames_those_of_held_out_scenes_are_not_trained_on() -> None:
 
 
 def test_no_more_frames_are_scored_than_asked_for() -> None:
-    _, validation = hold_out(ValidationConfig(2, frames=7), shards(40, 10), None)
-    assert validation is not None and len(set(validation.frames)) == 7
+    _, validation = hold_out(ValidationConfig(2, max_samples=7), shards(40, 10), None)
+    assert validation is not None and len(set(validation.max_samples)) == 7
 
 
 def test_what_can_be_measured_follows_from_the_data() -> None:
@@ -88,7 +88,7 @@ def test_what_can_be_measured_follows_from_the_data() -> None:
     }
     names = {key: validation.names for key, (_, validation) in measured.items() if validation is not None}
     assert names == {(1, True): (MIOU, AGREEMENT), (0, True): (MIOU,), (1, False): (AGREEMENT,)}
-    with pytest.raises(DataError, match="--sweeps 1"):
+    with pytest.raises(DataError, match="--lidar_sweeps 1"):
         hold_out(ValidationConfig(2), shards(8, 4, 0, False), None)
 
 
@@ -109,7 +109,7 @@ def test_scores_are_those_of_all_held_out_points_and_the_student_goes_on_trainin
     found = validation(trained, 3, 10)
     assert trained.training
     trained.eval()
-    frames = [data.read(i) for i in validation.frames]
+    frames = [data.read(i) for i in validation.max_samples]
     truth = np.concatenate([f.labels[f.keyframe] for f in frames if f.labels is not None])
     said = np.concatenate([trained.predict(f) for f in frames])
     assert found[MIOU] == pytest.approx(scores(confusion(truth, said, 3), VOCABULARY).miou)
@@ -144,10 +144,10 @@ def test_ranks_share_the_frames() -> None:
             seen[int(frame.token[-5:])] += 1
             return {}
 
-    watched = Watched(data, validation.frames, 1, ())
+    watched = Watched(data, validation.max_samples, 1, ())
     for rank in range(3):
         watched(student(), 1, 1, rank, 3)
-    assert seen == Counter(validation.frames)
+    assert seen == Counter(validation.max_samples)
 
 
 def test_it_is_due_every_so_many_epochs_and_at_the_end() -> None:
@@ -156,7 +156,7 @@ def test_it_is_due_every_so_many_epochs_and_at_the_end() -> None:
 
 
 def test_a_sweep_alone_holds_its_points_and_no_labels() -> None:
-    frame = made_up_frame("frame-00001", ReadOptions(image_size=(8, 12), sweeps=2))
+    frame = made_up_frame("frame-00001", ReadOptions(image_size=(8, 12), lidar_sweeps=2))
     alone = sweep_alone(frame, 2)
     assert np.array_equal(alone.points, frame.points[frame.sweep == 2])
     assert alone.keyframe.all() and alone.labels is None and not len(alone.pair_points)

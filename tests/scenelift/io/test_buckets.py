@@ -156,7 +156,7 @@ def opened(**settings: Any) -> Run:
 
 def test_a_run_goes_on_from_a_bucket_on_another_machine(s3: S3Server) -> None:
     run = opened()
-    run.remember({"run_id": "x"})
+    run.save_identity({"run_id": "x"})
     run.record({"kind": "metrics", "step": 1, "values": {"loss/total": 1.0}})
     run.record({"kind": "checkpoint", "step": 1})
     with pytest.raises(ConfigError, match=r"--run.resume true"):

@@ -20,7 +20,7 @@ from scenelift.samples.images import decode, encode_numbers
 from scenelift.samples.source import ReadOptions
 from tests.made.frames import OPTIONS, made_up_frame
 
-SWEEPS = ReadOptions(sweeps=3, image_size=(24, 40))
+SWEEPS = ReadOptions(lidar_sweeps=3, image_size=(24, 40))
 VOXELS = VoxelConfig(1.0)
 CROP = ImageAugmentation(crop=True, flip=True, size=(16, 32))
 
@@ -92,7 +92,7 @@ def test_batches_of_sweeps_with_crops(per_cloud):
     merged, un-augmented cloud's."""
     image = replace(CROP, per_cloud=per_cloud)
     frames = [made_up_frame(f"frame-{i:05d}", SWEEPS, 300) for i in range(3)]
-    collate = Collate(VOXELS, Augmentation(rotate=False, flip=False, sweeps=2, image=image), grid=2.0)
+    collate = Collate(VOXELS, Augmentation(rotate=False, flip=False, lidar_sweeps=2, image=image), grid=2.0)
     batch = collate(frames, epoch=4)
     clouds, views = 9, 2 * (3 if per_cloud else 1)
     assert batch.voxels.sites.batch_size == clouds
@@ -180,8 +180,8 @@ def test_impossible_settings_say_what_to_write():
 
 def test_merged_sweeps_are_one_cloud_with_one_rotation():
     frame = made_up_frame("frame-00002", SWEEPS, 300)
-    apart = Collate(VOXELS, Augmentation(sweeps=3), grid=1.0)([frame])
-    merged = Collate(VOXELS, Augmentation(sweeps=3, merge=True), grid=1.0)([frame])
+    apart = Collate(VOXELS, Augmentation(lidar_sweeps=3), grid=1.0)([frame])
+    merged = Collate(VOXELS, Augmentation(lidar_sweeps=3, merge=True), grid=1.0)([frame])
     assert apart.voxels.sites.batch_size == 4 and merged.voxels.sites.batch_size == 1
     assert len(merged.labels) == len(apart.labels) == len(frame.points)
     assert len(merged.pair_points) == len(frame.pair_points)

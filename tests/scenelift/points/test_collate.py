@@ -11,7 +11,7 @@ from scenelift.samples.images import decode
 from scenelift.samples.source import ReadOptions
 from tests.made.frames import made_up_frame
 
-OPTIONS = ReadOptions(sweeps=2, image_size=(8, 12))
+OPTIONS = ReadOptions(lidar_sweeps=2, image_size=(8, 12))
 
 
 def frames(count=3, **kwargs):
@@ -72,7 +72,7 @@ def test_a_pairs_voxel_is_the_voxel_of_its_point():
     """clip2scene.md 9, point 5, across sweeps and samples."""
     given = frames()
     size = 1.5
-    batch = Collate(VoxelConfig(size), Augmentation(rotate=False, flip=False, sweeps=2))(given)
+    batch = Collate(VoxelConfig(size), Augmentation(rotate=False, flip=False, lidar_sweeps=2))(given)
     pair = rows = 0
     clouds = int(batch.point_cloud.max()) + 1
     assert clouds == 9
@@ -117,19 +117,19 @@ def test_labels_and_images_come_in_order():
 
 def test_a_batch_can_be_made_again():
     """What is random follows from seed, epoch and frame: neighbours and call order do not matter."""
-    collate = Collate(VoxelConfig(1.0), Augmentation(sweeps=1), seed=3)
+    collate = Collate(VoxelConfig(1.0), Augmentation(lidar_sweeps=1), seed=3)
     one, two = frames(2)
     alone, together = collate([two], 5), collate([one, two], 5)
     last = together.voxels.sites.coords[:, 0] >= 2
     assert torch.equal(alone.voxels.sites.coords[:, 1:], together.voxels.sites.coords[last][:, 1:])
     assert not torch.equal(alone.voxels.sites.coords, collate([two], 6).voxels.sites.coords)
-    other = Collate(VoxelConfig(1.0), Augmentation(sweeps=1), seed=4)([two], 5)
+    other = Collate(VoxelConfig(1.0), Augmentation(lidar_sweeps=1), seed=4)([two], 5)
     assert not torch.equal(alone.voxels.sites.coords, other.voxels.sites.coords)
 
 
 def test_more_sweeps_than_the_shards_hold_are_refused():
-    with pytest.raises(DataError, match="--sweeps"):
-        Collate(VoxelConfig(), Augmentation(sweeps=3))(frames(1))
+    with pytest.raises(DataError, match="--lidar_sweeps"):
+        Collate(VoxelConfig(), Augmentation(lidar_sweeps=3))(frames(1))
 
 
 def test_frames_without_points_make_an_empty_batch():

@@ -92,5 +92,5 @@ def test_a_line_is_written_whole_or_not_at_all(tmp_path):
 def test_the_mlflow_run_is_remembered(tmp_path):
     run = opened(tmp_path, name="a")
     assert run.mlflow_run is None
-    run.remember({"run_id": "x"})
+    run.save_identity({"run_id": "x"})
     assert opened(tmp_path, name="a", resume=True).mlflow_run == "x"

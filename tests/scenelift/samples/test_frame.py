@@ -66,5 +66,5 @@ def test_points_that_no_camera_sees() -> None:
 
 
 def test_keyframe_points_are_those_of_sweep_zero() -> None:
-    frame = made_up_frame("frame-00002", dataclasses.replace(OPTIONS, sweeps=2))
+    frame = made_up_frame("frame-00002", dataclasses.replace(OPTIONS, lidar_sweeps=2))
     assert frame.keyframe.sum() == (frame.sweep == 0).sum() < len(frame.sweep)

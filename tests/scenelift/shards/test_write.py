@@ -106,7 +106,7 @@ def test_truncated_shard_is_written_again(tmp_path: Path) -> None:
 
 def test_manifest_counts_what_the_frames_hold(tmp_path: Path) -> None:
     """Against counts made frame by frame; labels are counted on the keyframe's own points."""
-    options = replace(OPTIONS, sweeps=2)
+    options = replace(OPTIONS, lidar_sweeps=2)
     manifest = write(MadeUp(11), tmp_path, options)
     frames = [made_up_frame(f"frame-{number:05d}", options) for number in range(11)]
     pairs = np.concatenate([frame.pair_pixels[:, 0] for frame in frames])
@@ -185,7 +185,7 @@ OTHER_WORDS = Vocabulary("made-up-3", CLASSES, (("auto",), ("tree",), ("road",))
         (MadeUp(13), OPTIONS),
         (MadeUp(12, version="v1"), OPTIONS),
         (MadeUp(12, vocabulary=OTHER_WORDS), OPTIONS),
-        (MadeUp(12), replace(OPTIONS, sweeps=1)),
+        (MadeUp(12), replace(OPTIONS, lidar_sweeps=1)),
         (MadeUp(12), replace(OPTIONS, image_size=(12, 8))),
         (MadeUp(12), replace(OPTIONS, superpixels=4)),
     ],

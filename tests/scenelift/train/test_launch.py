@@ -121,7 +121,7 @@ def test_as_many_workers_train_as_there_is_room_for_and_nothing_else_changes(job
 )
 def test_workers_are_a_number_or_a_range(workers, least, most):
     scale = ScaleConfig(workers=workers)
-    assert (scale.least, scale.most) == (least, most)
+    assert (scale.min_workers, scale.max_workers) == (least, most)
     assert override(ScaleConfig(), {"workers": str(workers)}).most == most
 
 
@@ -137,7 +137,7 @@ def test_other_words_for_workers_are_refused(workers):
         (8, 4, Resources(8, 3.0, 0.0, 2)),
         (2, 2, Resources(8, 1.0, 0.0, 2)),
         (64, 1, Resources(8, 7.0, 0.0, 2)),
-        (64, 1, Resources(8, 6.0, 0.0, 2, reading=9.0, placement="spread")),
+        (64, 1, Resources(8, 6.0, 0.0, 2, data_cpus=9.0, placement="spread")),
     ],
 )
 def test_a_range_is_placed_where_its_least_fits(cpus, machines, wanted, monkeypatch):
@@ -171,8 +171,8 @@ def test_a_training_that_waits_for_a_cpu_to_read_with_says_so_once(free, said, m
 
 
 def test_reading_without_a_cpu_is_refused():
-    with pytest.raises(ConfigError, match=r"scale.reading is more than 0, not 0"):
-        ScaleConfig(reading=0)
+    with pytest.raises(ConfigError, match=r"scale.data_cpus is more than 0, not 0"):
+        ScaleConfig(data_cpus=0)
 
 
 def test_a_range_whose_least_does_not_fit_is_refused(monkeypatch):

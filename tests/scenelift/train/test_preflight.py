@@ -133,7 +133,7 @@ def test_a_gpus_room_is_what_is_free_and_what_is_ours(monkeypatch):
     [
         (16, 1, 2, "raise loop.accumulate to 2"),
         (12, 2, 2, "raise loop.accumulate to 3"),
-        (4, 2, 2, "augmentation.sweeps"),
+        (4, 2, 2, "augmentation.lidar_sweeps"),
     ],
 )
 def test_advice_keeps_the_batch_divisible(batch, accumulate, workers, words):

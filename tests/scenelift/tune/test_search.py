@@ -68,7 +68,7 @@ def test_the_preset_is_tried_once_and_first_and_the_rest_lies_in_the_space(
     method: Any, own: dict[str, Any], tmp_path: Path
 ) -> None:
     space = {"x": tune.uniform(0, 1), "s": tune.choice(["a", "b"])}
-    choice = Choice(method, "m", trials=8, seed=0, at_once=1, stop_early=False)
+    choice = Choice(method, "m", trials=8, seed=0, max_concurrent=1, early_stopping=False)
     assert choice.tries(own, space)
 
     def limited() -> Any:
@@ -99,7 +99,7 @@ def test_domains_in_words() -> None:
 
 def test_a_grid_is_every_combination() -> None:
     space = {"a": tune.choice([1, 2, 3]), "b": tune.choice([True, False])}
-    choice = Choice("grid", "m", trials=99, seed=0, at_once=1, stop_early=False)
+    choice = Choice("grid", "m", trials=99, seed=0, max_concurrent=1, early_stopping=False)
     assert choice.count(space) == 6
     assert choice.parameters(space)["a"] == {"grid_search": [1, 2, 3]}
     with pytest.raises(ConfigError, match="a, c are ranges"):

@@ -27,10 +27,10 @@ from trainables.distill.config import (
     NO_SELF_TRAINING,
     PRESETS,
     DistillConfig,
-    LossConfig,
+    DistillLoss,
     SelfTrainingConfig,
 )
-from trainables.distill.method import Clip2Scene, leading, make_student, surest
+from trainables.distill.method import Clip2Scene, leading, make_student, most_confident
 from trainables.evaluate import run as evaluate
 
 SMALL = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), NetworkConfig(8, (8,), (8,)))
@@ -38,7 +38,7 @@ RANDOM = TeacherConfig(weights="random", image_size=(28, 48))
 
 
 def method_of(
-    loss: LossConfig, teacher: DenseClip, self_training: SelfTrainingConfig = NO_SELF_TRAINING
+    loss: DistillLoss, teacher: DenseClip, self_training: SelfTrainingConfig = NO_SELF_TRAINING
 ) -> Clip2Scene:
     torch.manual_seed(0)
     config = replace(PRESETS["synthetic"], student=SMALL, loss=loss)
@@ -49,28 +49,28 @@ def test_the_surest_pairs_are_those_with_the_clearest_lead():
     torch.manual_seed(0)
     scores = torch.randn(40, 5)
     ordered = scores.sort(dim=1, descending=True).values
-    lead = (ordered[:, 0] - ordered[:, 1]).tolist()
+    margin = (ordered[:, 0] - ordered[:, 1]).tolist()
     labels, got = leading(scores)
     assert labels.tolist() == scores.argmax(1).tolist()
-    assert got.tolist() == pytest.approx(lead)
-    assert surest(got, 0.3).tolist() == sorted(sorted(range(40), key=lambda i: -lead[i])[:12])
-    assert surest(got, 1.0).tolist() == list(range(40)), "the paper learns from all pairs"
-    assert len(surest(got[:0], 0.3)) == 0
+    assert got.tolist() == pytest.approx(margin)
+    assert most_confident(got, 0.3).tolist() == sorted(sorted(range(40), key=lambda i: -margin[i])[:12])
+    assert most_confident(got, 1.0).tolist() == list(range(40)), "the paper learns from all pairs"
+    assert len(most_confident(got[:0], 0.3)) == 0
 
 
 @pytest.mark.parametrize("form", ["code", "joint"])
 def test_remembered_scores_are_those_of_the_teacher(form):
     """What a worker remembers of a frame is what the teacher says of it, whatever its batch and its sweeps."""
     teacher = build_teacher(RANDOM, VOCABULARY)
-    loss = LossConfig(spatial_temporal=1.0, spatial_temporal_form=form, grid=1.0)
-    method = method_of(replace(loss, remember=2), teacher)
+    loss = DistillLoss(spatial_temporal=1.0, spatial_temporal_form=form, grid=1.0)
+    method = method_of(replace(loss, cache_frames=2), teacher)
     fresh = method_of(loss, teacher)
     frames = [made_up_frame(f"frame-{i:05d}") for i in range(4)]
     for chosen in ([0, 1, 2], [2, 0], [3, 1], [1, 0, 3]):
         batch = Collate(SMALL.voxels)([frames[i] for i in chosen])
         for got, want in zip(method.look(batch), fresh.look(batch), strict=True):
             assert torch.equal(got, want)
-    assert list(method.remembered) == [frames[0].token, frames[1].token]
+    assert list(method.cached) == [frames[0].token, frames[1].token]
     with pytest.raises(ConfigError, match="remember"):
         image = ImageAugmentation(flip=True)
         replace(PRESETS["synthetic"], augmentation=Augmentation(image=image))
@@ -79,7 +79,7 @@ def test_remembered_scores_are_those_of_the_teacher(form):
 def test_the_method_teaches_the_student_the_teachers_labels_and_nothing_else():
     torch.manual_seed(0)
     teacher = build_teacher(RANDOM, VOCABULARY)
-    method = method_of(LossConfig(semantic=3.0), teacher).train()
+    method = method_of(DistillLoss(semantic=3.0), teacher).train()
     student = method.student
     batch = Collate(SMALL.voxels)([made_up_frame(f"frame-{i:05d}") for i in range(3)])
     losses = method(batch, Progress(0, 0, 1))
@@ -105,7 +105,7 @@ def test_every_form_of_the_losses_trains_everything_it_should(form, image_featur
     """All trained parameters get gradients, frozen ones none, and sweeps enter as clouds of their own."""
     torch.manual_seed(0)
     teacher = build_teacher(RANDOM, VOCABULARY)
-    loss = LossConfig(
+    loss = DistillLoss(
         semantic_form=semantic_form,
         spatial_temporal=1.0,
         spatial_temporal_form=form,
@@ -114,9 +114,9 @@ def test_every_form_of_the_losses_trains_everything_it_should(form, image_featur
     )
     self_training = SelfTrainingConfig(start=1, probability=1.0, unpaired=0.5)
     method = method_of(loss, teacher, self_training).train()
-    options = ReadOptions(sweeps=2, image_size=(28, 48))
+    options = ReadOptions(lidar_sweeps=2, image_size=(28, 48))
     frames = [made_up_frame(f"frame-{i:05d}", options) for i in range(3)]
-    collate = Collate(SMALL.voxels, Augmentation(sweeps=2), grid=loss.grid if loss.cells else None)
+    collate = Collate(SMALL.voxels, Augmentation(lidar_sweeps=2), grid=loss.grid if loss.cells else None)
     batch = collate(frames)
     assert batch.voxels.sites.batch_size == 9
     before = method(batch, Progress(0, 0, 2))
@@ -136,7 +136,7 @@ def test_every_form_of_the_losses_trains_everything_it_should(form, image_featur
 def test_without_semantic_consistency_every_trained_parameter_still_gets_a_gradient():
     """Parallel workers wait for the gradient of every parameter that wants one."""
     torch.manual_seed(0)
-    loss = LossConfig(semantic=0.0, spatial_temporal=1.0, grid=5.0)
+    loss = DistillLoss(semantic=0.0, spatial_temporal=1.0, grid=5.0)
     method = method_of(loss, build_teacher(RANDOM, VOCABULARY)).train()
     batch = Collate(SMALL.voxels, grid=5.0)([made_up_frame(f"frame-{i:05d}") for i in range(3)])
     sum(method(batch, Progress(0, 0, 1)).values()).backward()

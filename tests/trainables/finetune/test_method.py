@@ -12,7 +12,7 @@ from scenelift.errors import ConfigError, DataError, SceneliftError
 from scenelift.nn.lovasz import lovasz_softmax
 from scenelift.nn.minkunet import NetworkConfig
 from scenelift.nn.student import Student, StudentConfig
-from scenelift.nn.transfer import take_over
+from scenelift.nn.transfer import load_backbone
 from scenelift.points.augmentation import Augmentation, ImageAugmentation
 from scenelift.points.collate import Collate, VoxelConfig
 from scenelift.runs.experiment import DataConfig
@@ -26,7 +26,7 @@ from scenelift.train.method import Progress
 from tests.made.frames import VOCABULARY, MadeUp, made_up_frame
 from trainables.evaluate import run as evaluate
 from trainables.finetune import method as finetune
-from trainables.finetune.method import PRESETS, FinetuneConfig, FineTuning, LabelsConfig, LossConfig
+from trainables.finetune.method import PRESETS, FinetuneConfig, FinetuneLoss, FineTuning, LabelsConfig
 
 SMALL = StudentConfig(VoxelConfig(4.0, "geometry", 1 / 255), NetworkConfig(8, (8,), (8,)))
 OTHER = Vocabulary("other-2", ("cat", "dog"), (("cat",), ("dog",)), ((1, 2, 3),) * 2)
@@ -95,7 +95,7 @@ def test_the_losses_are_those_of_each_voxels_first_point():
     assert losses["cross_entropy"].item() == pytest.approx(want.item(), rel=1e-5)
     assert losses["lovasz"].item() == pytest.approx(lovasz_softmax(logits[labeled], targets).item(), rel=1e-5)
     assert method.weights == {"cross_entropy": 1.0, "lovasz": 1.0}
-    alone = FineTuning(student, LossConfig(lovasz=0))
+    alone = FineTuning(student, FinetuneLoss(lovasz=0))
     assert alone(batch, Progress(0, 0, 1)).keys() == alone.weights.keys() == {"cross_entropy"}
 
 
@@ -181,15 +181,15 @@ def test_a_start_that_sees_clouds_otherwise_is_named(capsys):
     make = lambda config, features=1: Student(  # noqa: E731
         config, features, torch.zeros(3, 0), VOCABULARY, {"classifier": 3}
     )
-    take_over(make(SMALL), pretrained(replace(SMALL, voxels=VoxelConfig(2.0, "geometry", 1.0))), "x")
+    load_backbone(make(SMALL), pretrained(replace(SMALL, voxels=VoxelConfig(2.0, "geometry", 1.0))), "x")
     assert "--student.voxels.size 2.0" in capsys.readouterr().err
-    take_over(make(SMALL, 3), pretrained(), "x")
+    load_backbone(make(SMALL, 3), pretrained(), "x")
     said = capsys.readouterr().err
     taken, whole = said.split("taken over from x: ")[1].split(" parameters")[0].split(" of the backbone's ")
     assert _number(whole) - _number(taken) == 27 * 6 * 8, "all but the first convolution: 3 + 3 channels in"
     assert "1 features, these have 3" in said
     with pytest.raises(ConfigError, match=r"--student.network.stem 5 --student.network.encoder 7"):
-        take_over(make(SMALL), pretrained(replace(SMALL, network=NetworkConfig(5, (7,), (9,)))), "x")
+        load_backbone(make(SMALL), pretrained(replace(SMALL, network=NetworkConfig(5, (7,), (9,)))), "x")
 
 
 def _number(text):
@@ -199,9 +199,9 @@ def _number(text):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: FinetuneConfig(augmentation=Augmentation(sweeps=1)), "sweeps to 0"),
+        (lambda: FinetuneConfig(augmentation=Augmentation(lidar_sweeps=1)), "sweeps to 0"),
         (lambda: FinetuneConfig(augmentation=Augmentation(image=ImageAugmentation(flip=True))), "no images"),
-        (lambda: LossConfig(0, 0), "nothing to learn"),
+        (lambda: FinetuneLoss(0, 0), "nothing to learn"),
         (lambda: FinetuneConfig(free_norms=1.5), "share of the epochs"),
     ],
 )
@@ -215,7 +215,7 @@ def test_presets_replay_and_few_frames_get_enough_steps(tmp_path):
         file = tmp_path / "config.yaml"
         file.write_text(configuration.dump(preset))
         assert configuration.load(FinetuneConfig, file) == preset
-    config = replace(PRESETS["synthetic"], least_steps=300)
+    config = replace(PRESETS["synthetic"], min_steps=300)
     assert finetune._long_enough(config, 2).loop.epochs == 300, "one step an epoch"
     assert finetune._long_enough(config, 17).loop.epochs == 38
     assert finetune._long_enough(config, 1000).loop.epochs == config.loop.epochs
@@ -268,7 +268,7 @@ def job(shards, tmp_path) -> FinetuneConfig:
         labels=LabelsConfig(0.25),
         student=SMALL,
         loop=replace(preset.loop, epochs=1, log_every=1),
-        least_steps=3,
+        min_steps=3,
         scale=ScaleConfig(workers=2),
         run=RunConfig("tuned", str(tmp_path / "runs")),
     )

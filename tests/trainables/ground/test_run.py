@@ -24,7 +24,7 @@ from trainables.ground.batch import CollateRooms
 from trainables.ground.config import (
     PRESETS,
     GroundConfig,
-    LossConfig,
+    GroundLoss,
     MethodConfig,
     NetworkConfig,
     RoomsDataConfig,
@@ -54,9 +54,11 @@ def made(method: MethodConfig = MethodConfig(), network: NetworkConfig = SMALL) 
 @pytest.fixture(scope="module")
 def trained() -> Grounder:
     """Without feature similarity the coarse stage knows classes alone: color comes by reconstruction."""
-    method = MethodConfig(mil="off", candidates=6, better=0.25, mask_keywords=True, mask_noun=True)
+    method = MethodConfig(
+        mil="off", candidates=6, hard_candidate_fraction=0.25, mask_keywords=True, mask_noun=True
+    )
     student = made(method, replace(SMALL, sentence="mean"))
-    training, seen = Grounding(student, LossConfig()).train(), rooms(64)
+    training, seen = Grounding(student, GroundLoss()).train(), rooms(64)
     optimizer = torch.optim.AdamW(student.parameters(), 6e-3)
     collate = CollateRooms.of(student.words, method)
     for step in range(120):
@@ -113,7 +115,7 @@ def test_words_of_the_tiny_teacher_have_vectors_of_their_own():
     assert lexicon.vectors[known, :64].abs().sum() > 0 and lexicon.vectors[unknown, :64].abs().sum() == 0
     again = build_lexicon(LexiconConfig(), {**WORDS, "zeppelin": 1})
     assert torch.equal(again.vectors, lexicon.vectors)
-    assert build_lexicon(LexiconConfig(least=5), {**WORDS, "zeppelin": 1}).words == lexicon.words[:-1]
+    assert build_lexicon(LexiconConfig(min_count=5), {**WORDS, "zeppelin": 1}).words == lexicon.words[:-1]
 
 
 def test_words_of_glove_are_those_of_its_file(tmp_path):
@@ -129,7 +131,7 @@ def test_words_of_glove_are_those_of_its_file(tmp_path):
         (LexiconConfig(glove=path), "none of the sentences' words"),
         (LexiconConfig(glove=other), "vectors of several lengths"),
         (LexiconConfig(glove=tmp_path / "none.txt"), "no GloVe file"),
-        (LexiconConfig(least=99), "lower lexicon.least"),
+        (LexiconConfig(min_count=99), "lower lexicon.min_count"),
     ):
         with pytest.raises(DataError, match=message):
             build_lexicon(config, WORDS)
@@ -140,8 +142,8 @@ def test_settings_that_cannot_be_are_refused():
         (lambda: MethodConfig(candidates=0), "candidates is at least 1"),
         (lambda: MethodConfig(category="off", mil="off"), "nothing is left to choose"),
         (lambda: MethodConfig(masked=1.0), "less than 1"),
-        (lambda: MethodConfig(better=0.0), "more than 0"),
-        (lambda: LossConfig(category=0), "switch parts off with method"),
+        (lambda: MethodConfig(hard_candidate_fraction=0.0), "more than 0"),
+        (lambda: GroundLoss(category=0), "switch parts off with method"),
         (lambda: NetworkConfig(width=30, heads=4), "multiple of network.heads"),
         (lambda: RoomsDataConfig(held_out=1), "one room of so many"),
     ):
@@ -158,7 +160,12 @@ def test_the_papers_preset_is_the_authors_code():
         and network.sentence == "last"
         and network.relations == "absolute"
     )
-    assert (method.candidates, method.better, method.better_from, method.masked) == (8, 0.5, 3, 0.3)
+    assert (
+        method.candidates,
+        method.hard_candidate_fraction,
+        method.hard_candidates_from,
+        method.masked,
+    ) == (8, 0.5, 3, 0.3)
     assert method.category == "annotation" and method.background and not method.mask_keywords
     assert (loss.features, loss.category, loss.reconstruction, loss.distillation) == (2, 2, 1, 1)
     lexicon = Lexicon(tuple(WORDS), torch.zeros(SPECIAL + len(WORDS), 300))

@@ -10,7 +10,7 @@ import torch
 from scenelift.train.method import Progress
 from tests.made.rooms import CLASSES, COLORS, FEATURES, made_up_room
 from trainables.ground.batch import CollateRooms
-from trainables.ground.config import LossConfig, MethodConfig, NetworkConfig
+from trainables.ground.config import GroundLoss, MethodConfig, NetworkConfig
 from trainables.ground.lexicon import Lexicon
 from trainables.ground.losses import class_weights
 from trainables.ground.method import Grounding, Reading, coarse
@@ -171,7 +171,7 @@ def test_the_coarse_stage_adds_up_what_is_switched_on():
 def test_a_batch_of_one_room_with_one_thing_is_trained_on():
     """Batch norms have no statistics of a single row."""
     made = grounder()
-    training = Grounding(made, LossConfig()).train()
+    training = Grounding(made, GroundLoss()).train()
     batch = CollateRooms(WORDS)([made_up_room("room-1", objects=1, sentences=1)])
     found = training(batch, Progress(0, 0, 1))
     assert all(torch.isfinite(loss) for loss in found.values())
@@ -182,12 +182,12 @@ def test_synchronized_batch_norms_take_the_place_of_plain_ones():
     """As they do on several GPUs."""
     made = torch.nn.SyncBatchNorm.convert_sync_batchnorm(grounder())
     batch = CollateRooms(WORDS)([made_up_room("room-1")])
-    found = Grounding(made, LossConfig()).train()(batch, Progress(0, 0, 1))
+    found = Grounding(made, GroundLoss()).train()(batch, Progress(0, 0, 1))
     assert all(torch.isfinite(loss) for loss in found.values())
 
 
 def test_losses_are_float32_in_half_precision_too():
-    training = Grounding(grounder(), LossConfig()).train()
+    training = Grounding(grounder(), GroundLoss()).train()
     batch = CollateRooms(WORDS)([made_up_room("room-1"), made_up_room("room-2", objects=7)])
     with torch.autocast("cpu", torch.bfloat16):
         found = training(batch, Progress(0, 5, 10))
@@ -211,7 +211,7 @@ def test_losses_are_float32_in_half_precision_too():
 )
 def test_every_switch_gives_finite_losses_and_a_gradient_to_all_that_is_trained(method):
     made = grounder(**method)
-    training = Grounding(made, LossConfig()).train()
+    training = Grounding(made, GroundLoss()).train()
     rooms = [made_up_room(f"room-{number}", objects=3 + number) for number in range(3)]
     rooms.append(dataclasses.replace(made_up_room("room-9"), objectness=np.zeros(5, bool)))
     found = training(CollateRooms.of(WORDS, made.method)(rooms), Progress(0, 5, 10))

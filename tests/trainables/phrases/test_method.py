@@ -37,7 +37,7 @@ from trainables.phrases.config import (
 from trainables.phrases.method import Ckd
 from trainables.phrases.pictures import draw
 from trainables.phrases.run import require
-from trainables.phrases.scores import Scores
+from trainables.phrases.scores import PhraseScores
 from trainables.phrases.student import EncoderConfig, PhraseStudent, make_student
 from trainables.phrases.validation import R1, hold_out_images
 
@@ -175,7 +175,7 @@ def test_the_real_files_can_be_trained_and_scored_on(real_data, tmp_path):
     samples = [CAPTIONED_IMAGE.from_row(CAPTIONED_IMAGE.to_row(sample)) for sample in samples]
     student, losses = trained(samples, ContrastConfig(), DistillationConfig(every=2), steps=6)
     assert losses[1] < losses[0], "two images are told apart, before distillation begins to weigh"
-    scores = Scores()
+    scores = PhraseScores()
     for sample in samples:
         scores.add(sample, student.ground(sample))
         draw(tmp_path / f"{sample.token}.png", sample, student.ground(sample))
@@ -208,7 +208,7 @@ def test_distillation_adds_to_contrast_which_beats_chance(world):
         ("both", replace(preset.distillation, every=20)),
     ):
         student, _ = trained(train, preset.contrast, distillation, steps=120, batch=32, lr=1e-2)
-        scores = Scores()
+        scores = PhraseScores()
         for sample in test:
             scores.add(sample, student.ground(sample))
         found[name] = scores.metrics()["r1"]
@@ -230,7 +230,7 @@ def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(ConfigError, match="knows images alone"):
         ContrastConfig("margin", negatives="images and sentences")
     for make in (
-        lambda: ContrastConfig(scale=0),
+        lambda: ContrastConfig(logit_scale=0),
         lambda: DistillationConfig(student_temperature=0),
         lambda: PhraseDataConfig(captions=0),
         lambda: EncoderConfig(tokens=0),
@@ -257,7 +257,7 @@ def job(shards, tmp_path):
         distillation=replace(preset.distillation, neighbours=4),
         fuse=1.0,
         loop=replace(preset.loop, epochs=2, batch=4, log_every=1),
-        validation=ValidationConfig(scenes=3),
+        validation=ValidationConfig(holdout_every=3),
         scale=ScaleConfig(workers=2),
         run=RunConfig("grounded", str(tmp_path / "runs")),
     )
@@ -281,7 +281,7 @@ def test_the_whole_job(shards, tmp_path, capsys):
         "grounding/milliseconds",
     } <= found.keys()
     student = PhraseStudent.load(folder / "student")
-    scores = Scores()
+    scores = PhraseScores()
     for sample in (open_samples(shards, CAPTIONED_IMAGE).read(i) for i in range(12)):
         scores.add(sample, student.ground(sample))
     assert scores.metrics()["r1"] == pytest.approx(found["grounding/r1"])
@@ -305,7 +305,7 @@ def test_what_the_shards_do_not_hold_ends_with_one_clear_line(shards, tmp_path):
         (eight, DataError, "keeps 4 neighbours of a region"),
         (replace(good, loop=replace(good.loop, batch=40)), ConfigError, "do not fill one batch"),
         (
-            replace(good, validation=ValidationConfig(scenes=50)),
+            replace(good, validation=ValidationConfig(holdout_every=50)),
             ConfigError,
             "cannot be taken from the 12 images",
         ),
@@ -327,7 +327,7 @@ def test_what_the_shards_do_not_hold_ends_with_one_clear_line(shards, tmp_path):
 @pytest.mark.ray
 def test_held_out_images_are_not_trained_on(shards):
     samples = open_samples(shards, CAPTIONED_IMAGE)
-    kept, validation = hold_out_images(ValidationConfig(scenes=4, frames=2), samples)
+    kept, validation = hold_out_images(ValidationConfig(holdout_every=4, max_samples=2), samples)
     assert sorted({*kept, 3, 7, 11}) == list(range(12)) and set(validation.images) <= {3, 7, 11}
     student = student_for([samples.read(0)])
     assert 0 <= validation(student, 1, 2)[R1] <= 1
@@ -335,7 +335,7 @@ def test_held_out_images_are_not_trained_on(shards):
     about = {**samples.manifest.about, "boxed": 0}
     unboxed = replace(samples, manifest=replace(samples.manifest, about=about))
     with pytest.raises(DataError, match="has a box"):
-        hold_out_images(ValidationConfig(scenes=4), unboxed)
+        hold_out_images(ValidationConfig(holdout_every=4), unboxed)
 
 
 @pytest.mark.ray

@@ -13,7 +13,7 @@ from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet, RegionSt
 from tests.made.captions import MadeUpCaptions, made_up_image
 from trainables.phrases.config import DistillationConfig, PhrasesConfig
 from trainables.phrases.run import begin_student, cost, grounders, metrics, require, table
-from trainables.phrases.scores import Scores, believed
+from trainables.phrases.scores import PhraseScores, believed
 from trainables.phrases.student import EncoderConfig, PhraseStudent
 
 SMALL = EncoderConfig(word_channels=16, lstm=16, hidden=32, channels=16)
@@ -79,7 +79,7 @@ def test_the_coverage_is_said_and_shards_without_any_are_refused(capsys):
 
 
 def test_the_table_has_ranks_pointing_types_and_the_ceiling():
-    scores = {"random": Scores(), "student": Scores()}
+    scores = {"random": PhraseScores(), "student": PhraseScores()}
     sample = made_up_image()
     for found in scores.values():
         found.add(sample, np.random.default_rng(0).random((6, 6), np.float32))

@@ -1,4 +1,4 @@
-"""Scores of phrase grounding, against a loop, and at their edges."""
+"""PhraseScores of phrase grounding, against a loop, and at their edges."""
 
 from dataclasses import replace
 
@@ -8,11 +8,11 @@ import pytest
 from scenelift.geometry.boxes2d import iou
 from scenelift.samples.caption import Phrase
 from tests.made.captions import made_up_image
-from trainables.phrases.scores import NONE, Scores, believed, chance, fused
+from trainables.phrases.scores import NONE, PhraseScores, believed, chance, fused
 
 
 def metrics(sample, scores):
-    found = Scores()
+    found = PhraseScores()
     found.add(sample, np.asarray(scores, np.float32))
     return found.metrics()
 
@@ -79,7 +79,7 @@ def test_types_and_known_phrases_are_told_apart():
 
 
 def test_images_without_boxes_count_for_nothing():
-    found = Scores()
+    found = PhraseScores()
     found.add(made_up_image(sentences=(("the street",),)), np.zeros((1, 6), np.float32))
     assert found.metrics() == {"phrases": 0.0}
 

@@ -206,7 +206,7 @@ def test_all_of_the_student_is_trained_and_nothing_else(method):
 
 def test_remembered_features_are_those_of_the_frames():
     fresh = made(small(images=ImageBackboneConfig()))
-    remembering = made(small(images=ImageBackboneConfig(remember=2)))
+    remembering = made(small(images=ImageBackboneConfig(cache_frames=2)))
     for numbers in ([0, 1, 2], [2, 0], [3, 1], [1, 0, 3]):
         batch = batch_of(*numbers)
         assert torch.allclose(remembering._look(batch), fresh.images(batch.images), atol=1e-5)

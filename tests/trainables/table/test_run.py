@@ -18,7 +18,7 @@ from trainables.table import run as table
 from trainables.table.run import TableConfig
 
 BASE = DISTILL["synthetic"]
-WITHOUT = replace(BASE, loss=replace(BASE.loss, balance=0.0))
+WITHOUT = replace(BASE, loss=replace(BASE.loss, class_weight_power=0.0))
 TUNED = FINETUNE["synthetic"]
 SCORES = {0: 0.50, 1: 0.52, 2: 0.57}
 TEACHER = 0.45
@@ -100,7 +100,7 @@ def full(tmp_path_factory, template):
     for seed, score in SCORES.items():
         starts[seed] = store.distilled(f"base-{seed}", BASE, seed, score)
         store.distilled(f"without-{seed}", WITHOUT, seed, score - 0.1)
-    store.distilled("all-pairs", replace(BASE, loss=replace(BASE.loss, surest=1.0)), 0, 0.4)
+    store.distilled("all-pairs", replace(BASE, loss=replace(BASE.loss, confident_fraction=1.0)), 0, 0.4)
     store.distilled("broken", BASE, 3, 0.9, status="FAILED")
     for seed in (0, 1):
         store.tuned(f"one-{seed}", 0.01, 0.6 + 0.1 * seed, starts[seed], seed)
@@ -120,10 +120,10 @@ def test_means_and_spreads_over_seeds_with_what_differs_as_the_name(full, capsys
         "random",
         "teacher",
         "distill",
-        "distill: loss.balance=0.0",
-        "distill: loss.surest=1.0",
+        "distill: loss.class_weight_power=0.0",
+        "distill: loss.confident_fraction=1.0",
     ]
-    for name, shift in (("distill", 0.0), ("distill: loss.balance=0.0", 0.1)):
+    for name, shift in (("distill", 0.0), ("distill: loss.class_weight_power=0.0", 0.1)):
         values = [score - shift for score in SCORES.values()]
         assert column(rows[name], "mIoU, all points, mean") == pytest.approx(statistics.mean(values))
         assert column(rows[name], "mIoU, all points, spread") == pytest.approx(statistics.stdev(values))
@@ -165,8 +165,8 @@ def test_one_metric_of_one_protocol(full):
     rows = full.table(metric="label_free/iou/car")
     assert [row["row"] for row in rows] == [
         "distill",
-        "distill: loss.balance=0.0",
-        "distill: loss.surest=1.0",
+        "distill: loss.class_weight_power=0.0",
+        "distill: loss.confident_fraction=1.0",
     ]
     assert column(rows[0], "iou/car, mean") == pytest.approx(0.53 / 2)
     rows = full.table(metric="labeled/miou", rows=("protocol=finetune 1% frames",))
@@ -225,7 +225,7 @@ def test_starts_that_were_trained_otherwise_are_other_rows(store):
     for name, config in (("a", BASE), ("b", WITHOUT)):
         store.tuned(f"tuned-{name}", 0.01, 0.5, store.distilled(name, config))
     names = {row["row"] for row in store.table(experiments=("finetune",))}
-    assert names == {f"distill -> finetune: start.loss.balance={value}" for value in (0.0, 0.5)}
+    assert names == {f"distill -> finetune: start.loss.class_weight_power={value}" for value in (0.0, 0.5)}
 
 
 def test_without_runs_it_says_how_to_make_one(store, tmp_path):
