@@ -153,7 +153,7 @@ def read(root: Path) -> None:
     from datasets.nuscenes import NuScenes
 
     before, start, busy = _peak(), time.perf_counter(), time.process_time()
-    keyframes = NuScenes(root, VERSION).keyframes(None)
+    keyframes = NuScenes(root, VERSION).list_samples(None)
     seconds, busy = time.perf_counter() - start, time.process_time() - busy
     sweeps = sum(len(keyframe.lidar_sweeps) for keyframe in keyframes)
     print(json.dumps([len(keyframes), sweeps, seconds, busy, before, _peak()]))

@@ -89,7 +89,7 @@ def main() -> None:
     generate(DEMO)
     source = source_of(DEMO.out)
     learnt, tested = (
-        [source.read(keyframe, CaptionOptions()) for keyframe in source.keyframes(split)]
+        [source.read(keyframe, CaptionOptions()) for keyframe in source.list_samples(split)]
         for split in ("train", "test")
     )
     print(f"| {'':<28} | R@1 | R@5 | R@10 | pointing | R@1, known to the detector | R@1, unknown |")

@@ -119,7 +119,9 @@ def _steps(batch: int) -> float:
     """CPU seconds a sample of steps on batches in memory, once all processes are warm."""
     torch.set_num_threads(1)
     source = toy.Clouds(2 * batch, POINTS)
-    frames = [source.read(keyframe, ReadOptions(image_size=(8, 12))) for keyframe in source.keyframes(None)]
+    frames = [
+        source.read(keyframe, ReadOptions(image_size=(8, 12))) for keyframe in source.list_samples(None)
+    ]
     method = toy.Heights(0, Path()).train()
     optimizer = toy.OPTIMIZER.build(method.student)
     began = 0.0

@@ -54,7 +54,7 @@ class Clouds:
     kind: FrameKind = FRAME
     vocabulary: Vocabulary = NAMES
 
-    def keyframes(self, split: str | None) -> list[Cloud]:
+    def list_samples(self, split: str | None) -> list[Cloud]:
         return [Cloud(number) for number in range(self.frames)]
 
     def read(self, keyframe: Cloud, options: ReadOptions) -> Frame:

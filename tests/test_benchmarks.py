@@ -16,7 +16,7 @@ from scenelift.train.plan import LoopConfig, Plan
 
 def test_the_toy_learns(tmp_path: Path) -> None:
     source, options = toy.Clouds(8, 200), ReadOptions(image_size=(8, 12))
-    frames = [source.read(keyframe, options) for keyframe in source.keyframes(None)]
+    frames = [source.read(keyframe, options) for keyframe in source.list_samples(None)]
     loop = LoopConfig(epochs=20, batch=4, checkpoint_every=20, log_every=1)
     events: list[dict[str, Any]] = []
 

@@ -50,7 +50,7 @@ class Flickr30k:
         """[C] the detector's classes."""
         return self.regions.classes
 
-    def keyframes(self, split: str | None = None) -> list[Photo]:
+    def list_samples(self, split: str | None = None) -> list[Photo]:
         """The images of a split (None: all that have sentences), in its list's order.
 
         Raises DataError for an unknown split or one without images.

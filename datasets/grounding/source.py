@@ -110,7 +110,7 @@ class Grounding:
         student = None if self.student is None else str(self.student.resolve())
         return {"protocol": self.protocol, "student": student, "group": self.group}
 
-    def keyframes(self, split: str | None) -> list[RoomKey]:
+    def list_samples(self, split: str | None) -> list[RoomKey]:
         """The rooms of a split (None: all that a CSV has; ScanRefer's files are of one split), by name.
 
         Raises DataError for an unknown split, or one of which no scene is here.

@@ -99,7 +99,7 @@ def load_keyframes(tables: Path, scenes: Collection[str]) -> list[Keyframe]:
     samples, scene_of = _samples(tables, scenes)
     calibrations, channels = _calibrations(tables)
     records = _records(tables, samples, calibrations, channels)
-    return _Join(tables, samples, scene_of, calibrations, channels, records).keyframes()
+    return _Join(tables, samples, scene_of, calibrations, channels, records).list_samples()
 
 
 def _samples(tables: Path, scenes: Collection[str]) -> tuple[pa.Table, list[str]]:
@@ -230,7 +230,7 @@ class _Join:
         folder = f"lidarseg/{self.tables.name}"
         return [files.get(token, f"{folder}/{token}_lidarseg.bin") for token in tokens]
 
-    def keyframes(self) -> list[Keyframe]:
+    def list_samples(self) -> list[Keyframe]:
         rows = self._key_rows()
         lidar, cameras = rows[:, 0], rows[:, 1:]
         sweeps = self._sweep_rows(lidar)

@@ -64,7 +64,7 @@ class NuScenes:
             )
         return listed, classes.label_table(dict(zip(names, indices, strict=True)), listed)
 
-    def keyframes(self, split: str | None = None) -> list[Keyframe]:
+    def list_samples(self, split: str | None = None) -> list[Keyframe]:
         """The keyframes of a split (None: of all scenes), by scene in table order, then by time.
 
         Raises DataError for an unknown split, one without scenes here, and broken tables.

@@ -49,7 +49,7 @@ class ReferIt:
         """[C] the detector's classes."""
         return self.regions.classes
 
-    def keyframes(self, split: str | None = None) -> list[Photo]:
+    def list_samples(self, split: str | None = None) -> list[Photo]:
         """The photos of a split (None: all), in the file's order.
 
         Raises DataError for an unknown split, one without photos, or a file of another make.

@@ -61,7 +61,7 @@ class ScanNet:
         self.vocabulary = with_words(classes.vocabulary(listed), self.root / "prompts.json")
         self._label_table = classes.label_table(listed)
 
-    def keyframes(self, split: str | None = None) -> list[RoomScan]:
+    def list_samples(self, split: str | None = None) -> list[RoomScan]:
         """The scenes of a split (None: all that are here), by name.
 
         Raises DataError for an unknown split or one without scenes here.

@@ -43,7 +43,7 @@ class SemanticKITTI:
         _require_tree(self.root)
         self.vocabulary = with_words(VOCABULARY, self.root / "prompts.json")
 
-    def keyframes(self, split: str | None = None) -> list[Scan]:
+    def list_samples(self, split: str | None = None) -> list[Scan]:
         """The scans of a split (None: of all sequences here), by sequence, then by frame number.
 
         Raises DataError for an unknown split, one without sequences here, and files that do not fit.

@@ -64,9 +64,9 @@ class Keyframes:
         self.source, self.every = source, every
         self.name, self.version, self.vocabulary = source.name, source.version, source.vocabulary
 
-    def keyframes(self, split: str | None) -> list[Any]:
+    def list_samples(self, split: str | None) -> list[Any]:
         """Those of the source that are keyframes of the world."""
-        return self.source.keyframes(split)[self.every - 1 :: self.every]
+        return self.source.list_samples(split)[self.every - 1 :: self.every]
 
     def read(self, keyframe: Any, options: ReadOptions) -> Frame:
         """What the source reads."""

@@ -138,8 +138,8 @@ class Careless(made_up.MadeUp):
     table: bytes = b""
     tokens: tuple[str, ...] = ()
 
-    def keyframes(self, split: str | None) -> list[made_up.MadeUpKeyframe]:
-        return [made_up.MadeUpKeyframe(token) for token in self.tokens] or super().keyframes("train")
+    def list_samples(self, split: str | None) -> list[made_up.MadeUpKeyframe]:
+        return [made_up.MadeUpKeyframe(token) for token in self.tokens] or super().list_samples("train")
 
 
 def test_a_careless_listing_is_found() -> None:
@@ -194,7 +194,7 @@ def test_the_pages_example_is_an_adapter_of_less_than_50_lines(
     _recording(tmp_path / "data", "monday", 3)
     _recording(tmp_path / "data", "friday", 2)
     source = mine(tmp_path / "data", "1")
-    assert len(source.keyframes(None)) == 5
+    assert len(source.list_samples(None)) == 5
     for frame in check_source(source, "train", ReadOptions(image_size=(18, 32))):
         x, y, z = frame.points[frame.pair_points].T
         assert (x > 1).all() and len(x) > 20
@@ -202,4 +202,4 @@ def test_the_pages_example_is_an_adapter_of_less_than_50_lines(
         assert np.abs(frame.pair_pixels[:, 1:] + 0.25 - expected).max() < 0.6, "pixels of half the size"
     (tmp_path / "data/monday/labels/001.bin").write_bytes(bytes(9))
     with pytest.raises(FrameError, match="monday/001 has 9 labels and 200 points"):
-        source.read(source.keyframes("train")[1], ReadOptions(image_size=(18, 32)))
+        source.read(source.list_samples("train")[1], ReadOptions(image_size=(18, 32)))

@@ -20,7 +20,7 @@ def test_synthetic_rooms_become_shards_at_first_use(ray_session: None, tmp_path:
     rooms = replace(ROOMS["tiny"], out=tmp_path / "rooms")
     folder = synthetic_room_shards("val", rooms=rooms)
     shards, source = open_samples(folder, ROOM), Grounding(rooms.out)
-    keys = source.keyframes("val")
+    keys = source.list_samples("val")
     assert shards.tokens == tuple(key.token for key in keys)
     about = shards.manifest.about
     assert about["protocol"] == "scanrefer, detected boxes" and about["features"] == 64

@@ -52,7 +52,7 @@ class MadeUpCaptions:
     def __init__(self, count):
         self.count = count
 
-    def keyframes(self, split=None):
+    def list_samples(self, split=None):
         return [Key(f"image-{i:04d}") for i in range(self.count)]
 
     def read(self, keyframe, options):

@@ -35,18 +35,20 @@ def check_source(source: Source, split: str | None, options: ReadOptions, at_mos
 
 def _check_listing(source: Source, split: str | None) -> list[Any]:
     assert source.name and source.version, "name and version are in every manifest"
-    keyframes = source.keyframes(split)
+    keyframes = source.list_samples(split)
     assert keyframes, "a split without keyframes must be a DataError"
     tokens = [keyframe.token for keyframe in keyframes]
     assert all(isinstance(token, str) and token for token in tokens), "tokens are words"
     assert len(set(tokens)) == len(tokens), "tokens are unique"
-    assert [keyframe.token for keyframe in source.keyframes(split)] == tokens, "the order is always the same"
+    assert [keyframe.token for keyframe in source.list_samples(split)] == tokens, (
+        "the order is always the same"
+    )
     return keyframes
 
 
 def _check_unknown_split(source: Source) -> None:
     try:
-        source.keyframes("no such split")
+        source.list_samples("no such split")
     except DataError as error:
         assert "known:" in str(error), f"the message must name the splits that are known: {error}"
         assert "\n" not in str(error), "an error is one line"

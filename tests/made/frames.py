@@ -72,7 +72,7 @@ class MadeUp:
     version: str = "v0"
     vocabulary: Vocabulary = field(default=VOCABULARY)
 
-    def keyframes(self, split: str | None) -> list[MadeUpKeyframe]:
+    def list_samples(self, split: str | None) -> list[MadeUpKeyframe]:
         if split not in (None, "train"):
             raise DataError(f"unknown split {split}; known: train")
         return [MadeUpKeyframe(f"frame-{number:05d}") for number in range(self.frames)]

@@ -125,7 +125,7 @@ class Tree:
         return NuScenes(self.root, VERSION)
 
     def first(self, split: str | None = None) -> Keyframe:
-        return self.source().keyframes(split)[0]
+        return self.source().list_samples(split)[0]
 
     def edit(self, table: str, token: str, **values) -> None:
         """Change a row's values and write the tables again."""

@@ -76,7 +76,7 @@ class MadeUpRooms:
     kind: Any = ROOM
     reading: str = "made up"
 
-    def keyframes(self, split: str | None) -> list[RoomName]:
+    def list_samples(self, split: str | None) -> list[RoomName]:
         return [RoomName(f"room-{number}") for number in range(self.rooms)]
 
     def read(self, keyframe: RoomName, options: Any) -> Room:

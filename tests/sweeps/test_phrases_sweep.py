@@ -32,7 +32,7 @@ def test_only_losses_in_use_are_searched():
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_every_presets_own_values_are_a_trial(name):
     searched = space(PRESETS[name])
-    assert search.holds(searched, search.own_values(searched, PRESETS[name]))
+    assert search.holds(searched, search.baseline_values(searched, PRESETS[name]))
 
 
 def test_the_command_is_understood_and_judges_by_phrases():

@@ -15,7 +15,7 @@ def test_whatever_is_drawn_starts_and_is_a_config(name: str) -> None:
     preset = PRESETS[name]
     searched = search.checked(space(preset), preset)
     starts = preset.self_training.start is not None
-    assert search.holds(searched, search.own_values(searched, preset)) == starts
+    assert search.holds(searched, search.baseline_values(searched, preset)) == starts
     for _ in range(50):
         configuration.override(preset, {key: domain.sample() for key, domain in searched.items()})
 

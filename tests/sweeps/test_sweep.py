@@ -200,7 +200,7 @@ def test_a_grid_of_ranges_and_a_name_that_is_taken_are_refused(ray_session: None
 
 
 def test_what_is_given_is_not_searched(tmp_path: Path) -> None:
-    settings, chosen, given = toy.sweep().parse(["--trials", "3", "--x", "0.5", "--stop-early=false"])
+    settings, chosen, given = toy.sweep().parse(["--trials", "3", "--x", "0.5", "--early-stopping=false"])
     assert (settings.trials, settings.early_stopping, chosen.x, given) == (3, False, 0.5, ("x",))
     with pytest.raises(ConfigError, match="nothing is left"):
         toy.sweep().run(settings, config(tmp_path), ("x", "shape"))

@@ -58,7 +58,7 @@ class ContrastConfig:
     """What a pair is held against: other images, or other sentences besides; those of the worker's own batch."""
 
     def __post_init__(self) -> None:
-        for name in ("scale", "sharpness"):
+        for name in ("logit_scale", "sharpness"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"contrast.{name} is positive, not {getattr(self, name)}")
         if self.form == "margin" and self.negatives != "images":

@@ -42,7 +42,7 @@ class SampleSource(Protocol):
     version: str
     """Its release, such as v1.0-mini."""
 
-    def keyframes(self, split: str | None) -> list[Any]:
+    def list_samples(self, split: str | None) -> list[Any]:
         """The `SampleKey`s of the split (None: all), in a fixed order.
 
         Raises DataError for an unknown split (naming the known ones) or one without keyframes.

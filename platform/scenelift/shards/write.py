@@ -81,7 +81,7 @@ def write_shards(
     Raises DataError, ShardError if the folder holds shards of another job, StorageError if it cannot be
     written or the disk is full.
     """
-    keyframes: list[SampleKey] = source.keyframes(split)
+    keyframes: list[SampleKey] = source.list_samples(split)
     job = _Job(kind, source, options, out, _fingerprint(kind, source, keyframes, options, per_shard))
     chunks = [keyframes[i : i + per_shard] for i in range(0, len(keyframes), per_shard)]
     _prepare(job, keyframes, len(chunks))

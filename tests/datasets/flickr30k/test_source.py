@@ -5,7 +5,7 @@ import pytest
 
 from datasets.captions.options import CaptionOptions
 from datasets.captions.regions import BottomUpFolder
-from datasets.flickr30k import Flickr30k, Keyframe
+from datasets.flickr30k import Flickr30k, Photo
 from datasets.flickr30k.annotations import read_annotation
 from datasets.flickr30k.sentences import Chunk, read_sentence
 from scenelift.errors import DataError, FrameError
@@ -74,7 +74,7 @@ def names(*known):
 def test_the_real_image(real_data):
     root = real_data / "flickr30k"
     source = Flickr30k(root, BottomUpFolder(root / "regions", names("man", "shirt,tee shirt", "yard")))
-    (keyframe,) = source.keyframes()
+    (keyframe,) = source.list_samples()
     sample = source.read(keyframe, CaptionOptions(regions=30))
     assert sample.token == "1000092795" and sample.size == (500, 333) and len(sample.sentences) == 5
     assert sample.sentences[2] == "Two men in green shirts are standing in a yard ."
@@ -95,29 +95,29 @@ def test_the_real_image(real_data):
 
 def test_splits_are_those_of_the_lists(tmp_path):
     source = write_flickr30k(tmp_path, {"train": ["12", "7"], "test": ["9"]})
-    assert source.keyframes("train") == [Keyframe("12"), Keyframe("7")]
-    assert source.keyframes() == [Keyframe("12"), Keyframe("7"), Keyframe("9")]
+    assert source.list_samples("train") == [Photo("12"), Photo("7")]
+    assert source.list_samples() == [Photo("12"), Photo("7"), Photo("9")]
     with pytest.raises(DataError, match="unknown split dev; known: train, test"):
-        source.keyframes("dev")
+        source.list_samples("dev")
 
 
 def test_boxes_beyond_the_image_are_cut_off(tmp_path):
     source = write_flickr30k(tmp_path, {"train": ["1"]}, box=(90, 50, 400, 400))
-    sample = source.read(Keyframe("1"), CaptionOptions())
+    sample = source.read(Photo("1"), CaptionOptions())
     assert [phrase.box for phrase in sample.phrases] == [(89, 49, 100, 80), None]
     source = write_flickr30k(tmp_path / "other", {"train": ["1"]}, box=(300, 300, 400, 400))
-    assert source.read(Keyframe("1"), CaptionOptions()).phrases[0].box is None, "nothing of it is inside"
+    assert source.read(Photo("1"), CaptionOptions()).phrases[0].box is None, "nothing of it is inside"
 
 
 def test_what_is_broken_is_named(tmp_path):
     source = write_flickr30k(tmp_path, {"train": ["1"]})
     with pytest.raises(FrameError, match=r"1\.jpg is missing"):
-        source.read(Keyframe("1"), CaptionOptions(photos=True))
+        source.read(Photo("1"), CaptionOptions(photos=True))
     (tmp_path / "Sentences" / "1.txt").write_text("\n")
     with pytest.raises(FrameError, match="no sentence"):
-        source.read(Keyframe("1"), CaptionOptions())
+        source.read(Photo("1"), CaptionOptions())
     (tmp_path / "regions" / "1.jpg.npz").unlink()
     with pytest.raises(FrameError, match=r"1\.jpg\.npz is missing"):
-        source.read(Keyframe("1"), CaptionOptions())
+        source.read(Photo("1"), CaptionOptions())
     with pytest.raises(DataError, match="has no Sentences"):
         Flickr30k(tmp_path / "regions", source.regions)

@@ -51,7 +51,7 @@ def broken(world: RoomsConfig, tmp_path: Path) -> Path:
 
 def first(root: Path, **changes):
     source = Grounding(root, **changes)
-    return source.read(source.keyframes("train")[0], OPTIONS)
+    return source.read(source.list_samples("train")[0], OPTIONS)
 
 
 def test_objects_come_back_where_they_were_built(world: RoomsConfig) -> None:
@@ -114,7 +114,7 @@ def test_rooms_depend_on_their_seed_and_name_alone() -> None:
 
 def test_rooms_are_read_with_their_sentences_and_proposals(world: RoomsConfig) -> None:
     source = Grounding(world.out)
-    keys = source.keyframes("val")
+    keys = source.list_samples("val")
     assert {key.scene for key in keys} == set(world.splits()["val"])
     assert source.protocol == "scanrefer, detected boxes"
     for key in keys:
@@ -133,7 +133,7 @@ def test_rooms_are_read_with_their_sentences_and_proposals(world: RoomsConfig) -
 
 def test_a_detector_sees_what_is_there(world: RoomsConfig) -> None:
     source, best, named = Grounding(world.out), [], []
-    for key in source.keyframes("train"):
+    for key in source.list_samples("train"):
         room = source.read(key, OPTIONS)
         overlap = iou(room.boxes[:, None], room.objects)
         best += overlap[room.objectness].max(0).tolist()
@@ -283,9 +283,9 @@ def test_unknown_names_wrong_roots_and_splits_are_said(
     with pytest.raises(DataError, match="--root is the ScanNet folder"):
         Grounding(tmp_path / "nowhere")
     with pytest.raises(DataError, match="a file for each split"):
-        Grounding(broken).keyframes(None)
+        Grounding(broken).list_samples(None)
     with pytest.raises(DataError, match=r"no .*ScanRefer_filtered_test"):
-        Grounding(broken).keyframes("test")
+        Grounding(broken).list_samples("test")
 
 
 def test_other_rooms_are_not_overwritten(world: RoomsConfig) -> None:

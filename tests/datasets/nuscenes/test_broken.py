@@ -22,11 +22,11 @@ def tree(tmp_path: Path) -> Tree:
 def test_a_split_without_scenes_here_names_those_with_some(real_nuscenes: Path):
     source = NuScenes(real_nuscenes, VERSION)
     with pytest.raises(DataError, match=r"no scene of val; .*mini_train \(1 scenes\)"):
-        source.keyframes("val")
+        source.list_samples("val")
     with pytest.raises(
         DataError, match=r"unknown split tset; known: train, val, test, .*with scenes here: train"
     ):
-        source.keyframes("tset")
+        source.list_samples("tset")
 
 
 def test_a_wrong_root_says_what_is_there(tree: Tree):
@@ -51,7 +51,7 @@ def test_a_wrong_root_says_what_is_there(tree: Tree):
 def test_a_missing_table_is_named(tree: Tree, table: str):
     (tree.tables / f"{table}.json").unlink()
     with pytest.raises(DataError, match=rf"no table {table}\.json"):
-        tree.source().keyframes()
+        tree.source().list_samples()
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_missing_table_is_named(tree: Tree, table: str):
 def test_tables_that_do_not_fit_together_are_refused(tree: Tree, table, token, values, reason):
     tree.edit(table, token, **values)
     with pytest.raises(DataError, match=reason):
-        tree.source().keyframes()
+        tree.source().list_samples()
 
 
 def test_an_unknown_category_is_named(tree: Tree):
@@ -106,7 +106,7 @@ def test_categories_without_indices_ask_for_those_of_lidarseg(tree: Tree):
 def _refused(tree: Tree, reason: str, lidar_sweeps: int = 0) -> None:
     """The second keyframe of the first scene is refused in one line, the next one is fine."""
     source = tree.source()
-    keyframes = source.keyframes()
+    keyframes = source.list_samples()
     with pytest.raises(FrameError, match=reason) as caught:
         source.read(keyframes[1], ReadOptions(lidar_sweeps, SIZE))
     assert "\n" not in str(caught.value)
@@ -182,7 +182,7 @@ def test_a_broken_pose_is_refused_where_it_is_used(tree: Tree, token: str, value
 
 def test_a_broken_pose_of_a_sweep_is_refused(tree: Tree):
     tree.edit("ego_pose", "pose-scene-0103-0-1-LIDAR_TOP", rotation=[3, 0, 0, 0])
-    tree.source().read(tree.source().keyframes()[1], NATIVE)
+    tree.source().read(tree.source().list_samples()[1], NATIVE)
     _refused(tree, f"{SWEEP_FILE}: the transform is not finite", lidar_sweeps=1)
 
 

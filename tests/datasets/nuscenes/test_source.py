@@ -37,7 +37,7 @@ def tree(tmp_path: Path) -> Tree:
 
 def test_the_real_frame_has_the_pairs_and_labels_that_are_known(real_nuscenes: Path):
     source = NuScenes(real_nuscenes, VERSION)
-    (keyframe,) = source.keyframes("mini_train")
+    (keyframe,) = source.list_samples("mini_train")
     frame = source.read(keyframe, ReadOptions(image_size=(900, 1600)))
     assert (frame.scene, frame.timestamp, len(frame.points)) == ("scene-0061", 1532402927647951, 34688)
     assert _expect_pairs(real_nuscenes, frame, (900, 1600)) == {
@@ -59,7 +59,7 @@ def test_the_real_frame_has_the_pairs_and_labels_that_are_known(real_nuscenes: P
 
 def test_the_real_frame_at_training_size_keeps_its_pairs(real_nuscenes: Path):
     source = NuScenes(real_nuscenes, VERSION)
-    (keyframe,) = source.keyframes()
+    (keyframe,) = source.list_samples()
     full = source.read(keyframe, ReadOptions(image_size=(900, 1600)))
     small = source.read(keyframe, ReadOptions(lidar_sweeps=2))
     assert np.array_equal(small.pair_points[small.keyframe[small.pair_points]], full.pair_points)
@@ -71,7 +71,7 @@ def test_the_real_frame_at_training_size_keeps_its_pairs(real_nuscenes: Path):
 
 def test_pairs_are_those_of_the_chain_of_five_steps(tree: Tree):
     source = tree.source()
-    for keyframe in source.keyframes():
+    for keyframe in source.list_samples():
         frame = source.read(keyframe, NATIVE)
         assert frame.cameras == CHANNELS[:2]
         counts = _expect_pairs(tree.root, frame, SIZE)
@@ -96,14 +96,14 @@ def test_keyframes_come_by_scene_in_table_order_then_by_time(tree: Tree):
     tree.rows["sample_data"].reverse()
     tree.rows["ego_pose"].reverse()
     tree.write()
-    tokens = [keyframe.token for keyframe in tree.source().keyframes()]
+    tokens = [keyframe.token for keyframe in tree.source().list_samples()]
     assert tokens == [f"{scene}-{step}" for scene in ("scene-0103", "scene-0061") for step in (0, 2, 4)]
 
 
 def test_sweeps_lie_on_the_keyframe_where_the_world_stands_still(tree: Tree):
     """Sweep k is the world as the car saw it k records before; compensated, it is the keyframe's own world."""
     source = tree.source()
-    keyframe = source.keyframes()[2]
+    keyframe = source.list_samples()[2]
     assert [name.split("-")[3] for name in keyframe.lidar_sweeps] == ["3", "2", "1", "0"]
     frame = source.read(keyframe, ReadOptions(4, SIZE))
     world = frame.points[frame.sweep == 0]
@@ -119,7 +119,7 @@ def test_sweeps_lie_on_the_keyframe_where_the_world_stands_still(tree: Tree):
 
 def test_sweeps_lose_the_car_and_the_keyframe_keeps_it(tree: Tree):
     source = tree.source()
-    keyframe = source.keyframes()[1]
+    keyframe = source.list_samples()[1]
     frame = source.read(keyframe, ReadOptions(1, SIZE))
     raw = np.fromfile(tree.root / keyframe.lidar_sweeps[0], "<f4").reshape(-1, 5)
     far = ~((np.abs(raw[:, 0]) < 1) & (np.abs(raw[:, 1]) < 1))
@@ -130,7 +130,7 @@ def test_sweeps_lose_the_car_and_the_keyframe_keeps_it(tree: Tree):
 
 def test_the_start_of_a_scene_repeats_the_last_sweep_or_the_keyframe(tree: Tree):
     source = tree.source()
-    start, second = source.keyframes()[:2]
+    start, second = source.list_samples()[:2]
     assert start.lidar_sweeps == () and len(second.lidar_sweeps) == 2
     frame = source.read(second, ReadOptions(4, SIZE))
     clouds = [frame.points[frame.sweep == sweep] for sweep in range(5)]
@@ -148,8 +148,8 @@ def test_more_sweeps_than_there_are_between_keyframes_is_a_mistake_of_the_config
 
 
 def test_keyframes_and_source_travel_to_other_processes(tree: Tree):
-    source, keyframe = pickle.loads(pickle.dumps((tree.source(), tree.source().keyframes()[4])))
-    here = tree.source().read(tree.source().keyframes()[4], ReadOptions(3, SIZE))
+    source, keyframe = pickle.loads(pickle.dumps((tree.source(), tree.source().list_samples()[4])))
+    here = tree.source().read(tree.source().list_samples()[4], ReadOptions(3, SIZE))
     assert source.read(keyframe, ReadOptions(3, SIZE)).to_row() == here.to_row()
     assert len(pickle.dumps(keyframe)) < 8000
 
@@ -227,7 +227,7 @@ def test_the_official_splits_have_their_sizes_and_the_holdout_is_taken_from_trai
 
 def test_a_split_gives_its_scenes_only(tree: Tree):
     scenes = {
-        split: {k.scene for k in tree.source().keyframes(split)} for split in ("mini_val", "train", "val")
+        split: {k.scene for k in tree.source().list_samples(split)} for split in ("mini_val", "train", "val")
     }
     assert scenes == {"mini_val": {"scene-0103"}, "train": {"scene-0061"}, "val": {"scene-0103"}}
 
@@ -235,12 +235,12 @@ def test_a_split_gives_its_scenes_only(tree: Tree):
 def test_a_tree_can_bring_its_own_splits(tree: Tree):
     own = {"mine": ["scene-0061", "scene-9999"], "empty": []}
     (tree.tables / "splits.json").write_text(json.dumps(own))
-    assert len(tree.source().keyframes("mine")) == 3
+    assert len(tree.source().list_samples("mine")) == 3
     with pytest.raises(DataError, match=r"unknown split train; known: mine, empty; with scenes here: mine"):
-        tree.source().keyframes("train")
+        tree.source().list_samples("train")
     with pytest.raises(DataError, match=r"no scene of empty; with scenes here: mine \(1 scenes\)"):
-        tree.source().keyframes("empty")
+        tree.source().list_samples("empty")
     for broken in ("[1]", "{", '{"a": "scene-0061"}', '{"a": [1]}'):
         (tree.tables / "splits.json").write_text(broken)
         with pytest.raises(DataError, match=r"splits\.json must be"):
-            tree.source().keyframes("mine")
+            tree.source().list_samples("mine")

@@ -18,7 +18,7 @@ def test_the_real_photo(real_data):
     root = real_data / "referit"
     names = ("dog", *(f"thing {i}" for i in range(1599)))
     source = ReferIt(root, BottomUpFolder(root / "regions", names))
-    (keyframe,) = source.keyframes("test")
+    (keyframe,) = source.list_samples("test")
     sample = source.read(keyframe, CaptionOptions())
     assert (sample.token, sample.size, len(sample.sentences)) == ("10000", (480, 360), 1)
     assert [phrase.text for phrase in sample.phrases] == [
@@ -34,7 +34,7 @@ def test_the_real_photo(real_data):
     assert [phrase.classes for phrase in sample.phrases] == [(), ((1, 1.0),), ((1, 1.0),)]
     assert sample.boxes.shape == (100, 4)
     with pytest.raises(DataError, match="no image of train"):
-        source.keyframes("train")
+        source.list_samples("train")
 
 
 def tree(root, entries):
@@ -54,11 +54,11 @@ def test_expressions_of_a_photo_are_merged_and_splits_kept_apart(tmp_path):
         tmp_path,
         [entry("2.jpg", "a  dog"), entry("1.jpg", "man", split="val"), entry("2.jpg", "man", "him")],
     )
-    (keyframe,) = source.keyframes("train")
+    (keyframe,) = source.list_samples("train")
     assert keyframe.token == "2" and [text for text, _ in keyframe.expressions] == ["a dog", "man", "him"]
-    assert [keyframe.token for keyframe in source.keyframes()] == ["2", "1"]
+    assert [keyframe.token for keyframe in source.list_samples()] == ["2", "1"]
     with pytest.raises(DataError, match="unknown split testA"):
-        source.keyframes("testA")
+        source.list_samples("testA")
 
 
 @pytest.mark.parametrize(
@@ -67,13 +67,13 @@ def test_expressions_of_a_photo_are_merged_and_splits_kept_apart(tmp_path):
 )
 def test_a_file_of_another_make_is_refused(tmp_path, wrong):
     with pytest.raises(DataError, match="is not a list of objects"):
-        tree(tmp_path, wrong).keyframes()
+        tree(tmp_path, wrong).list_samples()
 
 
 def test_missing_regions_are_named(tmp_path):
     source = tree(tmp_path, [entry("3.jpg", "a dog")])
     with pytest.raises(FrameError, match=r"3\.jpg\.npz is missing"):
-        source.read(source.keyframes()[0], CaptionOptions())
+        source.read(source.list_samples()[0], CaptionOptions())
 
 
 def test_with_regions_that_do_not_tell_the_size_the_photo_does(tmp_path):
@@ -84,7 +84,7 @@ def test_with_regions_that_do_not_tell_the_size_the_photo_does(tmp_path):
         row = [arrays["x"].T, np.log(arrays["cls_prob"]), arrays["bbox"]]
         file["1.jpg"] = file["2.jpg"] = np.concatenate(row, 1)
     source = ReferIt(tmp_path, AuthorsHdf5(tmp_path / "all.h5", CLASSES, 5))
-    first, second = source.keyframes()
+    first, second = source.list_samples()
     (tmp_path / "images").mkdir()
     Image.new("RGB", (SIZE[1], SIZE[0])).save(tmp_path / "images" / "1.jpg")
     sample = source.read(first, CaptionOptions())

@@ -33,7 +33,7 @@ def quadruples(frame: Frame) -> list[tuple[int, ...]]:
 @pytest.mark.parametrize("size", [DEPTH, (24, 40)])
 def test_pairs_are_those_of_a_loop_with_the_depth_test(tree: ScanNetTree, size: tuple[int, int]) -> None:
     source = tree.source()
-    for keyframe in source.keyframes():
+    for keyframe in source.list_samples():
         frame = source.read(keyframe, ReadOptions(image_size=size))
         pairs = loop(tree.root, keyframe.token, frame.points, size)
         assert quadruples(frame) == pairs
@@ -48,7 +48,7 @@ def test_real_points_with_photos_are_paired_as_by_a_loop(real_data: Path, tmp_pa
     write(tmp_path / "points/scene0000_00.bin", cloud.tobytes())
     photos(tmp_path / FRAMES / "scene0000_00", cloud[:, :3], np.random.default_rng(3))
     source = ScanNet(tmp_path)
-    (keyframe,) = source.keyframes("train")
+    (keyframe,) = source.list_samples("train")
     frame = source.read(keyframe, NATIVE)
     pairs = loop(tmp_path, "scene0000_00", frame.points, DEPTH)
     assert quadruples(frame) == pairs and len(pairs) > 30
@@ -56,8 +56,8 @@ def test_real_points_with_photos_are_paired_as_by_a_loop(real_data: Path, tmp_pa
 
 def test_the_real_points_are_read(real_data: Path) -> None:
     source = ScanNet(real_data / "scannet")
-    (keyframe,) = source.keyframes("train")
-    assert source.keyframes() == [keyframe]
+    (keyframe,) = source.list_samples("train")
+    assert source.list_samples() == [keyframe]
     frame = source.read(keyframe, NATIVE)
     assert (frame.token, frame.scene, frame.points.shape) == ("scene0000_00", "scene0000_00", (40684, 3))
     assert (frame.labels, frame.images) == (None, ())
@@ -65,7 +65,7 @@ def test_the_real_points_are_read(real_data: Path) -> None:
     assert np.array_equal(frame.points, raw[:, :3])
     assert np.allclose((frame.features + 1) * 127.5, raw[:, 3:], atol=1e-4)
     with pytest.raises(DataError, match=r"no scene of scannetv2_val.txt; 1 scenes are in scans and points"):
-        source.keyframes("val")
+        source.list_samples("val")
 
 
 def test_the_depth_test_in_numbers() -> None:
@@ -96,7 +96,7 @@ def test_the_depth_test_in_numbers() -> None:
 
 def test_photos_without_a_pose_are_left_out(tree: ScanNetTree) -> None:
     source = tree.source()
-    keyframe = source.keyframes()[0]
+    keyframe = source.list_samples()[0]
     frame = source.read(keyframe, ReadOptions(image_size=COLOR))
     assert frame.cameras == ("view-000", "view-001", "view-002")
     kept = [tree.root / FRAMES / SCENES[0] / "color" / f"{number:06d}.jpg" for number in (0, 200, 300)]
@@ -109,7 +109,7 @@ def test_photos_without_a_pose_are_left_out(tree: ScanNetTree) -> None:
 
 def test_colors_and_labels(tree: ScanNetTree) -> None:
     source = tree.source()
-    keyframe = source.keyframes("val")[0]
+    keyframe = source.list_samples("val")[0]
     frame = source.read(keyframe, NATIVE)
     data = (tree.root / keyframe.points.replace(".ply", ".labels.ply")).read_bytes()
     vertices = read_vertices("x", data)
@@ -146,26 +146,26 @@ def test_a_tree_may_have_fewer_classes_under_other_names(tree: ScanNetTree) -> N
     assert source.vocabulary.words == (("road",), ("tree", "bush"), ("car",))
     assert source.vocabulary.colors[1] == COLORS[5]
     with pytest.raises(FrameError, match=f"labels.ply has label 2, which {TABLE} does not list"):
-        source.read(source.keyframes()[0], NATIVE)
+        source.read(source.list_samples()[0], NATIVE)
     for scene in SCENES:
         path = tree.root / f"scans/{scene}/{scene}_vh_clean_2.labels.ply"
         points = np.zeros((400, 3))
         write(path, ply(points, points, np.resize([5, 1, 39, 0, 13], 400)))
-    labels = source.read(source.keyframes()[0], NATIVE).labels
+    labels = source.read(source.list_samples()[0], NATIVE).labels
     assert labels is not None and labels[:5].tolist() == [2, 1, 3, 0, 0]
 
 
 def test_splits_are_lists(tree: ScanNetTree) -> None:
     source = tree.source()
-    assert [keyframe.token for keyframe in source.keyframes()] == list(SCENES)
-    assert [keyframe.token for keyframe in source.keyframes("train")] == list(SCENES[:2])
+    assert [keyframe.token for keyframe in source.list_samples()] == list(SCENES)
+    assert [keyframe.token for keyframe in source.list_samples("train")] == list(SCENES[:2])
     with pytest.raises(DataError, match="unknown split tset; known: train, val"):
-        source.keyframes("tset")
+        source.list_samples("tset")
 
 
 def test_sweeps_are_refused(tree: ScanNetTree) -> None:
     with pytest.raises(ConfigError, match="no sweeps; use --lidar_sweeps 0, not 2"):
-        tree.source().read(tree.source().keyframes()[0], ReadOptions(2, DEPTH))
+        tree.source().read(tree.source().list_samples()[0], ReadOptions(2, DEPTH))
 
 
 # What is wrong with the tree as a whole
@@ -212,7 +212,7 @@ def test_a_wrong_label_table_is_refused(tree: ScanNetTree, text: str | None, rea
 def refused(tree: ScanNetTree, reason: str) -> None:
     """The first scene is refused in one line, the others are fine."""
     source = tree.source()
-    first, *others = source.keyframes()
+    first, *others = source.list_samples()
     with pytest.raises(FrameError, match=reason) as caught:
         source.read(first, NATIVE)
     assert "\n" not in str(caught.value)
@@ -296,7 +296,7 @@ def test_truncated_raw_points_are_refused(tmp_path: Path, size: int) -> None:
     cloud = np.full((300, 6), 300, "<f4")
     write(tree.root / "points/scene0000_01.bin", cloud.tobytes()[:size])
     source = tree.source()
-    (keyframe,) = [keyframe for keyframe in source.keyframes() if keyframe.points.endswith(".bin")]
+    (keyframe,) = [keyframe for keyframe in source.list_samples() if keyframe.points.endswith(".bin")]
     with pytest.raises(FrameError, match=f"points/scene0000_01.bin is truncated: {size} bytes"):
         source.read(keyframe, NATIVE)
     write(tree.root / "points/scene0000_01.bin", cloud.tobytes())

@@ -29,7 +29,7 @@ def triples(frame: Frame) -> list[tuple[int, ...]]:
 def test_pairs_of_the_real_frame_are_those_of_a_loop(real_data: Path) -> None:
     root = real_data / "semantickitti"
     source = SemanticKITTI(root)
-    (keyframe,) = source.keyframes("val")
+    (keyframe,) = source.list_samples("val")
     calibration = read_calibration(root / "sequences/08/calib.txt")
     for size in ((375, 1242), (160, 528)):
         frame = source.read(keyframe, ReadOptions(image_size=size))
@@ -48,7 +48,7 @@ def test_pairs_of_the_real_frame_are_those_of_a_loop(real_data: Path) -> None:
 def test_pairs_of_all_points_and_sweeps_are_those_of_a_loop(tree: KittiTree, size: tuple[int, int]) -> None:
     calibration = read_calibration(tree.root / "sequences/00/calib.txt")
     source = tree.source()
-    for keyframe in source.keyframes("train"):
+    for keyframe in source.list_samples("train"):
         frame = source.read(keyframe, ReadOptions(1, size))
         assert triples(frame) == loop(frame.points, calibration, SIZE, size)
         assert 50 < len(frame.pair_points) < len(frame.points)
@@ -57,14 +57,14 @@ def test_pairs_of_all_points_and_sweeps_are_those_of_a_loop(tree: KittiTree, siz
 def test_the_shift_of_p2_matters_and_is_not_lost(tree: KittiTree) -> None:
     """Were its fourth column forgotten, points would be off by more than a pixel."""
     calibration = read_calibration(tree.root / "sequences/00/calib.txt")
-    frame = tree.source().read(tree.source().keyframes("train")[0], NATIVE)
+    frame = tree.source().read(tree.source().list_samples("train")[0], NATIVE)
     calibration["P2"][:, 3] = 0
     assert triples(frame) != loop(frame.points, calibration, SIZE, SIZE)
 
 
 def test_a_static_world_does_not_move_between_sweeps(tree: KittiTree) -> None:
     source = tree.source()
-    for number, keyframe in enumerate(source.keyframes("train")):
+    for number, keyframe in enumerate(source.list_samples("train")):
         frame = source.read(keyframe, ReadOptions(3, SIZE))
         clouds = frame.points.reshape(4, POINTS, 3)
         assert np.abs(clouds - clouds[0]).max() < 1e-4
@@ -81,7 +81,7 @@ def test_sweeps_come_nearest_first_and_the_last_one_is_repeated(tree: KittiTree)
         cloud[:, 3] = number / 10
         cloud.tofile(path)
     source = tree.source()
-    keyframes = source.keyframes("train")
+    keyframes = source.list_samples("train")
     for number, expected in ((0, [0, 0, 0, 0]), (1, [1, 0, 0, 0]), (3, [3, 2, 1, 0])):
         frame = source.read(keyframes[number], ReadOptions(3, SIZE))
         found = [float(frame.features[frame.sweep == sweep].mean()) for sweep in range(4)]
@@ -91,14 +91,14 @@ def test_sweeps_come_nearest_first_and_the_last_one_is_repeated(tree: KittiTree)
 def test_sweeps_stop_where_another_drive_begins(tree: KittiTree) -> None:
     """More than a second lies between them; poses would put the other drive's scans anywhere."""
     tree.edit("sequences/00/times.txt", "2.074000e-01", "1.1038")
-    assert [len(keyframe.lidar_sweeps) for keyframe in tree.source().keyframes("train")] == [0, 1, 0, 0]
+    assert [len(keyframe.lidar_sweeps) for keyframe in tree.source().list_samples("train")] == [0, 1, 0, 0]
     tree.edit("sequences/00/times.txt", "1.1038", "1.1037")
-    assert [len(keyframe.lidar_sweeps) for keyframe in tree.source().keyframes("train")] == [0, 1, 2, 0]
+    assert [len(keyframe.lidar_sweeps) for keyframe in tree.source().list_samples("train")] == [0, 1, 2, 0]
 
 
 def test_labels_are_the_lower_half_and_sweeps_have_none(tree: KittiTree) -> None:
     source = tree.source()
-    keyframe = source.keyframes("val")[2]
+    keyframe = source.list_samples("val")[2]
     frame = source.read(keyframe, ReadOptions(1, SIZE))
     raw = np.fromfile(tree.root / "sequences/08/labels/000002.label", "<u4")
     assert frame.labels is not None
@@ -121,21 +121,21 @@ def test_the_classes_are_those_of_the_benchmark() -> None:
 
 
 def test_times_come_from_the_file_or_from_the_frame_numbers(tree: KittiTree) -> None:
-    assert [frame.timestamp for frame in tree.source().keyframes("val")] == [0, 103700, 207400, 311100]
+    assert [frame.timestamp for frame in tree.source().list_samples("val")] == [0, 103700, 207400, 311100]
     (tree.root / "sequences/08/times.txt").unlink()
     (tree.root / "sequences/08/velodyne/000001.bin").unlink()
-    assert [frame.timestamp for frame in tree.source().keyframes("val")] == [0, 200000, 300000]
+    assert [frame.timestamp for frame in tree.source().list_samples("val")] == [0, 200000, 300000]
 
 
 def test_splits_are_sequences(tree: KittiTree) -> None:
     source = tree.source()
     tokens = [f"{sequence}-{number:06d}" for sequence in ("00", "08") for number in range(FRAMES)]
-    assert [keyframe.token for keyframe in source.keyframes()] == tokens
-    assert [keyframe.token for keyframe in source.keyframes("train")] == tokens[:FRAMES]
+    assert [keyframe.token for keyframe in source.list_samples()] == tokens
+    assert [keyframe.token for keyframe in source.list_samples("train")] == tokens[:FRAMES]
     with pytest.raises(DataError, match="unknown split vla; known: train, val, test"):
-        source.keyframes("vla")
+        source.list_samples("vla")
     with pytest.raises(DataError, match=r"no sequence of test \(11, .*, 21\); there: 00, 08"):
-        source.keyframes("test")
+        source.list_samples("test")
 
 
 def test_points_alone_are_enough(tree: KittiTree) -> None:
@@ -144,10 +144,10 @@ def test_points_alone_are_enough(tree: KittiTree) -> None:
         if path.name != "velodyne":
             path.rename(tree.root / path.name)
     source = tree.source()
-    frame = source.read(source.keyframes("val")[1], NATIVE)
+    frame = source.read(source.list_samples("val")[1], NATIVE)
     assert (frame.labels, frame.images, len(frame.pair_points)) == (None, (), 0)
     with pytest.raises(DataError, match=r"sequence 08 has no poses.txt.*--lidar_sweeps 0"):
-        source.read(source.keyframes("val")[1], ReadOptions(1, SIZE))
+        source.read(source.list_samples("val")[1], ReadOptions(1, SIZE))
 
 
 def test_a_tree_may_bring_its_own_words(tree: KittiTree) -> None:
@@ -159,7 +159,7 @@ def test_a_tree_may_bring_its_own_words(tree: KittiTree) -> None:
 
 def test_impossible_sweeps_are_refused(tree: KittiTree) -> None:
     with pytest.raises(ConfigError, match="0 to 10 sweeps"):
-        tree.source().read(tree.source().keyframes()[0], ReadOptions(11, SIZE))
+        tree.source().read(tree.source().list_samples()[0], ReadOptions(11, SIZE))
 
 
 # What is wrong with the tree as a whole
@@ -181,9 +181,9 @@ def test_a_wrong_root_says_what_is_there(tree: KittiTree) -> None:
 
 def refuses(tree: KittiTree, reason: str) -> None:
     with pytest.raises(DataError, match=reason) as caught:
-        tree.source().keyframes("val")
+        tree.source().list_samples("val")
     assert "\n" not in str(caught.value)
-    assert tree.source().keyframes("train")
+    assert tree.source().list_samples("train")
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_missing_files_are_named(tree: KittiTree) -> None:
 def refused(tree: KittiTree, reason: str, lidar_sweeps: int = 0) -> None:
     """The third frame of sequence 08 is refused in one line; one of sequence 00 is fine."""
     source = tree.source()
-    keyframes = source.keyframes()
+    keyframes = source.list_samples()
     with pytest.raises(FrameError, match=reason) as caught:
         source.read(keyframes[FRAMES + 2], ReadOptions(lidar_sweeps, SIZE))
     assert "\n" not in str(caught.value)
@@ -241,7 +241,7 @@ FOLDER = "sequences/08"
 )
 def test_a_file_that_goes_missing_is_named(tree: KittiTree, name: str) -> None:
     source = tree.source()
-    keyframe = source.keyframes("val")[2]
+    keyframe = source.list_samples("val")[2]
     (tree.root / FOLDER / name).unlink()
     with pytest.raises(FrameError, match=f"{FOLDER}/{name} is missing under {tree.root}"):
         source.read(keyframe, ReadOptions(1, SIZE))
@@ -291,4 +291,4 @@ def test_a_broken_pose_is_refused_where_it_is_used(tree: KittiTree, line: int, b
     lines[line] = " ".join([bad, *lines[line].split()[1:]])
     path.write_text("\n".join(lines))
     refused(tree, "000001.bin: its pose or the keyframe's in poses.txt is wrong", lidar_sweeps=1)
-    tree.source().read(tree.source().keyframes("val")[2], NATIVE)
+    tree.source().read(tree.source().list_samples("val")[2], NATIVE)

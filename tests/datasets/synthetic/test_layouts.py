@@ -125,7 +125,7 @@ def test_velodyne_points_land_on_pixels_of_their_class(kitti_full: WorldConfig) 
 
 def test_the_adapter_reads_the_same_pairs(kitti_full: WorldConfig) -> None:
     source = SemanticKITTI(kitti_full.out)
-    frame = source.read(source.keyframes("train")[1], ReadOptions(image_size=(96, 320)))
+    frame = source.read(source.list_samples("train")[1], ReadOptions(image_size=(96, 320)))
     scene, camera = build(kitti_full, "drive-0001"), semantickitti.build_rig(kitti_full, "00").color
     drawn = photograph(scene, camera, 0.0, np.random.default_rng(0))
     assert frame.labels is not None
@@ -137,7 +137,7 @@ def test_the_adapter_reads_the_same_pairs(kitti_full: WorldConfig) -> None:
 def test_sweeps_lie_where_the_ego_vehicle_was(kitti: WorldConfig) -> None:
     """The adapter's sweeps through calib.txt and poses.txt, against the poses of the world, in a later drive."""
     source, name = SemanticKITTI(kitti.out), "drive-2002"
-    keyframe = source.keyframes("val")[6 + 5]
+    keyframe = source.list_samples("val")[6 + 5]
     frame = source.read(keyframe, ReadOptions(lidar_sweeps=2, image_size=(32, 48)))
     scene, mount = build(kitti, name), semantickitti.build_rig(kitti, "08").lidar.mount
     now = mount.then(scene.ego_pose(0.3))
@@ -194,7 +194,7 @@ def test_rooms_are_read_by_the_adapter_with_the_classes_of_the_street(rooms: Wor
     source = ScanNet(rooms.out)
     names = {name for _, name, _ in CATEGORIES.values() if name}
     assert set(source.vocabulary.classes) == names and len(source.vocabulary.classes) == 11
-    (keyframe,) = source.keyframes("val")
+    (keyframe,) = source.list_samples("val")
     frame = source.read(keyframe, ReadOptions(image_size=(144, 192)))
     assert frame.scene == "scene2001_00" and len(frame.images) == 4 and len(frame.points) > 20_000
     assert frame.labels is not None and frame.labels.min() > 0 and len(np.unique(frame.labels)) >= 8
@@ -207,7 +207,7 @@ def test_vertices_land_on_pixels_of_their_class_and_depth(rooms: WorldConfig) ->
     """Brute force through pose and intrinsics_depth.txt, against the depth image and the rendered class."""
     name = "scene0001_00"
     source, scene = ScanNet(rooms.out), build(rooms, name)
-    (keyframe,) = source.keyframes("train")
+    (keyframe,) = source.list_samples("train")
     frame = source.read(keyframe, ReadOptions(image_size=(144, 192)))
     camera = scannet.depth_camera(build_rig(rooms, name).cameras[1])
     ego = scannet.places(rooms, scene)[1]
@@ -237,7 +237,7 @@ def test_vertices_land_on_pixels_of_their_class_and_depth(rooms: WorldConfig) ->
 
 def test_vertices_have_the_colors_of_the_photos(rooms: WorldConfig) -> None:
     source = ScanNet(rooms.out)
-    frame = source.read(source.keyframes("train")[0], ReadOptions(image_size=(144, 192)))
+    frame = source.read(source.list_samples("train")[0], ReadOptions(image_size=(144, 192)))
     images = np.stack([decode(image) for image in frame.images])
     shown = images[tuple(frame.pair_pixels.T)].astype(float)
     painted = (frame.features[frame.pair_points] + 1) * 127.5
@@ -251,7 +251,7 @@ def test_nothing_moves_in_a_room(rooms: WorldConfig) -> None:
     source, scene = ScanNet(rooms.out), build(rooms, "scene0001_00")
     places = [pose.translation for pose in scannet.places(rooms, scene)]
     assert 2 * scannet.REACH - 0.01 < np.linalg.norm(places[1] - places[0]) < 2 * scannet.REACH + 0.5
-    frame = source.read(source.keyframes("train")[0], ReadOptions(image_size=(144, 192)))
+    frame = source.read(source.list_samples("train")[0], ReadOptions(image_size=(144, 192)))
     points = 10 * frame.points[frame.labels == source.vocabulary.classes.index("car") + 1].astype(float)
     cars = scene.raw == Raw.CAR
     assert len(points) > 200 and scene.moving[cars].any()
@@ -340,7 +340,7 @@ def test_shards_of_the_demo_hold_keyframes_with_sweeps_and_superpixels(
     asked: dict[str, Any] = {}
 
     def write(source: Any, split: str, out: str, options: ReadOptions, **rest: Any) -> None:
-        asked.update(keyframes=source.keyframes(split), options=options, source=source)
+        asked.update(keyframes=source.list_samples(split), options=options, source=source)
 
     world = replace(
         TINY, layout=layout, out=tmp_path / "world", train_scenes=12, val_scenes=1, lidar_sweeps=2

@@ -23,7 +23,7 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def images(world):
     source = source_of(world.out)
-    return [source.read(keyframe, CaptionOptions(photos=True)) for keyframe in source.keyframes("train")]
+    return [source.read(keyframe, CaptionOptions(photos=True)) for keyframe in source.list_samples("train")]
 
 
 def boxed(image):
@@ -32,7 +32,7 @@ def boxed(image):
 
 def test_the_tree_is_whole_and_made_once(world):
     assert not generate(world), "it is there"
-    assert [len(source_of(world.out).keyframes(split)) for split in ("train", "test")] == [40, 3]
+    assert [len(source_of(world.out).list_samples(split)) for split in ("train", "test")] == [40, 3]
     with pytest.raises(ConfigError, match="holds other synthetic images"):
         generate(replace(world, seed=1))
     (world.out.parent / "strange").mkdir()
@@ -44,7 +44,7 @@ def test_the_tree_is_whole_and_made_once(world):
 def test_images_depend_on_seed_and_number_alone(world, images, tmp_path):
     generate(replace(world, out=tmp_path / "again", train=2, test=0))
     again = source_of(tmp_path / "again")
-    for one, keyframe in zip(images, again.keyframes("train"), strict=False):
+    for one, keyframe in zip(images, again.list_samples("train"), strict=False):
         other = again.read(keyframe, CaptionOptions(photos=True))
         assert one.sentences == other.sentences and one.photo == other.photo
         np.testing.assert_array_equal(one.features, other.features)

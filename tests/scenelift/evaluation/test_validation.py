@@ -65,9 +65,9 @@ def test_whole_scenes_are_held_out_and_never_trained_on(one_of: int) -> None:
     data = shards(40, 10)
     kept, validation = hold_out(ValidationConfig(one_of), data, None)
     assert kept is not None and validation is not None
-    trained, held = {data.scenes[i] for i in kept}, {data.scenes[i] for i in validation.max_samples}
+    trained, held = {data.scenes[i] for i in kept}, {data.scenes[i] for i in validation.frames}
     assert not trained & held and trained | held == set(data.scenes)
-    assert len(held) == 10 // one_of and sorted([*kept, *validation.max_samples]) == list(range(40))
+    assert len(held) == 10 // one_of and sorted([*kept, *validation.frames]) == list(range(40))
 
 
 def test_of_chosen_frames_those_of_held_out_scenes_are_not_trained_on() -> None:
@@ -78,7 +78,7 @@ def test_of_chosen_frames_those_of_held_out_scenes_are_not_trained_on() -> None:
 
 def test_no_more_frames_are_scored_than_asked_for() -> None:
     _, validation = hold_out(ValidationConfig(2, max_samples=7), shards(40, 10), None)
-    assert validation is not None and len(set(validation.max_samples)) == 7
+    assert validation is not None and len(set(validation.frames)) == 7
 
 
 def test_what_can_be_measured_follows_from_the_data() -> None:
@@ -97,7 +97,7 @@ def test_impossible_choices_are_refused() -> None:
         hold_out(ValidationConfig(5), shards(8, 4), None)
     with pytest.raises(ConfigError, match="cannot be taken"):
         hold_out(ValidationConfig(2), shards(8, 4), [2, 3])
-    for wrong in ({"scenes": 1}, {"scenes": -1}, {"frames": 0}, {"every": 0}):
+    for wrong in ({"holdout_every": 1}, {"holdout_every": -1}, {"max_samples": 0}, {"every": 0}):
         with pytest.raises(ConfigError, match=r"validation\."):
             ValidationConfig(**wrong)
 
@@ -109,7 +109,7 @@ def test_scores_are_those_of_all_held_out_points_and_the_student_goes_on_trainin
     found = validation(trained, 3, 10)
     assert trained.training
     trained.eval()
-    frames = [data.read(i) for i in validation.max_samples]
+    frames = [data.read(i) for i in validation.frames]
     truth = np.concatenate([f.labels[f.keyframe] for f in frames if f.labels is not None])
     said = np.concatenate([trained.predict(f) for f in frames])
     assert found[MIOU] == pytest.approx(scores(confusion(truth, said, 3), VOCABULARY).miou)
@@ -144,10 +144,10 @@ def test_ranks_share_the_frames() -> None:
             seen[int(frame.token[-5:])] += 1
             return {}
 
-    watched = Watched(data, validation.max_samples, 1, ())
+    watched = Watched(data, validation.frames, 1, ())
     for rank in range(3):
         watched(student(), 1, 1, rank, 3)
-    assert seen == Counter(validation.max_samples)
+    assert seen == Counter(validation.frames)
 
 
 def test_it_is_due_every_so_many_epochs_and_at_the_end() -> None:

@@ -79,7 +79,7 @@ def test_a_line_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "history"
     runs._append(path, "first\n")
     code = (
-        "import resource, signal, sys; from pathlib import Path; from scenelift import runs; "
+        "import resource, signal, sys; from pathlib import Path; from scenelift.runs import folder as runs; "
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10)); "
         "runs._append(Path(sys.argv[1]), 'second line\\n')"
     )

@@ -122,7 +122,7 @@ def test_as_many_workers_train_as_there_is_room_for_and_nothing_else_changes(job
 def test_workers_are_a_number_or_a_range(workers, least, most):
     scale = ScaleConfig(workers=workers)
     assert (scale.min_workers, scale.max_workers) == (least, most)
-    assert override(ScaleConfig(), {"workers": str(workers)}).most == most
+    assert override(ScaleConfig(), {"workers": str(workers)}).max_workers == most
 
 
 @pytest.mark.parametrize("workers", [0, -1, "8-2", "0-4", "many", "2-", "2..8"])
@@ -143,7 +143,7 @@ def test_other_words_for_workers_are_refused(workers):
 def test_a_range_is_placed_where_its_least_fits(cpus, machines, wanted, monkeypatch):
     monkeypatch.setenv(cluster.GROWS_TO, f'[{{"CPU": {cpus}, "machines": {machines}}}]')
     monkeypatch.setattr(cluster, "cores", lambda: cpus)
-    scale = ScaleConfig(workers="2-8", reading=wanted.reading, placement=wanted.placement)
+    scale = ScaleConfig(workers="2-8", data_cpus=wanted.data_cpus, placement=wanted.placement)
     assert Resources.fit(scale) == wanted
 
 

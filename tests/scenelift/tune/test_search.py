@@ -29,7 +29,7 @@ def outcomes(count: int = 9) -> list[Outcome]:
         values = {key: domain.sample(random_state=rng.integers(1 << 30)) for key, domain in SPACE.items()}
         status = ("finished", "stopped", "failed")[number % 3]
         metrics = {} if status == "failed" else {"m": float(rng.uniform())}
-        made.append(Outcome(f"t{number}", values, status, number, metrics, 1.0, own=number == 0))
+        made.append(Outcome(f"t{number}", values, status, number, metrics, 1.0, baseline=number == 0))
     return made
 
 
@@ -57,8 +57,8 @@ def test_every_sweep_fits_every_preset_of_its_trainable(name: str) -> None:
     ],
 )
 def test_own_values_may_lie_beside_the_space(space: search.Space, own: dict[str, Any], held: bool) -> None:
-    preset = importlib.import_module("trainables.distill").PRESETS["synthetic"]
-    assert search.own_values(space, preset) == own
+    preset = importlib.import_module("trainables.distill.config").PRESETS["synthetic"]
+    assert search.baseline_values(space, preset) == own
     assert search.holds(space, own) == held
 
 
@@ -142,7 +142,7 @@ def test_finished_trials_come_before_those_given_up() -> None:
 def test_a_gain_is_told_against_the_presets_own_values(own: float, status: Any, said: str) -> None:
     tried = [
         Outcome("a", {}, "finished", 9, {"m": 0.5}, 1.0),
-        Outcome("b", {}, status, 3, {"m": own}, 1.0, own=True),
+        Outcome("b", {}, status, 3, {"m": own}, 1.0, baseline=True),
     ]
     assert said in ranking.gain(tried, "m")
     assert ranking.gain(tried[:1], "m") == ""

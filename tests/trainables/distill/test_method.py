@@ -71,7 +71,7 @@ def test_remembered_scores_are_those_of_the_teacher(form):
         for got, want in zip(method.look(batch), fresh.look(batch), strict=True):
             assert torch.equal(got, want)
     assert list(method.cached) == [frames[0].token, frames[1].token]
-    with pytest.raises(ConfigError, match="remember"):
+    with pytest.raises(ConfigError, match="cache_frames"):
         image = ImageAugmentation(flip=True)
         replace(PRESETS["synthetic"], augmentation=Augmentation(image=image))
 

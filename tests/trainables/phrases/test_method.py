@@ -171,7 +171,7 @@ def test_the_real_files_can_be_trained_and_scored_on(real_data, tmp_path):
     samples = []
     for name, source in (("flickr30k", flickr30k), ("referit", referit)):
         reader = source(real_data / name)
-        samples.append(reader.read(reader.keyframes()[0], CaptionOptions(regions=100)))
+        samples.append(reader.read(reader.list_samples()[0], CaptionOptions(regions=100)))
     samples = [CAPTIONED_IMAGE.from_row(CAPTIONED_IMAGE.to_row(sample)) for sample in samples]
     student, losses = trained(samples, ContrastConfig(), DistillationConfig(every=2), steps=6)
     assert losses[1] < losses[0], "two images are told apart, before distillation begins to weigh"
@@ -194,7 +194,7 @@ def world(tmp_path_factory):
     generate(config)
     source = source_of(config.out)
     return [
-        [source.read(k, CaptionOptions()) for k in source.keyframes(split)] for split in ("train", "test")
+        [source.read(k, CaptionOptions()) for k in source.list_samples(split)] for split in ("train", "test")
     ]
 
 

@@ -210,8 +210,8 @@ def test_remembered_features_are_those_of_the_frames():
     for numbers in ([0, 1, 2], [2, 0], [3, 1], [1, 0, 3]):
         batch = batch_of(*numbers)
         assert torch.allclose(remembering._look(batch), fresh.images(batch.images), atol=1e-5)
-    assert list(remembering.remembered) == ["frame-00000", "frame-00001"] and not fresh.remembered
-    with pytest.raises(ConfigError, match=r"images\.remember"):
+    assert list(remembering.cached) == ["frame-00000", "frame-00001"] and not fresh.cached
+    with pytest.raises(ConfigError, match=r"images\.cache_frames"):
         small(augmentation=Augmentation(image=ImageAugmentation(flip=True)))
 
 
