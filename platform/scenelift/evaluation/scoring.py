@@ -17,16 +17,19 @@ from numpy.typing import NDArray
 
 from scenelift.cluster import connect as cluster
 from scenelift.errors import DataError
-from scenelift.evaluation.metrics import Absent, Counts, Scores, confusion, scores
+from scenelift.evaluation.config import Absent
+from scenelift.evaluation.metrics import Counts, Scores, confusion, scores
 from scenelift.io.storage import Location
 from scenelift.nn.student import Student
-from scenelift.points.collate import Collate, VoxelConfig
+from scenelift.points.collate import Collate
+from scenelift.points.config import VoxelConfig
 from scenelift.samples.frame import Frame
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
 
 if TYPE_CHECKING:
-    from scenelift.teachers.clip import DenseClip, TeacherConfig
+    from scenelift.teachers.clip import DenseClip
+    from scenelift.teachers.config import TeacherConfig
 
 Labels = NDArray[np.uint8]
 GROUPS = ("all", "seen", "unseen")

@@ -7,21 +7,22 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from scenelift.config import build as configuration
 from scenelift.config.difference import difference, title, written
 from scenelift.errors import SceneliftError
 from scenelift.evaluation import plots, reports, scoring
-from scenelift.evaluation.metrics import Absent
+from scenelift.evaluation.config import Absent
 from scenelift.evaluation.scoring import Evaluation
 from scenelift.io import folders, storage
 from scenelift.io.console import Meter, say
-from scenelift.runs.folder import Run, RunConfig
+from scenelift.runs.config import RunConfig
+from scenelift.runs.folder import Run
 from scenelift.runs.monitor import Following
 from scenelift.shards.read import Samples, Shards
-from scenelift.tracking.client import Tracker, TrackingConfig
+from scenelift.tracking.client import Tracker
+from scenelift.tracking.config import TrackingConfig
 from scenelift.train.launch import Resources
 from scenelift.train.loop import Event
 from scenelift.train.method import Trained
@@ -39,19 +40,6 @@ _MLFLOW_STATUS: dict[Status, Literal["FINISHED", "FAILED", "KILLED"]] = {
 }
 PICTURED_FRAMES = 3
 """Test frames that are drawn."""
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which shards are trained and scored on."""
-
-    train: str | None = None
-    """Folder of training shards; none: the synthetic world, made at first use."""
-    test: str | None = None
-    """Folder of labeled shards that are scored on; none: the synthetic world's, or none with own training
-    shards."""
-    absent_classes: Absent = "leave out"
-    """Classes neither true nor predicted: left out of the mean, or counted as one as the paper's code did."""
 
 
 class Experiment:
