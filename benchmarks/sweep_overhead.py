@@ -13,7 +13,7 @@ from pathlib import Path
 
 from scenelift.cluster import connect as cluster
 from scenelift.config import build as configuration
-from scenelift.tune.sweep import SweepConfig
+from scenelift.tune.config import SweepConfig
 from sweeps.loss_weights import SWEEP
 from trainables.distill import method as distill
 

@@ -9,15 +9,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.nuscenes import NuScenes
-from datasets.scannet import ScanNet
-from datasets.semantickitti import SemanticKITTI
+from datasets.nuscenes.source import NuScenes
+from datasets.scannet.source import ScanNet
+from datasets.semantickitti.source import SemanticKITTI
 from scenelift.config.build import command, nearest
 from scenelift.errors import ConfigError
 from scenelift.io.storage import megabytes
+from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame_kind import FrameSet
 from scenelift.samples.manifest import Manifest
-from scenelift.samples.source import ReadOptions, Source
+from scenelift.samples.source import Source
 
 SOURCES: dict[str, Callable[[Path, str], Source]] = {
     "nuscenes": NuScenes,

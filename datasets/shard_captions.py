@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from datasets.captions.options import CaptionOptions
-from datasets.captions.regions import AuthorsHdf5, BottomUpFolder, BoxUnit, RegionFiles, read_classes
+from datasets.captions.config import BoxUnit, CaptionOptions
+from datasets.captions.regions import AuthorsHdf5, BottomUpFolder, RegionFiles, read_classes
 from datasets.captions.wordnet import absolute
-from datasets.flickr30k import Flickr30k
-from datasets.referit import ReferIt
+from datasets.flickr30k.source import Flickr30k
+from datasets.referit.source import ReferIt
 from scenelift.config.build import command, nearest
 from scenelift.errors import ConfigError
 from scenelift.io.storage import megabytes

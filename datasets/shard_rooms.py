@@ -7,8 +7,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.grounding.sentences import READERS, Corpus
-from datasets.grounding.source import PROTOCOLS, Candidates, Grounding, RoomOptions
+from datasets.grounding.config import PROTOCOLS, Candidates, Corpus, RoomOptions
+from datasets.grounding.sentences import READERS
+from datasets.grounding.source import Grounding
 from scenelift.config.build import command, nearest
 from scenelift.errors import ConfigError
 from scenelift.io.storage import megabytes

@@ -11,8 +11,9 @@ from typing import Any
 from ray import tune
 
 from scenelift.errors import ConfigError
+from scenelift.tune.config import SweepConfig
 from scenelift.tune.search import Space
-from scenelift.tune.sweep import Sweep, SweepConfig
+from scenelift.tune.sweep import Sweep
 from trainables.phrases import method as phrases
 from trainables.phrases.config import PhrasesConfig
 from trainables.phrases.run import open_data

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from ray import tune
 
+from scenelift.tune.config import SweepConfig
 from scenelift.tune.search import Space
-from scenelift.tune.sweep import Sweep, SweepConfig
+from scenelift.tune.sweep import Sweep
 from trainables.common.segmentation import selecting
 from trainables.distill import method as distill
 

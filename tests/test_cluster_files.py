@@ -35,7 +35,8 @@ from datasets import shard
 from datasets.synthetic import config as synthetic
 from scenelift.cluster import connect as cluster
 from scenelift.config.build import parse
-from scenelift.train.launch import Resources, ScaleConfig
+from scenelift.train.config import ScaleConfig
+from scenelift.train.launch import Resources
 from scenelift.tune.search import Choice
 from trainables.distill import method as distill
 from trainables.distill.config import DistillConfig

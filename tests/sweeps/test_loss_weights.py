@@ -13,13 +13,12 @@ import pytest
 from scenelift.config import build as configuration
 from scenelift.errors import DataError
 from scenelift.evaluation.validation import MIOU
-from scenelift.nn.minkunet import NetworkConfig
-from scenelift.nn.student import StudentConfig
-from scenelift.points.collate import VoxelConfig
-from scenelift.runs.experiment import DataConfig
-from scenelift.runs.folder import Run, RunConfig
-from scenelift.teachers.clip import TeacherConfig
-from scenelift.tune.sweep import SweepConfig
+from scenelift.nn.config import NetworkConfig, StudentConfig
+from scenelift.points.config import VoxelConfig
+from scenelift.runs.config import DataConfig, RunConfig
+from scenelift.runs.folder import Run
+from scenelift.teachers.config import TeacherConfig
+from scenelift.tune.config import SweepConfig
 from sweeps.loss_weights import SWEEP
 from trainables.common.segmentation import selecting
 from trainables.distill import method as distill

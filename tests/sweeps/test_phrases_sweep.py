@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from datasets.captions.options import CaptionOptions
+from datasets.captions.config import CaptionOptions
 from scenelift.errors import ConfigError
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE
 from scenelift.shards.write import write_shards

@@ -12,17 +12,17 @@ from scenelift.errors import ConfigError
 from trainables.distill import method as distill
 from trainables.distill.config import DistillConfig
 from trainables.evaluate import run as evaluate
-from trainables.evaluate.run import EvaluateConfig
+from trainables.evaluate.config import EvaluateConfig
 from trainables.finetune import method as finetune
-from trainables.finetune.method import FinetuneConfig
+from trainables.finetune.config import FinetuneConfig
 from trainables.ground import run as ground
 from trainables.ground.config import GroundConfig
 from trainables.phrases import method as phrases
 from trainables.phrases.config import PhrasesConfig
 from trainables.pretrain import method as pretrain
-from trainables.pretrain.method import PretrainConfig
+from trainables.pretrain.config import PretrainConfig
 from trainables.table import run as table
-from trainables.table.run import TableConfig
+from trainables.table.config import TableConfig
 
 REPOSITORY = Path(__file__).parents[2]
 COMMANDS = {

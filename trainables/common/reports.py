@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from scenelift.evaluation import pictures, plots
-from scenelift.evaluation.metrics import Absent
+from scenelift.evaluation.config import Absent
 from scenelift.samples.frame import Frame
 from scenelift.samples.images import decode
 from trainables.common.scoring import GROUPS, Evaluation, Labels

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from scenelift.errors import DataError
-from scenelift.evaluation.metrics import Absent, Counts, Scores, confusion, scores
+from scenelift.evaluation.config import Absent
+from scenelift.evaluation.metrics import Counts, Scores, confusion, scores
 from scenelift.evaluation.scoring import score
 from scenelift.io.storage import Location
 from scenelift.nn.student import Student

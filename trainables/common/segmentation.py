@@ -14,25 +14,28 @@ from datasets.synthetic.shards import synthetic_shards
 from scenelift.cluster import connect as cluster
 from scenelift.config.build import flatten
 from scenelift.errors import ConfigError, DataError
+from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
 from scenelift.evaluation.reports import Protocol as ScoreProtocol
 from scenelift.evaluation.scoring import Predictors
-from scenelift.evaluation.validation import MIOU, NO_VALIDATION, Validation, ValidationConfig, hold_out
+from scenelift.evaluation.validation import MIOU, Validation, hold_out
 from scenelift.io.console import say
-from scenelift.nn.student import Student, StudentConfig
+from scenelift.nn.config import StudentConfig
+from scenelift.nn.student import Student
 from scenelift.points.collate import Collate
 from scenelift.runs.comparison import network_name
-from scenelift.runs.experiment import DataConfig, Experiment, experiment
-from scenelift.runs.folder import RunConfig
+from scenelift.runs.config import DataConfig, RunConfig
+from scenelift.runs.experiment import Experiment, experiment
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
-from scenelift.tracking.client import TrackingConfig
-from scenelift.train.launch import Job, Resources, ScaleConfig, build_from, launch
+from scenelift.tracking.config import TrackingConfig
+from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
+from scenelift.train.launch import Job, Resources, build_from, launch
 from scenelift.train.method import Method
-from scenelift.train.optimizer import OptimizerConfig
-from scenelift.train.plan import LoopConfig, Plan
+from scenelift.train.plan import Plan
 
 if TYPE_CHECKING:
-    from scenelift.teachers.clip import DenseClip, TeacherConfig
+    from scenelift.teachers.clip import DenseClip
+    from scenelift.teachers.config import TeacherConfig
 
 
 class TrainingConfig(Protocol):

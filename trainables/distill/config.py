@@ -6,20 +6,14 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from scenelift.errors import ConfigError
-from scenelift.evaluation.validation import NO_VALIDATION, ValidationConfig
-from scenelift.nn.minkunet import NETWORKS
-from scenelift.nn.student import StudentConfig
-from scenelift.points.augmentation import Augmentation, ImageAugmentation
-from scenelift.points.collate import VoxelConfig
-from scenelift.runs.experiment import DataConfig
-from scenelift.runs.folder import RunConfig
-from scenelift.teachers.clip import TeacherConfig
-from scenelift.tracking.client import TrackingConfig
-from scenelift.train.launch import ScaleConfig
-from scenelift.train.optimizer import OptimizerConfig
-from scenelift.train.plan import LoopConfig
-from trainables.common.prompts import Prompts
-from trainables.common.teachers import CLIP_TEACHER, PAPER_TEACHER, TINY_TEACHER
+from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
+from scenelift.nn.config import NETWORKS, StudentConfig
+from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
+from scenelift.runs.config import DataConfig, RunConfig
+from scenelift.teachers.config import TeacherConfig
+from scenelift.tracking.config import TrackingConfig
+from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
+from trainables.common.config import CLIP_TEACHER, PAPER_TEACHER, TINY_TEACHER, Prompts
 
 
 @dataclass(frozen=True)

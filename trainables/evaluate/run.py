@@ -5,13 +5,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from datasets.synthetic.shards import synthetic_shards
 from scenelift.cluster import connect as cluster
 from scenelift.config.build import command, flatten
 from scenelift.errors import ConfigError, DataError
-from scenelift.evaluation.metrics import Absent
 from scenelift.evaluation.reports import Protocol
 from scenelift.evaluation.scoring import Predictors
 from scenelift.io import storage
@@ -19,48 +16,11 @@ from scenelift.io.storage import Location
 from scenelift.nn.student import Student
 from scenelift.runs.comparison import network_name, student_name
 from scenelift.runs.experiment import experiment
-from scenelift.runs.folder import RunConfig
 from scenelift.runs.lineage import Origin
 from scenelift.shards.read import Shards
-from scenelift.teachers.clip import TeacherConfig, build_teacher
-from scenelift.tracking.client import TrackingConfig
-from scenelift.train.launch import Resources, ScaleConfig
-from trainables.common.teachers import CLIP_TEACHER, TINY_TEACHER
-
-
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """Scores of a student and of a teacher, on every point of every frame.
-
-    Those of a student that has learnt from labels are called labeled, all others label-free.
-    """
-
-    student: str | None = None
-    """Folder of a student: runs/NAME/student, or any checkpoint folder; none: the teacher alone."""
-    data: str | None = None
-    """Folder of labeled shards; none: the test split of the synthetic world."""
-    with_teacher: bool = True
-    """Score the teacher's projected labels too."""
-    teacher: TeacherConfig = TINY_TEACHER
-    """The 2D vision-language model."""
-    absent_classes: Absent = "leave out"
-    """Classes neither true nor predicted: left out of the mean, or counted as one as the paper's code did."""
-    scale: ScaleConfig = ScaleConfig()
-    """Processes that score."""
-    tracking: TrackingConfig = TrackingConfig(experiment="evaluate")
-    """MLflow."""
-    run: RunConfig = RunConfig()
-    """The run's folder."""
-
-    def __post_init__(self) -> None:
-        if self.student is None and not self.with_teacher:
-            raise ConfigError("nothing to score: give student a folder or leave with_teacher on")
-
-
-PRESETS = {
-    "synthetic": EvaluateConfig(scale=ScaleConfig(workers=2)),
-    "nuscenes": EvaluateConfig(teacher=CLIP_TEACHER),
-}
+from scenelift.teachers.clip import build_teacher
+from scenelift.train.launch import Resources
+from trainables.evaluate.config import PRESETS, EvaluateConfig
 
 
 def run(config: EvaluateConfig) -> None:

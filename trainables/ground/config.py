@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from scenelift.errors import ConfigError
-from scenelift.runs.folder import RunConfig
-from scenelift.tracking.client import TrackingConfig
-from scenelift.train.launch import ScaleConfig
-from scenelift.train.optimizer import OptimizerConfig
-from scenelift.train.plan import LoopConfig
-from trainables.ground.lexicon import LexiconConfig
+from scenelift.runs.config import RunConfig
+from scenelift.teachers.config import TeacherConfig
+from scenelift.tracking.config import TrackingConfig
+from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
+from trainables.common.config import TINY_TEACHER
+
+
+@dataclass(frozen=True)
+class LexiconConfig:
+    """Where word vectors come from."""
+
+    glove: Path | None = None
+    """A GloVe text file (a word and its numbers a line); words that it lacks are unknown. None: the teacher."""
+    teacher: TeacherConfig = TINY_TEACHER
+    """The CLIP whose frozen text tower reads the words, one by one."""
+    min_count: int = 1
+    """Words that the training sentences have less often are unknown."""
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,39 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from scenelift.errors import ConfigError
-from scenelift.evaluation.validation import NO_VALIDATION, ValidationConfig
-from scenelift.runs.folder import RunConfig
-from scenelift.teachers.clip import TeacherConfig
-from scenelift.tracking.client import TrackingConfig
-from scenelift.train.launch import ScaleConfig
-from scenelift.train.optimizer import OptimizerConfig
-from scenelift.train.plan import LoopConfig
-from trainables.common.teachers import CLIP_TEACHER
-from trainables.phrases.student import EncoderConfig
+from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
+from scenelift.runs.config import RunConfig
+from scenelift.teachers.config import TeacherConfig
+from scenelift.tracking.config import TrackingConfig
+from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
+from trainables.common.config import CLIP_TEACHER
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The two encoders; the defaults are CKD's (ckd.md 3)."""
+
+    features: Literal["files", "clip"] = "files"
+    """What regions and phrases are to begin with: the features in the files and vectors of words, or what a CLIP
+    says of photo and phrase; the other settings of words are then without effect."""
+    word_channels: int = 300
+    """Width of a word's vector; that of the file, where there is one."""
+    glove: str | None = None
+    """A GloVe file (word and numbers a line): its vectors stay as they are, and words that it lacks are unknown;
+    none: vectors of the training phrases' words are learned."""
+    lstm: int = 300
+    """Width of the LSTM that reads a phrase."""
+    hidden: int = 1024
+    """Width of the hidden layer of both encoders."""
+    channels: int = 512
+    """Width of the space in which phrases and regions are compared."""
+    tokens: int = 10
+    """Words of a phrase that are read; later ones are left out."""
+
+    def __post_init__(self) -> None:
+        for name in ("word_channels", "lstm", "hidden", "channels", "tokens"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"student.{name} is at least 1, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

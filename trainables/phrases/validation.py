@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from scenelift.errors import ConfigError, DataError
-from scenelift.evaluation.validation import ValidationConfig
+from scenelift.evaluation.config import ValidationConfig
 from scenelift.samples.caption import CaptionedImage
 from scenelift.samples.caption_kind import CaptionSet
 from scenelift.shards.read import Samples

@@ -15,7 +15,7 @@ from typing import Any
 
 from scenelift.config import build as configuration
 from scenelift.config.difference import experiment_identity
-from scenelift.nn.minkunet import NETWORKS
+from scenelift.nn.config import NETWORKS
 from scenelift.runs.history import Data, Finished
 from scenelift.runs.lineage import RANDOM
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import yaml
 
@@ -17,52 +17,9 @@ from scenelift.cluster import connect as cluster
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, SceneliftError
 from scenelift.tune import search as search
+from scenelift.tune.config import SweepConfig
 from scenelift.tune.search import Draw, Space
 from scenelift.tune.sweep_run import STATE, SweepRun
-
-
-@dataclass(frozen=True)
-class SweepConfig:
-    """How a sweep searches. Everything else on the command line is the trainable's and is the same in all trials;
-    what is given there is not searched."""
-
-    trials: int = 16
-    """Trials in all; the first has the preset's own values."""
-    search: Literal["tpe", "random", "grid", "pbt"] = "tpe"
-    """`tpe`: Optuna's estimator, which learns from trials; `random`; `grid`: every combination of listed values;
-    `pbt`: population based training, in which bad trials take over good ones' weights and settings on the way."""
-    objective: Literal[
-        "validation/miou",
-        "validation/agreement",
-        "validation/acc25",
-        "validation/accuracy",
-        "validation/r1",
-    ] = "validation/miou"
-    """What is maximized, on training scenes that are held out: mIoU; where there are no labels at all, how well a
-    student's labels of the same voxels agree between sweeps; of grounding, the share of sentences whose object is
-    found, by overlap or among true instances; of phrases, the share whose first region is right. The test scenes
-    are never looked at."""
-    early_stopping: bool = True
-    """Give up trials that are worse than half of the others after a quarter, or a half, of the training (ASHA)."""
-    holdout_every: int = 5
-    """One training scene of so many is held out."""
-    max_concurrent: int | None = None
-    """Trials at once; none: as many as fit."""
-    retries: int = 1
-    """How often a trial that failed is tried again."""
-    seed: int = 0
-    """Of the search; that of the trials is loop.seed."""
-    name: str | None = None
-    """Name of the sweep and of its folder; none: that of the search and the time."""
-    resume: str | None = None
-    """Name of an interrupted sweep to go on with, with all of its settings."""
-
-    def __post_init__(self) -> None:
-        for name in ("trials", "retries", "holdout_every"):
-            if getattr(self, name) < (0 if name == "retries" else 1):
-                raise ConfigError(f"--{name} {getattr(self, name)} is too few")
-        if self.search == "pbt" and self.trials < 4:
-            raise ConfigError(f"pbt needs a population of 4 trials or more, not {self.trials}")
 
 
 class Trainable(Protocol):

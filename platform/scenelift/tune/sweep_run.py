@@ -16,7 +16,8 @@ from scenelift.config import build as configuration
 from scenelift.errors import ClusterError, ConfigError, TrainingError
 from scenelift.io.console import say
 from scenelift.tracking import store
-from scenelift.tracking.client import Tracker, TrackingConfig
+from scenelift.tracking.client import Tracker
+from scenelift.tracking.config import TrackingConfig
 from scenelift.tune import population, ranking
 from scenelift.tune import search as search
 from scenelift.tune.progress import SearchProgress
@@ -24,7 +25,8 @@ from scenelift.tune.search import Choice, Placement, Space
 from scenelift.tune.trial import Trials, milestone, run_trial, title
 
 if TYPE_CHECKING:
-    from scenelift.tune.sweep import Sweep, SweepConfig
+    from scenelift.tune.config import SweepConfig
+    from scenelift.tune.sweep import Sweep
 
 STATE = "sweep.yaml"
 """What a sweep goes on from, in its folder."""

@@ -8,7 +8,7 @@ import torch
 
 from scenelift.evaluation.metrics import confusion
 from scenelift.evaluation.scoring import GROUPS, score
-from scenelift.samples.source import ReadOptions
+from scenelift.samples.config import ReadOptions
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
 from tests.made.frames import MadeUp

@@ -11,21 +11,14 @@ import pytest
 import torch
 
 from scenelift.errors import ConfigError, DataError
+from scenelift.evaluation.config import ValidationConfig
 from scenelift.evaluation.metrics import confusion, kappa, scores
-from scenelift.evaluation.validation import (
-    AGREEMENT,
-    MIOU,
-    Validation,
-    ValidationConfig,
-    agreement,
-    hold_out,
-    sweep_alone,
-)
-from scenelift.nn.minkunet import NetworkConfig
-from scenelift.nn.student import Student, StudentConfig
-from scenelift.points.collate import VoxelConfig
+from scenelift.evaluation.validation import AGREEMENT, MIOU, Validation, agreement, hold_out, sweep_alone
+from scenelift.nn.config import NetworkConfig, StudentConfig
+from scenelift.nn.student import Student
+from scenelift.points.config import VoxelConfig
+from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import Frame
-from scenelift.samples.source import ReadOptions
 from tests.made.frames import VOCABULARY, made_up_frame
 
 _SIZE = 4.0

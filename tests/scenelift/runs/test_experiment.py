@@ -10,10 +10,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from scenelift.runs.config import RunConfig
 from scenelift.runs.experiment import experiment
-from scenelift.runs.folder import RunConfig
-from scenelift.tracking.client import TrackingConfig
-from scenelift.train.plan import LoopConfig
+from scenelift.tracking.config import TrackingConfig
+from scenelift.train.config import LoopConfig
 
 PRESETS = {"short": LoopConfig(epochs=1), "long": LoopConfig(epochs=99)}
 SILENT = TrackingConfig(experiment="tests", system_metrics=0)

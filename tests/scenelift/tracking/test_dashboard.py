@@ -19,8 +19,8 @@ from mlflow.entities import Metric, Param, Run, RunData, RunInfo
 
 from scenelift.errors import ClusterError, TrackingError
 from scenelift.tracking import dashboard, dashboard_view
-from scenelift.tracking.client import Tracker, TrackingConfig
-from scenelift.tracking.dashboard import DashboardConfig
+from scenelift.tracking.client import Tracker
+from scenelift.tracking.config import DashboardConfig, TrackingConfig
 
 SCORES = {"label_free/miou": 0.5, "label_free/iou/car": 0.4, "teacher/miou": 0.4, "loss/total": 1.0}
 

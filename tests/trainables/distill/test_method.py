@@ -8,18 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.nuscenes import NuScenes
+from datasets.nuscenes.source import NuScenes
 from scenelift.config import build as configuration
 from scenelift.errors import ClusterError, ConfigError, DataError, ShardError, StorageError, TrackingError
-from scenelift.nn.minkunet import NetworkConfig
-from scenelift.nn.student import StudentConfig
-from scenelift.points.augmentation import Augmentation, ImageAugmentation
-from scenelift.points.collate import Collate, VoxelConfig
-from scenelift.runs.experiment import DataConfig
-from scenelift.runs.folder import RunConfig
-from scenelift.samples.source import ReadOptions
+from scenelift.nn.config import NetworkConfig, StudentConfig
+from scenelift.points.collate import Collate
+from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
+from scenelift.runs.config import DataConfig, RunConfig
+from scenelift.samples.config import ReadOptions
 from scenelift.shards.write import write_shards
-from scenelift.teachers.clip import DenseClip, TeacherConfig, build_teacher
+from scenelift.teachers.clip import DenseClip, build_teacher
+from scenelift.teachers.config import TeacherConfig
 from scenelift.train.method import Progress
 from tests.made.frames import VOCABULARY, MadeUp, made_up_frame
 from trainables.distill import method as distill

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.grounding import RoomOptions
+from datasets.grounding.config import RoomOptions
 from scenelift.errors import ConfigError, DataError, SceneliftError
+from scenelift.runs.config import RunConfig
 from scenelift.runs.experiment import observed
-from scenelift.runs.folder import RunConfig
 from scenelift.samples.room import ROOM, Room
 from scenelift.shards.read import open_samples
 from scenelift.shards.write import write_shards
+from scenelift.train.config import LoopConfig
 from scenelift.train.method import Progress
-from scenelift.train.plan import LoopConfig
 from tests.made.rooms import CLASSES, COLORS, FEATURES, MadeUpRooms, made_up_room
 from trainables.ground import run as ground
 from trainables.ground.batch import CollateRooms
@@ -25,11 +25,12 @@ from trainables.ground.config import (
     PRESETS,
     GroundConfig,
     GroundLoss,
+    LexiconConfig,
     MethodConfig,
     NetworkConfig,
     RoomsDataConfig,
 )
-from trainables.ground.lexicon import SPECIAL, Lexicon, LexiconConfig, build_lexicon
+from trainables.ground.lexicon import SPECIAL, Lexicon, build_lexicon
 from trainables.ground.method import Grounding
 from trainables.ground.model import Grounder
 from trainables.ground.pictures import draw, explain

@@ -7,22 +7,22 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.captions.options import CaptionOptions
+from datasets.captions.config import CaptionOptions
 from datasets.captions.regions import BottomUpFolder
-from datasets.flickr30k import Flickr30k
-from datasets.referit import ReferIt
+from datasets.flickr30k.source import Flickr30k
+from datasets.referit.source import ReferIt
 from datasets.synthetic_images.config import ImageWorldConfig
 from datasets.synthetic_images.generate import generate
 from datasets.synthetic_images.shards import source_of, synthetic_image_shards
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, DataError
-from scenelift.evaluation.validation import ValidationConfig
-from scenelift.runs.folder import RunConfig
+from scenelift.evaluation.config import ValidationConfig
+from scenelift.runs.config import RunConfig
 from scenelift.samples.caption import words_of
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE, RegionStatistics, feature_sums
 from scenelift.shards.read import open_samples
 from scenelift.shards.write import write_shards
-from scenelift.train.launch import ScaleConfig
+from scenelift.train.config import ScaleConfig
 from scenelift.train.method import Progress
 from tests.made.captions import MadeUpCaptions, made_up_image
 from trainables.phrases import method as phrases
@@ -31,6 +31,7 @@ from trainables.phrases.config import (
     PRESETS,
     ContrastConfig,
     DistillationConfig,
+    EncoderConfig,
     PhraseDataConfig,
     PhrasesConfig,
 )
@@ -38,7 +39,7 @@ from trainables.phrases.method import Ckd
 from trainables.phrases.pictures import draw
 from trainables.phrases.run import require
 from trainables.phrases.scores import PhraseScores
-from trainables.phrases.student import EncoderConfig, PhraseStudent, make_student
+from trainables.phrases.student import PhraseStudent, make_student
 from trainables.phrases.validation import R1, hold_out_images
 
 SMALL = EncoderConfig(word_channels=16, lstm=16, hidden=32, channels=16)

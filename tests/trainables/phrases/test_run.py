@@ -6,15 +6,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from datasets.captions.options import CaptionOptions
+from datasets.captions.config import CaptionOptions
 from datasets.shard_captions import coverage
 from scenelift.errors import DataError
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet, RegionStatistics
 from tests.made.captions import MadeUpCaptions, made_up_image
-from trainables.phrases.config import DistillationConfig, PhrasesConfig
+from trainables.phrases.config import DistillationConfig, EncoderConfig, PhrasesConfig
 from trainables.phrases.run import begin_student, cost, grounders, metrics, require, table
 from trainables.phrases.scores import PhraseScores, believed
-from trainables.phrases.student import EncoderConfig, PhraseStudent
+from trainables.phrases.student import PhraseStudent
 
 SMALL = EncoderConfig(word_channels=16, lstm=16, hidden=32, channels=16)
 

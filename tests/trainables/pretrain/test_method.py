@@ -13,30 +13,30 @@ import torchvision
 from PIL import Image
 from torch.nn import functional as F
 
-from datasets.nuscenes import NuScenes
+from datasets.nuscenes.source import NuScenes
 from datasets.synthetic.config import PRESETS as WORLDS
 from datasets.synthetic.generate import generate
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, DataError, TeacherError
-from scenelift.nn.minkunet import NetworkConfig
-from scenelift.nn.student import Student, StudentConfig
-from scenelift.points.augmentation import Augmentation, ImageAugmentation
-from scenelift.points.collate import Collate, VoxelConfig
-from scenelift.runs.experiment import DataConfig
-from scenelift.runs.folder import RunConfig
+from scenelift.nn.config import NetworkConfig, StudentConfig
+from scenelift.nn.student import Student
+from scenelift.points.collate import Collate
+from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
+from scenelift.runs.config import DataConfig, RunConfig
+from scenelift.samples.config import ReadOptions
 from scenelift.samples.images import encode_numbers
-from scenelift.samples.source import ReadOptions
 from scenelift.samples.superpixels import with_superpixels
 from scenelift.shards.write import write_shards
-from scenelift.teachers.clip import TeacherConfig
+from scenelift.teachers.config import TeacherConfig
 from scenelift.train.loop import random_state, restore_random_state
 from scenelift.train.method import Progress
 from tests.made.frames import CAMERAS, VOCABULARY, made_up_frame
 from trainables.evaluate import run as evaluate
 from trainables.pretrain import losses as contrast
 from trainables.pretrain import method as pretrain
-from trainables.pretrain.image_backbone import ImageBackboneConfig, build_image_backbone, feature_width
-from trainables.pretrain.method import PRESETS, ContrastConfig, Pretrain, PretrainConfig
+from trainables.pretrain.config import PRESETS, ContrastConfig, ImageBackboneConfig, PretrainConfig
+from trainables.pretrain.image_backbone import build_image_backbone, feature_width
+from trainables.pretrain.method import Pretrain
 
 SMALL = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), NetworkConfig(8, (8,), (8,)))
 RANDOM = TeacherConfig(weights="random", image_size=(28, 48))

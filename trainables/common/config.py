@@ -1,8 +1,13 @@
-"""The teachers that presets name."""
+"""Settings that trainables share: teachers that presets name, and what they choose between."""
+
+from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
-from scenelift.teachers.clip import TeacherConfig
+from scenelift.teachers.config import TeacherConfig
+
+Prompts = Literal["words", "paper", "semantickitti", "cityscapes", "all"]
 
 TINY_TEACHER = TeacherConfig(weights="trainables/weights/tiny_clip.safetensors")
 """Trained by `trainables.teacher` on region captions of the synthetic world; ships with the repository."""

@@ -1,0 +1,25 @@
+"""Settings of reading rooms with sentences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Corpus = Literal["scanrefer", "nr3d", "sr3d"]
+
+Candidates = Literal["detector", "instances"]
+
+PROTOCOLS: dict[Candidates, str] = {
+    "detector": "detected boxes",
+    "instances": "true instances",
+}
+"""What candidates are -> how numbers of theirs are labeled. A hit is a box with enough overlap, or the very
+instance (ws3dvg.md 10.3, 18)."""
+
+
+@dataclass(frozen=True)
+class RoomOptions:
+    """How rooms are read."""
+
+    points: int = 4096
+    """Points kept of each room, for pictures."""
