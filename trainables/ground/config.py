@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from scenelift.errors import ConfigError
-from scenelift.runs.config import RunConfig
+from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
+from scenelift.runs.config import DataConfig, RunConfig
 from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
@@ -24,22 +25,6 @@ class LexiconConfig:
     """The CLIP whose frozen text tower reads the words, one by one."""
     min_count: int = 1
     """Words that the training sentences have less often are unknown."""
-
-
-@dataclass(frozen=True)
-class RoomsDataConfig:
-    """Which shards of rooms are trained and scored on."""
-
-    train: str | None = None
-    """Folder of training shards; none: the synthetic rooms, made at first use."""
-    test: str | None = None
-    """Folder of shards that are scored on; none: the synthetic rooms', or none with own training shards."""
-    held_out: int = 0
-    """One training room of so many is kept from training and scored at the end of epochs; 0: none."""
-
-    def __post_init__(self) -> None:
-        if self.held_out == 1 or self.held_out < 0:
-            raise ConfigError(f"data.held_out is 0, or 2 and more (one room of so many), not {self.held_out}")
 
 
 @dataclass(frozen=True)
@@ -148,8 +133,8 @@ class GroundLoss:
 class GroundConfig:
     """WS-3DVG: sentences find their object among proposed boxes, without being told which it is."""
 
-    data: RoomsDataConfig = RoomsDataConfig()
-    """What is trained and scored on."""
+    data: DataConfig = DataConfig()
+    """Shards of rooms that are trained and scored on; none: the synthetic rooms, made at first use."""
     lexicon: LexiconConfig = LexiconConfig()
     """Words and their vectors."""
     network: NetworkConfig = NetworkConfig()
@@ -162,6 +147,8 @@ class GroundConfig:
     """Optimizer and schedule."""
     loop: LoopConfig = LoopConfig(epochs=20, batch=4)
     """The training loop; a sample is a room with up to eight sentences."""
+    validation: ValidationConfig = NO_VALIDATION
+    """Training rooms that are held out and scored on as the training goes."""
     scale: ScaleConfig = ScaleConfig()
     """Workers and what each is given."""
     tracking: TrackingConfig = TrackingConfig(experiment="ground")

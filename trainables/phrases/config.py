@@ -7,7 +7,7 @@ from typing import Literal
 
 from scenelift.errors import ConfigError
 from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
-from scenelift.runs.config import RunConfig
+from scenelift.runs.config import DataConfig, RunConfig
 from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
@@ -42,13 +42,9 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True)
-class PhraseDataConfig:
+class PhraseDataConfig(DataConfig):
     """Which shards are trained and scored on, and what of an image enters a batch."""
 
-    train: str | None = None
-    """Folder of training shards; none: synthetic images, made at first use."""
-    test: str | None = None
-    """Folder of shards that are scored on; none: the synthetic images', or none with own training shards."""
     captions: int = 1
     """Sentences of an image in a batch; in the next epochs it is the others' turn."""
     phrases: int = 16

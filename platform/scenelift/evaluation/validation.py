@@ -5,7 +5,7 @@ What is chosen between trainings (by a person, or by a sweep) is chosen by these
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 

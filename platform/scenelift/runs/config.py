@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scenelift.evaluation.config import Absent
-
 
 @dataclass(frozen=True)
 class DataConfig:
     """Which shards are trained and scored on."""
 
     train: str | None = None
-    """Folder of training shards; none: the synthetic world, made at first use."""
+    """Folder of training shards; none: synthetic ones, made at first use."""
     test: str | None = None
-    """Folder of labeled shards that are scored on; none: the synthetic world's, or none with own training
-    shards."""
-    absent_classes: Absent = "leave out"
-    """Classes neither true nor predicted: left out of the mean, or counted as one as the paper's code did."""
+    """Folder of shards that are scored on; none: the synthetic ones, or nothing with own training shards."""
 
 
 @dataclass(frozen=True)

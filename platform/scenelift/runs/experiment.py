@@ -26,6 +26,9 @@ from scenelift.train.loop import Event
 from scenelift.train.method import Trained
 from scenelift.train.preflight import Measured
 
+Observe = Callable[[dict[str, float]], None]
+"""Takes what a training reports at the end of epochs: epoch, percent, loss, validation metrics. Called in the thread
+that listens to the workers."""
 Status = Literal["finished", "failed", "interrupted", "measured"]
 _MLFLOW_STATUS: dict[Status, Literal["FINISHED", "FAILED", "KILLED"]] = {
     "finished": "FINISHED",
@@ -38,12 +41,12 @@ _MLFLOW_STATUS: dict[Status, Literal["FINISHED", "FAILED", "KILLED"]] = {
 class Experiment:
     """One run: everything that hangs on a training from outside."""
 
-    def __init__(self, run: Run, tracker: Tracker, config: Any) -> None:
+    def __init__(self, run: Run, tracker: Tracker, config: Any, observe: Observe) -> None:
         self.run, self.tracker, self.config = run, tracker, config
         self.began = time.monotonic()
         self.metrics: dict[str, float] = {}
         self.result: dict[str, Any] = {}
-        self._following = Following(run, tracker, _tell)
+        self._following = Following(run, tracker, observe)
 
     def dataset(self, shards: Samples[Any], context: str) -> None:
         """Record which shards the run reads."""
@@ -111,25 +114,6 @@ class Experiment:
         self.tracker.finish(_MLFLOW_STATUS[status])
 
 
-def _tell(values: dict[str, float]) -> None:
-    for observe in _observers:
-        observe(values)
-
-
-_observers: list[Callable[[dict[str, float]], None]] = []
-
-
-@contextmanager
-def observed(observe: Callable[[dict[str, float]], None]) -> Iterator[None]:
-    """Inside the `with`, `observe` is called with what every run of this process says at the end of epochs:
-    epoch, loss and validation metrics. It is called in the thread that listens to the workers."""
-    _observers.append(observe)
-    try:
-        yield
-    finally:
-        _observers.remove(observe)
-
-
 @contextmanager
 def experiment(
     command: str,
@@ -137,6 +121,7 @@ def experiment(
     tags: Mapping[str, str],
     presets: Mapping[str, Any],
     columns: Sequence[str],
+    observe: Observe = lambda values: None,
 ) -> Iterator[Experiment]:
     """A run that ends well or says why it did not: result.json and the MLflow run get the same status.
 
@@ -165,7 +150,7 @@ def experiment(
             f"{opened.records / 'mlflow.db'}; set MLFLOW_TRACKING_URI to a server to keep both"
         )
     tracker.text(configuration.dump(config), "config.yaml")
-    started = Experiment(opened, tracker, config)
+    started = Experiment(opened, tracker, config, observe)
     try:
         yield started
     except Measured:

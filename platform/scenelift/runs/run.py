@@ -9,16 +9,15 @@ import torch
 
 from scenelift.cluster import connect as cluster
 from scenelift.evaluation.validation import Validation
-from scenelift.io.console import say
-from scenelift.runs.experiment import Experiment, experiment
+from scenelift.runs.experiment import Experiment, Observe, experiment
 from scenelift.runs.task import Task
 from scenelift.train.launch import Job, Resources, build_from, launch
 from scenelift.train.method import Trained
 from scenelift.train.plan import Plan
 
 
-def run(task: Task[Any]) -> None:
-    """The whole run, from connecting to Ray to `result.json`."""
+def run(task: Task[Any], observe: Observe = lambda values: None) -> None:
+    """The whole run, from connecting to Ray to `result.json`; observe: takes what is said at the end of epochs."""
     config = task.config
     with cluster.connect():
         resources = Resources.fit(config.scale)
@@ -29,7 +28,7 @@ def run(task: Task[Any]) -> None:
         student = task.student()
         tags = {"dataset": task.train.manifest.dataset, "seed": str(config.loop.seed), **task.tags()}
         columns = (*task.objectives, *task.columns)
-        with experiment(task.command, config, tags, task.presets, columns) as started:
+        with experiment(task.command, config, tags, task.presets, columns, observe) as started:
             job = _job(task, student, samples, validation, started)
             _train_and_score(task, job, resources, started)
 

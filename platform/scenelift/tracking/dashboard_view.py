@@ -49,7 +49,7 @@ def view(runs: Sequence[Run]) -> str:
 def state(runs: Sequence[Run]) -> dict[str, Any]:
     """The page's state; what it leaves out is as MLflow has it, and columns that no run has are not shown."""
     metrics = {name for run in runs for name in run.data.metrics}
-    settings, wanted = differing(runs), declared(runs, "metrics") + [_LOSS]
+    settings, wanted = differing(runs), [*declared(runs, "metrics"), _LOSS]
     shown = [name for name in wanted if name in metrics]
     first = next(iter(shown), None)
     tags = dict.fromkeys([*_FIRST, *declared(runs, "tags"), *_LAST])
