@@ -15,7 +15,8 @@ from scenelift.cluster import connect as cluster
 from scenelift.config import build as configuration
 from scenelift.tune.config import SweepConfig
 from sweeps.loss_weights import SWEEP
-from trainables.distill import method as distill
+from trainables.distill import task as distill
+from trainables.distill.config import DistillConfig
 
 
 def main() -> None:
@@ -35,8 +36,7 @@ def main() -> None:
         swept = SWEEP.run(settings, base)
         in_sweep = time.monotonic() - began
         configs = [
-            configuration.load(distill.DistillConfig, path)
-            for path in sorted(swept.glob("trials/*/config.yaml"))
+            configuration.load(DistillConfig, path) for path in sorted(swept.glob("trials/*/config.yaml"))
         ]
         began = time.monotonic()
         for number, config in enumerate(configs):

@@ -38,7 +38,7 @@ from scenelift.config.build import parse
 from scenelift.train.config import ScaleConfig
 from scenelift.train.launch import Resources
 from scenelift.tune.search import Choice
-from trainables.distill import method as distill
+from trainables.distill import task as distill
 from trainables.distill.config import DistillConfig
 
 REPOSITORY = Path(__file__).parents[1]

@@ -9,17 +9,17 @@ import pytest
 from datasets import shard, shard_captions, shard_rooms
 from scenelift.config.build import parse
 from scenelift.errors import ConfigError
-from trainables.distill import method as distill
+from trainables.distill import task as distill
 from trainables.distill.config import DistillConfig
 from trainables.evaluate import run as evaluate
 from trainables.evaluate.config import EvaluateConfig
-from trainables.finetune import method as finetune
+from trainables.finetune import task as finetune
 from trainables.finetune.config import FinetuneConfig
-from trainables.ground import run as ground
+from trainables.ground import task as ground
 from trainables.ground.config import GroundConfig
-from trainables.phrases import method as phrases
+from trainables.phrases import task as phrases
 from trainables.phrases.config import PhrasesConfig
-from trainables.pretrain import method as pretrain
+from trainables.pretrain import task as pretrain
 from trainables.pretrain.config import PretrainConfig
 from trainables.table import run as table
 from trainables.table.config import TableConfig
