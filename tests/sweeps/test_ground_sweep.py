@@ -37,7 +37,8 @@ def test_every_presets_own_values_are_a_trial(name):
 
 def test_the_command_is_understood_and_judges_by_the_share_of_objects_found():
     settings, config, given = SWEEP.parse(["--trials", "3", "--loss.features", "1"])
-    assert (settings.objective, settings.trials, config.loss.features) == ("validation/acc25", 3, 1)
+    assert (settings.objective, settings.trials, config.loss.features) == (None, 3, 1)
+    assert next(iter(GroundTask.objectives)) == "validation/acc25", "what no objective means"
     assert given == ("loss.features",)
     assert SWEEP.parse(["--objective", "validation/accuracy"])[0].objective == "validation/accuracy"
 
