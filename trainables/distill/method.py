@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scenelift.config.build import command
 from scenelift.geometry.sampling import sample
 from scenelift.nn.student import Student
 from scenelift.points.collate import Batch, Collate
@@ -212,8 +211,3 @@ def run(config: DistillConfig) -> None:
             validation=config.validation,
         )
     )
-
-
-def main() -> None:
-    """Entry point."""
-    command(run, DistillConfig, PRESETS, "python -m trainables.distill")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scenelift.config.constraints import (
+    Settings,
+)
 from scenelift.errors import ConfigError
 from scenelift.evaluation.config import Absent
 from scenelift.runs.config import RunConfig
@@ -14,7 +17,7 @@ from trainables.common.config import CLIP_TEACHER, TINY_TEACHER
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(Settings):
     """Scores of a student and of a teacher, on every point of every frame.
 
     Those of a student that has learnt from labels are called labeled, all others label-free.
@@ -38,6 +41,7 @@ class EvaluateConfig:
     """The run's folder."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.student is None and not self.with_teacher:
             raise ConfigError("nothing to score: give student a folder or leave with_teacher on")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datasets.synthetic.shards import synthetic_shards
 from scenelift.cluster import connect as cluster
-from scenelift.config.build import command, flatten
+from scenelift.config.build import flatten
 from scenelift.errors import ConfigError, DataError
 from scenelift.evaluation.reports import Protocol
 from scenelift.evaluation.scoring import Predictors
@@ -74,8 +74,3 @@ def _require_same_classes(student: Student, shards: Shards) -> None:
     have, want = student.vocabulary.classes, shards.vocabulary.classes
     if have != want:
         raise ConfigError(f"the student knows {', '.join(have)}; the shards have {', '.join(want)}")
-
-
-def main() -> None:
-    """Entry point."""
-    command(run, EvaluateConfig, PRESETS, "python -m trainables.evaluate")

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scenelift.config.build import command
 from scenelift.errors import ConfigError, DataError
 from scenelift.geometry.segments import segment_first
 from scenelift.io.console import say
@@ -140,8 +139,3 @@ def run(config: FinetuneConfig) -> None:
             validation=config.validation,
         )
     )
-
-
-def main() -> None:
-    """Entry point."""
-    command(run, FinetuneConfig, PRESETS, "python -m trainables.finetune")

@@ -18,7 +18,6 @@ import torch
 
 from datasets.synthetic_rooms.shards import synthetic_room_shards
 from scenelift.cluster import connect as cluster
-from scenelift.config.build import command
 from scenelift.errors import ConfigError, DataError
 from scenelift.io.console import Meter, say
 from scenelift.runs.experiment import Experiment, experiment
@@ -164,8 +163,3 @@ def _read(shards: Samples[Room], at_once: int = 64) -> Any:
     """Every sample, read in this process."""
     for start in range(0, len(shards), at_once):
         yield from shards.read_many(range(start, min(start + at_once, len(shards))))
-
-
-def main() -> None:
-    """Entry point."""
-    command(run, GroundConfig, PRESETS, "python -m trainables.ground")

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from scenelift.cluster import connect as cluster
-from scenelift.config.build import command
 from scenelift.runs.experiment import experiment
 from scenelift.train.launch import Resources
 from scenelift.train.method import Method, Progress
@@ -131,8 +130,3 @@ def run(config: PhrasesConfig) -> None:
                 build=partial(make_method, config),
             )
             train_and_score(training, made, resources)
-
-
-def main() -> None:
-    """Entry point."""
-    command(run, PhrasesConfig, PRESETS, "python -m trainables.phrases")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.shard_captions import coverage
+from datasets.shard_captions.run import coverage
 from datasets.synthetic_images.shards import synthetic_image_shards
 from scenelift.errors import ConfigError, DataError
 from scenelift.evaluation.reports import spread

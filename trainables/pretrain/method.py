@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from scenelift.config.build import command
 from scenelift.errors import DataError
 from scenelift.geometry.sampling import sample
 from scenelift.nn.student import Student
@@ -138,8 +137,3 @@ def run(config: PretrainConfig) -> None:
             },
         )
     )
-
-
-def main() -> None:
-    """Entry point."""
-    command(run, PretrainConfig, PRESETS, "python -m trainables.pretrain")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scenelift.config.constraints import (
+    Settings,
+)
 from scenelift.evaluation.config import Absent
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Settings):
     """Which shards are trained and scored on."""
 
     train: str | None = None
@@ -21,7 +24,7 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Settings):
     """Where a run is kept and what it is called."""
 
     name: str | None = None

@@ -15,6 +15,7 @@ import yaml
 
 from scenelift.cluster import connect as cluster
 from scenelift.config import build as configuration
+from scenelift.config import cli
 from scenelift.errors import ConfigError, SceneliftError
 from scenelift.tune import search as search
 from scenelift.tune.config import SweepConfig
@@ -68,19 +69,17 @@ class Sweep:
         prog = f"python -m sweeps.{self.name}"
         mine = {field.name for field in fields(SweepConfig)}
         if "-h" in argv or "--help" in argv:
-            configuration.show_help(
-                self.settings, f"{prog} [PRESET] [--group.field VALUE ...]", self._help(presets)
-            )
-        baseline, rest = configuration.divide(argv, mine)
-        settings = configuration.parse(SweepConfig, {"": self.settings}, baseline, prog)
+            cli.show_help(self.settings, f"{prog} [PRESET] [--group.field VALUE ...]", self._help(presets))
+        baseline, rest = cli.divide(argv, mine)
+        settings = cli.parse({"": self.settings}, baseline, prog)
         if settings.resume is not None:
             if rest or len(baseline) > 2:
                 raise ConfigError(
                     "--resume NAME takes no other options: the sweep goes on with what it began with"
                 )
             return self._resumed(settings.resume)
-        config = configuration.parse(type(next(iter(presets.values()))), presets, rest, prog)
-        return settings, config, configuration.given(rest)
+        config = cli.parse(presets, rest, prog)
+        return settings, config, cli.given(rest)
 
     def _presets(self) -> dict[str, Any]:
         presets = self.trainable.PRESETS

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from datasets.captions.config import CaptionOptions
-from datasets.shard_captions import coverage
+from datasets.shard_captions.run import coverage
 from scenelift.errors import DataError
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet, RegionStatistics
 from tests.made.captions import MadeUpCaptions, made_up_image
