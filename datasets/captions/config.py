@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from scenelift.config.constraints import (
-    PositiveInt,
-    Settings,
-)
+from scenelift.config.constraints import PositiveInt, Settings
 
 BoxUnit = Literal["pixels", "shares"]
 """What boxes are in: pixels, or shares of the image's width and height."""

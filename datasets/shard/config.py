@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from datasets.shard.sources import SOURCES
 from scenelift.config.build import nearest
-from scenelift.config.constraints import (
-    NonNegativeInt,
-    PositiveInt,
-    Settings,
-)
+from scenelift.config.constraints import Exists, NonNegativeInt, PositiveInt, Settings
 from scenelift.errors import ConfigError
 from scenelift.samples.config import ReadOptions
 
@@ -25,7 +22,7 @@ class ShardConfig(Settings):
 
     dataset: str = "nuscenes"
     """Which data set: nuscenes, semantickitti, scannet; the preset's name."""
-    root: Path | None = None
+    root: Annotated[Path, Exists()] | None = None
     """Folder of the data set, as it is unpacked."""
     version: str = "v1.0-trainval"
     """Its release; of nuScenes, the name of the folder with the tables."""
@@ -49,6 +46,11 @@ class ShardConfig(Settings):
         super().__post_init__()
         if self.dataset not in SOURCES:
             raise ConfigError(f"unknown data set {self.dataset}; {nearest(self.dataset, SOURCES)}")
+
+    def check_here(self, prefix: str = "") -> None:
+        if self.root is None:
+            raise ConfigError(f"--root is missing: the folder where {self.dataset} is unpacked")
+        super().check_here(prefix)
 
     @property
     def folder(self) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 from datasets.shard.config import ShardConfig
 from datasets.shard.sources import open_source
-from scenelift.errors import ConfigError
 from scenelift.io.storage import megabytes
 from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame_kind import FrameSet
@@ -21,8 +20,7 @@ def run(config: ShardConfig) -> Manifest:
     from scenelift.cluster.connect import connect
     from scenelift.shards.write import write_shards
 
-    if config.root is None:
-        raise ConfigError(f"--root is missing: the folder where {config.dataset} is unpacked")
+    assert config.root is not None, "check_here"
     source = open_source(config.dataset, config.root.expanduser().absolute(), config.version)
     start = time.monotonic()
     with connect():

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from datasets.captions.config import BoxUnit, CaptionOptions
 from scenelift.config.build import nearest
-from scenelift.config.constraints import (
-    NonNegativeInt,
-    PositiveInt,
-    Settings,
-)
+from scenelift.config.constraints import Exists, NonNegativeInt, PositiveInt, Settings
 from scenelift.errors import ConfigError
 
 SOURCES = {"flickr30k": "Flickr30k", "referit": "ReferIt"}
@@ -27,12 +24,12 @@ class CaptionShardConfig(Settings):
 
     dataset: str = "flickr30k"
     """Which data set: flickr30k, referit; the preset's name."""
-    root: Path | None = None
+    root: Annotated[Path, Exists()] | None = None
     """Folder of the data set, as it is unpacked."""
-    regions: Path | None = None
+    regions: Annotated[Path, Exists()] | None = None
     """Regions of the images: a folder of IMAGE.npz as bottom-up-attention writes them, or one HDF5 file as CKD's
     authors wrote it."""
-    classes: Path | None = None
+    classes: Annotated[Path, Exists()] | None = None
     """The detector's class names, one a line, in the order of its outputs, without background."""
     feature_width: PositiveInt = 2048
     """Channels of a region's feature in an HDF5 file; .npz files tell it themselves."""
@@ -53,6 +50,12 @@ class CaptionShardConfig(Settings):
         super().__post_init__()
         if self.dataset not in SOURCES:
             raise ConfigError(f"unknown data set {self.dataset}; {nearest(self.dataset, SOURCES)}")
+
+    def check_here(self, prefix: str = "") -> None:
+        for name in ("root", "regions", "classes"):
+            if getattr(self, name) is None:
+                raise ConfigError(f"--{name} is missing; see python -m datasets.shard_captions --help")
+        super().check_here(prefix)
 
     @property
     def folder(self) -> str:

@@ -12,7 +12,6 @@ from typing import cast
 from datasets.captions.regions import AuthorsHdf5, BottomUpFolder, RegionFiles, read_classes
 from datasets.captions.wordnet import absolute
 from datasets.shard_captions.config import SOURCES, CaptionShardConfig
-from scenelift.errors import ConfigError
 from scenelift.io.storage import megabytes
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet
 from scenelift.samples.manifest import Manifest
@@ -20,10 +19,8 @@ from scenelift.samples.source import SampleSource
 
 
 def open_source(config: CaptionShardConfig) -> SampleSource:
-    """The data set with its regions; ConfigError for what is not given, DataError for what is not there."""
-    if config.root is None or config.regions is None or config.classes is None:
-        missing = next(name for name in ("root", "regions", "classes") if getattr(config, name) is None)
-        raise ConfigError(f"--{missing} is missing; see python -m datasets.shard_captions --help")
+    """The data set with its regions; DataError for what is not there."""
+    assert config.root and config.regions and config.classes, "check_here"
     classes = read_classes(config.classes.expanduser())
     regions = config.regions.expanduser().absolute()
     files: RegionFiles = (

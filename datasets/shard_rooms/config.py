@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from datasets.grounding.config import Candidates, Corpus, RoomOptions
-from scenelift.config.constraints import (
-    NonNegativeInt,
-    PositiveInt,
-    Settings,
-)
+from scenelift.config.constraints import Exists, NonNegativeInt, PositiveInt, Settings
+from scenelift.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -22,15 +20,15 @@ class RoomShardConfig(Settings):
 
     corpus: Corpus = "scanrefer"
     """Which sentences: scanrefer, nr3d, sr3d; the preset's name."""
-    root: Path | None = None
+    root: Annotated[Path, Exists()] | None = None
     """ScanNet's folder, with scans, the sentences, the scene lists and the label table."""
-    sentences: Path | None = None
+    sentences: Annotated[Path, Exists()] | None = None
     """File of the sentences; none: ROOT/ScanRefer_filtered_SPLIT.json, ROOT/nr3d.csv or ROOT/sr3d.csv."""
     split: str | None = None
     """Split to take, such as train or val; ReferIt3D's lists call the latter test."""
     candidates: Candidates = "detector"
     """Proposals: a detector's output in ROOT/proposals, or the true instances, which is another protocol."""
-    student: Path | None = None
+    student: Annotated[Path, Exists()] | None = None
     """Folder of a 3D student (trainables.distill) whose features proposals get; none: the detector's own, or the
     cloud's colors and the box's size where it has none."""
     listener: bool = False
@@ -46,6 +44,11 @@ class RoomShardConfig(Settings):
     """Samples of one file."""
     max_bad: NonNegativeInt = 0
     """Samples that may be unreadable; more of them, and the job fails and lists them in bad.json."""
+
+    def check_here(self, prefix: str = "") -> None:
+        if self.root is None:
+            raise ConfigError("--root is missing: ScanNet's folder, which holds scans")
+        super().check_here(prefix)
 
     @property
     def folder(self) -> str:

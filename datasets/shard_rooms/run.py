@@ -7,7 +7,6 @@ import sys
 
 from datasets.grounding.source import Grounding
 from datasets.shard_rooms.config import RoomShardConfig
-from scenelift.errors import ConfigError
 from scenelift.io.storage import megabytes
 from scenelift.samples.manifest import Manifest
 from scenelift.samples.room import ROOM
@@ -15,8 +14,7 @@ from scenelift.samples.room import ROOM
 
 def open_source(config: RoomShardConfig) -> Grounding:
     """The corpus over the rooms."""
-    if config.root is None:
-        raise ConfigError("--root is missing: ScanNet's folder, which holds scans")
+    assert config.root is not None, "check_here"
     return Grounding(
         config.root.expanduser().absolute(),
         config.corpus,

@@ -10,10 +10,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Le
 
 from scenelift.config.build import nearest
-from scenelift.config.constraints import (
-    Seed,
-    Settings,
-)
+from scenelift.config.constraints import Seed, Settings
 from scenelift.errors import ConfigError
 
 KEYFRAME_INTERVAL = 0.5

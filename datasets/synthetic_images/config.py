@@ -5,13 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from scenelift.config.constraints import (
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveInt,
-    Seed,
-    Settings,
-)
+from scenelift.config.constraints import NonNegativeFloat, NonNegativeInt, PositiveInt, Seed, Settings
 from scenelift.errors import ConfigError
 
 

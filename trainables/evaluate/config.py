@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scenelift.config.constraints import (
-    Settings,
-)
+from scenelift.config.constraints import Settings
 from scenelift.errors import ConfigError
 from scenelift.evaluation.config import Absent
-from scenelift.runs.config import RunConfig
+from scenelift.runs.config import RunConfig, ShardFolder, StudentFolder
 from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import ScaleConfig
@@ -23,9 +21,9 @@ class EvaluateConfig(Settings):
     Those of a student that has learnt from labels are called labeled, all others label-free.
     """
 
-    student: str | None = None
+    student: StudentFolder | None = None
     """Folder of a student: runs/NAME/student, or any checkpoint folder; none: the teacher alone."""
-    data: str | None = None
+    data: ShardFolder | None = None
     """Folder of labeled shards; none: the test split of the synthetic world."""
     with_teacher: bool = True
     """Score the teacher's projected labels too."""

@@ -17,7 +17,7 @@ from scenelift.errors import ConfigError
 from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
 from scenelift.nn.config import NETWORKS, StudentConfig
 from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
-from scenelift.runs.config import DataConfig, RunConfig
+from scenelift.runs.config import DataConfig, RunConfig, StudentFolder
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
 
@@ -75,7 +75,7 @@ class FinetuneLoss(Settings):
 class FinetuneConfig(Settings):
     """Supervised training of a student, from a pre-trained backbone or from random, on a part of the labels."""
 
-    start: str | None = None
+    start: StudentFolder | None = None
     """Folder of a pre-trained student, runs/NAME/student or a checkpoint, whose backbone is taken over; none:
     random weights."""
     head: Literal["new", "text"] = "new"

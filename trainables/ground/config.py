@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Lt
 
 from scenelift.config.constraints import (
+    Exists,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -23,12 +24,18 @@ from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
 from trainables.common.config import TINY_TEACHER
 
+RoomFolder = Annotated[
+    str,
+    Exists("make shards with: python -m datasets.shard_rooms --root ROOT --out DIR, and give their folder"),
+]
+"""A folder or URI."""
+
 
 @dataclass(frozen=True)
 class LexiconConfig(Settings):
     """Where word vectors come from."""
 
-    glove: Path | None = None
+    glove: Annotated[Path, Exists("give a file of GloVe vectors, or none")] | None = None
     """A GloVe text file (a word and its numbers a line); words that it lacks are unknown. None: the teacher."""
     teacher: TeacherConfig = TINY_TEACHER
     """The CLIP whose frozen text tower reads the words, one by one."""
@@ -40,9 +47,9 @@ class LexiconConfig(Settings):
 class RoomsDataConfig(Settings):
     """Which shards of rooms are trained and scored on."""
 
-    train: str | None = None
+    train: RoomFolder | None = None
     """Folder of training shards; none: the synthetic rooms, made at first use."""
-    test: str | None = None
+    test: RoomFolder | None = None
     """Folder of shards that are scored on; none: the synthetic rooms', or none with own training shards."""
     held_out: NonNegativeInt = 0
     """One training room of so many is kept from training and scored at the end of epochs; 0: none."""

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
-from scenelift.config.constraints import (
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    Settings,
-)
+from scenelift.config.constraints import Exists, NonNegativeFloat, PositiveFloat, PositiveInt, Settings
 from scenelift.errors import ConfigError
 from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
 from scenelift.runs.config import RunConfig
@@ -18,6 +13,14 @@ from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
 from trainables.common.config import CLIP_TEACHER
+
+ImageFolder = Annotated[
+    str,
+    Exists(
+        "make shards with: python -m datasets.shard_captions --root ROOT --out DIR, and give their folder"
+    ),
+]
+"""A folder or URI."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class EncoderConfig(Settings):
     says of photo and phrase; the other settings of words are then without effect."""
     word_channels: PositiveInt = 300
     """Width of a word's vector; that of the file, where there is one."""
-    glove: str | None = None
+    glove: Annotated[str, Exists("give a file of GloVe vectors, or none")] | None = None
     """A GloVe file (word and numbers a line): its vectors stay as they are, and words that it lacks are unknown;
     none: vectors of the training phrases' words are learned."""
     lstm: PositiveInt = 300
@@ -41,14 +44,18 @@ class EncoderConfig(Settings):
     tokens: PositiveInt = 10
     """Words of a phrase that are read; later ones are left out."""
 
+    def check_here(self, prefix: str = "") -> None:
+        if self.features == "files":
+            super().check_here(prefix)
+
 
 @dataclass(frozen=True)
 class PhraseDataConfig(Settings):
     """Which shards are trained and scored on, and what of an image enters a batch."""
 
-    train: str | None = None
+    train: ImageFolder | None = None
     """Folder of training shards; none: synthetic images, made at first use."""
-    test: str | None = None
+    test: ImageFolder | None = None
     """Folder of shards that are scored on; none: the synthetic images', or none with own training shards."""
     captions: PositiveInt = 1
     """Sentences of an image in a batch; in the next epochs it is the others' turn."""

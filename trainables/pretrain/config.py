@@ -5,12 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from scenelift.config.constraints import (
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    Settings,
-)
+from scenelift.config.constraints import NonNegativeInt, PositiveFloat, PositiveInt, Settings
 from scenelift.errors import ConfigError
 from scenelift.nn.config import NETWORKS, StudentConfig
 from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scenelift.config.constraints import (
-    Settings,
-)
+from scenelift.config.constraints import Settings
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Annotated
 from annotated_types import Gt, Lt
 
 from scenelift.config.constraints import (
+    Exists,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -22,7 +23,9 @@ from scenelift.config.constraints import (
 class TeacherTraining(Settings):
     """Training of the tiny teacher on region captions."""
 
-    root: Path = Path("data/synthetic-teacher")
+    root: Annotated[Path, Exists("write it with: python -m datasets.synthetic teacher")] = Path(
+        "data/synthetic-teacher"
+    )
     """World with region captions, as python -m datasets.synthetic teacher writes it."""
     version: str = "v1.0-synthetic"
     """Name of the folder of tables inside `root`."""

@@ -40,16 +40,13 @@ _BOUNDS = {
 class Exists:
     """Of a path: it must be there before a command's work begins. Paths in buckets are left to the work."""
 
-    file: str = ""
-    """What a folder must hold."""
     otherwise: str = "check the path"
     """What to do if it is not there."""
 
     def check(self, path: str | Path, key: str) -> None:
         """ConfigError if the path is local and not there."""
-        wanted = Path(path).expanduser() / self.file
-        if "://" not in str(path) and not wanted.exists():
-            raise ConfigError(f"{key}: there is no {wanted}; {self.otherwise}")
+        if "://" not in str(path) and not Path(path).expanduser().exists():
+            raise ConfigError(f"{key}: there is no {path}; {self.otherwise}")
 
 
 class Settings:
@@ -131,9 +128,9 @@ def _scalars(
 
 
 def _is(value: Any, hint: Any) -> bool:
-    """Whether the value is of this arm of a union; an int is a float too."""
+    """Whether the value is of this arm of a union; any number is checked against the bounds of numbers."""
     if get_origin(hint) is Annotated:
         return _is(value, get_args(hint)[0])
     if get_origin(hint) is Literal:
         return value in get_args(hint)
-    return isinstance(value, (int, float) if hint is float else get_origin(hint) or hint)
+    return isinstance(value, (int, float) if hint in (int, float) else get_origin(hint) or hint)

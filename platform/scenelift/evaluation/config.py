@@ -5,11 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from scenelift.config.constraints import (
-    NonNegativeInt,
-    PositiveInt,
-    Settings,
-)
+from scenelift.config.constraints import NonNegativeInt, PositiveInt, Settings
 from scenelift.errors import ConfigError
 
 Absent = Literal["leave out", "count as one"]

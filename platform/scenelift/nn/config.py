@@ -5,11 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from scenelift.config.constraints import (
-    PositiveFraction,
-    PositiveInt,
-    Settings,
-)
+from scenelift.config.constraints import PositiveFraction, PositiveInt, Settings
 from scenelift.errors import ConfigError
 from scenelift.points.config import VoxelConfig
 from scenelift.sparse.config import Engine

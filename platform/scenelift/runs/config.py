@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from scenelift.config.constraints import (
-    Settings,
-)
+from scenelift.config.constraints import Exists, Settings
 from scenelift.evaluation.config import Absent
+
+ShardFolder = Annotated[
+    str,
+    Exists(
+        "make shards with: python -m datasets.shard nuscenes --root ROOT --out DIR, and give their folder"
+    ),
+]
+"""A folder or URI."""
+StudentFolder = Annotated[str, Exists("give a folder runs/NAME/student, or runs/NAME/checkpoints/step-N")]
+"""A folder or URI."""
 
 
 @dataclass(frozen=True)
 class DataConfig(Settings):
     """Which shards are trained and scored on."""
 
-    train: str | None = None
+    train: ShardFolder | None = None
     """Folder of training shards; none: the synthetic world, made at first use."""
-    test: str | None = None
+    test: ShardFolder | None = None
     """Folder of labeled shards that are scored on; none: the synthetic world's, or none with own training
     shards."""
     absent_classes: Absent = "leave out"

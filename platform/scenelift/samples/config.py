@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scenelift.config.constraints import (
-    NonNegativeInt,
-    PositiveInt,
-    Settings,
-)
+from scenelift.config.constraints import NonNegativeInt, PositiveInt, Settings
 
 
 @dataclass(frozen=True)

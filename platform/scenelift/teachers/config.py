@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from scenelift.config.constraints import (
-    PositiveInt,
-    Settings,
-)
+from scenelift.config.constraints import PositiveInt, Settings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Le
 
-from scenelift.config.constraints import (
-    NonNegativeFloat,
-    Settings,
-)
+from scenelift.config.constraints import NonNegativeFloat, Settings
 
 
 @dataclass(frozen=True)

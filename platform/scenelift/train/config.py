@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Lt
 
+from scenelift.cluster.fit import require_fit_here
 from scenelift.config.constraints import (
     Fraction,
     NonNegativeFloat,
@@ -119,6 +120,11 @@ class ScaleConfig(Settings):
             raise ConfigError(
                 f"scale.workers must be a number from 1 or a range such as 2-8, not {self.workers}"
             )
+
+    def check_here(self, prefix: str = "") -> None:
+        super().check_here(prefix)
+        if not self.gpus:  # Ray alone knows the GPUs
+            require_fit_here(self.min_workers, self.cpus or 0.5, self.data_cpus)
 
     @property
     def min_workers(self) -> int:

@@ -7,12 +7,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge
 
-from scenelift.config.constraints import (
-    NonNegativeInt,
-    PositiveInt,
-    Seed,
-    Settings,
-)
+from scenelift.config.constraints import NonNegativeInt, PositiveInt, Seed, Settings
 from scenelift.errors import ConfigError
 
 
