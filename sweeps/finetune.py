@@ -9,11 +9,10 @@ from ray import tune
 
 from scenelift.tune.search import Space
 from scenelift.tune.sweep import Sweep
-from trainables.common.segmentation import selecting
-from trainables.finetune import method as finetune
+from trainables.finetune.config import PRESETS, FinetuneConfig
 
 
-def space(config: finetune.FinetuneConfig) -> Space:
+def space(config: FinetuneConfig) -> Space:
     """Around the preset's rates and length; where steps are guaranteed, it is they that make the length."""
     rates = {"optimizer.lr": config.optimizer.lr}
     if config.optimizer.head_lr is not None:
@@ -27,7 +26,7 @@ def space(config: finetune.FinetuneConfig) -> Space:
     }
 
 
-SWEEP = Sweep("finetune", finetune, space, selecting)
+SWEEP = Sweep("finetune", "trainables.finetune.task:FinetuneTask", PRESETS, space)
 
 if __name__ == "__main__":
     from sweeps.finetune import SWEEP

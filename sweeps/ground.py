@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from ray import tune
 
-from scenelift.tune.config import SweepConfig
 from scenelift.tune.search import Space
 from scenelift.tune.sweep import Sweep
-from trainables.ground import run as ground
+from trainables.ground.config import PRESETS, GroundConfig
 
 
-def space(config: ground.GroundConfig) -> Space:
+def space(config: GroundConfig) -> Space:
     """Only what is switched on; weights matter relative to each other, so they span an order of magnitude."""
     method, found = config.method, {}
     if method.mil != "off":
@@ -30,7 +29,7 @@ def space(config: ground.GroundConfig) -> Space:
     return {**found, "method.candidates": tune.choice([4, 8, 16])}
 
 
-SWEEP = Sweep("ground", ground, space, ground.selecting, settings=SweepConfig(objective="validation/acc25"))
+SWEEP = Sweep("ground", "trainables.ground.task:GroundTask", PRESETS, space)
 """Among true instances it is `--objective validation/accuracy`."""
 
 if __name__ == "__main__":

@@ -64,16 +64,8 @@ def report(manifest: Manifest, seconds: float) -> str:
         "bad images": f"{len(manifest.bad):,}",
         "regions": f"{about.regions:,} of {about.statistics.width} channels",
         "phrases": f"{about.phrases:,} in {about.sentences:,} sentences, {about.boxed:,} with a box",
-        "coverage": coverage(about),
+        "coverage": about.coverage,
         "size": f"{megabytes(manifest.bytes)} in {len(manifest.shards)} shards",
         "time": f"{seconds:.1f} s",
     }
     return "\n".join(f"{name:<11} {value}" for name, value in rows.items())
-
-
-def coverage(about: CaptionSet) -> str:
-    """For how many phrases the detector has a class."""
-    return (
-        f"{about.mapped:,} phrases ({about.mapped / max(about.phrases, 1):.0%}) name a class of the detector; "
-        f"{about.distinct_mapped:,} of {about.distinct:,} different ones"
-    )

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from scenelift.evaluation.config import Absent
+from scenelift.runs.config import DataConfig
 from scenelift.teachers.config import TeacherConfig
 
 Prompts = Literal["words", "paper", "semantickitti", "cityscapes", "all"]
+
+
+@dataclass(frozen=True)
+class SegmentationData(DataConfig):
+    """Which shards of frames are trained and scored on."""
+
+    absent_classes: Absent = "leave out"
+    """Classes neither true nor predicted: left out of the mean, or counted as one as the paper's code did."""
+
 
 TINY_TEACHER = TeacherConfig(weights="trainables/weights/tiny_clip.safetensors")
 """Trained by `trainables.teacher` on region captions of the synthetic world; ships with the repository."""

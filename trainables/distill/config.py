@@ -18,11 +18,11 @@ from scenelift.errors import ConfigError
 from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
 from scenelift.nn.config import NETWORKS, StudentConfig
 from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
-from scenelift.runs.config import DataConfig, RunConfig
+from scenelift.runs.config import RunConfig
 from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
-from trainables.common.config import CLIP_TEACHER, PAPER_TEACHER, TINY_TEACHER, Prompts
+from trainables.common.config import CLIP_TEACHER, PAPER_TEACHER, TINY_TEACHER, Prompts, SegmentationData
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ NO_SELF_TRAINING = SelfTrainingConfig()
 class DistillConfig(Settings):
     """CLIP2Scene: distil a dense CLIP teacher into a sparse 3D student, without labels."""
 
-    data: DataConfig = DataConfig()
+    data: SegmentationData = SegmentationData()
     """What is trained and scored on."""
     teacher: TeacherConfig = CLIP_TEACHER
     """The 2D vision-language model."""

@@ -17,9 +17,10 @@ from scenelift.errors import ConfigError
 from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
 from scenelift.nn.config import NETWORKS, StudentConfig
 from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
-from scenelift.runs.config import DataConfig, RunConfig, StudentFolder
+from scenelift.runs.config import RunConfig, StudentFolder
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
+from trainables.common.config import SegmentationData
 
 if TYPE_CHECKING:
     from scenelift.shards.read import Shards
@@ -85,7 +86,7 @@ class FinetuneConfig(Settings):
     """Linear probing: train the classifier alone; the backbone keeps its weights and its statistics."""
     labels: LabelsConfig = LabelsConfig()
     """Which labels are used."""
-    data: DataConfig = DataConfig()
+    data: SegmentationData = SegmentationData()
     """What is trained and scored on."""
     student: StudentConfig = StudentConfig()
     """The 3D network; that of the start."""

@@ -4,4 +4,4 @@ from scenelift.config.cli import command
 from trainables.ground.config import PRESETS
 
 if __name__ == "__main__":
-    command("trainables.ground", PRESETS, "run")
+    command("trainables.ground", PRESETS, "task")

@@ -18,17 +18,12 @@ from scenelift.config.constraints import (
     Settings,
 )
 from scenelift.errors import ConfigError
-from scenelift.runs.config import RunConfig
+from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
+from scenelift.runs.config import DataConfig, RunConfig
 from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
 from trainables.common.config import TINY_TEACHER
-
-RoomFolder = Annotated[
-    str,
-    Exists("make shards with: python -m datasets.shard_rooms --root ROOT --out DIR, and give their folder"),
-]
-"""A folder or URI."""
 
 
 @dataclass(frozen=True)
@@ -41,23 +36,6 @@ class LexiconConfig(Settings):
     """The CLIP whose frozen text tower reads the words, one by one."""
     min_count: PositiveInt = 1
     """Words that the training sentences have less often are unknown."""
-
-
-@dataclass(frozen=True)
-class RoomsDataConfig(Settings):
-    """Which shards of rooms are trained and scored on."""
-
-    train: RoomFolder | None = None
-    """Folder of training shards; none: the synthetic rooms, made at first use."""
-    test: RoomFolder | None = None
-    """Folder of shards that are scored on; none: the synthetic rooms', or none with own training shards."""
-    held_out: NonNegativeInt = 0
-    """One training room of so many is kept from training and scored at the end of epochs; 0: none."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.held_out == 1:
-            raise ConfigError("data.held_out must be 0 or at least 2, not 1: every room would be held out")
 
 
 @dataclass(frozen=True)
@@ -153,8 +131,8 @@ class GroundLoss(Settings):
 class GroundConfig(Settings):
     """WS-3DVG: sentences find their object among proposed boxes, without being told which it is."""
 
-    data: RoomsDataConfig = RoomsDataConfig()
-    """What is trained and scored on."""
+    data: DataConfig = DataConfig()
+    """Shards of rooms that are trained and scored on; none: the synthetic rooms, made at first use."""
     lexicon: LexiconConfig = LexiconConfig()
     """Words and their vectors."""
     network: NetworkConfig = NetworkConfig()
@@ -167,6 +145,8 @@ class GroundConfig(Settings):
     """Optimizer and schedule."""
     loop: LoopConfig = LoopConfig(epochs=20, batch=4)
     """The training loop; a sample is a room with up to eight sentences."""
+    validation: ValidationConfig = NO_VALIDATION
+    """Training rooms that are held out and scored on as the training goes."""
     scale: ScaleConfig = ScaleConfig()
     """Workers and what each is given."""
     tracking: TrackingConfig = TrackingConfig(experiment="ground")

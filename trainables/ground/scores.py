@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
@@ -34,6 +34,8 @@ Flags = NDArray[np.bool_]
 
 TOP = 3
 """k of R@k."""
+BATCH = 16
+"""Rooms that are scored together."""
 NONE = -1
 """Instead of a proposal, where there is none."""
 GUESSERS = ("random", "coarse", "teacher", "student", "upper", "ceiling")
@@ -80,6 +82,12 @@ class Seconds:
     """0 where nothing is distilled."""
     teacher: float = 0.0
     sentences: int = 0
+
+    def add(self, other: Seconds) -> None:
+        """Count other guesses too."""
+        self.student += other.student
+        self.teacher += other.teacher
+        self.sentences += other.sentences
 
 
 @torch.inference_mode()
@@ -171,16 +179,54 @@ def subsets(sentence: Sentence, twins: bool) -> list[str]:
     return [*found, "twins"] if twins else found
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What one sentence adds to the scores."""
+
+    subsets: tuple[str, ...]
+    """Those that the sentence is in."""
+    shares: dict[tuple[str, str], float]
+    """(guesser, measure) -> 1 if it is right, else 0; of chance, how likely that is."""
+    empty: bool
+    """Whether its room has no objects."""
+    missing: bool
+    """Whether no proposal shows its target."""
+
+    @classmethod
+    def of(cls, room: Room, sentence: Sentence, found: Guess, protocol: Protocol) -> Judged:
+        """Judge the guesses about one sentence."""
+        answers = right(room, sentence, protocol)
+        judged = {
+            (who, measure): share
+            for measure, good in answers.items()
+            for who, share in shares(found, good, room.objectness).items()
+        }
+        groups = tuple(subsets(sentence, _twins(room, sentence)))
+        missing = not next(iter(answers.values())).any()
+        return cls(groups, judged, not room.objectness.any(), missing)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a process that scores some rooms sends back."""
+
+    judged: list[Judged]
+    """One a sentence, in order."""
+    seconds: Seconds
+    unheard: int
+    """Sentences without a word that the lexicon has."""
+
+
 @dataclass
 class GroundScores:
     """Sums over sentences, of one protocol."""
 
     protocol: Protocol
-    sums: dict[tuple[str, str, str], float]
+    sums: dict[tuple[str, str, str], float] = field(default_factory=lambda: defaultdict(float))
     """(guesser, measure, subset) -> hits."""
-    counts: dict[str, int]
+    counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Subset -> sentences."""
-    seconds: Seconds
+    seconds: Seconds = field(default_factory=Seconds)
     unheard: int = 0
     """Sentences without a word that the lexicon has: they are guessed at."""
     empty: int = 0
@@ -188,22 +234,17 @@ class GroundScores:
     missing: int = 0
     """Sentences whose target no proposal shows: nobody can be right."""
 
-    @classmethod
-    def none(cls, protocol: Protocol) -> GroundScores:
-        """Of no sentence yet."""
-        return cls(protocol, defaultdict(float), defaultdict(int), Seconds())
-
-    def add(self, room: Room, sentence: Sentence, found: Guess) -> None:
-        """Count one sentence."""
-        groups = subsets(sentence, _twins(room, sentence))
-        for name in groups:
-            self.counts[name] += 1
-        answers = right(room, sentence, self.protocol)
-        self.empty += not room.objectness.any()
-        self.missing += not next(iter(answers.values())).any()
-        for measure, good in answers.items():
-            for who, share in shares(found, good, room.objectness).items():
-                for name in groups:
+    def add(self, part: Part) -> None:
+        """Count some rooms. Sentence by sentence, so that sums do not depend on how rooms were shared out."""
+        self.seconds.add(part.seconds)
+        self.unheard += part.unheard
+        for judged in part.judged:
+            self.empty += judged.empty
+            self.missing += judged.missing
+            for name in judged.subsets:
+                self.counts[name] += 1
+            for (who, measure), share in judged.shares.items():
+                for name in judged.subsets:
                     self.sums[who, measure, name] += share
 
     def metrics(self) -> dict[str, float]:
@@ -255,24 +296,24 @@ def _twins(room: Room, sentence: Sentence) -> bool:
     return bool(len(at)) and room.names.count(room.names[at[0]]) == 2
 
 
+def judge(grounder: Grounder, rooms: Sequence[Room], protocol: Protocol) -> Part:
+    """What a grounder is worth on rooms, which make one batch."""
+    batch = CollateRooms.of(grounder.words, grounder.method)(rooms).to(grounder.vectors.device)
+    seconds = Seconds()
+    guesses = iter(guess(grounder, batch, seconds))
+    judged = [
+        Judged.of(room, sentence, next(guesses), protocol) for room in rooms for sentence in room.sentences
+    ]
+    return Part(judged, seconds, int((batch.ids <= UNKNOWN).all(1).sum()))
+
+
 def score(
-    grounder: Grounder,
-    rooms: Iterable[Room],
-    protocol: Protocol,
-    at_once: int = 16,
-    done: Callable[[int], None] = lambda n: None,
+    grounder: Grounder, rooms: Iterable[Room], protocol: Protocol, at_once: int = BATCH
 ) -> GroundScores:
-    """Score a grounder on rooms, so many at once; `done` is told how many more are through."""
-    collate = CollateRooms.of(grounder.words, grounder.method)
-    device, scores = grounder.vectors.device, GroundScores.none(protocol)
+    """Score a grounder on rooms in this process, `at_once` of them together."""
+    scores = GroundScores(protocol)
     for part in _parts(rooms, at_once):
-        batch = collate(part).to(device)
-        scores.unheard += int((batch.ids <= UNKNOWN).all(1).sum())
-        guesses = iter(guess(grounder, batch, scores.seconds))
-        for room in part:
-            for sentence in room.sentences:
-                scores.add(room, sentence, next(guesses))
-        done(len(part))
+        scores.add(judge(grounder, part, protocol))
     return scores
 
 

@@ -4,4 +4,4 @@ from scenelift.config.cli import command
 from trainables.phrases.config import PRESETS
 
 if __name__ == "__main__":
-    command("trainables.phrases", PRESETS, "method")
+    command("trainables.phrases", PRESETS, "task")

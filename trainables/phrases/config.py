@@ -8,19 +8,11 @@ from typing import Annotated, Literal
 from scenelift.config.constraints import Exists, NonNegativeFloat, PositiveFloat, PositiveInt, Settings
 from scenelift.errors import ConfigError
 from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
-from scenelift.runs.config import RunConfig
+from scenelift.runs.config import DataConfig, RunConfig
 from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
 from trainables.common.config import CLIP_TEACHER
-
-ImageFolder = Annotated[
-    str,
-    Exists(
-        "make shards with: python -m datasets.shard_captions --root ROOT --out DIR, and give their folder"
-    ),
-]
-"""A folder or URI."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +42,9 @@ class EncoderConfig(Settings):
 
 
 @dataclass(frozen=True)
-class PhraseDataConfig(Settings):
+class PhraseDataConfig(DataConfig):
     """Which shards are trained and scored on, and what of an image enters a batch."""
 
-    train: ImageFolder | None = None
-    """Folder of training shards; none: synthetic images, made at first use."""
-    test: ImageFolder | None = None
-    """Folder of shards that are scored on; none: the synthetic images', or none with own training shards."""
     captions: PositiveInt = 1
     """Sentences of an image in a batch; in the next epochs it is the others' turn."""
     phrases: PositiveInt = 16

@@ -4,4 +4,4 @@ from scenelift.config.cli import command
 from trainables.pretrain.config import PRESETS
 
 if __name__ == "__main__":
-    command("trainables.pretrain", PRESETS, "method")
+    command("trainables.pretrain", PRESETS, "task")

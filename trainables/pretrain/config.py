@@ -9,11 +9,11 @@ from scenelift.config.constraints import NonNegativeInt, PositiveFloat, Positive
 from scenelift.errors import ConfigError
 from scenelift.nn.config import NETWORKS, StudentConfig
 from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
-from scenelift.runs.config import DataConfig, RunConfig
+from scenelift.runs.config import RunConfig
 from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
-from trainables.common.config import CLIP_TEACHER, TINY_TEACHER
+from trainables.common.config import CLIP_TEACHER, TINY_TEACHER, SegmentationData
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class PretrainConfig(Settings):
     method: Literal["ppkt", "slidr"] = "ppkt"
     """`ppkt`: each point against its pixel; `slidr`: the points of a superpixel against its pixels, which
     needs shards with superpixels."""
-    data: DataConfig = DataConfig()
+    data: SegmentationData = SegmentationData()
     """What is trained on; nothing is scored, as the student names no classes yet."""
     images: ImageBackboneConfig = ImageBackboneConfig()
     """The 2D network."""

@@ -8,22 +8,16 @@ The student that comes out names no classes yet: `trainables.finetune` goes on f
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
-from scenelift.errors import DataError
 from scenelift.geometry.sampling import sample
 from scenelift.nn.student import Student
-from scenelift.points.collate import Batch, Collate
-from scenelift.shards.read import Shards
+from scenelift.points.collate import Batch
 from scenelift.train.method import Method, Progress
-from trainables.common.segmentation import Training, open_data, run_training
 from trainables.pretrain import losses as contrast
-from trainables.pretrain.config import PRESETS, PretrainConfig
-from trainables.pretrain.image_backbone import ImageBackbone, build_image_backbone, feature_width
+from trainables.pretrain.config import PretrainConfig
+from trainables.pretrain.image_backbone import ImageBackbone
 
 
 class Pretrain(Method):
@@ -86,54 +80,3 @@ class Pretrain(Method):
         assert isinstance(image, torch.nn.Linear)
         pixels = image(features.new_zeros((1, image.in_features)))
         return (self.student.heads["contrast"](features).sum() + pixels.sum()) * 0
-
-
-def make_method(config: PretrainConfig, initial: Path) -> Pretrain:
-    """The method with the student that the folder holds; called in every training worker."""
-    student = Student.load(initial)
-    return Pretrain(student, build_image_backbone(config.images, config.teacher, student.vocabulary), config)
-
-
-def make_student(config: PretrainConfig, shards: Shards, width: int) -> Student:
-    """An untrained student for a 2D network with so many channels; it knows no text."""
-    vocabulary, channels = shards.vocabulary, config.contrast.channels
-    return Student(
-        config.student,
-        shards.point_features,
-        torch.zeros((len(vocabulary.classes), 0)),
-        vocabulary,
-        heads={"contrast": channels},
-        projections={"image": (width, channels)},
-    )
-
-
-def run(config: PretrainConfig) -> None:
-    """Check what is there, and pre-train."""
-    train, _ = open_data(config.data)
-    slidr = config.method == "slidr"
-    if slidr and not train.about.superpixels:
-        raise DataError(
-            f"{train.path} holds no superpixels, which slidr needs; make it again in another folder with "
-            f"--superpixels 150: {train.manifest.command}"
-        )
-    backbone = build_image_backbone(config.images, config.teacher, train.vocabulary)
-    size = config.augmentation.image.size or train.about.image_size
-    width = feature_width(backbone, config.images, size)
-    run_training(
-        Training(
-            command="pretrain",
-            config=config,
-            presets=PRESETS,
-            train=train,
-            test=None,
-            student=partial(make_student, config, train, width),
-            collate=Collate(config.student.voxels, config.augmentation, config.loop.seed, superpixels=slidr),
-            build=partial(make_method, config),
-            tags={
-                "method": config.method,
-                "images": config.images.model,
-                "teacher": config.teacher.model if config.images.model == "teacher" else config.images.model,
-                "protocol": "pre-training",
-            },
-        )
-    )

@@ -18,9 +18,9 @@ from scenelift.config.build import nearest
 from scenelift.errors import ConfigError, StorageError, TrackingError
 from scenelift.io.console import say
 from scenelift.runs import history
-from scenelift.runs.comparison import Block, Row, compare, told_apart
 from scenelift.runs.history import Finished
 from scenelift.tracking import store
+from trainables.table.compare import Block, Row, compare, told_apart
 from trainables.table.config import TableConfig
 
 COLUMNS = {

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from scenelift.config.constraints import Exists, Settings
-from scenelift.evaluation.config import Absent
 
 ShardFolder = Annotated[
     str,
     Exists(
-        "make shards with: python -m datasets.shard nuscenes --root ROOT --out DIR, and give their folder"
+        "make shards with: python -m datasets.shard (or shard_rooms, shard_captions), and give their folder"
     ),
 ]
 """A folder or URI."""
@@ -24,12 +23,9 @@ class DataConfig(Settings):
     """Which shards are trained and scored on."""
 
     train: ShardFolder | None = None
-    """Folder of training shards; none: the synthetic world, made at first use."""
+    """Folder of training shards; none: synthetic ones, made at first use."""
     test: ShardFolder | None = None
-    """Folder of labeled shards that are scored on; none: the synthetic world's, or none with own training
-    shards."""
-    absent_classes: Absent = "leave out"
-    """Classes neither true nor predicted: left out of the mean, or counted as one as the paper's code did."""
+    """Folder of shards that are scored on; none: the synthetic ones, or nothing with own training shards."""
 
 
 @dataclass(frozen=True)

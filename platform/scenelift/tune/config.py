@@ -21,17 +21,9 @@ class SweepConfig(Settings):
     search: Literal["tpe", "random", "grid", "pbt"] = "tpe"
     """`tpe`: Optuna's estimator, which learns from trials; `random`; `grid`: every combination of listed values;
     `pbt`: population based training, in which bad trials take over good ones' weights and settings on the way."""
-    objective: Literal[
-        "validation/miou",
-        "validation/agreement",
-        "validation/acc25",
-        "validation/accuracy",
-        "validation/r1",
-    ] = "validation/miou"
-    """What is maximized, on training scenes that are held out: mIoU; where there are no labels at all, how well a
-    student's labels of the same voxels agree between sweeps; of grounding, the share of sentences whose object is
-    found, by overlap or among true instances; of phrases, the share whose first region is right. The test scenes
-    are never looked at."""
+    objective: str | None = None
+    """Metric to maximize on training scenes that are held out, one of the trainable's objectives; none: its first.
+    The test scenes are never looked at."""
     early_stopping: bool = True
     """Give up trials that are worse than half of the others after a quarter, or a half, of the training (ASHA)."""
     holdout_every: Annotated[int, Ge(2)] = 5

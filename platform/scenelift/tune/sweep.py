@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -22,14 +23,8 @@ from scenelift.tune.config import SweepConfig
 from scenelift.tune.search import Draw, Space
 from scenelift.tune.sweep_run import STATE, SweepRun
 
-
-class Trainable(Protocol):
-    """A module of `trainables` whose runs can be searched."""
-
-    __name__: str
-    PRESETS: dict[str, Any]
-
-    def run(self, config: Any, /) -> None: ...
+if TYPE_CHECKING:
+    from scenelift.runs.task import Task
 
 
 @dataclass(frozen=True)
@@ -38,13 +33,12 @@ class Sweep:
 
     name: str
     """As in `python -m sweeps.NAME`."""
-    trainable: Trainable
-    """The module."""
+    task: str
+    """Where the `Task` is that trains a trial, as MODULE:CLASS; imported when the search begins."""
+    presets: Mapping[str, Any]
+    """Of the trainable."""
     space: Draw
     """The preset's config -> what is searched."""
-    selecting: Callable[[Any, int, str], Any]
-    """(config, one scene of so many, objective) -> the config that holds scenes out and leaves the test scenes
-    alone; an error where the objective cannot be measured on them."""
     shared: Callable[[Any, Space], int] = lambda config, space: 0
     """(config, what is searched) -> in how many of their first epochs all trials are the same: those are trained
     once, and every trial begins after them."""
@@ -52,6 +46,17 @@ class Sweep:
     """Default preset; none: the trainable's first."""
     settings: SweepConfig = SweepConfig()
     """What holds unless the command line says otherwise."""
+
+    @property
+    def trainable(self) -> str:
+        """What trains the trials, as in `python -m TRAINABLE`."""
+        return self.task.partition(":")[0].removesuffix(".task")
+
+    def load(self) -> type[Task[Any]]:
+        """The task's class."""
+        module, _, name = self.task.partition(":")
+        found: type[Task[Any]] = getattr(import_module(module), name)
+        return found
 
     def main(self) -> None:
         """The whole command."""
@@ -82,17 +87,16 @@ class Sweep:
         return settings, config, cli.given(rest)
 
     def _presets(self) -> dict[str, Any]:
-        presets = self.trainable.PRESETS
-        first = self.preset or next(iter(presets))
-        return {first: presets[first]} | presets
+        first = self.preset or next(iter(self.presets))
+        return {first: self.presets[first], **self.presets}
 
     def _help(self, presets: dict[str, Any]) -> str:
         searched = self.space(next(iter(presets.values())))
         lines = [f"  {key:<32}{search.describe(domain)}" for key, domain in searched.items()]
         options = "\n".join(lines)
         return (
-            f"Searches in settings of {self.trainable.__name__}:\n{options}\n\nPresets: {', '.join(presets)}. "
-            f"Options of {self.trainable.__name__} may be given too; they hold for all trials."
+            f"Searches in settings of {self.trainable}:\n{options}\n\nPresets: {', '.join(presets)}. "
+            f"Options of {self.trainable} may be given too; they hold for all trials."
         )
 
     def _resumed(self, name: str) -> tuple[SweepConfig, Any, tuple[str, ...]]:

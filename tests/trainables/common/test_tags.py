@@ -14,13 +14,13 @@ from scenelift.config import build as configuration
 from scenelift.config.difference import difference
 from scenelift.nn.config import NETWORKS, NetworkConfig, StudentConfig
 from scenelift.nn.student import Student
-from scenelift.runs.comparison import network_name, student_name
 from scenelift.runs.config import DataConfig
 from scenelift.samples.config import ReadOptions
 from scenelift.shards.write import write_shards
 from tests.made.frames import VOCABULARY, MadeUp
 from trainables.common import segmentation
 from trainables.common.config import CLIP_TEACHER
+from trainables.common.names import network_name, student_name
 from trainables.distill import method as distill
 from trainables.evaluate import run as evaluate
 from trainables.finetune import method as finetune
