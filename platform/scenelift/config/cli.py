@@ -10,9 +10,10 @@ import argparse
 import ast
 import functools
 import inspect
+import shlex
 import sys
 import types
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
@@ -97,7 +98,7 @@ def _word(arg: str) -> str:
     return f"--{_key(arg)}{equals}{value}"
 
 
-def _values(parser: argparse.ArgumentParser, args: Sequence[str], known: Container[str]) -> dict[str, Any]:
+def _values(parser: argparse.ArgumentParser, args: Sequence[str], known: Iterable[str]) -> dict[str, Any]:
     try:
         found, rest = parser.parse_known_args(args)
     except argparse.ArgumentError as error:
@@ -140,6 +141,7 @@ def _add(parser: argparse.ArgumentParser, config: Settings, prefix: str, about: 
             continue
         limits = [described(bounds)] if (bounds := bounds_of(hint)) else []
         shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+        shown = str(shown).lower() if value is None or isinstance(value, bool) else shown
         group.add_argument(
             f"--{prefix}{name}",
             type=_value,
@@ -161,13 +163,12 @@ def _metavar(hint: Any) -> str:
     """How a type is called in help."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
-        return f"{{{','.join(map(str, args))}}}"
+        return f"{{{','.join(shlex.quote(str(arg)) for arg in args)}}}"
     if origin in (Union, types.UnionType):
         return "|".join(map(_metavar, args))
     return _metavar(args[0]) if origin in (Annotated, tuple) else _NAMES[hint]
 
 
-@functools.cache
 def _docs(cls: type) -> dict[str, str]:
     """Field -> its docstring, those of base classes included."""
     found: dict[str, str] = {}

@@ -74,9 +74,13 @@ class Settings:
                         rule.check(item, prefix + name)
 
 
-@functools.cache
 def hints(cls: type) -> dict[str, Any]:
     """Field -> its type with its constraints, in field order."""
+    return _hints(cls)
+
+
+@functools.cache
+def _hints(cls: Any) -> dict[str, Any]:
     found = get_type_hints(cls, include_extras=True)
     return {field.name: found[field.name] for field in dataclasses.fields(cls)}
 
