@@ -5,15 +5,19 @@
 
 from __future__ import annotations
 
-from ray import tune
+from typing import TYPE_CHECKING
 
-from scenelift.tune.search import Space
 from scenelift.tune.sweep import Sweep
 from trainables.finetune.config import PRESETS, FinetuneConfig
+
+if TYPE_CHECKING:
+    from scenelift.tune.search import Space
 
 
 def space(config: FinetuneConfig) -> Space:
     """Around the preset's rates and length; where steps are guaranteed, it is they that make the length."""
+    from ray import tune
+
     rates = {"optimizer.lr": config.optimizer.lr}
     if config.optimizer.head_lr is not None:
         rates["optimizer.head_lr"] = config.optimizer.head_lr

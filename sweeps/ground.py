@@ -5,15 +5,19 @@
 
 from __future__ import annotations
 
-from ray import tune
+from typing import TYPE_CHECKING
 
-from scenelift.tune.search import Space
 from scenelift.tune.sweep import Sweep
 from trainables.ground.config import PRESETS, GroundConfig
+
+if TYPE_CHECKING:
+    from scenelift.tune.search import Space
 
 
 def space(config: GroundConfig) -> Space:
     """Only what is switched on; weights matter relative to each other, so they span an order of magnitude."""
+    from ray import tune
+
     method, found = config.method, {}
     if method.mil != "off":
         found["loss.features"] = tune.loguniform(0.3, 6.0)

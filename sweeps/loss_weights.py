@@ -5,15 +5,19 @@
 
 from __future__ import annotations
 
-from ray import tune
+from typing import TYPE_CHECKING
 
-from scenelift.tune.search import Space
 from scenelift.tune.sweep import Sweep
 from trainables.distill.config import PRESETS, DistillConfig
+
+if TYPE_CHECKING:
+    from scenelift.tune.search import Space
 
 
 def space(config: DistillConfig) -> Space:
     """Weights matter relative to each other and to the learning rate, so they span an order of magnitude."""
+    from ray import tune
+
     losses = {
         "loss.semantic": tune.loguniform(0.3, 3.0),
         "loss.temperature": tune.loguniform(0.05, 1.0),

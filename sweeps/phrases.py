@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ray import tune
-
-from scenelift.tune.search import Space
 from scenelift.tune.sweep import Sweep
 from trainables.phrases.config import PRESETS, PhrasesConfig
+
+if TYPE_CHECKING:
+    from scenelift.tune.search import Space
 
 
 def space(config: PhrasesConfig) -> Space:
     """What the losses in use have; temperatures span orders of magnitude."""
+    from ray import tune
+
     searched: dict[str, Any] = {"optimizer.lr": tune.loguniform(3e-5, 1e-2)}
     if config.contrast.form != "none":
         searched["contrast.logit_scale"] = tune.loguniform(1.0, 30.0)

@@ -5,16 +5,20 @@
 
 from __future__ import annotations
 
-from ray import tune
+from typing import TYPE_CHECKING
 
 from scenelift.tune.config import SweepConfig
-from scenelift.tune.search import Space
 from scenelift.tune.sweep import Sweep
 from trainables.distill.config import PRESETS, DistillConfig
+
+if TYPE_CHECKING:
+    from scenelift.tune.search import Space
 
 
 def space(config: DistillConfig) -> Space:
     """Starts are shares of the training. A preset that never starts is tried once, beside the space."""
+    from ray import tune
+
     own, epochs = config.self_training.start, config.loop.epochs
     starts = {min(round(share * epochs), epochs - 1) for share in (0.7, 0.8, 0.9)}
     return {

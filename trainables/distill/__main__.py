@@ -1,15 +1,7 @@
 """The command `python -m trainables.distill`."""
 
-from importlib import import_module
-
-from scenelift.config.build import command
-from trainables.distill.config import PRESETS, DistillConfig
-
-
-def run(config: DistillConfig) -> None:
-    """Train; what that takes to import comes after the command line is understood."""
-    import_module("trainables.distill.task").run(config)
-
+from scenelift.config.cli import command
+from trainables.distill.config import PRESETS
 
 if __name__ == "__main__":
-    command(run, DistillConfig, PRESETS, "python -m trainables.distill")
+    command("trainables.distill", PRESETS, "task")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scenelift.config.constraints import Settings
 from scenelift.errors import ConfigError
 from scenelift.evaluation.config import Absent
-from scenelift.runs.config import RunConfig
+from scenelift.runs.config import RunConfig, ShardFolder, StudentFolder
 from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import ScaleConfig
@@ -14,15 +15,15 @@ from trainables.common.config import CLIP_TEACHER, TINY_TEACHER
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(Settings):
     """Scores of a student and of a teacher, on every point of every frame.
 
     Those of a student that has learnt from labels are called labeled, all others label-free.
     """
 
-    student: str | None = None
+    student: StudentFolder | None = None
     """Folder of a student: runs/NAME/student, or any checkpoint folder; none: the teacher alone."""
-    data: str | None = None
+    data: ShardFolder | None = None
     """Folder of labeled shards; none: the test split of the synthetic world."""
     with_teacher: bool = True
     """Score the teacher's projected labels too."""
@@ -38,6 +39,7 @@ class EvaluateConfig:
     """The run's folder."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.student is None and not self.with_teacher:
             raise ConfigError("nothing to score: give student a folder or leave with_teacher on")
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from scenelift.cluster import connect as cluster
-from scenelift.config.build import command, flatten
+from scenelift.config.build import flatten
 from scenelift.errors import ConfigError, DataError
 from scenelift.io import storage
 from scenelift.io.storage import Location
@@ -78,8 +78,3 @@ def _require_same_classes(student: Student, shards: Shards) -> None:
     have, want = student.vocabulary.classes, shards.vocabulary.classes
     if have != want:
         raise ConfigError(f"the student knows {', '.join(have)}; the shards have {', '.join(want)}")
-
-
-def main() -> None:
-    """Entry point."""
-    command(run, EvaluateConfig, PRESETS, "python -m trainables.evaluate")

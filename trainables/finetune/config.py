@@ -6,11 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from scenelift.config.constraints import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFraction,
+    Settings,
+)
 from scenelift.errors import ConfigError
 from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
 from scenelift.nn.config import NETWORKS, StudentConfig
 from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
-from scenelift.runs.config import RunConfig
+from scenelift.runs.config import RunConfig, StudentFolder
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
 from trainables.common.config import SegmentationData
@@ -20,19 +27,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LabelsConfig:
+class LabelsConfig(Settings):
     """Which part of the training frames' labels may be used (clip2scene.md 1.1)."""
 
-    fraction: float = 1.0
+    fraction: PositiveFraction = 1.0
     """Share of the labels, one over a whole number s: 0.01 (s = 100), 0.05, 0.1, 0.25, 1."""
     level: Literal["frame", "scene"] = "frame"
     """`frame`: every s-th frame, as CLIP2Scene has it; `scene`: all frames of every s-th scene, as SLidR has
     it. Figures for the two cannot be compared."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.fraction <= 1 or abs(self.fraction * self.stride - 1) > 0.02:
+        super().__post_init__()
+        if abs(self.fraction * self.stride - 1) > 0.02:
             raise ConfigError(
-                "labels.fraction is one over a whole number, such as 0.01, 0.05, 0.1, 0.25, 0.5 or 1, "
+                "labels.fraction must be one over a whole number, such as 0.01, 0.05, 0.1, 0.25, 0.5 or 1, "
                 f"not {self.fraction:g}"
             )
 
@@ -50,24 +58,25 @@ class LabelsConfig:
 
 
 @dataclass(frozen=True)
-class FinetuneLoss:
+class FinetuneLoss(Settings):
     """Weights of the two losses; 0 leaves one out."""
 
-    cross_entropy: float = 1.0
+    cross_entropy: NonNegativeFloat = 1.0
     """Weight of the mean cross-entropy over the labeled voxels."""
-    lovasz: float = 1.0
+    lovasz: NonNegativeFloat = 1.0
     """Weight of Lovasz-softmax."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.cross_entropy and not self.lovasz:
             raise ConfigError("nothing to learn: give loss.cross_entropy or loss.lovasz a weight")
 
 
 @dataclass(frozen=True)
-class FinetuneConfig:
+class FinetuneConfig(Settings):
     """Supervised training of a student, from a pre-trained backbone or from random, on a part of the labels."""
 
-    start: str | None = None
+    start: StudentFolder | None = None
     """Folder of a pre-trained student, runs/NAME/student or a checkpoint, whose backbone is taken over; none:
     random weights."""
     head: Literal["new", "text"] = "new"
@@ -91,10 +100,10 @@ class FinetuneConfig:
     """The training loop."""
     validation: ValidationConfig = NO_VALIDATION
     """Training scenes that are held out and scored on as the training goes."""
-    free_norms: float = 1.0
+    free_norms: Fraction = 1.0
     """Share of the epochs in which batch norms follow each batch; after it they keep their statistics, so that
     the rest of the training learns with what evaluation uses. Needed where a worker's batch is a frame or two."""
-    min_steps: int = 0
+    min_steps: NonNegativeInt = 0
     """Optimizer steps at least: loop.epochs is raised where few frames make short epochs."""
     scale: ScaleConfig = ScaleConfig()
     """Workers and what each is given."""
@@ -104,8 +113,7 @@ class FinetuneConfig:
     """The run's folder."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.free_norms <= 1:
-            raise ConfigError(f"free_norms is a share of the epochs, 0 to 1, not {self.free_norms:g}")
+        super().__post_init__()
         if self.augmentation.lidar_sweeps:
             raise ConfigError("only keyframes have labels: set augmentation.lidar_sweeps to 0")
         if self.augmentation.image != ImageAugmentation():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from scenelift.config.constraints import NonNegativeInt, PositiveFloat, PositiveInt, Settings
 from scenelift.errors import ConfigError
 from scenelift.nn.config import NETWORKS, StudentConfig
 from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
@@ -16,7 +17,7 @@ from trainables.common.config import CLIP_TEACHER, TINY_TEACHER, SegmentationDat
 
 
 @dataclass(frozen=True)
-class ImageBackboneConfig:
+class ImageBackboneConfig(Settings):
     """The 2D network of pre-training, which stays as it is."""
 
     model: str = "teacher"
@@ -25,17 +26,18 @@ class ImageBackboneConfig:
     weights: str | None = None
     """Of a timm model: a file (.safetensors, or a torch file of tensors only), or "random" (for tests; the same
     on every machine)."""
-    output_stride: int | None = None
+    output_stride: PositiveInt | None = None
     """Of a timm model: pixels from one of its last features to the next, kept low by dilated convolutions
     (ResNets: 4, as SLidR has it, 8, 16 or 32); none: as it was made."""
     align_corners: bool = False
     """Where features lie between pixels: with the outermost at the image's corners, as the papers' code has it
     (true), or each in the middle of what it covers (false)."""
-    cache_frames: int = 0
+    cache_frames: NonNegativeInt = 0
     """Frames whose features each worker keeps in memory, so that the network sees a frame once and not every
     epoch; for images that are not cropped or mirrored."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.model == "teacher":
             if self.weights is not None or self.output_stride is not None:
                 raise ConfigError(
@@ -46,26 +48,19 @@ class ImageBackboneConfig:
 
 
 @dataclass(frozen=True)
-class ContrastConfig:
+class ContrastConfig(Settings):
     """The contrast of points and pixels."""
 
-    channels: int = 64
+    channels: PositiveInt = 64
     """Width of the space in which both are compared."""
-    temperature: float = 0.07
+    temperature: PositiveFloat = 0.07
     """Similarities are divided by this."""
-    pairs: int = 4096
+    pairs: PositiveInt = 4096
     """Pairs of a batch (of each worker) that PPKT contrasts; SLidR takes all."""
-
-    def __post_init__(self) -> None:
-        if self.temperature <= 0:
-            raise ConfigError(f"contrast.temperature is positive, not {self.temperature}")
-        for name in ("channels", "pairs"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"contrast.{name} is at least 1, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
-class PretrainConfig:
+class PretrainConfig(Settings):
     """PPKT or SLidR: pre-train a sparse 3D student on the features of a frozen 2D network, without labels."""
 
     method: Literal["ppkt", "slidr"] = "ppkt"
@@ -95,6 +90,7 @@ class PretrainConfig:
     """The run's folder."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.data.test is not None:
             raise ConfigError(
                 "data.test is for trainings that name classes; score what trainables.finetune makes"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scenelift.config.constraints import Settings
+
 
 @dataclass(frozen=True)
-class TableConfig:
+class TableConfig(Settings):
     """A table of finished runs in Markdown and CSV; fractions, mean and sample standard deviation over seeds."""
 
     experiments: tuple[str, ...] = ()

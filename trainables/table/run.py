@@ -14,14 +14,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from scenelift.config.build import command, nearest
+from scenelift.config.build import nearest
 from scenelift.errors import ConfigError, StorageError, TrackingError
 from scenelift.io.console import say
 from scenelift.runs import history
 from scenelift.runs.history import Finished
 from scenelift.tracking import store
 from trainables.table.compare import Block, Row, compare, told_apart
-from trainables.table.config import PRESETS, TableConfig
+from trainables.table.config import TableConfig
 
 COLUMNS = {
     "miou": "mIoU, all points",
@@ -159,8 +159,3 @@ def _write(folder: Path, files: dict[str, str]) -> None:
     except OSError as error:
         raise StorageError(f"cannot write {folder}: {error}; set out") from None
     say(f"written: {', '.join(str(folder / name) for name in files)}")
-
-
-def main() -> None:
-    """Entry point."""
-    command(run, TableConfig, PRESETS, "python -m trainables.table")

@@ -4,47 +4,53 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from scenelift.errors import ConfigError
+from annotated_types import Gt, Lt
+
+from scenelift.config.constraints import (
+    Exists,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Seed,
+    Settings,
+)
 
 
 @dataclass(frozen=True)
-class TeacherTraining:
+class TeacherTraining(Settings):
     """Training of the tiny teacher on region captions."""
 
-    root: Path = Path("data/synthetic-teacher")
+    root: Annotated[Path, Exists("write it with: python -m datasets.synthetic teacher")] = Path(
+        "data/synthetic-teacher"
+    )
     """World with region captions, as python -m datasets.synthetic teacher writes it."""
     version: str = "v1.0-synthetic"
     """Name of the folder of tables inside `root`."""
     out: Path = Path("runs/teacher/tiny_clip.safetensors")
     """File to write: weights, how they are built, and how they came about."""
-    steps: int = 7000
+    steps: PositiveInt = 7000
     """Optimizer steps."""
-    images: int = 4
+    images: PositiveInt = 4
     """Images a step."""
-    regions: int = 32
+    regions: PositiveInt = 32
     """Regions an image."""
-    learning_rate: float = 1e-3
+    learning_rate: PositiveFloat = 1e-3
     """Highest learning rate of AdamW."""
-    weight_decay: float = 0.05
+    weight_decay: NonNegativeFloat = 0.05
     """Decay of AdamW; gains and biases have none."""
-    warmup: int = 30
+    warmup: NonNegativeInt = 30
     """Steps over which the learning rate rises."""
-    clip_norm: float = 1.0
+    clip_norm: PositiveFloat = 1.0
     """Largest length of a step's gradient."""
-    held_out: float = 0.1
+    held_out: Annotated[float, Gt(0), Lt(1)] = 0.1
     """Share of the scenes, the last ones, that training never sees."""
-    seed: int = 0
+    seed: Seed = 0
     """Decides the first weights and every draw."""
-    threads: int = 0
+    threads: NonNegativeInt = 0
     """Threads; 0 means one per core."""
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "images", "regions", "learning_rate", "clip_norm"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"{name} must be above 0, not {getattr(self, name)}")
-        if not 0 < self.held_out < 1:
-            raise ConfigError(f"held_out must be between 0 and 1, not {self.held_out}")
 
 
 PRESETS = {"synthetic": TeacherTraining()}

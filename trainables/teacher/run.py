@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from scenelift.config.build import command, flatten, to_dict
+from scenelift.config.build import flatten, to_dict
 from scenelift.errors import DataError, TrainingError
 from scenelift.teachers.clip import build_teacher, value_tokens
 from scenelift.teachers.config import TeacherConfig
@@ -218,8 +218,3 @@ def _print(config: TeacherTraining, provenance: dict[str, Any]) -> None:
     for name, value in provenance["held_out"].items():
         print(f"{name:24} {value:.3f}" if isinstance(value, float) else f"{name:24} {value}")
     print(f"{config.out} ({config.out.stat().st_size / 1e6:.1f} MB, {provenance['seconds']} s)")
-
-
-def main() -> None:
-    """python -m trainables.teacher"""
-    command(run, TeacherTraining, PRESETS, "python -m trainables.teacher")

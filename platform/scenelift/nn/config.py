@@ -5,35 +5,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from scenelift.config.constraints import PositiveFraction, PositiveInt, Settings
 from scenelift.errors import ConfigError
 from scenelift.points.config import VoxelConfig
 from scenelift.sparse.config import Engine
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
+class NetworkConfig(Settings):
     """A sparse residual U-Net, with or without a point branch; the defaults are MinkUNet14A."""
 
     NAMED: ClassVar[dict[str, NetworkConfig]] = {}
     """`NETWORKS`, so that a command takes `--student.network spvcnn`."""
-    stem: int = 32
+    stem: PositiveInt = 32
     """Channels of the first convolution."""
-    encoder: tuple[int, ...] = (32, 64, 128, 256)
+    encoder: tuple[PositiveInt, ...] = (32, 64, 128, 256)
     """Channels of each level going down; every level halves the resolution."""
-    decoder: tuple[int, ...] = (128, 128, 96, 96)
+    decoder: tuple[PositiveInt, ...] = (128, 128, 96, 96)
     """Channels of each level going up; as many levels as the encoder has."""
-    blocks: tuple[int, ...] = (1,)
+    blocks: tuple[PositiveInt, ...] = (1,)
     """Residual blocks of each level, those of the encoder before those of the decoder; one number: of all."""
-    stem_convs: int = 1
+    stem_convs: PositiveInt = 1
     """Convolutions before the first level."""
     point_branch: bool = False
     """Carry features of every voxel past the coarse levels (SPVCNN), and return those of three places."""
-    momentum: float = 0.05
+    momentum: PositiveFraction = 0.05
     """Of batch norms outside of residual blocks and in their shortcuts; inside of them it is 0.1."""
     engine: Engine = "auto"
     """Sparse convolution engine: spconv where it is installed, or plain torch."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         levels = len(self.encoder)
         if len(self.decoder) != levels or not levels:
             raise ConfigError(
@@ -44,10 +46,6 @@ class NetworkConfig:
                 f"network.blocks takes one number, or {2 * levels} for {levels} levels down and up, "
                 f"not {len(self.blocks)}"
             )
-        if min(self.stem, self.stem_convs, *self.encoder, *self.decoder, *self.blocks) < 1:
-            raise ConfigError("channels, blocks and convolutions of a network are at least 1")
-        if not 0 < self.momentum <= 1:
-            raise ConfigError(f"network.momentum is above 0 and up to 1, not {self.momentum}")
         if self.point_branch and levels < 2:
             raise ConfigError("network.point_branch needs a network of at least 2 levels")
 
@@ -68,9 +66,11 @@ NETWORKS = {
 }
 """Networks by name; `tiny` is for the synthetic world."""
 
+NetworkConfig.NAMED.update(NETWORKS)
+
 
 @dataclass(frozen=True)
-class StudentConfig:
+class StudentConfig(Settings):
     """The 3D network and what it sees."""
 
     voxels: VoxelConfig = VoxelConfig()

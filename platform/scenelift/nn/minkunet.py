@@ -10,10 +10,8 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from scenelift.nn.config import NETWORKS, NetworkConfig
+from scenelift.nn.config import NetworkConfig
 from scenelift.sparse.layers import BatchNorm, InverseConv, StridedConv, SubmanifoldConv, Voxels
-
-NetworkConfig.NAMED.update(NETWORKS)
 
 
 class Sequence(nn.Module):

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from scenelift.config.constraints import Exists, Settings
+
+ShardFolder = Annotated[
+    str,
+    Exists(
+        "make shards with: python -m datasets.shard (or shard_rooms, shard_captions), and give their folder"
+    ),
+]
+"""A folder or URI."""
+StudentFolder = Annotated[str, Exists("give a folder runs/NAME/student, or runs/NAME/checkpoints/step-N")]
+"""A folder or URI."""
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Settings):
     """Which shards are trained and scored on."""
 
-    train: str | None = None
+    train: ShardFolder | None = None
     """Folder of training shards; none: synthetic ones, made at first use."""
-    test: str | None = None
+    test: ShardFolder | None = None
     """Folder of shards that are scored on; none: the synthetic ones, or nothing with own training shards."""
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Settings):
     """Where a run is kept and what it is called."""
 
     name: str | None = None

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from scenelift.config import build as configuration
 from scenelift.config.difference import difference, title, written
+from scenelift.config.files import dump
 from scenelift.errors import SceneliftError
 from scenelift.evaluation import plots
 from scenelift.io import folders, storage
@@ -149,7 +150,7 @@ def experiment(
             f"the run is kept in {opened.place}, MLflow's record of it on this machine, in "
             f"{opened.records / 'mlflow.db'}; set MLFLOW_TRACKING_URI to a server to keep both"
         )
-    tracker.text(configuration.dump(config), "config.yaml")
+    tracker.text(dump(config), "config.yaml")
     started = Experiment(opened, tracker, config, observe)
     try:
         yield started

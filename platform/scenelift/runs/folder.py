@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from scenelift.config import build as configuration
+from scenelift.config.files import dump
 from scenelift.errors import ConfigError, StorageError
 from scenelift.io import folders, storage
 from scenelift.io.console import say
@@ -81,7 +81,7 @@ class Run:
                 f"run {name} exists; continue it with --run.resume true or give another run.name"
             )
         try:
-            run._begin(configuration.dump(config))
+            run._begin(dump(config))
         except (OSError, StorageError) as error:
             raise StorageError(
                 f"cannot write the run's folder {run.place}: {error}; set run.storage"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from scenelift.config.constraints import PositiveInt, Settings
+
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherConfig:
+class TeacherConfig(Settings):
     """Which CLIP is the teacher, and how it reads images and class names."""
 
     model: str = "tiny"
@@ -27,5 +29,5 @@ class TeacherConfig:
     value_path: Literal["model", "value", "residual"] = "model"
     """What the last block gives for a patch: its projected value alone ("value"), or the value with residual
     and MLP, as MaskCLIP does for ViTs ("residual"); "model": as a tiny model was trained, else "residual"."""
-    image_size: tuple[int, int] = (112, 192)
+    image_size: tuple[PositiveInt, PositiveInt] = (112, 192)
     """(height, width) at which the ViT reads images, pixels, multiples of its patch; others are resized."""

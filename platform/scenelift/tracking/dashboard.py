@@ -10,10 +10,10 @@ import socket
 import sys
 from pathlib import Path
 
-from scenelift.config.build import command
+from scenelift.config.cli import command
 from scenelift.errors import ClusterError, TrackingError
 from scenelift.tracking import dashboard_view, store
-from scenelift.tracking.config import DashboardConfig
+from scenelift.tracking.config import PRESETS, DashboardConfig
 
 HOST = "127.0.0.1"
 LOOKED_AT = 200
@@ -95,13 +95,5 @@ def _serve(uri: str, port: int) -> None:
     os.execve(sys.executable, [sys.executable, "-m", "mlflow", "server", *options], os.environ | environment)
 
 
-PRESETS = {"local": DashboardConfig()}
-
-
-def main() -> None:
-    """Entry point."""
-    command(run, DashboardConfig, PRESETS, "python -m scenelift.tracking.dashboard")
-
-
 if __name__ == "__main__":
-    main()
+    command("scenelift.tracking.dashboard", PRESETS)

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Ge, Lt
+
+from scenelift.cluster.fit import require_fit_here
+from scenelift.config.constraints import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Seed,
+    Settings,
+)
 from scenelift.errors import ConfigError
 
 WARM_UP = 2
@@ -13,40 +25,36 @@ WARM_UP = 2
 
 
 @dataclass(frozen=True)
-class LoopConfig:
+class LoopConfig(Settings):
     """Length, batches, precision and bookkeeping of a training."""
 
-    epochs: int = 20
+    epochs: PositiveInt = 20
     """Passes over the shards."""
-    stop_after: int | None = None
+    stop_after: PositiveInt | None = None
     """Stop after so many epochs, none: all; without it `--run.resume true` goes on as if it had never stopped."""
-    batch: int = 4
+    batch: PositiveInt = 4
     """Frames per optimizer step, over all workers and accumulated micro-batches together."""
-    accumulate: int = 1
+    accumulate: PositiveInt = 1
     """Micro-batches per optimizer step."""
     precision: Literal["float32", "float16", "bfloat16"] = "float32"
     """Arithmetic of the networks; similarities and losses are always float32."""
-    seed: int = 0
+    seed: Seed = 0
     """Decides weights, frame order and augmentation."""
-    checkpoint_every: int = 500
+    checkpoint_every: NonNegativeInt = 500
     """Optimizer steps between checkpoints, 0 for one at the end of every epoch; the last step always has one."""
-    keep: int = 2
+    keep: PositiveInt = 2
     """Newest checkpoints kept; the best is kept besides."""
-    log_every: int = 10
+    log_every: PositiveInt = 10
     """Optimizer steps between logged metrics."""
-    preflight_steps: int = 0
+    preflight_steps: NonNegativeInt = 0
     """Stop after so many optimizer steps, and say what time, memory and disk the whole run takes; 0: train."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "accumulate", "keep", "log_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"loop.{name} is at least 1, not {getattr(self, name)}")
-        if self.stop_after is not None and not 1 <= self.stop_after <= self.epochs:
+        super().__post_init__()
+        if self.stop_after is not None and self.stop_after > self.epochs:
             raise ConfigError(
-                f"loop.stop_after lies in 1..{self.epochs}, the epochs there are, not {self.stop_after}"
+                f"loop.stop_after must be at most loop.epochs {self.epochs}, not {self.stop_after}"
             )
-        if self.checkpoint_every < 0:
-            raise ConfigError(f"loop.checkpoint_every is 0 or more, not {self.checkpoint_every}")
         if self.preflight_steps and self.preflight_steps <= WARM_UP:
             raise ConfigError(
                 f"loop.preflight_steps is more than the {WARM_UP} steps of warming up, or 0 for none, "
@@ -55,34 +63,31 @@ class LoopConfig:
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
+class OptimizerConfig(Settings):
     """The optimizer and its schedule; the defaults are the paper's (clip2scene.md 5)."""
 
     name: Literal["sgd", "adamw"] = "sgd"
     """SGD with momentum, or AdamW."""
-    lr: float = 0.1
+    lr: PositiveFloat = 0.1
     """Highest learning rate."""
-    head_lr: float | None = None
+    head_lr: PositiveFloat | None = None
     """Highest learning rate of the heads' parameters, a group of their own; none: that of the others."""
-    momentum: float = 0.9
+    momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
     """Momentum of SGD, first beta of AdamW."""
-    dampening: float = 0.0
+    dampening: Fraction = 0.0
     """Dampening of SGD's momentum."""
-    weight_decay: float = 1e-4
+    weight_decay: NonNegativeFloat = 1e-4
     """Weight decay, on all parameters."""
     schedule: Literal["cosine_epoch", "one_cycle", "constant"] = "cosine_epoch"
     """`cosine_epoch`: cosine to zero, a stair per epoch; `one_cycle`: linear warm-up, then cosine per step;
     `constant`: as it is."""
-    warmup: float = 0.0
+    warmup: Fraction = 0.0
     """Part of all steps that warms up; for one_cycle."""
-    clip_norm: float | None = None
+    clip_norm: PositiveFloat | None = None
     """Largest gradient norm, or none."""
 
     def __post_init__(self) -> None:
-        if self.lr <= 0:
-            raise ConfigError(f"optimizer.lr is positive, not {self.lr}")
-        if self.head_lr is not None and self.head_lr <= 0:
-            raise ConfigError(f"optimizer.head_lr is positive, not {self.head_lr}; none takes optimizer.lr")
+        super().__post_init__()
         if self.name == "adamw" and self.dampening:
             raise ConfigError("adamw has no dampening; set optimizer.dampening to 0 or optimizer.name to sgd")
         if self.schedule != "one_cycle" and self.warmup:
@@ -90,32 +95,36 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
-class ScaleConfig:
+class ScaleConfig(Settings):
     """How many processes train, and what each is given."""
 
-    workers: int | str = 1
+    workers: PositiveInt | str = 1
     """Training workers: a number, or a range such as 2-8 for as many of them as there are machines for. Batch and
     learning rate stay what they are; the batch is a multiple of the most."""
-    gpus: float | None = None
+    gpus: NonNegativeFloat | None = None
     """GPUs a worker; none: one where the cluster has enough, else zero."""
-    cpus: float | None = None
+    cpus: PositiveFloat | None = None
     """Logical CPUs (and threads) a worker; none: as many as fit beside reading."""
-    data_cpus: float = 1.0
+    data_cpus: PositiveFloat = 1.0
     """Logical CPUs that are left to Ray Data: without any, reading and training wait for each other forever. Where
     a run says that reading was the slow side, more of them help."""
     placement: Literal["pack", "spread"] = "pack"
     """Workers on as few machines as they fit on, or on as many as there are."""
-    retries: int = 3
+    retries: NonNegativeInt = 3
     """Lost workers or nodes that a run survives."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         given = re.fullmatch(r"(\d+)(?:-(\d+))?", str(self.workers).replace(" ", ""))
         if given is None or not 1 <= int(given[1]) <= int(given[2] or given[1]):
-            raise ConfigError(f"scale.workers is a number from 1 or a range such as 2-8, not {self.workers}")
-        if self.data_cpus <= 0:
             raise ConfigError(
-                f"scale.data_cpus is more than 0, not {self.data_cpus:g}; reading needs a CPU too"
+                f"scale.workers must be a number from 1 or a range such as 2-8, not {self.workers}"
             )
+
+    def check_here(self, prefix: str = "") -> None:
+        super().check_here(prefix)
+        if not self.gpus:  # Ray alone knows the GPUs
+            require_fit_here(self.min_workers, self.cpus or 0.5, self.data_cpus)
 
     @property
     def min_workers(self) -> int:

@@ -14,17 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from scenelift.cluster import connect as cluster
 from scenelift.config import build as configuration
+from scenelift.config import cli
 from scenelift.errors import ConfigError, SceneliftError
-from scenelift.tune import search as search
 from scenelift.tune.config import SweepConfig
-from scenelift.tune.search import Draw, Space
-from scenelift.tune.sweep_run import STATE, SweepRun
 
 if TYPE_CHECKING:
     from scenelift.runs.experiment import Observe
     from scenelift.runs.task import Task
+    from scenelift.tune.search import Draw, Space
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,9 @@ class Sweep:
     def main(self) -> None:
         """The whole command."""
         try:
-            self.run(*self.parse(sys.argv[1:]))
+            settings, config, given = self.parse(sys.argv[1:])
+            config.check_here()
+            self.run(settings, config, given)
         except SceneliftError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)
@@ -80,25 +80,25 @@ class Sweep:
         prog = f"python -m sweeps.{self.name}"
         mine = {field.name for field in fields(SweepConfig)}
         if "-h" in argv or "--help" in argv:
-            configuration.show_help(
-                self.settings, f"{prog} [PRESET] [--group.field VALUE ...]", self._help(presets)
-            )
-        baseline, rest = configuration.divide(argv, mine)
-        settings = configuration.parse(SweepConfig, {"": self.settings}, baseline, prog)
+            cli.show_help(self.settings, f"{prog} [PRESET] [--group.field VALUE ...]", self._help(presets))
+        baseline, rest = cli.divide(argv, mine)
+        settings = cli.parse({"": self.settings}, baseline, prog)
         if settings.resume is not None:
             if rest or len(baseline) > 2:
                 raise ConfigError(
                     "--resume NAME takes no other options: the sweep goes on with what it began with"
                 )
             return self._resumed(settings.resume)
-        config = configuration.parse(type(next(iter(presets.values()))), presets, rest, prog)
-        return settings, config, configuration.given(rest)
+        config = cli.parse(presets, rest, prog)
+        return settings, config, cli.given(rest)
 
     def _presets(self) -> dict[str, Any]:
         first = self.preset or next(iter(self.presets))
         return {first: self.presets[first], **self.presets}
 
     def _help(self, presets: dict[str, Any]) -> str:
+        from scenelift.tune import search
+
         searched = self.space(next(iter(presets.values())))
         lines = [f"  {key:<32}{search.describe(domain)}" for key, domain in searched.items()]
         options = "\n".join(lines)
@@ -108,6 +108,8 @@ class Sweep:
         )
 
     def _resumed(self, name: str) -> tuple[SweepConfig, Any, tuple[str, ...]]:
+        from scenelift.tune.sweep_run import STATE
+
         presets = self._presets()
         storage = next(iter(presets.values())).run.storage
         known = [folder / STATE for folder in (Path(storage) / name, Path(name))]
@@ -125,6 +127,11 @@ class Sweep:
 
     def run(self, settings: SweepConfig, config: Any, given: Sequence[str] = ()) -> Path:
         """Search, and return the sweep's folder. TrainingError if not one trial finished."""
+        # What it takes to search comes after the command line is understood.
+        from scenelift.cluster import connect as cluster
+        from scenelift.tune import search
+        from scenelift.tune.sweep_run import SweepRun
+
         space = {key: domain for key, domain in self.space(config).items() if key not in given}
         if not space:
             raise ConfigError("everything that this sweep searches was given as an option; nothing is left")

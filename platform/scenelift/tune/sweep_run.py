@@ -14,6 +14,7 @@ from ray import tune
 
 from scenelift.config import build as configuration
 from scenelift.config.build import nearest
+from scenelift.config.files import dump
 from scenelift.errors import ClusterError, ConfigError, TrainingError
 from scenelift.io.console import say
 from scenelift.runs.task import Task, trial_config
@@ -226,7 +227,7 @@ class SweepRun:
         ranking.parallel_coordinates(pictures / "parallel_coordinates.png", outcomes, self.space, objective)
         ranking.slices(pictures / "slices.png", outcomes, self.space, objective, shares)
         replay = self.folder / "best.yaml"
-        replay.write_text(configuration.dump(configuration.override(self.config, dict(best.values))))
+        replay.write_text(dump(configuration.override(self.config, dict(best.values))))
         tracker.metrics({f"best/{name}": value for name, value in best.metrics.items()}, best.epoch)
         tracker.artifact(replay)
         tracker.artifact(pictures, "pictures")

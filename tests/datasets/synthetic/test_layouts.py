@@ -17,13 +17,13 @@ from datasets.semantickitti.classes import LABEL_TABLE
 from datasets.semantickitti.source import SemanticKITTI
 from datasets.synthetic import scannet, semantickitti
 from datasets.synthetic import shards as making
-from datasets.synthetic.__main__ import run
 from datasets.synthetic.capture import photograph
 from datasets.synthetic.classes import CATEGORIES, Raw
 from datasets.synthetic.config import PRESETS, SCENE_NAMES, WorldConfig
 from datasets.synthetic.generate import DONE, UNFINISHED, generate
 from datasets.synthetic.layouts import pinhole
 from datasets.synthetic.render import trace
+from datasets.synthetic.run import run
 from datasets.synthetic.sensors import build_rig
 from datasets.synthetic.world import build
 from scenelift.config.build import override

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from datasets.nuscenes.source import NuScenes
-from scenelift.config import build as configuration
+from scenelift.config.files import dump, load
 from scenelift.errors import ClusterError, ConfigError, DataError, ShardError, StorageError, TrackingError
 from scenelift.nn.config import NetworkConfig, StudentConfig
 from scenelift.points.collate import Collate
@@ -148,8 +148,8 @@ def test_without_semantic_consistency_every_trained_parameter_still_gets_a_gradi
 def test_presets_replay(tmp_path: Path):
     for preset in PRESETS.values():
         file = tmp_path / "config.yaml"
-        file.write_text(configuration.dump(preset))
-        assert configuration.load(DistillConfig, file) == preset
+        file.write_text(dump(preset))
+        assert load(DistillConfig, file) == preset
 
 
 def tiny(tiny_world, tmp_path, **loop) -> DistillConfig:
@@ -180,7 +180,7 @@ def test_the_whole_job(tiny_world, tmp_path, capsys):
         "random/miou",
     ):
         assert 0 <= result["metrics"][name] <= 1
-    assert configuration.load(DistillConfig, folder / "config.yaml") == config
+    assert load(DistillConfig, folder / "config.yaml") == config
     assert Path(result["checkpoint"]).is_dir()
     assert {"losses.png", "confusion_student.png", "birds_eye_00000.png"} <= {
         path.name for path in (folder / "pictures").iterdir()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from scenelift.config import build as configuration
+from scenelift.config.files import dump, load
 from scenelift.errors import ConfigError, DataError, SceneliftError
 from scenelift.nn.config import NetworkConfig, StudentConfig
 from scenelift.nn.lovasz import lovasz_softmax
@@ -215,8 +215,8 @@ def test_what_would_be_ignored_is_refused(make, message):
 def test_presets_replay_and_few_frames_get_enough_steps(tmp_path):
     for preset in PRESETS.values():
         file = tmp_path / "config.yaml"
-        file.write_text(configuration.dump(preset))
-        assert configuration.load(FinetuneConfig, file) == preset
+        file.write_text(dump(preset))
+        assert load(FinetuneConfig, file) == preset
     config = replace(PRESETS["synthetic"], min_steps=300)
     assert finetune.long_enough(config, 2).loop.epochs == 300, "one step an epoch"
     assert finetune.long_enough(config, 17).loop.epochs == 38
@@ -251,7 +251,7 @@ def _run_folder(folder: Path, config) -> Path:
     folder.mkdir(parents=True)
     tags = {"trainable": "pretrain", "method": "ppkt", "teacher": "RN50"}
     (folder / "run.json").write_text(json.dumps({"run_id": "abc", "experiment": "pretrain", "tags": tags}))
-    (folder / "config.yaml").write_text(configuration.dump(config))
+    (folder / "config.yaml").write_text(dump(config))
     return folder
 
 

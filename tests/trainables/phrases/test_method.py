@@ -14,7 +14,7 @@ from datasets.referit.source import ReferIt
 from datasets.synthetic_images.config import ImageWorldConfig
 from datasets.synthetic_images.generate import generate
 from datasets.synthetic_images.shards import source_of, synthetic_image_shards
-from scenelift.config import build as configuration
+from scenelift.config.files import dump, load
 from scenelift.errors import ConfigError, DataError
 from scenelift.evaluation.config import ValidationConfig
 from scenelift.runs.config import RunConfig
@@ -219,8 +219,8 @@ def test_distillation_adds_to_contrast_which_beats_chance(world):
 def test_presets_can_be_written_and_read(tmp_path):
     for name, preset in PRESETS.items():
         file = tmp_path / f"{name}.yaml"
-        file.write_text(configuration.dump(preset))
-        assert configuration.load(PhrasesConfig, file) == preset
+        file.write_text(dump(preset))
+        assert load(PhrasesConfig, file) == preset
     assert not PRESETS["paper_flickr30k"].data.mask_padding
     assert PRESETS["flickr30k"].contrast == PRESETS["paper_flickr30k"].contrast == ContrastConfig()
 

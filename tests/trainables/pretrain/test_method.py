@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from datasets.nuscenes.source import NuScenes
 from datasets.synthetic.config import PRESETS as WORLDS
 from datasets.synthetic.generate import generate
-from scenelift.config import build as configuration
+from scenelift.config.files import dump, load
 from scenelift.errors import ConfigError, DataError, TeacherError
 from scenelift.nn.config import NetworkConfig, StudentConfig
 from scenelift.nn.student import Student
@@ -353,8 +353,8 @@ def test_wrong_image_networks_end_with_one_line(tmp_path):
 def test_presets_replay_and_impossible_ones_are_refused(tmp_path: Path):
     for preset in PRESETS.values():
         file = tmp_path / "config.yaml"
-        file.write_text(configuration.dump(preset))
-        assert configuration.load(PretrainConfig, file) == preset
+        file.write_text(dump(preset))
+        assert load(PretrainConfig, file) == preset
     with pytest.raises(ConfigError, match=r"trainables\.finetune"):
         replace(PRESETS["synthetic"], data=SegmentationData(None, "val"))
     for values in ({"temperature": 0.0}, {"pairs": 0}, {"channels": 0}):
