@@ -24,8 +24,9 @@ from datasets.synthetic_images.shards import DEMO, source_of
 from scenelift.samples.caption import CaptionedImage, words_of
 from scenelift.samples.caption_kind import RegionStatistics, feature_sums
 from scenelift.train.checkpoints import Checkpoints
-from scenelift.train.loop import Worker, train
+from scenelift.train.loop import train
 from scenelift.train.plan import Plan
+from scenelift.train.state import Worker
 from trainables.phrases.config import PRESETS, PhrasesConfig
 from trainables.phrases.method import Ckd
 from trainables.phrases.run import make_collate

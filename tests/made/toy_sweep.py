@@ -46,14 +46,14 @@ def run(config: ToyConfig) -> None:
     """Grow by the parabola's value every epoch, from the newest checkpoint if there is one."""
     with experiment("toy", config, config.run, config.tracking, {"dataset": "toy"}, PRESETS) as made:
         newest = Checkpoints(made.run.checkpoints).latest()
-        first, grown = (1, 0.0) if newest is None else (newest.step + 1, newest.loss)
+        first, grown = (1, 0.0) if newest is None else (newest.step + 1, newest.score)
         made.run.record({"kind": "begun", "step": first})
         for epoch in range(first, (config.loop.stop_after or config.loop.epochs) + 1):
             _misbehave(config.fault, made.run, epoch)
             time.sleep(config.seconds)
             grown += (1 - (config.x - 0.7) ** 2) / config.loop.epochs
             checkpoint = storage.join(made.run.checkpoints, f"step-{epoch:08d}")
-            with folders.written(checkpoint, {"step": epoch, "loss": grown}):
+            with folders.written(checkpoint, {"step": epoch, "score": grown}):
                 pass
             name = "validation/agreement" if config.fault == "silent" else "validation/miou"
             values = {

@@ -25,11 +25,13 @@ from scenelift.points.collate import Collate
 from scenelift.runs.comparison import network_name
 from scenelift.runs.config import DataConfig, RunConfig
 from scenelift.runs.experiment import Experiment, experiment
+from scenelift.samples.frame_kind import FRAME
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
-from scenelift.train.launch import Job, Resources, build_from, launch
+from scenelift.train.job import Job, build_from
+from scenelift.train.launch import Resources, launch
 from scenelift.train.method import Method
 from scenelift.train.plan import Plan
 
@@ -164,6 +166,7 @@ def _run(
             say(f"teacher, projected to the points that cameras see: mIoU {miou:.3f}")
     job = Job(
         shards=training.train.path,
+        kind=FRAME,
         folder=made.run.checkpoints,
         loop=training.config.loop,
         optimizer=training.config.optimizer,
@@ -172,6 +175,8 @@ def _run(
         retries=training.config.scale.retries,
         frames=training.frames,
         validation=validation,
+        smaller_samples="use fewer augmentation.lidar_sweeps, a larger student.voxels.size, a smaller network, "
+        "or a machine with more memory",
     )
     last = launch(job, resources, made.listen)
     made.trained()

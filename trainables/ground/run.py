@@ -24,7 +24,8 @@ from scenelift.io.console import Meter, say
 from scenelift.runs.experiment import Experiment, experiment
 from scenelift.samples.room import ROOM, Room
 from scenelift.shards.read import Samples, open_samples
-from scenelift.train.launch import Job, Resources, build_from, launch
+from scenelift.train.job import Job, build_from
+from scenelift.train.launch import Resources, launch
 from scenelift.train.plan import Plan
 from trainables.ground import pictures
 from trainables.ground.batch import CollateRooms

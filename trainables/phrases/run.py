@@ -22,7 +22,8 @@ from scenelift.runs.experiment import PICTURED_FRAMES, Experiment
 from scenelift.samples.caption import CaptionedImage
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet
 from scenelift.shards.read import Samples, open_samples
-from scenelift.train.launch import Job, Resources, build_from, launch
+from scenelift.train.job import Job, build_from
+from scenelift.train.launch import Resources, launch
 from scenelift.train.method import Method
 from trainables.phrases import pictures
 from trainables.phrases.batch import PhraseCollate

@@ -24,9 +24,9 @@ from scenelift.shards.read import Samples, Shards
 from scenelift.tracking.client import Tracker
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.launch import Resources
-from scenelift.train.loop import Event
 from scenelift.train.method import Trained
 from scenelift.train.preflight import Measured
+from scenelift.train.state import Event
 
 if TYPE_CHECKING:
     from scenelift.teachers.clip import DenseClip

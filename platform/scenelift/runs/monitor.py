@@ -9,8 +9,8 @@ from scenelift.io import storage
 from scenelift.io.console import Meter, say
 from scenelift.runs.folder import Run
 from scenelift.tracking.client import Tracker
-from scenelift.train.loop import Event
 from scenelift.train.preflight import Estimate
+from scenelift.train.state import Event
 
 SLOW = 0.1
 """Share of its time above which a training that waits for data is held up by reading: reading runs ahead of

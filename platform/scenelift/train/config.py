@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scenelift.errors import ConfigError
+from scenelift.train.watch import WatchConfig
 
 WARM_UP = 2
 """Steps that are not timed: readers start and kernels are chosen."""
@@ -31,11 +32,13 @@ class LoopConfig:
     checkpoint_every: int = 500
     """Optimizer steps between checkpoints, 0 for one at the end of every epoch; the last step always has one."""
     keep: int = 2
-    """Newest checkpoints kept; the best is kept besides."""
+    """Newest checkpoints kept."""
     log_every: int = 10
     """Optimizer steps between logged metrics."""
     preflight_steps: int = 0
     """Stop after so many optimizer steps, and say what time, memory and disk the whole run takes; 0: train."""
+    watch: WatchConfig = WatchConfig()
+    """Early stopping, the best checkpoint, averaged weights, profiles."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "accumulate", "keep", "log_every"):
