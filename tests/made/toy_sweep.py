@@ -19,6 +19,7 @@ from scenelift.io import folders, storage
 from scenelift.runs.config import DataConfig, RunConfig
 from scenelift.runs.experiment import experiment
 from scenelift.runs.folder import Run
+from scenelift.runs.monitor import Observe, ignore
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.config import LoopConfig, ScaleConfig
@@ -42,9 +43,9 @@ class ToyConfig:
     run: RunConfig = RunConfig()
 
 
-def run(config: ToyConfig) -> None:
+def run(config: ToyConfig, observe: Observe = ignore) -> None:
     """Grow by the parabola's value every epoch, from the newest checkpoint if there is one."""
-    with experiment("toy", config, config.run, config.tracking, {"dataset": "toy"}, PRESETS) as made:
+    with experiment("toy", config, config.run, config.tracking, {"dataset": "toy"}, PRESETS, observe) as made:
         newest = Checkpoints(made.run.checkpoints).latest()
         first, grown = (1, 0.0) if newest is None else (newest.step + 1, newest.score)
         made.run.record({"kind": "begun", "step": first})

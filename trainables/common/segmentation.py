@@ -25,6 +25,7 @@ from scenelift.points.collate import Collate
 from scenelift.runs.comparison import network_name
 from scenelift.runs.config import DataConfig, RunConfig
 from scenelift.runs.experiment import Experiment, experiment
+from scenelift.runs.monitor import Observe, ignore
 from scenelift.samples.frame_kind import FRAME
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
@@ -120,7 +121,7 @@ def selecting(config: Any, scenes: int, objective: str) -> Any:
     return replace(config, data=replace(config.data, train=train.path, test=None), validation=chosen)
 
 
-def run_training(training: Training) -> None:
+def run_training(training: Training, observe: Observe = ignore) -> None:
     """Score what is there before, train, score the student, show all of it."""
     config = training.config
     with cluster.connect():
@@ -131,7 +132,13 @@ def run_training(training: Training) -> None:
         torch.manual_seed(config.loop.seed)
         student = training.student()
         with experiment(
-            training.command, config, config.run, config.tracking, _tags(training), training.presets
+            training.command,
+            config,
+            config.run,
+            config.tracking,
+            _tags(training),
+            training.presets,
+            observe,
         ) as made:
             _run(replace(training, frames=frames), validation, student, made, resources)
 

@@ -21,6 +21,7 @@ from scenelift.config.build import command
 from scenelift.geometry.sampling import sample
 from scenelift.nn.student import Student
 from scenelift.points.collate import Batch, Collate
+from scenelift.runs.monitor import Observe, ignore
 from scenelift.teachers.clip import DenseClip, build_teacher
 from scenelift.train.method import Method, Progress
 from trainables.common.prompts import named_by, taught_by
@@ -185,7 +186,7 @@ def make_student(config: DistillConfig, teacher: DenseClip, point_features: int)
     return Student(config.student, point_features, teacher.text, teacher.vocabulary, heads, projections)
 
 
-def run(config: DistillConfig) -> None:
+def run(config: DistillConfig, observe: Observe = ignore) -> None:
     """Score the teacher, distil, score the student, show both."""
     train, test = open_data(config.data)
     vocabulary = named_by(train.vocabulary, config.prompts)
@@ -210,7 +211,8 @@ def run(config: DistillConfig) -> None:
             teacher=config.teacher,
             vocabulary=vocabulary,
             validation=config.validation,
-        )
+        ),
+        observe,
     )
 
 

@@ -28,6 +28,7 @@ from scenelift.nn.student import Student
 from scenelift.nn.transfer import classify_by_text, load_backbone
 from scenelift.points.collate import Batch, Collate
 from scenelift.runs.lineage import RANDOM, Origin
+from scenelift.runs.monitor import Observe, ignore
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
 from scenelift.train.method import Method, Progress
@@ -115,7 +116,7 @@ def _tags(config: FinetuneConfig, frames: int, train: Shards) -> dict[str, str]:
     }
 
 
-def run(config: FinetuneConfig) -> None:
+def run(config: FinetuneConfig, observe: Observe = ignore) -> None:
     """Choose the labels, train on them, score the student."""
     train, test = open_data(config.data)
     _require_labels(train)
@@ -138,7 +139,8 @@ def run(config: FinetuneConfig) -> None:
             frames=frames,
             protocol="labeled",
             validation=config.validation,
-        )
+        ),
+        observe,
     )
 
 

@@ -22,6 +22,7 @@ from scenelift.config.build import command
 from scenelift.errors import ConfigError, DataError
 from scenelift.io.console import Meter, say
 from scenelift.runs.experiment import Experiment, experiment
+from scenelift.runs.monitor import Observe, ignore
 from scenelift.samples.room import ROOM, Room
 from scenelift.shards.read import Samples, open_samples
 from scenelift.train.job import Job, build_from
@@ -92,7 +93,7 @@ def selecting(config: GroundConfig, scenes: int, objective: str) -> GroundConfig
     return replace(config, data=RoomsDataConfig(train.path, None, scenes))
 
 
-def run(config: GroundConfig) -> None:
+def run(config: GroundConfig, observe: Observe = ignore) -> None:
     """Train teacher and student together, score both, show what they do."""
     train, test = open_rooms(config.data)
     with cluster.connect():
@@ -107,7 +108,7 @@ def run(config: GroundConfig) -> None:
             "category": config.method.category,
             "seed": str(config.loop.seed),
         }
-        with experiment("ground", config, config.run, config.tracking, tags, PRESETS) as made:
+        with experiment("ground", config, config.run, config.tracking, tags, PRESETS, observe) as made:
             initial = made.begin(student)
             made.dataset(train, "train")
             job = Job(

@@ -18,6 +18,7 @@ from torch import Tensor
 from scenelift.cluster import connect as cluster
 from scenelift.config.build import command
 from scenelift.runs.experiment import experiment
+from scenelift.runs.monitor import Observe, ignore
 from scenelift.train.launch import Resources
 from scenelift.train.method import Method, Progress
 from scenelift.train.plan import Plan
@@ -102,7 +103,7 @@ def make_method(config: PhrasesConfig, initial: Path) -> Ckd:
     return Ckd(load_student(config, initial), config.contrast, config.distillation)
 
 
-def run(config: PhrasesConfig) -> None:
+def run(config: PhrasesConfig, observe: Observe = ignore) -> None:
     """Train on sentences and a detector's belief, score against boxes, show what was found."""
     train, test = open_data(config.data)
     about = require(config, train)
@@ -119,7 +120,7 @@ def run(config: PhrasesConfig) -> None:
             "student": f"{config.student.channels} channels",
             "seed": str(config.loop.seed),
         }
-        with experiment("phrases", config, config.run, config.tracking, tags, PRESETS) as made:
+        with experiment("phrases", config, config.run, config.tracking, tags, PRESETS, observe) as made:
             training = PhraseTraining(
                 config=config,
                 train=train,

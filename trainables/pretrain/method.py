@@ -19,6 +19,7 @@ from scenelift.errors import DataError
 from scenelift.geometry.sampling import sample
 from scenelift.nn.student import Student
 from scenelift.points.collate import Batch, Collate
+from scenelift.runs.monitor import Observe, ignore
 from scenelift.shards.read import Shards
 from scenelift.train.method import Method, Progress
 from trainables.common.segmentation import Training, open_data, run_training
@@ -108,7 +109,7 @@ def make_student(config: PretrainConfig, shards: Shards, width: int) -> Student:
     )
 
 
-def run(config: PretrainConfig) -> None:
+def run(config: PretrainConfig, observe: Observe = ignore) -> None:
     """Check what is there, and pre-train."""
     train, _ = open_data(config.data)
     slidr = config.method == "slidr"
@@ -136,7 +137,8 @@ def run(config: PretrainConfig) -> None:
                 "teacher": config.teacher.model if config.images.model == "teacher" else config.images.model,
                 "protocol": "pre-training",
             },
-        )
+        ),
+        observe,
     )
 
 

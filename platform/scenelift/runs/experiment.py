@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +19,7 @@ from scenelift.io import folders, storage
 from scenelift.io.console import Meter, say
 from scenelift.runs.config import RunConfig
 from scenelift.runs.folder import Run
-from scenelift.runs.monitor import Following
+from scenelift.runs.monitor import Following, Observe, ignore
 from scenelift.shards.read import Samples, Shards
 from scenelift.tracking.client import Tracker
 from scenelift.tracking.config import TrackingConfig
@@ -45,12 +45,12 @@ PICTURED_FRAMES = 3
 class Experiment:
     """One run: everything that hangs on a training from outside."""
 
-    def __init__(self, run: Run, tracker: Tracker, config: Any) -> None:
+    def __init__(self, run: Run, tracker: Tracker, config: Any, observe: Observe = ignore) -> None:
         self.run, self.tracker, self.config = run, tracker, config
         self.began = time.monotonic()
         self.metrics: dict[str, float] = {}
         self.result: dict[str, Any] = {}
-        self._following = Following(run, tracker, _tell)
+        self._following = Following(run, tracker, observe)
 
     def dataset(self, shards: Samples[Any], context: str) -> None:
         """Record which shards the run reads."""
@@ -131,25 +131,6 @@ class Experiment:
         self.tracker.finish(_MLFLOW_STATUS[status])
 
 
-def _tell(values: dict[str, float]) -> None:
-    for observe in _observers:
-        observe(values)
-
-
-_observers: list[Callable[[dict[str, float]], None]] = []
-
-
-@contextmanager
-def observed(observe: Callable[[dict[str, float]], None]) -> Iterator[None]:
-    """Inside the `with`, `observe` is called with what every run of this process says at the end of epochs:
-    epoch, loss and validation metrics. It is called in the thread that listens to the workers."""
-    _observers.append(observe)
-    try:
-        yield
-    finally:
-        _observers.remove(observe)
-
-
 @contextmanager
 def experiment(
     command: str,
@@ -158,6 +139,7 @@ def experiment(
     tracking: TrackingConfig,
     tags: dict[str, str],
     presets: Mapping[str, Any],
+    observe: Observe = ignore,
 ) -> Iterator[Experiment]:
     """A run that ends well or says why it did not: result.json and the MLflow run get the same status.
 
@@ -184,7 +166,7 @@ def experiment(
             f"{opened.records / 'mlflow.db'}; set MLFLOW_TRACKING_URI to a server to keep both"
         )
     tracker.text(configuration.dump(config), "config.yaml")
-    made = Experiment(opened, tracker, config)
+    made = Experiment(opened, tracker, config, observe)
     try:
         yield made
     except Measured:

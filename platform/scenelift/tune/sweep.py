@@ -16,6 +16,7 @@ import yaml
 from scenelift.cluster import connect as cluster
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, SceneliftError
+from scenelift.runs.monitor import Observe
 from scenelift.tune import search as search
 from scenelift.tune.config import SweepConfig
 from scenelift.tune.search import Draw, Space
@@ -28,7 +29,7 @@ class Trainable(Protocol):
     __name__: str
     PRESETS: dict[str, Any]
 
-    def run(self, config: Any, /) -> None: ...
+    def run(self, config: Any, observe: Observe = ..., /) -> None: ...
 
 
 @dataclass(frozen=True)

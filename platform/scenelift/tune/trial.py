@@ -13,7 +13,6 @@ from typing import Any
 
 from scenelift.config.build import override
 from scenelift.errors import TrainingError
-from scenelift.runs.experiment import observed
 from scenelift.runs.folder import Run
 from scenelift.train.checkpoints import Checkpoint, Checkpoints
 from scenelift.tune.search import GRACE
@@ -23,8 +22,8 @@ from scenelift.tune.search import GRACE
 class Trials:
     """What the trials of a sweep have in common, as it travels to their processes."""
 
-    train: Callable[[Any], None]
-    """A trainable's `run`."""
+    train: Callable[..., None]
+    """A trainable's `run`: (config, who observes its validations)."""
     config: Any
     """The trainable's config, but for what is searched."""
     folder: Path
@@ -96,8 +95,7 @@ def run_trial(values: dict[str, Any], trials: Trials) -> None:
         assert beginning is not None, "trials begin after what they share"
         own.adopt(beginning)
     reporter = Reporter(trials.objective, own if trials.exchange else None)
-    with observed(reporter.observe):
-        trials.train(trials.configured(values, name))
+    trials.train(trials.configured(values, name), reporter.observe)
     reporter.finish(Run(folder))
 
 
@@ -108,7 +106,11 @@ def milestone(percent: float) -> int:
 
 
 class Reporter:
-    """Passes a run's validations on to Tune."""
+    """Passes a run's validations on to Tune.
+
+    Ray's own TuneReportCallback hands no checkpoint over, which population based training needs, and passes on what
+    is not finite.
+    """
 
     def __init__(self, objective: str, checkpoints: Checkpoints | None) -> None:
         self.objective, self.checkpoints = objective, checkpoints

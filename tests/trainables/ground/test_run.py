@@ -12,7 +12,6 @@ import torch
 from datasets.grounding.config import RoomOptions
 from scenelift.errors import ConfigError, DataError, SceneliftError
 from scenelift.runs.config import RunConfig
-from scenelift.runs.experiment import observed
 from scenelift.samples.room import ROOM, Room
 from scenelift.shards.read import open_samples
 from scenelift.shards.write import write_shards
@@ -234,8 +233,7 @@ def test_held_out_rooms_are_scored_and_not_trained_on(shards, tmp_path):
     said = []
     measure = MEASURE["detected"]
     config = ground.selecting(job(shards, tmp_path), 4, measure)
-    with observed(said.append):
-        ground.run(replace(config, loop=LoopConfig(epochs=2, batch=2, log_every=1)))
+    ground.run(replace(config, loop=LoopConfig(epochs=2, batch=2, log_every=1)), said.append)
     assert len(said) == 2 and all(0 <= values[measure] <= 1 for values in said)
     train = open_samples(shards, ROOM)
     kept, validation = hold_out(4, train, "detected")
