@@ -18,8 +18,8 @@ computing and is waited for only where it is the slower of the two."""
 
 
 Observe = Callable[[dict[str, float]], None]
-"""Takes what is known at the end of an epoch: epoch, percent, loss and validation metrics. It is called in the thread
-that listens to the workers."""
+"""Takes what is known at the end of an epoch: epoch, percent, loss and validation metrics. It is called in the
+thread that listens to the workers."""
 
 
 def ignore(values: dict[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""What a training does beside its steps: each switch does what it says, and a broken training ends as a whole one."""
+"""Every switch beside the steps does what it says, and a broken training ends as a whole one."""
 
 import json
 from dataclasses import replace
