@@ -118,7 +118,7 @@ def test_epochs_that_all_trials_share_are_trained_once(ray_session: None, tmp_pa
         history = Run(folder / "trials" / row["trial"]).history()
         assert [event["step"] for event in history if event["kind"] == "epoch"] == [4], "the rest alone"
         last = (1 - (float(row["x"]) - 0.7) ** 2) / 4
-        assert float(row["validation/miou"]) == pytest.approx(begun.loss + last)
+        assert float(row["validation/miou"]) == pytest.approx(begun.score + last)
     assert len(mlflow_runs(folder)["children"]) == 4, "the trials, and what they began with"
 
 

@@ -20,7 +20,7 @@ from scenelift.errors import ConfigError, SceneliftError
 from scenelift.tune.config import SweepConfig
 
 if TYPE_CHECKING:
-    from scenelift.runs.experiment import Observe
+    from scenelift.runs.monitor import Observe
     from scenelift.runs.task import Task
     from scenelift.tune.search import Draw, Space
 

@@ -17,9 +17,11 @@ from scenelift.nn.student import Student
 from scenelift.points.collate import Collate
 from scenelift.points.config import Augmentation, VoxelConfig
 from scenelift.samples.config import ReadOptions
+from scenelift.samples.frame_kind import FRAME
 from scenelift.shards.write import write_shards
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
-from scenelift.train.launch import Job, Resources, _Listener, launch
+from scenelift.train.job import Job
+from scenelift.train.launch import Resources, _Listener, launch
 from scenelift.train.method import Method
 from tests.made.frames import VOCABULARY, MadeUp
 
@@ -68,6 +70,7 @@ def job(ray_session, tmp_path):
     )
     return Job(
         shards=str(tmp_path / "shards"),
+        kind=FRAME,
         folder=tmp_path / "checkpoints",
         loop=LoopConfig(epochs=2, batch=4, checkpoint_every=2, log_every=1),
         optimizer=OptimizerConfig("adamw", lr=1e-2),
@@ -106,7 +109,7 @@ def test_as_many_workers_train_as_there_is_room_for_and_nothing_else_changes(job
     """Of a Ray with four CPUs reading keeps one: three workers take the four micro-batches of a step in turn."""
     small = replace(job, loop=replace(job.loop, epochs=1))
     events: list[dict] = []
-    last = launch(small, Resources(workers=4, cpus=1, gpus=0, least=2), events.append)
+    last = launch(small, Resources(workers=4, cpus=1, gpus=0, min_workers=2), events.append)
     assert [(e["workers"], e["rounds"]) for e in events if e["kind"] == "start"] == [(3, 2)]
     alone = replace(small, folder=tmp_path / "alone", loop=replace(small.loop, accumulate=4))
     same = launch(alone, Resources(workers=1, cpus=1, gpus=0), [].append)
