@@ -23,7 +23,7 @@ from scenelift.runs.monitor import Observe
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.config import LoopConfig, ScaleConfig
-from scenelift.tune.search import Space
+from scenelift.tune.space import Space
 from scenelift.tune.sweep import Sweep
 
 

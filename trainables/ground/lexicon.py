@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from scenelift.errors import DataError, TeacherError
 from scenelift.io.console import say
 from scenelift.samples.vocabulary import Vocabulary
-from scenelift.teachers.clip import encode_text, set_activation
 from scenelift.teachers.config import TeacherConfig
+from scenelift.teachers.open_clip_internals import encode_text, set_activation
 from scenelift.teachers.weights import LoadedClip, load_clip
 from trainables.ground.config import LexiconConfig
 

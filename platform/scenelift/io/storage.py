@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import functools
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs as pafs
@@ -47,7 +49,7 @@ def _resolve_uri(uri: str) -> tuple[pafs.FileSystem, str]:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         filesystem, inner = _by_fsspec(uri)
     if isinstance(filesystem, pafs.S3FileSystem):
-        filesystem = _patient(filesystem)
+        filesystem = _s3(uri, filesystem.region)
     return filesystem, inner
 
 
@@ -63,26 +65,28 @@ def _by_fsspec(uri: str) -> tuple[pafs.FileSystem, str]:
     return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), inner
 
 
-def _patient(filesystem: pafs.S3FileSystem) -> pafs.S3FileSystem:
-    """The same bucket's client, which tries longer than three times with three seconds each.
+def _s3(uri: str, region: str) -> pafs.S3FileSystem:
+    """A client of the URI's bucket that tries longer than three times with three seconds each.
 
-    `__reduce__` is the one place where pyarrow tells what it read out of the URI and the environment. It leaves
-    out how often to try, so a client is made anew in each process, by `resolve`, and never pickled.
+    `FileSystem.from_uri` takes no such options, so what it reads out of the URI and the environment is read here.
+    How often to try is lost when a client is pickled: it is made anew in each process, by `resolve`.
     """
-    options = {
-        name: value for name, value in filesystem.__reduce__()[1][0].items() if value not in ("", None)
-    }
-    if not options["proxy_options"]["host"]:
-        del options["proxy_options"]
-    return pafs.S3FileSystem(
-        **options
-        | {
-            "region": filesystem.region,
-            "connect_timeout": 10.0,
-            "request_timeout": SECONDS,
-            "retry_strategy": pafs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
-        }
-    )
+    parts = urlsplit(uri)
+    options: dict[str, Any] = dict(parse_qsl(parts.query)) | {"region": region}
+    for name in options.keys() & {"allow_bucket_creation", "allow_bucket_deletion"}:
+        options[name] = options[name].lower() in ("true", "1")
+    if parts.username:
+        options |= {"access_key": unquote(parts.username), "secret_key": unquote(parts.password or "")}
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    try:
+        return pafs.S3FileSystem(
+            **{"endpoint_override": endpoint} | options,
+            connect_timeout=10.0,
+            request_timeout=SECONDS,
+            retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+        )
+    except TypeError as error:
+        raise StorageError(f"{uri}: an option that is not supported: {_first_line(error)}") from None
 
 
 def absolute(path: Location) -> str:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from scenelift.nn.config import NetworkConfig
-from scenelift.sparse.layers import BatchNorm, InverseConv, StridedConv, SubmanifoldConv, Voxels
+from scenelift.sparse.layers import BatchNorm, InverseConv, StridedConv, SubmanifoldConv
+from scenelift.sparse.sites import Voxels
 
 
 class Sequence(nn.Module):

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from scenelift.geometry.segments import segment_mean
 from scenelift.nn.config import NetworkConfig
 from scenelift.nn.minkunet import MinkUNet
-from scenelift.sparse.layers import BatchNorm, Sites, Voxels
+from scenelift.sparse.layers import BatchNorm
+from scenelift.sparse.sites import Sites, Voxels
 
 
 class SPVCNN(MinkUNet):

@@ -22,7 +22,7 @@ from scenelift.nn.spvcnn import build_network
 from scenelift.points.collate import NO_AUGMENTATION, Collate
 from scenelift.samples.frame import Frame
 from scenelift.samples.vocabulary import Vocabulary
-from scenelift.sparse.layers import Voxels
+from scenelift.sparse.sites import Voxels
 
 WEIGHTS = "student.safetensors"
 DESCRIPTION = "student.json"

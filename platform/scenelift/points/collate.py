@@ -20,7 +20,7 @@ from scenelift.points.augmentation import Floats, Indices, View, augment, draw_v
 from scenelift.points.config import NO_AUGMENTATION, Augmentation, ImageAugmentation, VoxelConfig
 from scenelift.samples.frame import Frame
 from scenelift.samples.images import decode, decode_numbers
-from scenelift.sparse.layers import Voxels
+from scenelift.sparse.sites import Voxels
 
 
 @dataclass

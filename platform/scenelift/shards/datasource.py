@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +16,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyarrow import fs as pafs
 from ray.data import Datasource, ReadTask
-from ray.data.block import BlockMetadata
-from ray.data.collate_fn import ArrowBatchCollateFn
 
+from scenelift.cluster import ray_internals
 from scenelift.errors import ShardError, StorageError
 from scenelift.io import storage
 from scenelift.samples.kind import Kind, S
@@ -92,19 +91,21 @@ def _row(batch: pa.RecordBatch, row: int) -> dict[str, Any]:
     }
 
 
-class SampleCollate(ArrowBatchCollateFn):
-    """Calls `collate(samples, number of the batch)`; `first` is the number of this pipeline's first batch."""
+@dataclass(frozen=True)
+class SampleCollate(Generic[S]):
+    """Makes a batch of rows of this source."""
 
-    def __init__(
-        self, kind: Kind[S], collate: Callable[[list[S], int], Any], batch_size: int, first: int
-    ) -> None:
-        super().__init__()
-        self._kind, self._collate, self._batch_size, self._first = kind, collate, batch_size, first
+    kind: Kind[S]
+    collate: Callable[[list[S], int], Any]
+    """(samples, number of the batch) -> a batch."""
+    batch_size: int
+    first: int
+    """Number of this pipeline's first batch."""
 
     def __call__(self, batch: pa.Table) -> Any:
         """One batch, as `collate` makes it."""
-        number = self._first + batch["position"][0].as_py() // self._batch_size
-        return self._collate(to_samples(batch, self._kind), number)
+        number = self.first + batch["position"][0].as_py() // self.batch_size
+        return self.collate(to_samples(batch, self.kind), number)
 
 
 class ShardDatasource(Datasource):
@@ -136,9 +137,8 @@ class ShardDatasource(Datasource):
         part = slice(start, start + self._starts.step)
         positions = np.arange(len(self._places))[part]
         indices, places = self._indices[part], self._places[part]
-        size = self._sample_bytes * len(places)
-        meta = BlockMetadata(num_rows=len(places), size_bytes=size, input_files=None, exec_stats=None)
-        return ReadTask(functools.partial(_read_block, indices, positions, places), meta)
+        read = functools.partial(_read_block, indices, positions, places)
+        return ray_internals.read_task(read, len(places), self._sample_bytes * len(places))
 
 
 def _read_block(

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from scenelift.cluster import connect as cluster
-from scenelift.cluster.pacing import pace
+from scenelift.cluster import ray_internals
 from scenelift.errors import ShardError
 from scenelift.io import storage
 from scenelift.samples import manifest
@@ -146,12 +146,14 @@ class Samples(Generic[S]):
     ) -> Iterator[B]:
         dataset = self.dataset(indices)
         dataset.context.execution_options.preserve_order = True
-        pace(dataset.context)
+        ray_internals.pace(dataset.context)
         return iter(
             dataset.iter_torch_batches(
                 batch_size=batch_size,
                 prefetch_batches=prefetch,
-                collate_fn=datasource.SampleCollate(self.kind, collate, batch_size, first),
+                collate_fn=ray_internals.arrow_collate(
+                    datasource.SampleCollate(self.kind, collate, batch_size, first)
+                ),
                 device="cpu",
             )
         )

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from scenelift import errors
 from scenelift.cluster import connect as cluster
+from scenelift.cluster import resources
 from scenelift.errors import DataError, FrameError, SceneliftError, ShardError
 from scenelift.io import storage
 from scenelift.samples import manifest
@@ -146,7 +147,7 @@ def _run(job: _Job, chunks: Sequence[Sequence[SampleKey]], progress: bool) -> It
     specs = [{"number": number, "keyframes": list(chunk)} for number, chunk in enumerate(chunks)]
     rows = (
         ray.data.from_items(specs, override_num_blocks=len(specs))
-        .map(_task, fn_args=(job,), num_cpus=cluster.task_cpus())
+        .map(_task, fn_args=(job,), num_cpus=resources.task_cpus())
         .iter_rows()
     )
     interval = 0.1 if sys.stderr.isatty() else 10.0

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import ray
 
 from scenelift import errors as scenelift_errors
-from scenelift.cluster import connect as cluster
+from scenelift.cluster import ray_internals, resources
 from scenelift.errors import TrainingError
 from scenelift.io import storage
 from scenelift.shards.datasource import CPUS
@@ -54,12 +54,12 @@ class Resources:
         """Fill in what the config leaves open; ClusterError if it cannot all be placed."""
         gpus = scale.gpus
         if gpus is None:
-            gpus = 1.0 if cluster.total("GPU") >= scale.min_workers else 0.0
+            gpus = 1.0 if resources.total("GPU") >= scale.min_workers else 0.0
         fits = scale.max_workers
-        while fits > scale.min_workers and cluster.places(scale.cpus or 1.0, gpus, scale.data_cpus) < fits:
+        while fits > scale.min_workers and resources.places(scale.cpus or 1.0, gpus, scale.data_cpus) < fits:
             fits -= 1
-        cpus = scale.cpus or cluster.worker_cpus(fits, gpus, scale.data_cpus)
-        cluster.require(fits, cpus, gpus, scale.data_cpus, option="scale.workers")
+        cpus = scale.cpus or resources.worker_cpus(fits, gpus, scale.data_cpus)
+        resources.require(fits, cpus, gpus, scale.data_cpus, option="scale.workers")
         least = scale.min_workers if scale.min_workers < scale.max_workers else 0
         return cls(scale.max_workers, cpus, gpus, least, scale.data_cpus, scale.placement)
 
@@ -102,13 +102,15 @@ def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> C
             ),
         ),
     )
-    spilled = cluster.spilled()
+    spilled = ray_internals.spilled()
     reading = (
-        cluster.reserve_data_cpus(resources.data_cpus) if resources.min_workers else contextlib.nullcontext()
+        ray_internals.reserve_data_cpus(resources.data_cpus)
+        if resources.min_workers
+        else contextlib.nullcontext()
     )
     with _Listener(board, listen), reading:
         failure = _fit(trainer)
-    _tell_spilled(cluster.spilled() - spilled, job, listen)
+    _tell_spilled(ray_internals.spilled() - spilled, job, listen)
     _raise_mistake(board)
     if failure is None and job.loop.preflight_steps:
         raise Measured
@@ -177,6 +179,6 @@ class _Listener:
 
     def _watch(self) -> None:
         """Say, once, that training waits for data which no machine has a CPU to read: Ray waits without a word."""
-        if time.monotonic() - self.heard > SILENCE and cluster.most_free() < CPUS:
+        if time.monotonic() - self.heard > SILENCE and ray_internals.most_free() < CPUS:
             self.heard = math.inf
             self.listen({"kind": "starved", "step": self.step})

@@ -16,7 +16,9 @@ from scenelift.errors import TrainingError
 from scenelift.runs.folder import Run
 from scenelift.runs.monitor import Observe, ignore
 from scenelift.train.checkpoints import Checkpoint, Checkpoints
-from scenelift.tune.search import GRACE
+
+GRACE = 25
+"""Percent of its training that every trial is given before it is judged."""
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ PER_SHARD = 4
 _JOB = """
 import sys
 from tests.made.frames import OPTIONS
-from scenelift.cluster import connect
-from scenelift.sharding import write_shards
+from scenelift.cluster.connect import connect
+from scenelift.shards.write import write_shards
 from tests.scenelift.shards.test_write import PER_SHARD, SLOW
 
 with connect():

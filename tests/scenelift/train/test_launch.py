@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-from scenelift.cluster import connect as cluster
+from scenelift.cluster import ray_internals, resources
 from scenelift.config.build import override
 from scenelift.errors import ClusterError, ConfigError, TrainingError
 from scenelift.nn.config import NetworkConfig, StudentConfig
@@ -143,8 +143,8 @@ def test_other_words_for_workers_are_refused(workers):
     ],
 )
 def test_a_range_is_placed_where_its_least_fits(cpus, machines, wanted, monkeypatch):
-    monkeypatch.setenv(cluster.GROWS_TO, f'[{{"CPU": {cpus}, "machines": {machines}}}]')
-    monkeypatch.setattr(cluster, "cores", lambda: cpus)
+    monkeypatch.setenv(resources.GROWS_TO, f'[{{"CPU": {cpus}, "machines": {machines}}}]')
+    monkeypatch.setattr(resources, "cores", lambda: cpus)
     scale = ScaleConfig(workers="2-8", data_cpus=wanted.data_cpus, placement=wanted.placement)
     assert Resources.fit(scale) == wanted
 
@@ -160,7 +160,7 @@ def test_a_training_that_waits_for_a_cpu_to_read_with_says_so_once(free, said, m
             found, self.events = self.events, []
             return found
 
-    monkeypatch.setattr(cluster, "most_free", lambda: free)
+    monkeypatch.setattr(ray_internals, "most_free", lambda: free)
     monkeypatch.setattr("scenelift.train.launch.SILENCE", 0.0)
     heard: list[dict] = []
     listener = _Listener(Posted(), heard.append)
@@ -178,7 +178,7 @@ def test_reading_without_a_cpu_is_refused():
 
 
 def test_a_range_whose_least_does_not_fit_is_refused(monkeypatch):
-    monkeypatch.setenv(cluster.GROWS_TO, '[{"CPU": 1, "machines": 2}]')
+    monkeypatch.setenv(resources.GROWS_TO, '[{"CPU": 1, "machines": 2}]')
     with pytest.raises(ClusterError, match=r"2 workers of .* do not fit"):
         Resources.fit(ScaleConfig(workers="2-8", cpus=1))
 
