@@ -81,9 +81,9 @@ def read_photo(folder: Path, name: str, size: tuple[int, int]) -> bytes:
     """The photo's bytes; FrameError if it is missing, broken, or not of (height, width) `size`."""
     data = read_bytes(folder, name)
     try:
-        found = image_size(data)
+        actual = image_size(data)
     except (OSError, SyntaxError) as error:
         raise FrameError(f"{name} is no image: {error}") from None
-    if found != size:
-        raise FrameError(f"{name} has {found} pixels (height, width), its annotation says {size}")
+    if actual != size:
+        raise FrameError(f"{name} has {actual} pixels (height, width), its annotation says {size}")
     return data

@@ -147,16 +147,16 @@ def head_words(phrase: str) -> list[str]:
 
 def singulars(word: str) -> list[str]:
     """The word as it is, and what it may be the plural of."""
-    found = [word]
+    forms = [word]
     if word in _IRREGULAR:
-        found.append(_IRREGULAR[word])
+        forms.append(_IRREGULAR[word])
     if word.endswith("ies"):
-        found.append(f"{word[:-3]}y")
+        forms.append(f"{word[:-3]}y")
     if word.endswith("es"):
-        found.append(word[:-2])
+        forms.append(word[:-2])
     if word.endswith("s") and not word.endswith("ss"):
-        found.append(word[:-1])
-    return found
+        forms.append(word[:-1])
+    return forms
 
 
 class PhraseClasses:
@@ -182,9 +182,9 @@ class PhraseClasses:
 
     def __call__(self, phrase: str) -> Classes:
         """The classes that the phrase names."""
-        for found in self._found(head_words(phrase)):
-            if found:
-                chosen = list(found.items())[: None if self.mixture else 1]
+        for weights in self._found(head_words(phrase)):
+            if weights:
+                chosen = list(weights.items())[: None if self.mixture else 1]
                 total = sum(weight for _, weight in chosen)
                 return tuple((number, weight / total) for number, weight in chosen)
         return ()
@@ -208,11 +208,11 @@ class PhraseClasses:
 
     def _above(self, steps: dict[str, int]) -> dict[int, float]:
         """Classes among what a sense is a kind of, by their path similarity 1 / (1 + steps up to them)."""
-        found: dict[int, float] = {}
+        weights: dict[int, float] = {}
         for sense, up in steps.items():
             if sense in self._meanings:
-                found.setdefault(self._meanings[sense], 1 / (1 + up))
-        return found
+                weights.setdefault(self._meanings[sense], 1 / (1 + up))
+        return weights
 
     @functools.cached_property
     def _meanings(self) -> dict[str, int]:

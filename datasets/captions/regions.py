@@ -35,9 +35,9 @@ class Regions:
     posteriors: Floats
     """[R, 1 + C] background first."""
 
-    def most_confident(self, most: int) -> Regions:
+    def most_confident(self, count: int) -> Regions:
         """At most so many regions, by what the detector believes of their best class, most confident first."""
-        order = np.argsort(-self.posteriors[:, 1:].max(1, initial=0), kind="stable")[:most]
+        order = np.argsort(-self.posteriors[:, 1:].max(1, initial=0), kind="stable")[:count]
         return Regions(self.boxes[order], self.features[order], self.posteriors[order])
 
 
@@ -151,9 +151,9 @@ def split_rows(
             f"{1 + len(classes)} + 4; check --feature_width and --classes"
         )
     features, logits, boxes = np.split(rows, [width, wanted - 4], axis=1)
-    found: BoxUnit = "shares" if boxes.max(initial=0) <= 1.01 else "pixels"
-    if boxes.any() and found != box_unit:
-        raise FrameError(f"{name} has boxes in {found}, not in {box_unit}; give --box_unit {found}")
+    actual: BoxUnit = "shares" if boxes.max(initial=0) <= 1.01 else "pixels"
+    if boxes.any() and actual != box_unit:
+        raise FrameError(f"{name} has boxes in {actual}, not in {box_unit}; give --box_unit {actual}")
     if box_unit == "shares":
         boxes = boxes * np.array([size[1], size[0]] * 2, np.float32)
     shares = np.exp(logits - logits.max(1, keepdims=True, initial=-np.inf))

@@ -69,10 +69,10 @@ class WordNet:
     def above(self, sense: str) -> dict[str, int]:
         """All that a meaning is a kind of, itself included -> the fewest steps up to it; the nearest first."""
         steps = {sense: 0}
-        for one in (reached := [sense]):
-            for upper in self.hypernyms(one):
+        for current in (reached := [sense]):
+            for upper in self.hypernyms(current):
                 if upper not in steps:
-                    steps[upper] = steps[one] + 1
+                    steps[upper] = steps[current] + 1
                     reached.append(upper)
         return steps
 

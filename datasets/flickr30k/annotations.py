@@ -49,9 +49,9 @@ def read_annotation(name: str, data: bytes) -> Annotation:
                 corners = [int(_text(box, side)) - 1 for side in ("xmin", "ymin", "xmax", "ymax")]
                 for chain in chains:
                     boxes.setdefault(chain, []).append(corners)
-            for flag, found in flags.items():
+            for flag, flagged in flags.items():
                 if thing.findtext(flag, "0").strip() == "1":
-                    found.update(chains)
+                    flagged.update(chains)
     except (ElementTree.ParseError, ValueError) as error:
         raise FrameError(f"{name} is no annotation of Flickr30K Entities: {error}") from None
     return Annotation(
@@ -63,7 +63,7 @@ def read_annotation(name: str, data: bytes) -> Annotation:
 
 
 def _text(element: ElementTree.Element, path: str) -> str:
-    found = element.findtext(path)
-    if found is None:
+    text = element.findtext(path)
+    if text is None:
         raise ValueError(f"{path} is missing")
-    return found
+    return text

@@ -70,9 +70,9 @@ class ClassMap:
         The rule: the first one or two words that the table has as a category and that are not `anchors` ([T],
         words in a prepositional phrase); if all are, the first of those. A plural is read as its singular.
         """
-        found = [(i, *known) for i in range(len(tokens)) if (known := self._at(tokens, i)) is not None]
-        outside = [named for named in found if not anchors[named[0]]]
-        first = (outside or found or [(0, -1, -1)])[0]
+        matches = [(i, *known) for i in range(len(tokens)) if (known := self._at(tokens, i)) is not None]
+        outside = [named for named in matches if not anchors[named[0]]]
+        first = (outside or matches or [(0, -1, -1)])[0]
         return first[1:]
 
     def _at(self, tokens: Sequence[str], i: int) -> tuple[int, int] | None:
@@ -88,11 +88,11 @@ class ClassMap:
 def to_classes(logits: Floats, names: Sequence[str]) -> Floats:
     """[M, C] logits of other classes -> [M, 18]: the best of those that are the same by name, `others` the best
     of the rest; a class that none is gets the row's least."""
-    found = np.repeat(logits.min(1, keepdims=True), len(CLASSES), 1)
+    best = np.repeat(logits.min(1, keepdims=True), len(CLASSES), 1)
     for name, column in zip(names, logits.T, strict=True):
         number = _number(_SPELLED.get(name, name))
-        found[:, number] = np.maximum(found[:, number], column)
-    return found
+        best[:, number] = np.maximum(best[:, number], column)
+    return best
 
 
 def _number(name: str) -> int:

@@ -100,14 +100,14 @@ def _groups(root: Path, name: str) -> dict[int, tuple[str, NDArray[np.int64]]]:
 def _segments(root: Path, name: str, count: int) -> NDArray[np.int64]:
     """[N] segment of each vertex."""
     try:
-        found = np.array(_json(root, name, "segIndices"), np.int64)
+        segments = np.array(_json(root, name, "segIndices"), np.int64)
     except (TypeError, ValueError):
         raise FrameError(f"{name} has segIndices that are no numbers") from None
-    if found.shape != (count,):
-        raise FrameError(f"{name} has {len(found)} segment numbers for {count} vertices")
-    if len(found) and found.min() < 0:
+    if segments.shape != (count,):
+        raise FrameError(f"{name} has {len(segments)} segment numbers for {count} vertices")
+    if len(segments) and segments.min() < 0:
         raise FrameError(f"{name} has a negative segment number")
-    return found
+    return segments
 
 
 def _json(root: Path, name: str, key: str) -> Any:

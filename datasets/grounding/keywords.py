@@ -89,16 +89,16 @@ def attributes(tokens: Sequence[str]) -> Mask:
 
 def anchors(tokens: Sequence[str]) -> Mask:
     """[T] the nouns within prepositional phrases."""
-    found, inside = np.zeros(len(tokens), bool), False
+    nouns, inside = np.zeros(len(tokens), bool), False
     closing = _PRONOUNS | _CONJUNCTIONS | _VERBS
     for i, token in enumerate(tokens):
         if token in PREPOSITIONS:
             inside = True
-        elif not token[0].isalpha() or token in closing or (token in _DETERMINERS and i and found[i - 1]):
+        elif not token[0].isalpha() or token in closing or (token in _DETERMINERS and i and nouns[i - 1]):
             inside = False
         else:
-            found[i] = inside and token not in _NO_NOUNS and not is_adjective(token)
-    return found
+            nouns[i] = inside and token not in _NO_NOUNS and not is_adjective(token)
+    return nouns
 
 
 def keyword_mask(tokens: Sequence[str], whole: bool = True) -> Mask:

@@ -57,17 +57,17 @@ def read_detector(root: Path, name: str, scene: Scene) -> Proposals:
         raise FrameError(f"{path} is no npz file of plain arrays: {error}") from None
     try:
         boxes, logits = _boxes(arrays, scene), _logits(arrays)
-        found = Proposals(
+        proposals = Proposals(
             boxes=boxes,
             class_logits=logits,
             objectness=_objectness(arrays),
             instances=np.full(len(boxes), UNNAMED, np.int32),
             features=arrays.get("features", np.zeros((len(boxes), 0))).astype(np.float32),
         )
-        _require_fitting(found)
+        _require_fitting(proposals)
     except (ValueError, KeyError, IndexError) as error:
         raise FrameError(f"{path}: {error}") from None
-    return found
+    return proposals
 
 
 def _boxes(arrays: dict[str, NDArray[np.generic]], scene: Scene) -> Floats:
@@ -116,10 +116,10 @@ def certain(classes: NDArray[np.integer], probability: Floats) -> Floats:
 
 def _objectness(arrays: dict[str, NDArray[np.generic]]) -> NDArray[np.bool_]:
     if "objectness" in arrays:
-        given = np.asarray(arrays["objectness"])
-        if not np.isin(given, (0, 1)).all():
+        flags = np.asarray(arrays["objectness"])
+        if not np.isin(flags, (0, 1)).all():
             raise ValueError("objectness is 0 or 1; write logits as objectness_logits")
-        return given.astype(bool)
+        return flags.astype(bool)
     if "objectness_logits" not in arrays:
         if "masks" not in arrays:
             raise ValueError("has neither objectness nor objectness_logits")
@@ -130,14 +130,14 @@ def _objectness(arrays: dict[str, NDArray[np.generic]]) -> NDArray[np.bool_]:
     return logits[:, 1] > logits[:, 0] if logits.ndim == 2 else logits > 0
 
 
-def _require_fitting(found: Proposals) -> None:
+def _require_fitting(proposals: Proposals) -> None:
     """ValueError unless the arrays agree on M, have the right widths, and are finite."""
-    count = len(found.boxes)
+    count = len(proposals.boxes)
     shapes = {
-        "boxes": (found.boxes.shape, (count, 6)),
-        "class_logits": (found.class_logits.shape, (count, len(CLASSES))),
-        "objectness": (found.objectness.shape, (count,)),
-        "features": (found.features.shape, (count, found.features.shape[-1])),
+        "boxes": (proposals.boxes.shape, (count, 6)),
+        "class_logits": (proposals.class_logits.shape, (count, len(CLASSES))),
+        "objectness": (proposals.objectness.shape, (count,)),
+        "features": (proposals.features.shape, (count, proposals.features.shape[-1])),
     }
     for key, (shape, wanted) in shapes.items():
         if shape != wanted:
@@ -145,9 +145,9 @@ def _require_fitting(found: Proposals) -> None:
     if not count:
         raise ValueError("proposes nothing")
     for key in ("boxes", "class_logits", "features"):
-        if not np.isfinite(getattr(found, key)).all():
+        if not np.isfinite(getattr(proposals, key)).all():
             raise ValueError(f"{key} has numbers that are not finite")
-    if (found.boxes[:, 3:] <= 0).any():
+    if (proposals.boxes[:, 3:] <= 0).any():
         raise ValueError("boxes has one without size")
 
 

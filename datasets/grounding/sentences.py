@@ -78,16 +78,16 @@ class Stimulus:
         try:
             scene, label, objects, target, *others = text.split("-", 4)
             distractors = tuple(int(number) for number in others[0].split("-")) if others else ()
-            found = cls(scene, label.replace("_", " "), int(objects), int(target), distractors)
+            stimulus = cls(scene, label.replace("_", " "), int(objects), int(target), distractors)
         except ValueError:
             raise DataError(
                 f"{text!r} is no stimulus id: scene-label-objects-target-distractor-distractor-..."
             ) from None
-        if found.objects != 1 + len(distractors):
+        if stimulus.objects != 1 + len(distractors):
             raise DataError(
-                f"stimulus {text!r} counts {found.objects} objects but lists {1 + len(distractors)}"
+                f"stimulus {text!r} counts {stimulus.objects} objects but lists {1 + len(distractors)}"
             )
-        return found
+        return stimulus
 
 
 def read_scanrefer(path: Path) -> list[Annotation]:
@@ -139,17 +139,17 @@ def _read_csv(path: Path, corpus: str, number: Callable[[dict[str, str], int], s
         raise DataError(f"no {path}; download {corpus} from ReferIt3D's page and name its CSV") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is no CSV: {error}") from None
-    found = []
+    annotations = []
     for index, row in enumerate(rows):
         try:
-            found.append(_annotation(row, number(row, index)))
+            annotations.append(_annotation(row, number(row, index)))
         except (KeyError, ValueError, TypeError, SyntaxError, AttributeError) as error:
             raise DataError(
                 f"row {index + 1} of {path} is not {corpus}'s: {type(error).__name__} {error}"
             ) from None
         except DataError as error:
             raise DataError(f"row {index + 1} of {path}: {error}") from None
-    return found
+    return annotations
 
 
 def _annotation(row: dict[str, str], number: str) -> Annotation:
@@ -171,13 +171,13 @@ def _annotation(row: dict[str, str], number: str) -> Annotation:
     )
 
 
-def _tokens(given: Any, text: str) -> tuple[str, ...]:
+def _tokens(tokens: Any, text: str) -> tuple[str, ...]:
     """The data set's tokens in lower case, or ours where it has none."""
-    if given is None:
+    if tokens is None:
         return tuple(tokenize(text))
-    if not isinstance(given, list) or not all(isinstance(token, str) for token in given):
+    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         raise TypeError("token is not a list of words")
-    return tuple(token.lower() for token in given if token)
+    return tuple(token.lower() for token in tokens if token)
 
 
 def bad_contexts(path: Path) -> frozenset[str]:
@@ -195,7 +195,7 @@ def bad_contexts(path: Path) -> frozenset[str]:
 
 def without(annotations: Sequence[Annotation], bad: frozenset[str]) -> list[Annotation]:
     """The annotations but those of bad contexts, in their order; says how many were left out."""
-    kept = [one for one in annotations if one.stimulus not in bad]
+    kept = [annotation for annotation in annotations if annotation.stimulus not in bad]
     if len(kept) < len(annotations):
         say(f"{len(annotations) - len(kept)} sentences of bad contexts are left out")
     return kept
@@ -207,9 +207,9 @@ def in_scans(annotations: Sequence[Annotation], path: Path) -> list[Annotation]:
     Nr3D is about the first scan of a room alone, and so are its lists; most of Sr3D's sentences are not.
     """
     wanted = read_scans(path)
-    kept = [one for one in annotations if one.scene in wanted]
+    kept = [annotation for annotation in annotations if annotation.scene in wanted]
     rooms = {_room(scene) for scene in wanted}
-    others = sum(_room(one.scene) in rooms for one in annotations) - len(kept)
+    others = sum(_room(annotation.scene) in rooms for annotation in annotations) - len(kept)
     if others:
         say(
             f"{others} sentences are left out: they are about scans of the same rooms that {path.name} does not "
@@ -228,12 +228,12 @@ def listener_filter(annotations: Sequence[Annotation], test: bool) -> list[Annot
     Without clothes; at most 24 tokens; the class is mentioned; in a test split, another object is of the class.
     """
     return [
-        one
-        for one in annotations
-        if one.name not in CLOTHES
-        and len(one.tokens) <= MOST_TOKENS
-        and one.mentions_class
-        and not (test and one.alike == 1)
+        annotation
+        for annotation in annotations
+        if annotation.name not in CLOTHES
+        and len(annotation.tokens) <= MOST_TOKENS
+        and annotation.mentions_class
+        and not (test and annotation.alike == 1)
     ]
 
 

@@ -69,16 +69,16 @@ class NuScenes:
 
         Raises DataError for an unknown split, one without scenes here, and broken tables.
         """
-        here = scene_names(self.tables)
-        wanted = set(here) if split is None else self._split(split, here)
+        available = scene_names(self.tables)
+        wanted = set(available) if split is None else self._split(split, available)
         keyframes = load_keyframes(self.tables, wanted)
         if not keyframes:
             raise DataError(f"{self.tables} has no keyframes{f' of {split}' if split else ''}")
         return keyframes
 
-    def _split(self, split: str, here: list[str]) -> set[str]:
+    def _split(self, split: str, available: list[str]) -> set[str]:
         known = splits.of_tree(self.tables)
-        count = {name: len(scenes.intersection(here)) for name, scenes in known.items()}
+        count = {name: len(scenes.intersection(available)) for name, scenes in known.items()}
         present = ", ".join(f"{name} ({number} scenes)" for name, number in count.items() if number)
         if split not in known:
             raise DataError(
@@ -86,7 +86,7 @@ class NuScenes:
             )
         if not count[split]:
             raise DataError(f"{self.tables} has no scene of {split}; with scenes here: {present or 'none'}")
-        return set(known[split].intersection(here))
+        return set(known[split].intersection(available))
 
     def read(self, keyframe: Keyframe, options: ReadOptions) -> Frame:
         """Read and project one keyframe with `options.lidar_sweeps` earlier sweeps (CLIP2Scene, section 3).
@@ -179,8 +179,8 @@ def _require_tree(root: Path, version: str) -> None:
         return
     if not root.is_dir():
         raise DataError(f"no folder {root}; --root is the nuScenes folder that holds {version} and samples")
-    found = sorted(table.parent.name for table in root.glob("*/scene.json"))
+    versions = sorted(table.parent.name for table in root.glob("*/scene.json"))
     if (root / "scene.json").is_file():
         raise DataError(f"{root} holds the tables themselves; --root is the folder above, {root.parent}")
-    hint = f"versions there: {', '.join(found)}" if found else "there is no nuScenes version in it"
+    hint = f"versions there: {', '.join(versions)}" if versions else "there is no nuScenes version in it"
     raise DataError(f"{root} has no folder {version}; {hint}")

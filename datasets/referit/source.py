@@ -63,7 +63,7 @@ class ReferIt:
                 photos.setdefault(image, []).extend((" ".join(query.split()), box) for query in queries)
         if not photos:
             raise DataError(f"{self.root} has no image{f' of {split}' if split else ''}")
-        return [Photo(Path(image).stem, tuple(said)) for image, said in photos.items()]
+        return [Photo(Path(image).stem, tuple(expressions)) for image, expressions in photos.items()]
 
     def _entries(self) -> list[tuple[str, str, tuple[float, float, float, float], list[str]]]:
         try:

@@ -43,8 +43,8 @@ def read_vertices(name: str, data: bytes) -> NDArray[Any]:
     lines = [line.split() for line in header.decode("latin-1").splitlines()[1:]]
     lines = [words for words in lines if words and words[0] not in ("comment", "obj_info")]
     if not lines or lines[0][:1] != ["format"] or lines[0][1:2] != [_FORMAT]:
-        found = " ".join(lines[0][1:2]) if lines else "none"
-        raise FrameError(f"{name} is PLY of format {found}; save it as {_FORMAT}")
+        actual = " ".join(lines[0][1:2]) if lines else "none"
+        raise FrameError(f"{name} is PLY of format {actual}; save it as {_FORMAT}")
     try:
         count, dtype = _vertex_element(lines[1:])
     except (ValueError, KeyError, IndexError):

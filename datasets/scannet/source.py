@@ -66,12 +66,12 @@ class ScanNet:
 
         Raises DataError for an unknown split or one without scenes here.
         """
-        here = self._scenes()
-        wanted = sorted(here) if split is None else sorted(self._split(split).intersection(here))
+        present = self._scenes()
+        wanted = sorted(present) if split is None else sorted(self._split(split).intersection(present))
         if not wanted:
             raise DataError(
                 f"{self.root} has no scene{f' of {_LIST.format(split)}' if split else ''}; "
-                f"{len(here)} scenes are in scans and points"
+                f"{len(present)} scenes are in scans and points"
             )
         labels = {scene: f"scans/{scene}/{scene}_vh_clean_2.labels.ply" for scene in wanted}
         labeled = any((self.root / file).is_file() for file in labels.values())
@@ -79,7 +79,7 @@ class ScanNet:
         return [
             RoomScan(
                 token=scene,
-                points=here[scene],
+                points=present[scene],
                 labels=labels[scene] if labeled else None,
                 photos=f"{FRAMES}/{scene}" if photos else None,
             )

@@ -48,13 +48,13 @@ class SemanticKITTI:
 
         Raises DataError for an unknown split, one without sequences here, and files that do not fit.
         """
-        here = sorted(path.name for path in (self.root / "sequences").iterdir() if path.is_dir())
+        present = sorted(path.name for path in (self.root / "sequences").iterdir() if path.is_dir())
         if split is not None and split not in SPLITS:
             raise DataError(f"unknown split {split}; known: {', '.join(SPLITS)}")
-        wanted = [name for name in here if split is None or name in SPLITS[split]]
+        wanted = [name for name in present if split is None or name in SPLITS[split]]
         if not wanted:
             of = f" of {split} ({', '.join(SPLITS[split])})" if split else ""
-            raise DataError(f"{self.root} has no sequence{of}; there: {', '.join(here) or 'none'}")
+            raise DataError(f"{self.root} has no sequence{of}; there: {', '.join(present) or 'none'}")
         return [keyframe for name in wanted for keyframe in load_keyframes(self.root, name)]
 
     def read(self, keyframe: Scan, options: ReadOptions) -> Frame:

@@ -126,7 +126,7 @@ def photograph(
     return Photo(_bytes(color(hits) + noise), hits.raw(), hits.thing, hits.visible)
 
 
-def regions(scene: Scene, photo: Photo, rng: np.random.Generator, most: int = 48) -> list[Region]:
+def regions(scene: Scene, photo: Photo, rng: np.random.Generator, limit: int = 48) -> list[Region]:
     """Captioned regions of a photograph: up to half object boxes, as many squares around stuff.
 
     This is the only supervision of the tiny teacher (boxes and captions, never labels of pixels). A box names
@@ -134,8 +134,8 @@ def regions(scene: Scene, photo: Photo, rng: np.random.Generator, most: int = 48
     names the classes that cover more than 15 % of it.
     """
     boxes = _object_boxes(scene, photo)
-    chosen = rng.permutation(len(boxes))[: most // 2]
-    squares = [_square(photo, rng) for _ in range(most // 2)]
+    chosen = rng.permutation(len(boxes))[: limit // 2]
+    squares = [_square(photo, rng) for _ in range(limit // 2)]
     return [boxes[index] for index in chosen] + [square for square in squares if square is not None]
 
 

@@ -68,11 +68,11 @@ def _same(config: WorldConfig, mark: Path) -> None:
     """ConfigError unless the folder was begun with this configuration."""
     advice = "choose another --out or delete it"
     try:
-        there = to_dict(load(WorldConfig, mark))
+        existing = to_dict(load(WorldConfig, mark))
     except ConfigError as error:
         raise ConfigError(f"{config.out} holds a world of another version ({error}); {advice}") from None
     wanted = to_dict(config.identity)
-    changed = [f"{key} {there[key]}, not {wanted[key]}" for key in wanted if there[key] != wanted[key]]
+    changed = [f"{key} {existing[key]}, not {wanted[key]}" for key in wanted if existing[key] != wanted[key]]
     if changed:
         raise ConfigError(f"{config.out} holds another world ({'; '.join(changed)}); {advice}")
 

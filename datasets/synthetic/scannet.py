@@ -123,9 +123,9 @@ def _write_frame(
 
 def depth_camera(camera: Camera) -> Camera:
     """The depth camera: where the color camera is, coarser."""
-    share, whole = DEPTH_SHARE
+    share, parts = DEPTH_SHARE
     height, width = camera.size
-    return replace(camera, size=(height * share // whole, width * share // whole))
+    return replace(camera, size=(height * share // parts, width * share // parts))
 
 
 def depth_image(scene: Scene, camera: Camera, ego: Pose) -> Floats:

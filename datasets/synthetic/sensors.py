@@ -116,9 +116,9 @@ class Lidar:
         rows = self._rows(solids)
         first, count = self._columns(solids, np.arctan2(rotation[1, 0], rotation[0, 0]))
         index = np.arange(len(rows))
-        whole = np.stack((index, *rows.T, first, np.minimum(first + count, self.azimuths)), 1)
-        rest = np.stack((index, *rows.T, np.zeros_like(first), first + count - self.azimuths), 1)
-        return _keep(np.concatenate((whole, rest)))
+        unwrapped = np.stack((index, *rows.T, first, np.minimum(first + count, self.azimuths)), 1)
+        wrapped = np.stack((index, *rows.T, np.zeros_like(first), first + count - self.azimuths), 1)
+        return _keep(np.concatenate((unwrapped, wrapped)))
 
     def _rows(self, solids: Solids) -> NDArray[np.intp]:
         """[P, 2] beams between the lowest and the highest elevation of each box."""

@@ -41,7 +41,7 @@ def synthetic_shards(split: str, layout: Layout = "nuscenes") -> str:
     source = SOURCES[layout](world.out, world.version if layout == "nuscenes" else "synthetic")
     if layout == "semantickitti":
         source = Keyframes(source, 1 + world.lidar_sweeps)
-    code = f'from datasets.synthetic_shards import synthetic_shards as make; make("{split}", "{layout}")'
+    code = f'from datasets.synthetic.shards import synthetic_shards as make; make("{split}", "{layout}")'
     with cluster.connect():
         write_shards(
             source, split, str(out), options, per_shard=8, command=shlex.join(["python", "-c", code])
@@ -75,10 +75,10 @@ class Keyframes:
 
 def _require_same(path: Path, options: ReadOptions) -> None:
     """ShardError unless the shards that are there were made with these options."""
-    there = FrameSet.of(Manifest.from_json(path.read_text(), str(path), FRAME))
-    if ReadOptions(there.lidar_sweeps, there.image_size, there.superpixels) != options:
+    old = FrameSet.of(Manifest.from_json(path.read_text(), str(path), FRAME))
+    if ReadOptions(old.lidar_sweeps, old.image_size, old.superpixels) != options:
         raise ShardError(
-            f"{path.parent} holds shards with {there.lidar_sweeps} sweeps and {there.superpixels} superpixels of "
-            f"{there.image_size} images, not {options.lidar_sweeps}, {options.superpixels}, {options.image_size}; "
+            f"{path.parent} holds shards with {old.lidar_sweeps} sweeps and {old.superpixels} superpixels of "
+            f"{old.image_size} images, not {options.lidar_sweeps}, {options.superpixels}, {options.image_size}; "
             "delete it or name your own shards"
         )

@@ -74,7 +74,7 @@ def save(config: WorldConfig, records: Sequence[SceneRecord]) -> None:
             tables[table] += rows
     files: dict[str, Any] = {**tables, "splits": config.splits()}
     if config.teacher_scenes:
-        files["regions"] = {file: found for record in records for file, found in record.regions.items()}
+        files["regions"] = {file: regions for record in records for file, regions in record.regions.items()}
     final = config.out / config.version
     unfinished = config.out / f".{config.version}.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)

@@ -34,16 +34,16 @@ def detect(picture: Picture, config: ImageWorldConfig, rng: Rng) -> Regions:
 
 
 def _proposals(picture: Picture, rng: Rng) -> Boxes:
-    found = []
+    proposals = []
     for thing in picture.things:
         body, head = thing.parts
-        found += [_jittered(thing.box, 0.08, rng) for _ in range(_WHOLES)]
-        found += [_jittered(part, 0.08, rng) for part in (body, head) for _ in range(_PARTS)]
-        found += [_jittered(_grown(thing.box, 0.35), 0.1, rng) for _ in range(_LOOSE)]
+        proposals += [_jittered(thing.box, 0.08, rng) for _ in range(_WHOLES)]
+        proposals += [_jittered(part, 0.08, rng) for part in (body, head) for _ in range(_PARTS)]
+        proposals += [_jittered(_grown(thing.box, 0.35), 0.1, rng) for _ in range(_LOOSE)]
     for _ in range(_RANDOM):
         corner = rng.uniform(0, (SIZE[1] - 24, SIZE[0] - 24))
-        found.append(np.concatenate([corner, corner + rng.uniform(16, 60, 2)]))
-    boxes = clip(np.stack(found), SIZE)
+        proposals.append(np.concatenate([corner, corner + rng.uniform(16, 60, 2)]))
+    boxes = clip(np.stack(proposals), SIZE)
     return boxes[rng.permutation(len(boxes))]
 
 

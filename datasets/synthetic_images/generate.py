@@ -51,10 +51,10 @@ def _complete(config: ImageWorldConfig) -> bool:
     if not config.out.exists() or (config.out.is_dir() and not any(config.out.iterdir())):
         return False
     try:
-        there = to_dict(load(ImageWorldConfig, config.out / DONE))
+        existing = to_dict(load(ImageWorldConfig, config.out / DONE))
     except (ConfigError, OSError):
         raise ConfigError(f"{config.out} holds no synthetic images; choose another --out") from None
-    if there | {"out": ""} != to_dict(config) | {"out": ""}:
+    if existing | {"out": ""} != to_dict(config) | {"out": ""}:
         raise ConfigError(f"{config.out} holds other synthetic images; choose another --out or delete it")
     return True
 

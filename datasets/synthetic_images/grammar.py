@@ -26,12 +26,12 @@ def _sentence(picture: Picture, rng: Rng) -> str:
     count = int(rng.integers(1, min(3, len(picture.things)) + 1))
     chosen = rng.permutation(len(picture.things))[:count].tolist()
     form = str(rng.choice((_ALONE, _TWO, _THREE)[count - 1]))
-    said = [
+    chunks = [
         _chunk(i + 1, picture.things[i].kind.type, _name(picture, picture.things[i], rng)) for i in chosen
     ]
     scene = _chunk(len(picture.things) + 1, "scene", f"the {picture.scene}")
     filler = _chunk(0, "notvisual", str(rng.choice(_FILLERS)))
-    return form.format(*said, scene=scene, filler=filler)
+    return form.format(*chunks, scene=scene, filler=filler)
 
 
 def _name(picture: Picture, thing: Thing, rng: Rng) -> str:

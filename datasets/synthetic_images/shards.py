@@ -29,7 +29,7 @@ def synthetic_image_shards(split: str, world: ImageWorldConfig = DEMO) -> str:
     out = world.out / "shards" / split
     if (out / NAME).exists():
         return open_samples(str(out), CAPTIONED_IMAGE).path
-    code = f'from datasets.synthetic_image_shards import synthetic_image_shards as make; make("{split}")'
+    code = f'from datasets.synthetic_images.shards import synthetic_image_shards as make; make("{split}")'
     with cluster.connect():
         write_shards(
             source_of(world.out),

@@ -83,15 +83,15 @@ def sayings(things: list[Thing], thing: Thing) -> list[Saying]:
     related = [
         (relation, anchor) for anchor in anchors for relation in WORDS if holds(relation, thing, anchor)
     ]
-    found = []
+    unambiguous = []
     for color in (True, False):
         for size in (False, True) if thing.large is not None else (False,):
             plain: list[tuple[str | None, Thing | None]] = [(None, None), *related]
             for relation, anchor in plain:
                 saying = Saying(color, size, relation, anchor)
                 if meant(things, thing, saying) == [thing]:
-                    found.append(saying)
-    return found
+                    unambiguous.append(saying)
+    return unambiguous
 
 
 def describe(things: list[Thing], number: int, rng: Rng) -> list[tuple[Thing, str]]:
@@ -100,17 +100,19 @@ def describe(things: list[Thing], number: int, rng: Rng) -> list[tuple[Thing, st
     options = {thing.number: sayings(things, thing) for thing in things}
     several = [thing for thing in things if names.count(thing.name) > 1 and options[thing.number]]
     single = [thing for thing in things if names.count(thing.name) == 1 and options[thing.number]]
-    found: dict[str, Thing] = {}
+    described: dict[str, Thing] = {}
     for _ in range(4 * number):
         group = several if several and (rng.random() < 0.75 or not single) else single
-        if len(found) == number or not group:
+        if len(described) == number or not group:
             break
         thing = group[int(rng.integers(len(group)))]
         colored = rng.random() < COLORED
-        choices = [one for one in options[thing.number] if one.color == colored] or options[thing.number]
+        choices = [option for option in options[thing.number] if option.color == colored] or options[
+            thing.number
+        ]
         saying = choices[int(rng.integers(len(choices)))]
-        found.setdefault(sentence(thing, saying, rng), thing)
-    return [(thing, text) for text, thing in found.items()]
+        described.setdefault(sentence(thing, saying, rng), thing)
+    return [(thing, text) for text, thing in described.items()]
 
 
 def sentence(thing: Thing, saying: Saying, rng: Rng) -> str:

@@ -96,8 +96,8 @@ class _Plan:
 
     def walls(self) -> None:
         """A door, and up to two of each of what else hangs."""
-        for name, most in (("door", 1), ("window", 2), ("picture", 2), ("curtain", 1)):
-            for _ in range(1 if name == "door" else int(self.rng.integers(0, most + 1))):
+        for name, limit in (("door", 1), ("window", 2), ("picture", 2), ("curtain", 1)):
+            for _ in range(1 if name == "door" else int(self.rng.integers(0, limit + 1))):
                 self._hang(name)
 
     def furniture(self) -> None:
@@ -108,17 +108,17 @@ class _Plan:
 
     def crowds(self) -> None:
         """One to three kinds of which there are two or three: told apart by color, size or place."""
-        there = {thing.name for thing in self.things}
-        kinds = [name for name in self.rng.permutation(np.array(CROWDS)).tolist() if name not in there]
+        placed = {thing.name for thing in self.things}
+        kinds = [name for name in self.rng.permutation(np.array(CROWDS)).tolist() if name not in placed]
         anchors = [thing for thing in self.things if self._count(thing.name) == 1]
         for name in list(dict.fromkeys(kinds))[: int(self.rng.integers(1, 4))]:
-            told = str(self.rng.choice(["color", "size", "place"], p=[0.65, 0.1, 0.25]))
-            number = 2 if told == "size" or self.rng.random() < 0.7 else 3
+            distinction = str(self.rng.choice(["color", "size", "place"], p=[0.65, 0.1, 0.25]))
+            number = 2 if distinction == "size" or self.rng.random() < 0.7 else 3
             colors = self.rng.permutation(np.array(list(COLORS)))
             for i in range(number):
-                color = str(colors[i if told == "color" else 0])
+                color = str(colors[i if distinction == "color" else 0])
                 beside = anchors[int(self.rng.integers(len(anchors)))] if self.rng.random() < 0.85 else None
-                self._stand(name, color, (i == 0) if told == "size" else None, beside)
+                self._stand(name, color, (i == 0) if distinction == "size" else None, beside)
 
     def _count(self, name: str) -> int:
         return sum(thing.name == name for thing in self.things)

@@ -23,7 +23,7 @@ def synthetic_room_shards(
         return str(out)
     generate(rooms)
     code = (
-        "from datasets.synthetic_room_shards import synthetic_room_shards as make; "
+        "from datasets.synthetic_rooms.shards import synthetic_room_shards as make; "
         f'make("{split}", "{candidates}")'
     )
     config = replace(

@@ -44,8 +44,8 @@ def generate(config: RoomsConfig) -> int | None:
     """
     mark = config.out / DONE
     if mark.exists():
-        there: RoomsConfig = load(RoomsConfig, mark)
-        if there != config:
+        existing: RoomsConfig = load(RoomsConfig, mark)
+        if existing != config:
             raise ConfigError(
                 f"{config.out} holds other rooms (see {mark}); choose another --out or delete it"
             )
@@ -89,8 +89,8 @@ def write_room(config: RoomsConfig, name: str, classes: ClassMap) -> list[dict[s
     """Write one room's scan and proposals; returns its sentences as rows of ScanRefer's file."""
     things = build(config.seed, name)
     _write_scan(config.out / "scans" / name, name, things, stream(config.seed, name, "scan"))
-    said = detect(things, config.detector, classes, stream(config.seed, name, "detector"))
-    np.savez(config.out / FOLDER / f"{name}.npz", allow_pickle=False, **said)
+    detections = detect(things, config.detector, classes, stream(config.seed, name, "detector"))
+    np.savez(config.out / FOLDER / f"{name}.npz", allow_pickle=False, **detections)
     rows, numbers = [], dict.fromkeys(range(len(things)), 0)
     for thing, text in describe(things, config.sentences, stream(config.seed, name, "sentences")):
         rows.append(

@@ -1,9 +1,9 @@
-"""How often the right box is found: by the student, by its coarse-to-fine teacher, by the coarse stage, by chance.
+"""Grounding accuracy of the student, its coarse-to-fine teacher, the coarse stage, and chance.
 
-Two protocols, never mixed (ws3dvg.md 10, 18). `detected`: candidates are a detector's boxes, and one is right if
-its overlap with the true box (IoU) is at least 0.25, or 0.5. `instances`: candidates are the true instances, and
-right is the target itself. Numbers are fractions of sentences. A sentence whose target is not among the proposals,
-and one about a room without any object, counts as missed by everybody.
+Two protocols, never mixed (ws3dvg.md 10, 18). `detected`: candidates are a detector's boxes, and a box is right if
+its IoU with the true box is at least 0.25, or 0.5. `instances`: candidates are the true instances, and only the
+target itself is right. Numbers are fractions of sentences. A sentence whose target is not among the proposals, or
+whose room has no object, counts as a miss for all.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ Flags = NDArray[np.bool_]
 TOP = 3
 """k of R@k."""
 NONE = -1
-"""Instead of a proposal, where there is none."""
+"""Index that stands for no proposal."""
 GUESSERS = ("random", "coarse", "teacher", "student", "upper", "ceiling")
-"""Who is scored: one of the room's objects by chance (its exact expectation); the coarse stage alone; coarse to
-fine; the distilled student; the best of the candidates; the best of all objects."""
+"""What is scored: a random object of the room (its exact expectation); the coarse stage alone; coarse to fine; the
+distilled student; the best of the candidates; the best of all objects."""
 _OVERLAPS = {"acc25": 0.25, "acc50": 0.5}
-"""Name of a measure -> the overlap it asks for."""
+"""Measure -> its minimum IoU."""
 MEASURES: dict[Protocol, tuple[str, ...]] = {
     "detected": ("acc25", "acc50", "acc25_top3", "acc50_top3"),
     "instances": ("accuracy", "accuracy_top3"),
@@ -54,39 +54,39 @@ _SHORT = {
     "view_dependent": "view dep.",
     "view_independent": "view ind.",
 }
-"""Subset -> how tables call it. ScanRefer's unique and multiple, Nr3D's and Sr3D's others (10.2, 10.3);
-twins: two things of one name."""
+"""Subset -> its name in tables. Unique and multiple are ScanRefer's, the others Nr3D's and Sr3D's (ws3dvg.md 10.2,
+10.3); twins: exactly two objects of that name."""
 
 
 @dataclass(frozen=True)
 class Guess:
-    """What is thought of one sentence: proposals as the room numbers them, the best first, then NONE."""
+    """Predictions for one sentence: indices of the room's proposals, the best first, then NONE."""
 
     student: NDArray[np.int64]
-    """[TOP] by descending score; where nothing is distilled, those of the coarse stage."""
+    """[TOP] by descending score; without distillation, those of the coarse stage."""
     teacher: NDArray[np.int64]
     """[K] candidates by ascending reconstruction loss."""
     losses: NDArray[np.float32]
-    """[K] those losses; infinite for NONE, 0 where nothing is reconstructed."""
+    """[K] those losses; infinite for NONE, 0 without a reconstructor."""
     coarse: NDArray[np.int64]
     """[K] candidates by descending weight."""
 
 
 @dataclass
 class Seconds:
-    """Time that guessing took, in all."""
+    """Total inference time."""
 
     student: float = 0.0
-    """0 where nothing is distilled."""
+    """0 without distillation."""
     teacher: float = 0.0
     sentences: int = 0
 
 
 @torch.inference_mode()
 def guess(grounder: Grounder, batch: RoomBatch, seconds: Seconds | None = None) -> list[Guess]:
-    """What student and teacher think of every sentence of a batch; nothing in it is random.
+    """Predictions of student and teacher for every sentence of a batch; deterministic.
 
-    The grounder is in evaluation mode meanwhile, whatever it is in before and after.
+    The grounder is in evaluation mode during the call; its mode is restored afterwards.
     """
     training = grounder.training
     grounder.eval()
@@ -100,14 +100,14 @@ def guess(grounder: Grounder, batch: RoomBatch, seconds: Seconds | None = None) 
         seconds.sentences += len(batch.room)
     grounder.train(training)
     columns = [
-        _numbered(found, batch) for found in (weighed if student is None else student, teacher, weighed)
+        _numbered(order, batch) for order in (weighed if student is None else student, teacher, weighed)
     ]
     parts = zip(*columns, losses.cpu().numpy(), strict=True)
     return [Guess(first[:TOP], second, loss, third) for first, second, third, loss in parts]
 
 
 def _student(grounder: Grounder, batch: RoomBatch) -> Tensor | None:
-    """[S, TOP] best-scored objects: what is none can not win, where the authors let it (9)."""
+    """[S, TOP] best-scored objects: unlike in the authors' code, only objects can win (ws3dvg.md 9)."""
     if not grounder.method.distill:
         return None
     scores = grounder.scores(batch).masked_fill(~batch.objects[batch.room], -torch.inf)
@@ -116,7 +116,7 @@ def _student(grounder: Grounder, batch: RoomBatch) -> Tensor | None:
 
 
 def _teacher(grounder: Grounder, batch: RoomBatch) -> tuple[Tensor, Tensor, Tensor]:
-    """[S, K] candidates by reconstruction loss, these losses, and [S, K] candidates by weight."""
+    """[S, K] candidates by reconstruction loss, those losses, and [S, K] candidates by weight."""
     proposals, read = grounder.look(batch), Reading.of(grounder, batch)
     weights = coarse(grounder, batch, proposals, read)
     chosen, valid = select(weights, batch.objects[batch.room], grounder.method.candidates)
@@ -129,23 +129,23 @@ def _teacher(grounder: Grounder, batch: RoomBatch) -> tuple[Tensor, Tensor, Tens
 
 
 def _numbered(columns: Tensor, batch: RoomBatch) -> NDArray[np.int64]:
-    """Columns of the batch as proposals of the room; NONE stays."""
+    """Columns of the batch -> indices of the room's proposals; NONE stays."""
     rows = batch.rows[batch.room].gather(1, columns.clamp(min=0))
     return rows.masked_fill(columns == NONE, NONE).cpu().numpy()
 
 
 def right(room: Room, sentence: Sentence, protocol: Protocol) -> dict[str, Flags]:
-    """Measure -> [M] whether each proposal is a right answer."""
+    """Measure -> [M] whether each proposal is right."""
     if protocol == "instances":
         return {"accuracy": room.instances == sentence.target}
     overlap = iou(room.boxes, sentence.box)
-    return {name: overlap >= least for name, least in _OVERLAPS.items()}
+    return {name: overlap >= threshold for name, threshold in _OVERLAPS.items()}
 
 
-def shares(found: Guess, good: Flags, objects: Flags) -> dict[str, float]:
-    """Guesser -> 1 if its first answer is right, else 0 (random: how likely it is); and the same of its first TOP.
+def shares(answer: Guess, good: Flags, objects: Flags) -> dict[str, float]:
+    """Guesser -> 1 if its first answer is right, else 0 (random: the probability); and the same for its first TOP.
 
-    good, objects: [M] which proposals are right, and which may be answered.
+    good, objects: [M] which proposals are right, and which are objects.
     """
 
     def hit(order: NDArray[np.int64], count: int) -> float:
@@ -153,27 +153,27 @@ def shares(found: Guess, good: Flags, objects: Flags) -> dict[str, float]:
         return float(good[answered].any())
 
     total, lucky = int(objects.sum()), int((good & objects).sum())
-    ordered = {"coarse": found.coarse, "teacher": found.teacher, "student": found.student}
+    ordered = {"coarse": answer.coarse, "teacher": answer.teacher, "student": answer.student}
     result = {"random": lucky / max(1, total)}
     result |= {name: hit(order, 1) for name, order in ordered.items()}
-    result |= {"upper": hit(found.coarse, len(found.coarse)), "ceiling": float(lucky > 0)}
+    result |= {"upper": hit(answer.coarse, len(answer.coarse)), "ceiling": float(lucky > 0)}
     misses = math.comb(total - lucky, TOP) / math.comb(total, TOP) if total >= TOP else float(lucky == 0)
     result["random_top3"] = 1 - misses
     return result | {f"{name}_top3": hit(order, TOP) for name, order in ordered.items()}
 
 
 def subsets(sentence: Sentence, twins: bool) -> list[str]:
-    """The subsets that a sentence is in."""
-    found = ["overall", "unique" if sentence.unique else "multiple"]
+    """The subsets that a sentence belongs to."""
+    names = ["overall", "unique" if sentence.unique else "multiple"]
     if sentence.hard is not None:
-        found.append("hard" if sentence.hard else "easy")
-    found.append("view_dependent" if sentence.view_dependent else "view_independent")
-    return [*found, "twins"] if twins else found
+        names.append("hard" if sentence.hard else "easy")
+    names.append("view_dependent" if sentence.view_dependent else "view_independent")
+    return [*names, "twins"] if twins else names
 
 
 @dataclass
 class GroundScores:
-    """Sums over sentences, of one protocol."""
+    """Sums over sentences, for one protocol."""
 
     protocol: Protocol
     sums: dict[tuple[str, str, str], float]
@@ -182,18 +182,18 @@ class GroundScores:
     """Subset -> sentences."""
     seconds: Seconds
     unheard: int = 0
-    """Sentences without a word that the lexicon has: they are guessed at."""
+    """Sentences without any known word: their answers are guesses."""
     empty: int = 0
-    """Sentences about rooms without objects: nothing is answered."""
+    """Sentences about rooms without objects: they have no answer."""
     missing: int = 0
-    """Sentences whose target no proposal shows: nobody can be right."""
+    """Sentences whose target has no matching proposal: no answer can be right."""
 
     @classmethod
     def none(cls, protocol: Protocol) -> GroundScores:
-        """Of no sentence yet."""
+        """Empty sums."""
         return cls(protocol, defaultdict(float), defaultdict(int), Seconds())
 
-    def add(self, room: Room, sentence: Sentence, found: Guess) -> None:
+    def add(self, room: Room, sentence: Sentence, answer: Guess) -> None:
         """Count one sentence."""
         groups = subsets(sentence, _twins(room, sentence))
         for name in groups:
@@ -202,20 +202,20 @@ class GroundScores:
         self.empty += not room.objectness.any()
         self.missing += not next(iter(answers.values())).any()
         for measure, good in answers.items():
-            for who, share in shares(found, good, room.objectness).items():
+            for who, share in shares(answer, good, room.objectness).items():
                 for name in groups:
                     self.sums[who, measure, name] += share
 
     def metrics(self) -> dict[str, float]:
-        """Fractions by name, protocol/guesser/measure/subset, and the seconds that a sentence takes."""
-        found = {
+        """Fractions by name, protocol/guesser/measure/subset, and the seconds per sentence."""
+        metrics = {
             f"{self.protocol}/{who}/{measure}/{name}": total / self.counts[name]
             for (who, measure, name), total in self.sums.items()
         }
-        found["inference/teacher_seconds"] = self.seconds.teacher / max(1, self.seconds.sentences)
+        metrics["inference/teacher_seconds"] = self.seconds.teacher / max(1, self.seconds.sentences)
         if self.seconds.student:
-            found["inference/student_seconds"] = self.seconds.student / max(1, self.seconds.sentences)
-        return found
+            metrics["inference/student_seconds"] = self.seconds.student / max(1, self.seconds.sentences)
+        return metrics
 
     def timing(self) -> str:
         """The inference time of student and teacher, as text."""
@@ -250,7 +250,7 @@ class GroundScores:
 
 
 def _twins(room: Room, sentence: Sentence) -> bool:
-    """Whether exactly two objects of the room are called what the target is called."""
+    """Whether exactly two objects of the room have the target's name."""
     at = np.flatnonzero((room.objects == sentence.box).all(1))
     return bool(len(at)) and room.names.count(room.names[at[0]]) == 2
 
@@ -262,7 +262,7 @@ def score(
     at_once: int = 16,
     done: Callable[[int], None] = lambda n: None,
 ) -> GroundScores:
-    """Score a grounder on rooms, so many at once; `done` is told how many more are through."""
+    """Score a grounder on rooms, `at_once` per batch; `done` receives the number of newly scored rooms."""
     collate = CollateRooms.of(grounder.words, grounder.method)
     device, scores = grounder.vectors.device, GroundScores.none(protocol)
     for part in _parts(rooms, at_once):

@@ -89,12 +89,12 @@ class PhraseCollate:
 
     def __call__(self, samples: Sequence[CaptionedImage], epoch: int = 0) -> PhraseBatch:
         """Collate I images; DataError for one with more regions than `regions`."""
-        most = max(len(sample.boxes) for sample in samples)
-        if self.regions is not None and self.regions < most:
+        largest = max(len(sample.boxes) for sample in samples)
+        if self.regions is not None and self.regions < largest:
             raise DataError(
-                f"an image has {most} regions, more than {self.regions}; make shards with --regions"
+                f"an image has {largest} regions, more than {self.regions}; make shards with --regions"
             )
-        size = self.regions or most
+        size = self.regions or largest
         drawn = [self._sentences(sample, epoch) for sample in samples]
         phrases = [phrase for sentences in drawn for sentence in sentences for phrase in sentence]
         lengths = [len(sentence) for sentences in drawn for sentence in sentences]
@@ -166,20 +166,20 @@ class PhraseCollate:
         return with_padding(near, size, self.neighbours)
 
 
-def with_padding(near: NDArray[np.int16], size: int, most: int) -> NDArray[np.int16]:
+def with_padding(near: NDArray[np.int16], size: int, count: int) -> NDArray[np.int16]:
     """[size, K] the neighbours among R regions and padding up to `size`; near: [R, min(most, R)] of the regions.
 
     With CKD's +0.001 the boxes of padding overlap each other wholly and the regions' hardly (ckd.md 10.5), so
     nothing has to be measured: regions come first to a region, and padding to padding.
     """
     regions, padding = np.split(np.arange(size, dtype=np.int16), [len(near)])
-    whole = np.empty((size, min(most, size)), np.int16)
-    whole[: len(near), : near.shape[1]] = near
-    whole[: len(near), near.shape[1] :] = padding[: whole.shape[1] - near.shape[1]]
+    padded = np.empty((size, min(count, size)), np.int16)
+    padded[: len(near), : near.shape[1]] = near
+    padded[: len(near), near.shape[1] :] = padding[: padded.shape[1] - near.shape[1]]
     others = np.concatenate([padding, regions])
-    for one in padding:
-        whole[one] = [one, *others[others != one][: whole.shape[1] - 1]]
-    return whole
+    for row in padding:
+        padded[row] = [row, *others[others != row][: padded.shape[1] - 1]]
+    return padded
 
 
 def photo_of(sample: CaptionedImage, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -215,7 +215,7 @@ def _stack(arrays: Sequence[NDArray[np.generic]], size: int, fill: float) -> Ten
     """[I, size, ...] arrays of different lengths, filled up; integers become int64."""
     width = max((array.shape[1:] for array in arrays), default=())
     kind = np.int64 if np.issubdtype(arrays[0].dtype, np.integer) else arrays[0].dtype
-    whole = np.full((len(arrays), size, *width), fill, kind)
-    for row, array in zip(whole, arrays, strict=True):
+    padded = np.full((len(arrays), size, *width), fill, kind)
+    for row, array in zip(padded, arrays, strict=True):
         row[tuple(slice(length) for length in array.shape)] = array
-    return torch.from_numpy(whole)
+    return torch.from_numpy(padded)

@@ -83,8 +83,8 @@ class ClipStudent(Encoders):
         self.clip.to(self.device)
         regions = region_means(self.clip.features(photo), shares)[0]
         texts = self._texts([phrase.text for phrase in sample.phrases])
-        said = self._unit(self.phrase_layers, texts) @ self._unit(self.region_layers, regions).T
-        return said.float().cpu().numpy()
+        cosines = self._unit(self.phrase_layers, texts) @ self._unit(self.region_layers, regions).T
+        return cosines.float().cpu().numpy()
 
     def _unit(self, stack: nn.Module, features: Tensor) -> Tensor:
         return F.normalize(stack(features), dim=-1)
@@ -92,25 +92,25 @@ class ClipStudent(Encoders):
     def _regions(self, tokens: Sequence[str], photos: Tensor, shares: Tensor) -> Tensor:
         """[I, R, D]; an image with its regions is looked at once, while there is room to remember it."""
         new = [i for i, token in enumerate(tokens) if token not in self.images]
-        found = {}
+        encoded = {}
         if new:
             self.clip.to(self.device)
-            looked = region_means(self.clip.features(photos[new]), shares[new])
-            found = {tokens[i]: one for i, one in zip(new, looked, strict=True)}
-            self.images |= dict(list(found.items())[: max(0, REMEMBERED[0] - len(self.images))])
-        rows = [found.get(token, self.images.get(token)) for token in tokens]
+            features = region_means(self.clip.features(photos[new]), shares[new])
+            encoded = {tokens[i]: row for i, row in zip(new, features, strict=True)}
+            self.images |= dict(list(encoded.items())[: max(0, REMEMBERED[0] - len(self.images))])
+        rows = [encoded.get(token, self.images.get(token)) for token in tokens]
         return torch.stack([_fitted(row, shares.shape[1]) for row in rows if row is not None])
 
     def _texts(self, texts: Sequence[str]) -> Tensor:
         """[N, D] CLIP's sentence for each phrase."""
         new = sorted({text for text in texts if text not in self.texts})
-        found = {}
+        encoded = {}
         if new:
             self.clip.to(self.device)
-            said = self.clip.encode_prompts([PROMPT.format(text) for text in new])
-            found = dict(zip(new, said.clone(), strict=True))
-            self.texts |= dict(list(found.items())[: max(0, REMEMBERED[1] - len(self.texts))])
-        rows = [found[text] if text in found else self.texts[text] for text in texts]
+            features = self.clip.encode_prompts([PROMPT.format(text) for text in new])
+            encoded = dict(zip(new, features.clone(), strict=True))
+            self.texts |= dict(list(encoded.items())[: max(0, REMEMBERED[1] - len(self.texts))])
+        rows = [encoded[text] if text in encoded else self.texts[text] for text in texts]
         return torch.stack(rows) if rows else self.clip.text.new_zeros(0, self.clip.text.shape[1])
 
     def description(self) -> dict[str, Any]:

@@ -97,8 +97,8 @@ def distillation(
     belief = teacher[mapped].gather(1, where)
     belief = (belief.clamp(min=LEAST).log() if log_teacher else belief) / teacher_temperature
     target = belief.masked_fill(empty, -torch.inf).softmax(1)
-    said = own[mapped].gather(1, where) / student_temperature
-    shares = said.masked_fill(empty, -torch.inf).log_softmax(1).masked_fill(empty, 0)
+    logits = own[mapped].gather(1, where) / student_temperature
+    shares = logits.masked_fill(empty, -torch.inf).log_softmax(1).masked_fill(empty, 0)
     return -(target * shares).sum(1).mean()
 
 

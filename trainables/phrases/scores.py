@@ -61,14 +61,14 @@ class PhraseScores:
         if not self.types:
             return {"phrases": 0.0}
         rank, known = np.concatenate(self.rank), np.concatenate(self.known)
-        found = {f"r{k}": float((rank < k).mean()) for k in RANKS}
-        found["pointing"] = float(np.concatenate(self.pointed).mean())
-        found["ceiling"] = float(np.concatenate(self.possible).mean())
+        metrics = {f"r{k}": float((rank < k).mean()) for k in RANKS}
+        metrics["pointing"] = float(np.concatenate(self.pointed).mean())
+        metrics["ceiling"] = float(np.concatenate(self.possible).mean())
         groups = {"r1/known to the detector": known, "r1/unknown to the detector": ~known}
         for name in sorted({name for types in self.types for name in types}):
             groups[f"r1/{name}"] = np.array([name in types for types in self.types])
-        found |= {name: float((rank[mask] == 0).mean()) for name, mask in groups.items() if mask.any()}
-        return {**found, "phrases": float(len(rank))}
+        metrics |= {name: float((rank[mask] == 0).mean()) for name, mask in groups.items() if mask.any()}
+        return {**metrics, "phrases": float(len(rank))}
 
 
 def chance(seed: int = 0) -> Grounder:

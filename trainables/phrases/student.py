@@ -234,18 +234,18 @@ def _as_tensorflow(lstm: nn.LSTM) -> None:
 
 def read_glove(path: Path, wanted: Iterable[str]) -> Mapping[str, NDArray[np.float32]]:
     """The vectors of those wanted words that the file has; DataError if it is none or has none of them."""
-    missing, found = set(wanted), {}
+    missing, vectors = set(wanted), {}
     try:
         with path.open(encoding="utf-8") as lines:
             for line in lines:
                 word, _, numbers = line.partition(" ")
                 if word in missing:
-                    found[word] = np.array(numbers.split(), np.float32)
+                    vectors[word] = np.array(numbers.split(), np.float32)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is no GloVe file (word and numbers a line): {error}") from None
-    if not found:
+    if not vectors:
         raise DataError(f"{path} has none of the words of the phrases; is it a GloVe file?")
-    return found
+    return vectors
 
 
 def make_student(config: EncoderConfig, words: Iterable[str], statistics: RegionStatistics) -> PhraseStudent:

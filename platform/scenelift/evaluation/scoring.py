@@ -1,7 +1,7 @@
-"""Scores predictors on every frame of a folder of shards: a Ray Data job, each frame read once.
+"""Scores predictors on every frame of a folder of shards: a Ray Data job that reads each frame once.
 
-Without GPUs the work is done by Ray's pool of processes, which keep what they have imported: a second scoring
-starts at once. On GPUs it is done by actors, which give the GPU back when they end.
+Without GPUs the work is done by Ray's process pool, which keeps its imports, so that a second scoring starts at
+once. On GPUs it is done by actors, which release the GPU when they end.
 """
 
 from __future__ import annotations
@@ -30,42 +30,42 @@ if TYPE_CHECKING:
 
 Labels = NDArray[np.uint8]
 GROUPS = ("all", "seen", "unseen")
-"""All points; those that a camera sees; those that none does."""
+"""All points; those that a camera sees; those that no camera sees."""
 
 
 class Predictor(Protocol):
-    """Anything that names the points of a frame."""
+    """Anything that labels the points of a frame."""
 
     def predict(self, frame: Frame) -> Labels:
-        """[N_k] labels 1..C of the keyframe's points, 0 where nothing is said."""
+        """[N_k] predicted labels 1..C of the keyframe's points, 0 for no prediction."""
 
 
 Make = Callable[[torch.device], Mapping[str, Predictor]]
-"""Builds predictors by name on a device, inside the process that runs them."""
+"""Builds predictors by name on a device, in the process that runs them."""
 
 
 @dataclass(frozen=True)
 class Predictors:
-    """Makes the predictors of a segmentation run: saved students by name, and the teacher."""
+    """Builds the predictors of a segmentation run: saved students by name, and the teacher."""
 
     vocabulary: Vocabulary
     students: Mapping[str, Location]
-    """Name -> folder that `Student.save` wrote, absolute or a URI."""
+    """Name -> folder that `Student.save` wrote, an absolute path or a URI."""
     teacher: TeacherConfig | None = None
 
     def __call__(self, device: torch.device) -> dict[str, Predictor]:
-        made: dict[str, Predictor] = {
+        predictors: dict[str, Predictor] = {
             name: Student.load(path).to(device) for name, path in self.students.items()
         }
         if self.teacher is not None:
-            from scenelift.teachers.clip import build_teacher  # seconds, which scoring a student can spare
+            from scenelift.teachers.clip import build_teacher  # slow to import, not needed for a student
 
-            made["teacher"] = TeacherPredictor(build_teacher(self.teacher, self.vocabulary).to(device))
-        return made
+            predictors["teacher"] = TeacherPredictor(build_teacher(self.teacher, self.vocabulary).to(device))
+        return predictors
 
 
 class TeacherPredictor:
-    """The teacher's labels projected to the points that cameras see: what it is worth without any student."""
+    """The teacher's labels projected to the points that cameras see: the teacher's score without a student."""
 
     def __init__(self, teacher: DenseClip) -> None:
         self.teacher = teacher
@@ -83,17 +83,17 @@ class TeacherPredictor:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Confusion matrices of some predictors over a whole split."""
+    """Confusion matrices of predictors over a split."""
 
     vocabulary: Vocabulary
     frames: int
     matrices: dict[str, dict[str, Counts]]
     """Predictor -> group of points -> [C, C] counts."""
     kept: dict[int, dict[str, Labels]]
-    """Frame index -> predictor -> its labels, for the frames that were asked for."""
+    """Frame index -> predictor -> its labels, for the frames to keep."""
 
     def __or__(self, other: Evaluation) -> Evaluation:
-        """The predictors of both, scored on the same frames."""
+        """The predictors of both evaluations of the same frames."""
         assert (self.vocabulary, self.frames) == (other.vocabulary, other.frames)
         kept = {i: {**self.kept.get(i, {}), **other.kept.get(i, {})} for i in self.kept | other.kept}
         return Evaluation(self.vocabulary, self.frames, {**self.matrices, **other.matrices}, kept)
@@ -112,9 +112,9 @@ def score(
     gpus: float = 0.0,
     done: Callable[[int], None] = lambda frames: None,
 ) -> Evaluation:
-    """Run the predictors over all frames with `actors` processes; DataError if the shards hold no labels.
+    """Run the predictors over all frames with `actors` processes; DataError if the shards have no labels.
 
-    done: called with the number of frames that became ready.
+    done: called with the number of newly finished frames.
     """
     scorer = (make, len(shards.vocabulary.classes), frozenset(keep), gpus > 0)
     work: dict[str, Any]
@@ -140,7 +140,7 @@ def score(
 
 
 class _Scorer:
-    """Rows of frames -> a row of counts per frame and predictor."""
+    """Rows of frames -> one row of counts per frame and predictor."""
 
     def __init__(self, make: Make, classes: int, keep: frozenset[int], gpu: bool) -> None:
         self.predictors = make(torch.device("cuda" if gpu else "cpu"))
@@ -149,7 +149,7 @@ class _Scorer:
     def __call__(self, table: Any) -> Any:
         import pyarrow as pa
 
-        rows = [made for row in table.to_pylist() for made in self._score(row)]
+        rows = [result for row in table.to_pylist() for result in self._score(row)]
         return pa.Table.from_pylist(rows, schema=_result_schema())
 
     def _score(self, row: dict[str, Any]) -> list[dict[str, Any]]:
@@ -158,26 +158,26 @@ class _Scorer:
             raise DataError(f"frame {frame.token} has no labels, so nothing can be scored on it")
         truth, seen = frame.labels[frame.keyframe], frame.seen[frame.keyframe]
         parts = {"all": np.ones_like(seen), "seen": seen, "unseen": ~seen}
-        made: list[dict[str, Any]] = []
+        results: list[dict[str, Any]] = []
         for name, predictor in self.predictors.items():
             labels = predictor.predict(frame)
             counts = {
                 group: confusion(truth[part], labels[part], self.classes) for group, part in parts.items()
             }
-            made.append(
+            results.append(
                 {
                     "index": row["index"],
                     "name": name,
                     "labels": labels.tobytes() if row["index"] in self.keep else None,
-                    "last": len(made) == len(self.predictors) - 1,
+                    "last": len(results) == len(self.predictors) - 1,
                     **{group: matrix.tobytes() for group, matrix in counts.items()},
                 }
             )
-        return made
+        return results
 
 
 _in_this_process: dict[str, _Scorer] = {}
-"""The scorer of the latest call of `score` that this process worked for."""
+"""The scorer of the latest call of `score` in this process."""
 
 
 def _score_in_pool(table: Any, call: str, arguments: tuple[Any, ...]) -> Any:

@@ -1,6 +1,6 @@
-"""Scores of the student while it trains, on training scenes that are kept out of the training.
+"""Validation: scores of the student during training, on held-out training scenes.
 
-What is chosen between trainings (by a person, or by a sweep) is chosen by these and never by the test scenes.
+Choices between trainings (by a person or by a sweep) use these scores, never those of the test scenes.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from scenelift.samples.frame import Frame
 from scenelift.shards.read import Shards
 
 MIOU = "validation/miou"
-"""mIoU over all keyframe points of the held-out frames; where the shards have labels."""
+"""mIoU over all keyframe points of the held-out frames, if the shards have labels."""
 AGREEMENT = "validation/agreement"
-"""Cohen's kappa between what the student says of the keyframe's voxels and of the same voxels in the sweep before;
-where the shards have sweeps. Needs no labels. A student that says one thing of everything has none (0)."""
+"""Cohen's kappa between the student's labels of the keyframe's voxels and of the same voxels in the previous sweep,
+if the shards have sweeps. Needs no labels. A constant prediction scores 0."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,18 @@ NO_VALIDATION = ValidationConfig()
 
 @dataclass(frozen=True)
 class Validation:
-    """Frames that are scored at the end of epochs, each training worker taking its share."""
+    """Frames that are scored at the end of epochs, a share of them by each training worker."""
 
     shards: Shards
     frames: tuple[int, ...]
     every: int
     names: tuple[str, ...]
-    """Which of `MIOU` and `AGREEMENT` the shards allow for."""
+    """Those of `MIOU` and `AGREEMENT` that the shards allow."""
 
     def __call__(
         self, student: nn.Module, epoch: int, epochs: int, rank: int = 0, workers: int = 1
     ) -> dict[str, float]:
-        """The metrics by name after so many epochs, the same on every rank; none where none are due.
+        """The metrics by name after `epoch` of `epochs`, the same on every rank; empty if no validation is due.
 
         All ranks must call it together.
         """
@@ -76,8 +76,8 @@ class Validation:
         training = student.training
         student.eval()
         for index in self.frames[rank::workers]:
-            for name, found in self._count(student, self.shards.read(index)).items():
-                counts[name] += found
+            for name, counted in self._count(student, self.shards.read(index)).items():
+                counts[name] += counted
         student.train(training)
         if workers > 1:
             counts = {name: _sum(matrix, student.text.device) for name, matrix in counts.items()}
@@ -86,26 +86,26 @@ class Validation:
 
     def _count(self, student: Student, frame: Frame) -> dict[str, Counts]:
         classes = len(self.shards.vocabulary.classes)
-        said = student.predict(frame)
-        found = {}
+        predicted = student.predict(frame)
+        counts = {}
         if MIOU in self.names:
             assert frame.labels is not None
-            found[MIOU] = confusion(frame.labels[frame.keyframe], said, classes)
+            counts[MIOU] = confusion(frame.labels[frame.keyframe], predicted, classes)
         if AGREEMENT in self.names:
             earlier = sweep_alone(frame, 1)
             points, size = frame.points[frame.keyframe], student.config.voxels.size
-            found[AGREEMENT] = agreement(
-                (points, said), (earlier.points, student.predict(earlier)), size, classes
+            counts[AGREEMENT] = agreement(
+                (points, predicted), (earlier.points, student.predict(earlier)), size, classes
             )
-        return found
+        return counts
 
 
 def hold_out(
     config: ValidationConfig, shards: Shards, frames: Sequence[int] | None
 ) -> tuple[Sequence[int] | None, Validation | None]:
-    """What is left to train on of `frames` (None: all), and what is validated on.
+    """The frames of `frames` (None: all) that remain for training, and the validation.
 
-    Raises ConfigError if nothing is left on either side, DataError if nothing can be measured on the frames.
+    Raises ConfigError if either would be empty, DataError if no metric can be computed on the frames.
     """
     if not config.holdout_every:
         return frames, None
@@ -114,8 +114,8 @@ def hold_out(
     kept = [i for i in (range(len(shards)) if frames is None else frames) if shards.scenes[i] not in held]
     if not held or not kept:
         raise ConfigError(
-            f"validation.holdout_every {config.holdout_every} cannot be taken from the {len(names)} scenes of "
-            f"{shards.path} such that both sides have some; give another number, or use more data"
+            f"validation.holdout_every {config.holdout_every} leaves no scenes to train or to validate on, of the "
+            f"{len(names)} of {shards.path}; give another number, or use more data"
         )
     out = np.array([i for i, scene in enumerate(shards.scenes) if scene in held])
     chosen = out[np.linspace(0, len(out) - 1, min(config.max_samples, len(out))).astype(int)]
@@ -123,20 +123,20 @@ def hold_out(
     measured = (*((MIOU,) if shards.about.labeled else ()), *((AGREEMENT,) if swept else ()))
     if not measured:
         raise DataError(
-            f"{shards.path} has neither labels nor sweeps, so nothing can be validated on it; make shards with "
+            f"{shards.path} has neither labels nor sweeps, so it cannot be used for validation; make shards with "
             "--lidar_sweeps 1, or leave validation.holdout_every at 0"
         )
     return kept, Validation(shards, tuple(chosen.tolist()), config.every, measured)
 
 
 def sweep_alone(frame: Frame, sweep: int) -> Frame:
-    """The points of one sweep as if they were a keyframe's, without labels and photos."""
-    mine = frame.sweep == sweep
+    """A frame whose keyframe points are those of one sweep, without labels and photos."""
+    of_sweep = frame.sweep == sweep
     return dataclasses.replace(
         frame,
-        points=frame.points[mine],
-        features=frame.features[mine],
-        sweep=np.zeros(int(mine.sum()), np.uint8),
+        points=frame.points[of_sweep],
+        features=frame.features[of_sweep],
+        sweep=np.zeros(int(of_sweep.sum()), np.uint8),
         labels=None,
         cameras=(),
         images=(),
@@ -146,20 +146,20 @@ def sweep_alone(frame: Frame, sweep: int) -> Frame:
     )
 
 
-Said = tuple[NDArray[np.float32], NDArray[np.uint8]]
-"""[N, 3] points, metres, and [N] a label for each."""
+Labeled = tuple[NDArray[np.float32], NDArray[np.uint8]]
+"""[N, 3] points, metres, and [N] their labels."""
 
 
-def agreement(one: Said, other: Said, size: float, classes: int) -> Counts:
-    """[C, C] voxels of edge `size` that hold points of both clouds: rows = the label there in the one cloud,
-    columns in the other. A student gives all points of a voxel the same label; the first point's counts."""
+def agreement(one: Labeled, other: Labeled, size: float, classes: int) -> Counts:
+    """[C, C] counts of voxels of edge `size` with points of both clouds: rows = label in the one cloud, columns =
+    label in the other. A student gives all points of a voxel the same label; the first point's is used."""
     (cells, first), (others, other_first) = _cells(one[0], size), _cells(other[0], size)
-    _, here, there = np.intersect1d(cells, others, assume_unique=True, return_indices=True)
-    return confusion(one[1][first[here]], other[1][other_first[there]], classes)
+    _, in_one, in_other = np.intersect1d(cells, others, assume_unique=True, return_indices=True)
+    return confusion(one[1][first[in_one]], other[1][other_first[in_other]], classes)
 
 
 def _cells(points: NDArray[np.float32], size: float) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-    """The cells that hold points, as one number each, and the first point of each cell."""
+    """The occupied cells, as one key each, and the first point of each cell."""
     x, y, z = (np.floor(points / np.float32(size)).astype(np.int64) + (1 << 20)).T
     cells, first = np.unique((x << 42) | (y << 21) | z, return_index=True)
     return cells, first

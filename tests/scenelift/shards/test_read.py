@@ -8,17 +8,21 @@ import os
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import ray
 
 from scenelift.errors import DataError, ShardError
+from scenelift.samples.caption_kind import CAPTIONED_IMAGE
 from scenelift.samples.frame import Frame
 from scenelift.samples.frame_kind import FRAME, FrameKind
+from scenelift.samples.kind import Kind
 from scenelift.samples.manifest import Manifest
+from scenelift.samples.room import ROOM
 from scenelift.shards import read
-from scenelift.shards.read import Shards, epoch_order
+from scenelift.shards.read import Shards, epoch_order, open_samples
 from scenelift.shards.write import write_shards
 from tests.made.frames import CLASSES, OPTIONS, MadeUp, made_up_frame
 from tests.scenelift.samples.test_frame import assert_same
@@ -137,6 +141,19 @@ def test_folders_without_a_good_manifest_are_refused(copy: Path, change: object,
     change(copy / "manifest.json")  # type: ignore[operator]
     with pytest.raises(ShardError, match=says):
         Shards.open(str(copy))
+
+
+@pytest.mark.parametrize(
+    ("kind", "module"),
+    [(FRAME, "datasets.shard"), (ROOM, "datasets.shard_rooms"), (CAPTIONED_IMAGE, "datasets.shard_captions")],
+)
+def test_an_empty_folder_advises_the_command_of_its_kind(
+    tmp_path: Path, kind: Kind[Any], module: str
+) -> None:
+    with pytest.raises(ShardError) as caught:
+        open_samples(str(tmp_path), kind)
+    assert f": python -m {module} " in str(caught.value)
+    assert str(caught.value).endswith(f" --out {tmp_path}")
 
 
 def test_manifest_of_a_later_field_is_refused_as_damaged(copy: Path) -> None:

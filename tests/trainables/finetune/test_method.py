@@ -185,7 +185,7 @@ def test_a_start_that_sees_clouds_otherwise_is_named(capsys):
     assert "--student.voxels.size 2.0" in capsys.readouterr().err
     load_backbone(make(SMALL, 3), pretrained(), "x")
     said = capsys.readouterr().err
-    taken, whole = said.split("taken over from x: ")[1].split(" parameters")[0].split(" of the backbone's ")
+    taken, whole = said.split("copied from x: ")[1].split(" parameters")[0].split(" of the backbone's ")
     assert _number(whole) - _number(taken) == 27 * 6 * 8, "all but the first convolution: 3 + 3 channels in"
     assert "1 features, these have 3" in said
     with pytest.raises(ConfigError, match=r"--student.network.stem 5 --student.network.encoder 7"):

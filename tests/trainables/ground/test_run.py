@@ -186,10 +186,10 @@ def test_pictures_are_drawn_for_any_sentence(tmp_path):
     draw(tmp_path, 2, made(MethodConfig(reconstruct=False)), room, "instances")
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"grounding_{i}.png" for i in range(3)]
     told = explain(student, room, 0, "detected")
-    kept = np.isfinite(told.found.losses)
+    kept = np.isfinite(told.guess.losses)
     keywords = room.sentences[0].keywords
     rho = 0.3 * told.losses[:, ~keywords].mean(1) + 0.7 * told.losses[:, keywords].mean(1)
-    np.testing.assert_allclose(rho, told.found.losses[kept], rtol=1e-4)
+    np.testing.assert_allclose(rho, told.guess.losses[kept], rtol=1e-4)
 
 
 @pytest.fixture(scope="module")
