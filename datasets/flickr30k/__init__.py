@@ -1,4 +1,4 @@
-"""Flickr30K Entities: photos, five sentences each, and where the things are that they speak of."""
+"""Flickr30K Entities: photos with five sentences each, and boxes of the things that they name."""
 
 from datasets.flickr30k.source import Flickr30k, Photo
 

@@ -235,7 +235,7 @@ class _Merged:
         return views
 
     def _pairs(self, frame: Frame, chosen: Indices, views: list[View], place: Indices) -> Indices:
-        """Add a cloud's pairs; returns their rows in the frame. place: [N_frame] its points' batch indices, or -1."""
+        """Add a cloud's pairs; returns their rows in the frame. place: [N_frame] batch row of its points, or -1."""
         of_cloud = np.flatnonzero(place[frame.pair_points] >= 0)
         first = len(self.image_frame) - len(views)
         used = [np.zeros(0, np.int64)]
