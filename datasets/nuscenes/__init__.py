@@ -1,4 +1,4 @@
-"""nuScenes: six cameras and a LiDAR on a car, with lidarseg labels; and all data in its layout."""
+"""nuScenes: six cameras and a LiDAR on a car, with lidarseg labels; also any data in its layout."""
 
 from datasets.nuscenes.keyframes import Keyframe
 from datasets.nuscenes.source import NuScenes

@@ -1,4 +1,4 @@
-"""ReferItGame: photos, and expressions that each name one thing in them."""
+"""ReferItGame: photos, and expressions that each refer to one thing in them."""
 
 from datasets.referit.source import Photo, ReferIt
 

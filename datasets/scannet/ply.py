@@ -1,4 +1,4 @@
-"""Reads the vertices of a binary PLY file, the form of ScanNet's meshes."""
+"""Reads the vertices of a binary PLY file, the format of ScanNet's meshes."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ _END = b"end_header\n"
 
 
 def read_vertices(name: str, data: bytes) -> NDArray[Any]:
-    """[N] structured array of the vertices, its fields named as the file's properties.
+    """[N] structured array of the vertices, with the file's properties as fields.
 
-    The vertices must come first, as in ScanNet's files; what follows them (faces) is not read. Raises FrameError
-    for a file that is truncated, ascii or big-endian, or no PLY.
+    The vertices must come first, as in ScanNet's files; later elements (faces) are not read. Raises FrameError
+    for a file that is truncated, ASCII, big-endian, or not a PLY file.
     """
     header, end, body = data.partition(_END)
     if not data.startswith(b"ply") or not end:
-        raise FrameError(f"{name} is no PLY file, or truncated within its header")
+        raise FrameError(f"{name} is not a PLY file, or truncated within its header")
     lines = [line.split() for line in header.decode("latin-1").splitlines()[1:]]
     lines = [words for words in lines if words and words[0] not in ("comment", "obj_info")]
     if not lines or lines[0][:1] != ["format"] or lines[0][1:2] != [_FORMAT]:
         actual = " ".join(lines[0][1:2]) if lines else "none"
-        raise FrameError(f"{name} is PLY of format {actual}; save it as {_FORMAT}")
+        raise FrameError(f"{name} is a PLY file of format {actual}; save it as {_FORMAT}")
     try:
         count, dtype = _vertex_element(lines[1:])
     except (ValueError, KeyError, IndexError):
@@ -71,7 +71,7 @@ def _vertex_element(lines: list[list[str]]) -> tuple[int, np.dtype[Any]]:
 
 
 def columns(name: str, vertices: NDArray[Any], wanted: tuple[str, ...]) -> NDArray[np.float32]:
-    """[N, len(wanted)] some properties of the vertices; FrameError for one that they do not have."""
+    """[N, len(wanted)] properties of the vertices; FrameError for one that they do not have."""
     for column in wanted:
         if column not in (vertices.dtype.names or ()):
             raise FrameError(f"{name} has vertices without the property {column}")

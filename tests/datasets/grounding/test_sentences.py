@@ -172,7 +172,7 @@ def test_keywords_are_attributes_and_anchors(text: str, marked: str) -> None:
 def test_attributes_are_those_of_the_first_sentence_alone() -> None:
     tokens = keywords.tokenize("a red chair . a blue table is near it .")
     assert keywords.attributes(tokens).nonzero()[0].tolist() == [1]
-    assert not keywords.keyword_mask(tokens, whole=False)[1]
+    assert not keywords.keyword_mask(tokens, adjectives=False)[1]
 
 
 def test_classes_of_names(class_map: ClassMap) -> None:
