@@ -86,8 +86,8 @@ class ClassMap:
 
 
 def to_classes(logits: Floats, names: Sequence[str]) -> Floats:
-    """[M, C] logits of other classes -> [M, 18]: the maximum of those with the class's name (`others`: of the rest);
-    a class without any gets the row's minimum."""
+    """[M, C] logits of other classes -> [M, 18]: the maximum over those with the class's name (`others`: the rest),
+    or the row's minimum if there are none."""
     best = np.repeat(logits.min(1, keepdims=True), len(CLASSES), 1)
     for name, column in zip(names, logits.T, strict=True):
         number = _number(_SPELLED.get(name, name))

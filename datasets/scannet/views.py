@@ -41,7 +41,7 @@ def read_views(root: Path, folder: str, points: NDArray[np.float32], size: Size)
     """
     stems = sorted(path.stem for path in (root / folder / "color").glob("*.jpg"))
     if not stems:
-        raise FrameError(f"{folder}/color under {root} holds no .jpg files")
+        raise FrameError(f"{folder}/color under {root} has no .jpg files")
     intrinsic = read_matrix(root, f"{folder}/intrinsics_depth.txt")[:3, :3]
     images: list[bytes] = []
     pair_points, pair_pixels = [np.empty(0, np.int32)], [np.empty((0, 3), np.int16)]

@@ -34,8 +34,8 @@ BETWEEN = 1000.0
 ELEVATIONS = (-24.8, 2.0)
 """Lowest and highest beam, degrees."""
 FIELD_OF_VIEW = 81.4
-"""Horizontal field of view of KITTI's camera 2, degrees. KITTI's camera is level; ours looks down by about 4 degrees,
-so that the horizon is as high in its flat image (37 % from the top) as in the tiny teacher's training images."""
+"""Horizontal field of view of KITTI's camera 2, degrees. KITTI's is level; ours looks down by about 4 degrees, so
+that the horizon is as high in its flat image (37 % from the top) as in the tiny teacher's training images."""
 BASELINE = np.array([0.06, 0.0, 0.003])
 """Translation from camera 0 coordinates to camera 2 coordinates, metres."""
 

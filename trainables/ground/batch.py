@@ -50,7 +50,7 @@ class RoomBatch:
     """[B] names of the rooms."""
 
     @property
-    def said(self) -> Tensor:
+    def is_word(self) -> Tensor:
         """[S, T] bool, False for padding."""
         return self.ids != 0
 

@@ -190,7 +190,7 @@ class Grounder(nn.Module):
     def scores(self, batch: RoomBatch) -> Tensor:
         """[S, M] the student's score of every proposal for every sentence."""
         _, words = self.encoder(self.vectors[batch.ids], batch.lengths)
-        return self.match(self.look(batch)[batch.room], batch.present[batch.room], words, batch.said)
+        return self.match(self.look(batch)[batch.room], batch.present[batch.room], words, batch.is_word)
 
     def save(self, folder: Path) -> None:
         """Write weights as safetensors, and a description: all that `load` needs."""

@@ -70,7 +70,7 @@ class ClipStudent(Encoders):
         return (regions + phrases) * each + regions * phrases * config.channels
 
     def encode(self, batch: PhraseBatch) -> tuple[Tensor, Tensor]:
-        assert batch.photos is not None and batch.shares is not None, "the collate was told photo_size"
+        assert batch.photos is not None and batch.shares is not None, "the collate needs photo_size"
         regions = self._regions(batch.tokens, batch.photos, batch.shares)
         return self._unit(self.region_layers, regions), self._unit(
             self.phrase_layers, self._texts(batch.texts)

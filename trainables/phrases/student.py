@@ -219,8 +219,8 @@ def layers(wide: int, hidden: int, out: int) -> nn.Sequential:
 
 
 def _as_tensorflow(lstm: nn.LSTM) -> None:
-    """Initialize like TensorFlow's cell: one bias, 1 for the forget gate and else 0; Glorot-uniform weights over the
-    input and state together (ckd.md 11)."""
+    """Initialize like TensorFlow's cell: one bias, 1 for the forget gate, else 0; Glorot-uniform weights over input
+    and state together (ckd.md 11)."""
     reach = (6 / (lstm.input_size + 5 * lstm.hidden_size)) ** 0.5
     for name, parameter in lstm.named_parameters():
         if name.startswith("weight"):

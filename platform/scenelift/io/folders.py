@@ -25,10 +25,10 @@ DONE = "done.json"
 
 
 @contextmanager
-def written(target: Location, told: Mapping[str, Any] | None = None) -> Iterator[Path]:
+def written(target: Location, values: Mapping[str, Any] | None = None) -> Iterator[Path]:
     """A local folder to write files into; complete at `target` once the `with` block succeeds.
 
-    told: plain values that `about` returns. On a local disk the folder is the target itself, elsewhere a
+    values: plain values that `about` returns. On a local disk the folder is the target itself, elsewhere a
     temporary folder that is copied. Anything already at `target` is deleted first. Raises StorageError.
     """
     filesystem, path = storage.resolve(target)
@@ -42,7 +42,7 @@ def written(target: Location, told: Mapping[str, Any] | None = None) -> Iterator
             if not storage.is_local(filesystem):
                 upload(folder, target)
             sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
-        text = json.dumps({"files": sizes, "about": dict(told or {})})
+        text = json.dumps({"files": sizes, "about": dict(values or {})})
         storage.write_atomic(filesystem, storage.join(path, DONE), text.encode())
     except BaseException:
         with suppress(StorageError):

@@ -69,11 +69,11 @@ class CaptionSet:
     boxed: int
     """Phrases with a box."""
     mapped: int
-    """Phrases for which the detector has a class ..."""
+    """Phrases that name a class of the detector."""
     distinct: int
-    """... of these different texts ..."""
+    """Different texts of phrases."""
     distinct_mapped: int
-    """... so many."""
+    """Different texts that name a class of the detector."""
     types: Mapping[str, int]
     """Type -> number of phrases."""
     words: Mapping[str, int]

@@ -211,7 +211,7 @@ def _no_manifest(path: str, files: dict[str, int], kind: Kind[Any]) -> str:
         return f"{path} has no {manifest.NAME}: too many samples were bad, see its bad.json"
     if any(name.endswith(".parquet") for name in files):
         return f"{path} has no {manifest.NAME}: the job was interrupted; run the same command again"
-    return f"{path} holds no shards; write some with: {kind.make_command} --out {path}"
+    return f"{path} has no shards; write some with: {kind.make_command} --out {path}"
 
 
 def _check_files(path: str, described: Manifest, files: dict[str, int]) -> None:

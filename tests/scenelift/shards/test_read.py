@@ -134,7 +134,7 @@ def test_damage_inside_a_shard_is_met_when_it_is_read(copy: Path) -> None:
         (lambda path: path.write_text("[1]"), "not a manifest"),
         (lambda path: path.write_text(json.dumps({"schema_version": FRAME.schema_version})), "damaged"),
         (lambda path: path.unlink(), "interrupted"),
-        (lambda path: [file.unlink() for file in path.parent.iterdir()], "holds no shards"),
+        (lambda path: [file.unlink() for file in path.parent.iterdir()], "has no shards"),
     ],
 )
 def test_folders_without_a_good_manifest_are_refused(copy: Path, change: object, says: str) -> None:
