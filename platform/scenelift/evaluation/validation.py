@@ -114,8 +114,8 @@ def hold_out(
     kept = [i for i in (range(len(shards)) if frames is None else frames) if shards.scenes[i] not in held]
     if not held or not kept:
         raise ConfigError(
-            f"validation.holdout_every {config.holdout_every} leaves no scenes to train or to validate on, of the "
-            f"{len(names)} of {shards.path}; give another number, or use more data"
+            f"validation.holdout_every {config.holdout_every} cannot be taken from the {len(names)} scenes of "
+            f"{shards.path} such that both sides have some; give another number, or use more data"
         )
     out = np.array([i for i, scene in enumerate(shards.scenes) if scene in held])
     chosen = out[np.linspace(0, len(out) - 1, min(config.max_samples, len(out))).astype(int)]

@@ -221,7 +221,7 @@ def test_broken_detections_are_named(broken: Path) -> None:
         ({"objectness": None, "objectness_logits": np.full(count, np.nan)}, "objectness_logits are"),
         ({"objectness": None}, "neither objectness nor"),
         ({"class_names": np.array(["bed", "dresser"])}, "for 2 class_names"),
-        ({"class_logits": good["class_logits"][:-1]}, "class_logits is .* as the boxes want it"),
+        ({"class_logits": good["class_logits"][:-1]}, "class_logits is .* to match the boxes"),
         ({"features": good["features"][1:]}, "features is"),
         ({"objectness": good["objectness"][:3]}, "objectness is"),
         ({"objectness": np.full(len(good["boxes"]), 0.3)}, "objectness is 0 or 1"),
@@ -252,7 +252,7 @@ def test_broken_scans_are_named(broken: Path) -> None:
         (segments, '{"segIndices": [1, 2]}', "2 segment numbers for"),
         (segments, "{}", "not JSON with segIndices"),
         (groups, '{"segGroups": [{"objectId": 1}]}', "no aggregation"),
-        (groups, '{"segGroups": []}', "no instance to choose among"),
+        (groups, '{"segGroups": []}', "no instances to choose from"),
         (folder / "scene0000_00.txt", "axisAlignment = 1 2 3\n", "not 16 numbers"),
     ):
         before = path.read_bytes()

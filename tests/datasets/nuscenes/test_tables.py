@@ -152,7 +152,7 @@ def test_a_row_without_a_required_column_is_refused(tmp_path: Path, piece: int):
 def test_what_is_no_table_is_refused_in_one_line(tmp_path: Path, text: str, piece: int):
     path = tmp_path / "table.json"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(DataError, match=r"table\.json is no table of the right form") as caught:
+    with pytest.raises(DataError, match=r"table\.json is not a table of the right form") as caught:
         read_table(path, SCHEMA)
     assert "\n" not in str(caught.value)
 

@@ -64,7 +64,7 @@ def test_the_real_points_are_read(real_data: Path) -> None:
     raw = np.fromfile(real_data / "scannet/points/scene0000_00.bin", "<f4").reshape(-1, 6)
     assert np.array_equal(frame.points, raw[:, :3])
     assert np.allclose((frame.features + 1) * 127.5, raw[:, 3:], atol=1e-4)
-    with pytest.raises(DataError, match=r"no scene of scannetv2_val.txt; 1 scenes are in scans and points"):
+    with pytest.raises(DataError, match=r"no scenes of scannetv2_val.txt; 1 scenes are in scans and points"):
         source.list_samples("val")
 
 
@@ -240,14 +240,14 @@ def test_a_missing_file_is_named(tree: ScanNetTree, name: str) -> None:
 
 def test_a_scene_without_its_photos_is_refused_where_others_have_some(tree: ScanNetTree) -> None:
     (tree.root / PHOTOS).rename(tree.root / "away")
-    refused(tree, f"{PHOTOS}/color under {tree.root} holds no .jpg files")
+    refused(tree, f"{PHOTOS}/color under {tree.root} has no .jpg files")
 
 
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        (b"ply\n", b"plx\n", "is no PLY file"),
-        (b"end_header", b"end_heade_", "is no PLY file, or truncated within its header"),
+        (b"ply\n", b"plx\n", "is not a PLY file"),
+        (b"end_header", b"end_heade_", "is not a PLY file, or truncated within its header"),
         (b"binary_little_endian", b"ascii", "PLY of format ascii; save it as binary_little_endian"),
         (b"binary_little", b"binary_big", "format binary_big_endian; save it as"),
         (b"format", b"comment", "format none; save|format vertex"),

@@ -101,7 +101,7 @@ def test_a_grounder_is_saved_and_found_again(tmp_path):
     batch = CollateRooms.of(student.words, student.method)(rooms(2))
     torch.testing.assert_close(again.scores(batch), student.eval().scores(batch))
     assert again.method == student.method and again.words == student.words and again.classes == CLASSES
-    with pytest.raises(SceneliftError, match="holds no grounder"):
+    with pytest.raises(SceneliftError, match="does not hold a grounder"):
         Grounder.load(tmp_path / "nowhere")
 
 

@@ -99,7 +99,7 @@ def test_saved_and_loaded_it_is_the_same(student, tmp_path):
     )
     description = json.loads((tmp_path / "student" / "student.json").read_text())
     (tmp_path / "student" / "student.json").write_text(json.dumps(description | {"words": ["one"]}))
-    with pytest.raises(SceneliftError, match="holds no student of phrases"):
+    with pytest.raises(SceneliftError, match="does not hold a student of phrases"):
         PhraseStudent.load(tmp_path / "student")
 
 
