@@ -139,7 +139,7 @@ def test_what_is_wrong_with_an_hdf5_file_is_named(hdf5, tmp_path):
     assert source.size("1.jpg") is None, "it does not hold it"
     with pytest.raises(FrameError, match=r"no 2\.jpg"):
         source.read("2.jpg", SIZE)
-    with pytest.raises(FrameError, match=r"size of 1\.jpg is not known"):
+    with pytest.raises(FrameError, match=r"size of 1\.jpg is unknown"):
         source.read("1.jpg", None)
     with pytest.raises(FrameError, match=r"text\.jpg of all\.h5 cannot be read"):
         source.read("text.jpg", SIZE)

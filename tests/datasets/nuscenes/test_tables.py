@@ -162,5 +162,5 @@ def test_a_table_that_was_cut_off_is_refused_wherever(tmp_path: Path, piece: int
     whole = json.dumps(_rows(0, 20, nested=True), indent=0)
     for cut in range(1, len(whole), 97):
         path.write_text(whole[:cut])
-        with pytest.raises(DataError, match="no table of the right form"):
+        with pytest.raises(DataError, match="not a table of the right form"):
             read_table(path, SCHEMA)

@@ -189,7 +189,7 @@ HEADER = "nyu40id\tnyu40class\n"
     ("text", "reason"),
     [
         (None, f"no .*{TABLE}; put ScanNet's label table there"),
-        ("a\tb\n1\t2\n", "is not ScanNet's label table: its columns nyu40id and nyu40class"),
+        ("a\tb\n1\t2\n", "is not ScanNet's label table: its tab-separated columns nyu40id and nyu40class"),
         (HEADER + "one\twall\n", "is not ScanNet's label table"),
         (HEADER + "1\n", "is not ScanNet's label table"),
         (HEADER + "1\twall\n1\tfloor\n", "calls nyu40id 1 both 'wall' and 'floor'"),
@@ -248,7 +248,7 @@ def test_a_scene_without_its_photos_is_refused_where_others_have_some(tree: Scan
     [
         (b"ply\n", b"plx\n", "is not a PLY file"),
         (b"end_header", b"end_heade_", "is not a PLY file, or truncated within its header"),
-        (b"binary_little_endian", b"ascii", "PLY of format ascii; save it as binary_little_endian"),
+        (b"binary_little_endian", b"ascii", "PLY file of format ascii; save it as binary_little_endian"),
         (b"binary_little", b"binary_big", "format binary_big_endian; save it as"),
         (b"format", b"comment", "format none; save|format vertex"),
         (b"vertex 400", b"vertex 9999", r"is truncated: \d+ bytes are not 9999 vertices"),

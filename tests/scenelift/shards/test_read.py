@@ -106,7 +106,7 @@ def test_truncated_and_missing_shards_are_named(copy: Path) -> None:
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-10])
     with pytest.raises(
-        ShardError, match=rf"shard-00003.parquet has {len(whole) - 10} bytes.* says {len(whole)}"
+        ShardError, match=rf"shard-00003.parquet has {len(whole) - 10} bytes, not {len(whole)}"
     ):
         Shards.open(str(copy))
     shard.unlink()
