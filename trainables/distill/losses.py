@@ -37,7 +37,7 @@ def semantic_consistency(
     the paper's code, for temperature 1 and class_weight_power 0.
     """
     if not len(labels):
-        return logits.sum() * 0
+        return logits.sum() * 0  # not a constant: DDP needs a gradient for every parameter
     share = torch.bincount(labels, minlength=logits.shape[1]).clamp(min=1) / len(labels)
     return F.cross_entropy(logits.float() / temperature, labels, weight=share.float() ** -class_weight_power)
 

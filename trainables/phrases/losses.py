@@ -43,7 +43,7 @@ def contrastive(scores: Tensor, sentence_image: Tensor, against: Tensor) -> Tens
     scores: [S, I], already divided by the temperature. Without sentences 0.
     """
     if not len(scores):
-        return scores.sum() * 0
+        return scores.sum() * 0  # not a constant: DDP needs a gradient for every parameter
     own = F.one_hot(sentence_image, scores.shape[1]).bool()
     return F.cross_entropy(scores.masked_fill(~(against | own), -torch.inf), sentence_image)
 

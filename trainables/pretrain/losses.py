@@ -20,7 +20,7 @@ def info_nce(points: Tensor, pixels: Tensor, temperature: float) -> Tensor:
     points, pixels: [K, D] float32. Without rows the loss is 0.
     """
     if not len(points):
-        return (points.sum() + pixels.sum()) * 0
+        return (points.sum() + pixels.sum()) * 0  # not a constant: DDP needs a gradient for every parameter
     own = torch.arange(len(points), device=points.device)
     return F.cross_entropy(points @ pixels.T / temperature, own)
 

@@ -160,6 +160,7 @@ def agreement(one: Labeled, other: Labeled, size: float, classes: int) -> Counts
 
 def _cells(points: NDArray[np.float32], size: float) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
     """The occupied cells, as one key each, and the first point of each cell."""
+    # 21 bits per axis: keys are unique within 2^20 cells of the origin.
     x, y, z = (np.floor(points / np.float32(size)).astype(np.int64) + (1 << 20)).T
     cells, first = np.unique((x << 42) | (y << 21) | z, return_index=True)
     return cells, first

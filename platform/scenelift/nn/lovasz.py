@@ -14,7 +14,7 @@ def lovasz_softmax(logits: Tensor, labels: Tensor) -> Tensor:
     "classes present" over the flattened batch, as in CLIP2Scene's fine-tuning (clip2scene.md 6.4).
     """
     if not len(labels):
-        return logits.sum() * 0
+        return logits.sum() * 0  # not a constant: DDP needs a gradient for every parameter
     truth = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, labels[:, None], True)
     errors = (truth.float() - logits.float().softmax(1)).abs()
     ordered, order = errors.sort(dim=0, descending=True)

@@ -99,6 +99,7 @@ def _pixels(image: Image.Image) -> Image.Image:
 def _resize(image: Image.Image, size: Size) -> Image.Image:
     height, width = size
     box: tuple[float, float, float, float] = (0, 0, image.width, image.height)
+    # libjpeg decodes at 1/2, 1/4 or 1/8 much faster; the box is the part of that image that the original covers.
     drafted = image.draft("RGB", (width, height)) if image.format == "JPEG" else None
     if drafted is not None:
         box = drafted[1]
