@@ -150,7 +150,7 @@ def write_tree(root: Path, scenes: int, indent: int | None = 0) -> Path:
 
 def read(root: Path) -> None:
     """In a process of its own: read everything and print what it took."""
-    from datasets.nuscenes import NuScenes
+    from datasets.nuscenes.source import NuScenes
 
     before, start, busy = _peak(), time.perf_counter(), time.process_time()
     keyframes = NuScenes(root, VERSION).list_samples(None)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from datasets.captions.options import CaptionOptions
+from datasets.captions.config import CaptionOptions
 from datasets.synthetic_images.generate import generate
 from datasets.synthetic_images.shards import DEMO, source_of
 from scenelift.samples.caption import CaptionedImage, words_of

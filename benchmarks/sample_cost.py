@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from datasets.nuscenes import NuScenes
+from datasets.nuscenes.source import NuScenes
 from scenelift.cluster import connect as cluster
-from scenelift.points.augmentation import Augmentation
-from scenelift.points.collate import Collate, VoxelConfig
+from scenelift.points.collate import Collate
+from scenelift.points.config import Augmentation, VoxelConfig
+from scenelift.samples.config import ReadOptions
 from scenelift.samples.images import decode
-from scenelift.samples.source import ReadOptions
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
 

@@ -30,9 +30,10 @@ from ray._private.internal_api import get_memory_info_reply, get_state_from_addr
 from benchmarks import toy
 from scenelift.cluster import connect as cluster
 from scenelift.io.storage import megabytes
-from scenelift.samples.source import ReadOptions
+from scenelift.samples.config import ReadOptions
 from scenelift.train.launch import Resources, launch
 from scenelift.train.method import Progress
+from scenelift.train.optimizer import build_optimizer
 
 WARM = 20
 """Steps that are not counted: readers and workers start."""
@@ -123,7 +124,7 @@ def _steps(batch: int) -> float:
         source.read(keyframe, ReadOptions(image_size=(8, 12))) for keyframe in source.list_samples(None)
     ]
     method = toy.Heights(0, Path()).train()
-    optimizer = toy.OPTIMIZER.build(method.student)
+    optimizer = build_optimizer(toy.OPTIMIZER, method.student)
     began = 0.0
     for number in range(-3, BARE_SAMPLES // batch):
         if number == 0:

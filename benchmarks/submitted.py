@@ -25,12 +25,12 @@ if __name__ == "__main__":  # Ray reads them when it is imported
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 from benchmarks.machines import Machines
-from datasets.nuscenes import NuScenes
+from datasets.nuscenes.source import NuScenes
 from datasets.synthetic.config import PRESETS
 from datasets.synthetic.generate import generate
 from scenelift.cluster import connect as cluster
 from scenelift.runs.folder import Run
-from scenelift.samples.source import ReadOptions
+from scenelift.samples.config import ReadOptions
 from scenelift.shards.write import write_shards
 
 EVERY = 10

@@ -31,12 +31,13 @@ from benchmarks import toy
 from benchmarks.machines import Machines
 from scenelift.cluster import connect as cluster
 from scenelift.nn.student import Student
+from scenelift.runs.config import RunConfig
 from scenelift.runs.experiment import experiment
-from scenelift.runs.folder import Run, RunConfig
-from scenelift.tracking.client import TrackingConfig
+from scenelift.runs.folder import Run
+from scenelift.tracking.config import TrackingConfig
 from scenelift.train.checkpoints import Checkpoints
+from scenelift.train.config import LoopConfig
 from scenelift.train.launch import Resources, launch
-from scenelift.train.plan import LoopConfig
 
 EVERY = 20
 """Steps between checkpoints."""

@@ -11,20 +11,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scenelift.nn.minkunet import NetworkConfig
-from scenelift.nn.student import Student, StudentConfig
-from scenelift.points.augmentation import Augmentation
-from scenelift.points.collate import Batch, Collate, VoxelConfig
+from scenelift.nn.config import NetworkConfig, StudentConfig
+from scenelift.nn.student import Student
+from scenelift.points.collate import Batch, Collate
+from scenelift.points.config import Augmentation, VoxelConfig
+from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import Frame
 from scenelift.samples.frame_kind import FRAME, FrameKind
-from scenelift.samples.source import ReadOptions
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
+from scenelift.train.config import LoopConfig, OptimizerConfig
 from scenelift.train.launch import Job
 from scenelift.train.method import Method, Progress
-from scenelift.train.optimizer import OptimizerConfig
-from scenelift.train.plan import LoopConfig
 
 STUDENT = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), NetworkConfig(8, (8,), (8,)))
 COLLATE = Collate(STUDENT.voxels, Augmentation(), images=False)

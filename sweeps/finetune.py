@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
-from ray import tune
+from typing import TYPE_CHECKING
 
-from scenelift.tune.search import Space
 from scenelift.tune.sweep import Sweep
-from trainables.common.segmentation import selecting
-from trainables.finetune import method as finetune
+from trainables.finetune.config import PRESETS, FinetuneConfig
+
+if TYPE_CHECKING:
+    from scenelift.tune.search import Space
 
 
-def space(config: finetune.FinetuneConfig) -> Space:
+def space(config: FinetuneConfig) -> Space:
     """Around the preset's rates and length; where steps are guaranteed, it is they that make the length."""
+    from ray import tune
+
     rates = {"optimizer.lr": config.optimizer.lr}
     if config.optimizer.head_lr is not None:
         rates["optimizer.head_lr"] = config.optimizer.head_lr
@@ -27,7 +30,7 @@ def space(config: finetune.FinetuneConfig) -> Space:
     }
 
 
-SWEEP = Sweep("finetune", finetune, space, selecting)
+SWEEP = Sweep("finetune", "trainables.finetune.task:FinetuneTask", PRESETS, space)
 
 if __name__ == "__main__":
     from sweeps.finetune import SWEEP

@@ -5,15 +5,19 @@
 
 from __future__ import annotations
 
-from ray import tune
+from typing import TYPE_CHECKING
 
-from scenelift.tune.search import Space
-from scenelift.tune.sweep import Sweep, SweepConfig
-from trainables.ground import run as ground
+from scenelift.tune.sweep import Sweep
+from trainables.ground.config import PRESETS, GroundConfig
+
+if TYPE_CHECKING:
+    from scenelift.tune.search import Space
 
 
-def space(config: ground.GroundConfig) -> Space:
+def space(config: GroundConfig) -> Space:
     """Only what is switched on; weights matter relative to each other, so they span an order of magnitude."""
+    from ray import tune
+
     method, found = config.method, {}
     if method.mil != "off":
         found["loss.features"] = tune.loguniform(0.3, 6.0)
@@ -29,7 +33,7 @@ def space(config: ground.GroundConfig) -> Space:
     return {**found, "method.candidates": tune.choice([4, 8, 16])}
 
 
-SWEEP = Sweep("ground", ground, space, ground.selecting, settings=SweepConfig(objective="validation/acc25"))
+SWEEP = Sweep("ground", "trainables.ground.task:GroundTask", PRESETS, space)
 """Among true instances it is `--objective validation/accuracy`."""
 
 if __name__ == "__main__":

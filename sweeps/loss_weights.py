@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
-from ray import tune
+from typing import TYPE_CHECKING
 
-from scenelift.tune.search import Space
 from scenelift.tune.sweep import Sweep
-from trainables.common.segmentation import selecting
-from trainables.distill import method as distill
+from trainables.distill.config import PRESETS, DistillConfig
+
+if TYPE_CHECKING:
+    from scenelift.tune.search import Space
 
 
-def space(config: distill.DistillConfig) -> Space:
+def space(config: DistillConfig) -> Space:
     """Weights matter relative to each other and to the learning rate, so they span an order of magnitude."""
+    from ray import tune
+
     losses = {
         "loss.semantic": tune.loguniform(0.3, 3.0),
         "loss.temperature": tune.loguniform(0.05, 1.0),
@@ -25,7 +28,7 @@ def space(config: distill.DistillConfig) -> Space:
     return losses
 
 
-SWEEP = Sweep("loss_weights", distill, space, selecting, preset="synthetic_half")
+SWEEP = Sweep("loss_weights", "trainables.distill.task:DistillTask", PRESETS, space, preset="synthetic_half")
 
 if __name__ == "__main__":
     from sweeps.loss_weights import SWEEP

@@ -5,22 +5,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ray import tune
+from scenelift.tune.sweep import Sweep
+from trainables.phrases.config import PRESETS, PhrasesConfig
 
-from scenelift.errors import ConfigError
-from scenelift.tune.search import Space
-from scenelift.tune.sweep import Sweep, SweepConfig
-from trainables.phrases import method as phrases
-from trainables.phrases.config import PhrasesConfig
-from trainables.phrases.run import open_data
-from trainables.phrases.validation import R1, hold_out_images
+if TYPE_CHECKING:
+    from scenelift.tune.search import Space
 
 
 def space(config: PhrasesConfig) -> Space:
     """What the losses in use have; temperatures span orders of magnitude."""
+    from ray import tune
+
     searched: dict[str, Any] = {"optimizer.lr": tune.loguniform(3e-5, 1e-2)}
     if config.contrast.form != "none":
         searched["contrast.logit_scale"] = tune.loguniform(1.0, 30.0)
@@ -33,19 +30,7 @@ def space(config: PhrasesConfig) -> Space:
     return searched
 
 
-def selecting(config: PhrasesConfig, images: int, objective: str) -> PhrasesConfig:
-    """The config for a run that others are compared with: validated on one training image of so many, it leaves the
-    test images alone. ConfigError for another objective, DataError if no training phrase has a box."""
-    if objective != R1:
-        raise ConfigError(f"phrases are judged by {R1}; leave --objective at it, not {objective}")
-    train, _ = open_data(config.data)
-    validation = replace(config.validation, holdout_every=images)
-    hold_out_images(validation, train)
-    data = replace(config.data, train=train.path, test=None)
-    return replace(config, data=data, validation=validation)
-
-
-SWEEP = Sweep("phrases", phrases, space, selecting, settings=SweepConfig(objective=R1))
+SWEEP = Sweep("phrases", "trainables.phrases.task:PhrasesTask", PRESETS, space)
 
 if __name__ == "__main__":
     from sweeps.phrases import SWEEP

@@ -5,16 +5,20 @@
 
 from __future__ import annotations
 
-from ray import tune
+from typing import TYPE_CHECKING
 
-from scenelift.tune.search import Space
-from scenelift.tune.sweep import Sweep, SweepConfig
-from trainables.common.segmentation import selecting
-from trainables.distill import method as distill
+from scenelift.tune.config import SweepConfig
+from scenelift.tune.sweep import Sweep
+from trainables.distill.config import PRESETS, DistillConfig
+
+if TYPE_CHECKING:
+    from scenelift.tune.search import Space
 
 
-def space(config: distill.DistillConfig) -> Space:
+def space(config: DistillConfig) -> Space:
     """Starts are shares of the training. A preset that never starts is tried once, beside the space."""
+    from ray import tune
+
     own, epochs = config.self_training.start, config.loop.epochs
     starts = {min(round(share * epochs), epochs - 1) for share in (0.7, 0.8, 0.9)}
     return {
@@ -25,7 +29,7 @@ def space(config: distill.DistillConfig) -> Space:
     }
 
 
-def until_it_starts(config: distill.DistillConfig, space: Space) -> int:
+def until_it_starts(config: DistillConfig, space: Space) -> int:
     """Epochs before the earliest start, in which all trials are the same."""
     key = "self_training.start"
     starts = space[key].categories if key in space else [config.self_training.start]
@@ -35,9 +39,9 @@ def until_it_starts(config: distill.DistillConfig, space: Space) -> int:
 # Nothing can be said early of trials that are the same for most of their training.
 SWEEP = Sweep(
     "self_training",
-    distill,
+    "trainables.distill.task:DistillTask",
+    PRESETS,
     space,
-    selecting,
     shared=until_it_starts,
     preset="synthetic_half_taught",
     settings=SweepConfig(early_stopping=False),

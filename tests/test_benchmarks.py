@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from benchmarks import scaling, survival, toy
-from scenelift.samples.source import ReadOptions
+from scenelift.samples.config import ReadOptions
 from scenelift.train.checkpoints import Checkpoints
+from scenelift.train.config import LoopConfig
 from scenelift.train.loop import Worker, train
-from scenelift.train.plan import LoopConfig, Plan
+from scenelift.train.plan import Plan
 
 
 def test_the_toy_learns(tmp_path: Path) -> None:

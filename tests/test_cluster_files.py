@@ -31,20 +31,20 @@ from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingReque
 from ray.autoscaler.v2.utils import ResourceRequestUtil
 from ray.core.generated.autoscaler_pb2 import GangResourceRequest
 
-from datasets import shard
-from datasets.synthetic import config as synthetic
+from datasets.shard.config import PRESETS as SHARDS
+from datasets.synthetic.config import PRESETS as WORLDS
 from scenelift.cluster import connect as cluster
-from scenelift.config.build import parse
-from scenelift.train.launch import Resources, ScaleConfig
+from scenelift.config.cli import parse
+from scenelift.train.config import ScaleConfig
+from scenelift.train.launch import Resources
 from scenelift.tune.search import Choice
-from trainables.distill import method as distill
-from trainables.distill.config import DistillConfig
+from trainables.distill.config import PRESETS as DISTILL
 
 REPOSITORY = Path(__file__).parents[1]
 COMMANDS = {
-    "datasets.shard": (shard.ShardConfig, shard.PRESETS),
-    "datasets.synthetic": (synthetic.WorldConfig, synthetic.PRESETS),
-    "trainables.distill": (DistillConfig, distill.PRESETS),
+    "datasets.shard": SHARDS,
+    "datasets.synthetic": WORLDS,
+    "trainables.distill": DISTILL,
 }
 STARTS = ("head_start_ray_commands", "worker_start_ray_commands")
 IDLE = "RAY_idle_worker_killing_time_threshold_ms"  # read where Ray is started, not in a job
@@ -318,8 +318,7 @@ def test_a_command_that_is_sent_is_understood_and_keeps_its_results(command: str
     python, flag, module, *options = shlex.split(command)
     assert (python, flag) == ("python", "-m")
     assert importlib.util.find_spec(module)
-    kind, presets = COMMANDS[module]
-    config = parse(kind, presets, options, module)
+    config = parse(COMMANDS[module], options, module)
     written = config.run.storage if module.startswith("trainables") else str(config.out)
     assert written.startswith(("/shared/", "s3://"))
     if module.startswith("trainables"):

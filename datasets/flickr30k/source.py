@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.captions.options import CaptionOptions, captioned_image, read_photo
+from datasets.captions.config import CaptionOptions
+from datasets.captions.options import captioned_image, read_photo
 from datasets.captions.phrase_classes import PhraseClasses, phrase_classes
 from datasets.captions.regions import RegionFiles
 from datasets.common.files import read_bytes

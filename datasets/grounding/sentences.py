@@ -11,13 +11,13 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from datasets.grounding.config import Corpus
 from datasets.grounding.keywords import tokenize
 from scenelift.errors import DataError
 from scenelift.io.console import say
 
-Corpus = Literal["scanrefer", "nr3d", "sr3d"]
 VIEW_WORDS = frozenset(
     ("front", "behind", "back", "right", "left", "facing", "leftmost", "rightmost", "looking", "across")
 )

@@ -7,46 +7,24 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from datasets.grounding.classes import CLASSES, TABLE, ClassMap
+from datasets.grounding.config import PROTOCOLS, Candidates, Corpus, RoomOptions
 from datasets.grounding.features import cloud_features, student_features
 from datasets.grounding.instances import Scene, read_scene
 from datasets.grounding.keywords import anchors, keyword_mask
 from datasets.grounding.proposals import Proposals, read_detector, true_instances
-from datasets.grounding.sentences import (
-    READERS,
-    Annotation,
-    Corpus,
-    bad_contexts,
-    in_scans,
-    listener_filter,
-    without,
-)
-from datasets.scannet import RoomScan, ScanNet
+from datasets.grounding.sentences import READERS, Annotation, bad_contexts, in_scans, listener_filter, without
+from datasets.scannet.source import RoomScan, ScanNet
 from scenelift.errors import ConfigError, DataError
 from scenelift.io.console import say
+from scenelift.samples.config import ReadOptions
 from scenelift.samples.room import ROOM, Room, Sentence
-from scenelift.samples.source import ReadOptions
 
 BAD_CONTEXTS = "manually_inspected_bad_contexts.csv"
-Candidates = Literal["detector", "instances"]
-PROTOCOLS: dict[Candidates, str] = {
-    "detector": "detected boxes",
-    "instances": "true instances",
-}
-"""Kind of candidates -> its name in score labels. A hit is a box with enough overlap, or the instance itself
-(ws3dvg.md 10.3, 18)."""
-
-
-@dataclass(frozen=True)
-class RoomOptions:
-    """How rooms are read."""
-
-    points: int = 4096
-    """Points kept of each room, for pictures."""
 
 
 @dataclass(frozen=True)
@@ -119,13 +97,13 @@ class Grounding:
         by_scene: dict[str, list[Annotation]] = defaultdict(list)
         for annotation in annotations:
             by_scene[annotation.scene].append(annotation)
-        present = [scene for scene in sorted(by_scene) if (self.root / "scans" / scene).is_dir()]
-        if not present:
+        here = [scene for scene in sorted(by_scene) if (self.root / "scans" / scene).is_dir()]
+        if not here:
             raise DataError(f"none of the {len(by_scene)} scenes with sentences is in {self.root / 'scans'}")
-        if len(present) < len(by_scene):
-            say(f"{len(by_scene) - len(present)} of {len(by_scene)} scenes are not in {self.root / 'scans'}")
+        if len(here) < len(by_scene):
+            say(f"{len(by_scene) - len(here)} of {len(by_scene)} scenes are not in {self.root / 'scans'}")
         self._say_unknown(annotations)
-        return [key for scene in present for key in self._parts(scene, by_scene[scene])]
+        return [key for scene in here for key in self._parts(scene, by_scene[scene])]
 
     def read(self, keyframe: RoomKey, options: RoomOptions) -> Room:
         """Read one room with its proposals; FrameError for anything wrong with its files."""
@@ -160,40 +138,36 @@ class Grounding:
             if split is None and self.sentences is None:
                 raise DataError("ScanRefer has a file for each split: name one, --split train or val")
             return READERS["scanrefer"](self.sentences or self.root / f"ScanRefer_filtered_{split}.json")
-        annotations = READERS[self.corpus](self.sentences or self.root / f"{self.corpus}.csv")
+        found = READERS[self.corpus](self.sentences or self.root / f"{self.corpus}.csv")
         bad = self._meta(BAD_CONTEXTS)
         if bad is None:
             say(f"no {BAD_CONTEXTS} in {self.root}: no sentences are left out for their context")
         else:
-            annotations = without(annotations, bad_contexts(bad))
+            found = without(found, bad_contexts(bad))
         if split is not None:
-            annotations = in_scans(annotations, self._scans(split))
-        return listener_filter(annotations, split not in (None, "train")) if self.listener else annotations
+            found = in_scans(found, self._scans(split))
+        return listener_filter(found, split not in (None, "train")) if self.listener else found
 
     def _scans(self, split: str) -> Path:
         """The list of a split's scenes: the corpus's own, ReferIt3D's, or ScanNet's."""
         names = (f"{self.corpus}_{split}_scans.txt", f"{split}_scans.txt", f"scannetv2_{split}.txt")
-        listed = next((path for name in names if (path := self._meta(name))), None)
-        if listed is None:
+        found = next((path for name in names if (path := self._meta(name))), None)
+        if found is None:
             raise DataError(f"unknown split {split}: none of {', '.join(names)} in {self.root}")
-        return listed
+        return found
 
     def _say_unknown(self, annotations: Sequence[Annotation]) -> None:
         known = self.class_map.number
         unknown = Counter(
-            annotation.name
-            for annotation in annotations
-            if known.keys().isdisjoint([annotation.name, *annotation.name.split()])
+            one.name for one in annotations if known.keys().isdisjoint([one.name, *one.name.split()])
         )
         if unknown:
-            examples = ", ".join(name for name, _ in unknown.most_common(3))
-            say(
-                f"{unknown.total()} sentences are about things that {TABLE} does not list ({examples}): others"
-            )
+            some = ", ".join(name for name, _ in unknown.most_common(3))
+            say(f"{unknown.total()} sentences are about things that {TABLE} does not list ({some}): others")
 
     def _parts(self, scene: str, annotations: list[Annotation]) -> list[RoomKey]:
         """A room's sentences, shuffled and split into groups."""
-        objects = {annotation.object: self.class_map.category(annotation.name) for annotation in annotations}
+        objects = {one.object: self.class_map.category(one.name) for one in annotations}
         alike = Counter(objects.values())
         order = np.random.default_rng(list(scene.encode())).permutation(len(annotations))
         mixed = [annotations[i] for i in order if annotations[i].tokens]
@@ -204,41 +178,41 @@ class Grounding:
                 f"{scene}-{start // self.group:03d}",
                 scene,
                 tuple(part := mixed[start : start + self.group]),
-                tuple(alike[objects[annotation.object]] == 1 for annotation in part),
+                tuple(alike[objects[one.object]] == 1 for one in part),
             )
             for start in range(0, len(mixed), self.group)
         ]
 
     def _proposals(self, name: str, scene: Scene) -> Proposals:
         if self.candidates == "detector":
-            proposals = read_detector(self.root, name, scene)
+            found = read_detector(self.root, name, scene)
         else:
             categories = [self.class_map.category(label) for label in scene.names]
-            proposals = true_instances(scene, np.array(categories, np.int64))
+            found = true_instances(scene, np.array(categories, np.int64))
         if self.student is not None:
             mesh = f"scans/{name}/{name}_vh_clean_2.ply"
             frame = ScanNet(self.root).read(RoomScan(name, mesh, None, None), ReadOptions())
-            features, logits = student_features(self.student, frame, scene, proposals)
-            own = logits if self.candidates == "instances" else proposals.class_logits
-            return dataclasses.replace(proposals, features=features, class_logits=own)
-        if not proposals.features.shape[1]:
-            return dataclasses.replace(proposals, features=cloud_features(scene, proposals))
-        return proposals
+            features, logits = student_features(self.student, frame, scene, found)
+            own = logits if self.candidates == "instances" else found.class_logits
+            return dataclasses.replace(found, features=features, class_logits=own)
+        if not found.features.shape[1]:
+            return dataclasses.replace(found, features=cloud_features(scene, found))
+        return found
 
-    def _sentence(self, annotation: Annotation, unique: bool, scene: Scene) -> Sentence:
-        rows = np.flatnonzero(scene.numbers == annotation.object)
-        noun, head = self.class_map.noun(annotation.tokens, anchors(annotation.tokens))
+    def _sentence(self, one: Annotation, unique: bool, scene: Scene) -> Sentence:
+        rows = np.flatnonzero(scene.numbers == one.object)
+        noun, head = self.class_map.noun(one.tokens, anchors(one.tokens))
         return Sentence(
-            name=f"{annotation.object}-{annotation.number}",
-            text=annotation.text,
-            tokens=annotation.tokens,
-            keywords=keyword_mask(annotation.tokens, adjectives=self.corpus == "scanrefer"),
-            category=self.class_map.category(annotation.name),
+            name=f"{one.object}-{one.number}",
+            text=one.text,
+            tokens=one.tokens,
+            keywords=keyword_mask(one.tokens, adjectives=self.corpus == "scanrefer"),
+            category=self.class_map.category(one.name),
             noun=noun,
             head=head,
-            target=annotation.object,
+            target=one.object,
             box=scene.boxes[rows[0]] if len(rows) else np.full(6, np.nan, np.float32),
             unique=unique,
-            hard=annotation.hard,
-            view_dependent=annotation.view_dependent,
+            hard=one.hard,
+            view_dependent=one.view_dependent,
         )

@@ -14,9 +14,9 @@ from datasets.nuscenes.keyframes import MAX_SWEEPS, Keyframe, load_keyframes, sc
 from datasets.nuscenes.tables import read_table
 from scenelift.errors import ConfigError, DataError, FrameError
 from scenelift.geometry.transforms import Matrix, project, require_rigid, transform_points
+from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import IGNORED, Frame
 from scenelift.samples.images import fit, stored_pixels
-from scenelift.samples.source import ReadOptions
 from scenelift.samples.vocabulary import Vocabulary, with_words
 
 POINT_FLOATS = 5

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets.captions.options import CaptionOptions, captioned_image, read_photo
+from datasets.captions.config import CaptionOptions
+from datasets.captions.options import captioned_image, read_photo
 from datasets.captions.phrase_classes import phrase_classes
 from datasets.captions.regions import RegionFiles
 from datasets.common.files import Size, image_size, read_bytes

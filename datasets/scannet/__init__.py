@@ -1,5 +1,1 @@
 """ScanNet: indoor scenes as colored surfaces, and the photos they were built from; also any data in its layout."""
-
-from datasets.scannet.source import RoomScan, ScanNet
-
-__all__ = ["RoomScan", "ScanNet"]

@@ -13,8 +13,8 @@ from datasets.scannet import classes
 from datasets.scannet.ply import columns, read_vertices
 from datasets.scannet.views import Views, read_views
 from scenelift.errors import ConfigError, DataError, FrameError
+from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import Frame
-from scenelift.samples.source import ReadOptions
 from scenelift.samples.vocabulary import with_words
 
 FRAMES = "scannet_frames_25k"

@@ -12,9 +12,9 @@ from datasets.semantickitti.classes import LABEL_TABLE, NO_LABEL, VOCABULARY
 from datasets.semantickitti.sequence import CAMERA, MAX_SWEEPS, Scan, load_keyframes
 from scenelift.errors import ConfigError, DataError, FrameError
 from scenelift.geometry.transforms import Matrix, project, require_rigid, transform_points
+from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import IGNORED, Frame
 from scenelift.samples.images import fit, stored_pixels
-from scenelift.samples.source import ReadOptions
 from scenelift.samples.vocabulary import with_words
 
 SPLITS = {

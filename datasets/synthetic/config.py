@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
 
 from scenelift.config.build import nearest
+from scenelift.config.constraints import Seed, Settings
 from scenelift.errors import ConfigError
 
 KEYFRAME_INTERVAL = 0.5
@@ -37,6 +40,10 @@ SCENE_NAMES: dict[Layout, str] = {
 """Scene name by layout; as the name determines the content, no two layouts show the same street."""
 
 
+Side = Annotated[int, Ge(16), Le(2048)]
+"""Of an image, pixels."""
+
+
 @dataclass(frozen=True)
 class Sensors:
     """Resolutions of a rig."""
@@ -56,7 +63,7 @@ SENSORS: dict[Layout, Sensors] = {
 
 
 @dataclass(frozen=True)
-class WorldConfig:
+class WorldConfig(Settings):
     """A synthetic driving world, written as a nuScenes v1.0 tree with lidarseg labels, as SemanticKITTI
     sequences, or as ScanNet rooms (streets to scale 1:10 in which time stands still)."""
 
@@ -66,56 +73,39 @@ class WorldConfig:
     """Data set in whose files the world is written."""
     version: str = "v1.0-synthetic"
     """nuscenes: name of the folder of tables inside `out`."""
-    seed: int = 0
+    seed: Seed = 0
     """The same seed gives the same bytes, whatever the number of scenes or workers."""
-    train_scenes: int = 40
+    train_scenes: Annotated[int, Ge(0), Le(2000)] = 40
     """Scenes for training students, numbered from 1; semantickitti: dealt out to its ten training sequences."""
-    val_scenes: int = 10
+    val_scenes: Annotated[int, Ge(0), Le(2000)] = 10
     """Scenes for testing, numbered from 2001; semantickitti: one after the other in sequence 08."""
-    teacher_scenes: int = 0
+    teacher_scenes: Annotated[int, Ge(0), Le(5999)] = 0
     """nuscenes: scenes with region captions for training the tiny CLIP teacher, numbered from 4001."""
-    frames_per_scene: int = 4
+    frames_per_scene: Annotated[int, Ge(1), Le(400)] = 4
     """Keyframes of each scene; nuscenes: half a second apart; semantickitti: 1 + `sweeps` scans apart, the
     last of each 1 + `sweeps` scans; scannet: places in a room from which it is scanned and photographed."""
-    lidar_sweeps: int = 2
+    lidar_sweeps: Annotated[int, Ge(0), Le(4)] = 2
     """nuscenes, semantickitti: LiDAR sweeps written before each keyframe, 0.1 s apart (at most 4)."""
-    image_size: tuple[int, int] | None = None
+    image_size: tuple[Side, Side] | None = None
     """(height, width) of the camera images, pixels; none: 112 192, semantickitti 96 320, scannet 144 192."""
-    beams: int | None = None
+    beams: Annotated[int, Ge(2), Le(256)] | None = None
     """Rings of the LiDAR; none: 32, semantickitti 64."""
-    azimuths: int | None = None
+    azimuths: Annotated[int, Ge(8), Le(8192)] | None = None
     """Directions of each ring in one turn; none: 720, semantickitti 480."""
     cameras: tuple[str, ...] = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK", "CAM_FRONT_LEFT")
     """nuscenes: cameras of the rig, each 75 degrees wide; the default four leave about a third of the points
     unseen. scannet: the ways the camera is turned at each place. semantickitti: its one looks ahead."""
-    workers: int = 0
+    workers: Annotated[int, Ge(0), Le(1024)] = 0
     """Processes that render; 0 means one per core."""
 
     def __post_init__(self) -> None:
-        scenes = {"train": self.train_scenes, "val": self.val_scenes, "teacher": self.teacher_scenes}
-        for split, count in scenes.items():
-            limit = len(SPLITS[split])
-            if not 0 <= count <= limit:
-                raise ConfigError(f"{split}_scenes must be 0 to {limit}, not {count}")
-        if not any(scenes.values()):
+        super().__post_init__()
+        if not self.train_scenes + self.val_scenes + self.teacher_scenes:
             raise ConfigError("a world needs a scene: set train_scenes, val_scenes or teacher_scenes")
         if self.teacher_scenes and self.layout != "nuscenes":
             raise ConfigError("teacher_scenes: only --layout nuscenes has region captions")
-        sensors = self.sensors
-        for name, value, low, high in (
-            ("seed", self.seed, 0, 2**63),
-            ("frames_per_scene", self.frames_per_scene, 1, 400),
-            ("lidar_sweeps", self.lidar_sweeps, 0, 4),
-            ("beams", sensors.beams, 2, 256),
-            ("azimuths", sensors.azimuths, 8, 8192),
-            ("workers", self.workers, 0, 1024),
-        ):
-            if not low <= value <= high:
-                raise ConfigError(f"{name} must be {low} to {high}, not {value}")
-        if not all(16 <= side <= 2048 for side in sensors.image_size):
-            raise ConfigError(f"image_size must be two numbers from 16 to 2048, not {sensors.image_size}")
-        if self.layout == "scannet" and any(side % 4 for side in sensors.image_size):
-            raise ConfigError(f"image_size: scannet's must be multiples of 4, not {sensors.image_size}")
+        if self.layout == "scannet" and any(side % 4 for side in self.sensors.image_size):
+            raise ConfigError(f"image_size: scannet's must be multiples of 4, not {self.sensors.image_size}")
         if not re.fullmatch(r"v[\w.-]+", self.version):
             raise ConfigError(f"version is a folder's name such as v1.0-synthetic, not {self.version!r}")
         for camera in self.cameras:

@@ -18,7 +18,8 @@ from tqdm import tqdm
 from datasets.synthetic import nuscenes, scannet, semantickitti
 from datasets.synthetic.config import Layout, WorldConfig
 from datasets.synthetic.layouts import Record, Writer
-from scenelift.config.build import dump, load, to_dict
+from scenelift.config.build import to_dict
+from scenelift.config.files import dump, load
 from scenelift.errors import ConfigError, StorageError
 
 DONE, UNFINISHED = "world.yaml", "world.unfinished.yaml"

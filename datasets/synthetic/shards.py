@@ -7,15 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from datasets.shard import SOURCES
+from datasets.shard.sources import open_source
 from datasets.synthetic.config import PRESETS, Layout, WorldConfig
 from datasets.synthetic.generate import generate
 from scenelift.cluster import connect as cluster
 from scenelift.errors import ShardError
+from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import Frame
 from scenelift.samples.frame_kind import FRAME, FrameSet
 from scenelift.samples.manifest import NAME, Manifest
-from scenelift.samples.source import ReadOptions, Source
+from scenelift.samples.source import Source
 from scenelift.shards.write import write_shards
 
 SUPERPIXELS = 40
@@ -38,7 +39,7 @@ def synthetic_shards(split: str, layout: Layout = "nuscenes") -> str:
         _require_same(out / NAME, options)
         return str(out)
     generate(world)
-    source = SOURCES[layout](world.out, world.version if layout == "nuscenes" else "synthetic")
+    source = open_source(layout, world.out, world.version if layout == "nuscenes" else "synthetic")
     if layout == "semantickitti":
         source = Keyframes(source, 1 + world.lidar_sweeps)
     code = f'from datasets.synthetic.shards import synthetic_shards as make; make("{split}", "{layout}")'

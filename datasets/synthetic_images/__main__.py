@@ -1,32 +1,7 @@
-"""The command `python -m datasets.synthetic_images [--out DIR] [--train N] ...`: write synthetic images."""
+"""The command `python -m datasets.synthetic_images`."""
 
-from __future__ import annotations
-
-import time
-
-from datasets.synthetic_images.config import ImageWorldConfig
-from datasets.synthetic_images.generate import generate
-from scenelift.config.build import command
-
-PRESETS = {"demo": ImageWorldConfig()}
-
-
-def run(config: ImageWorldConfig) -> None:
-    """Write the images and print their numbers."""
-    start = time.monotonic()
-    if generate(config):
-        counts = ", ".join(f"{len(numbers)} {split}" for split, numbers in config.splits().items())
-        print(f"{config.out}: {counts} images in {time.monotonic() - start:.0f} s.")
-    else:
-        print(f"{config.out} already has these images, complete.")
-
-
-def main() -> None:
-    """Entry point."""
-    command(run, ImageWorldConfig, PRESETS, "python -m datasets.synthetic_images")
-
+from datasets.synthetic_images.config import PRESETS
+from scenelift.config.cli import command
 
 if __name__ == "__main__":
-    from datasets.synthetic_images.__main__ import main
-
-    main()
+    command("datasets.synthetic_images", PRESETS, "run")

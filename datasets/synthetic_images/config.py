@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from scenelift.config.constraints import NonNegativeFloat, NonNegativeInt, PositiveInt, Seed, Settings
 from scenelift.errors import ConfigError
 
 
@@ -71,35 +72,37 @@ TITLES = {"train": 1_000_000, "val": 2_000_000, "test": 3_000_000}
 
 
 @dataclass(frozen=True)
-class ImageWorldConfig:
+class ImageWorldConfig(Settings):
     """Images of colored things with parts, sentences about them, and what a detector proposes and believes."""
 
     out: Path = Path("data/synthetic-images")
     """Folder that is written, in Flickr30K Entities' layout."""
-    train: int = 600
+    train: NonNegativeInt = 600
     """Images to train on."""
-    val: int = 0
+    val: NonNegativeInt = 0
     """Images of the split val."""
-    test: int = 200
+    test: NonNegativeInt = 200
     """Images to score on."""
-    seed: int = 0
+    seed: Seed = 0
     """Decides everything."""
-    channels: int = 64
+    channels: PositiveInt = 64
     """Width of a region's feature."""
-    look_noise: float = 1.0
+    look_noise: NonNegativeFloat = 1.0
     """How far things of one look differ, as a share of how far looks differ."""
-    feature_noise: float = 0.25
+    feature_noise: NonNegativeFloat = 0.25
     """What a region's feature varies by itself, on the same scale."""
-    detector_noise: float = 1.0
+    detector_noise: NonNegativeFloat = 1.0
     """Standard deviation that is added to the detector's logits."""
 
     def __post_init__(self) -> None:
-        if min(self.train, self.val, self.test) < 0 or not self.train + self.val + self.test:
-            raise ConfigError("train, val and test are numbers of images; at least one is above 0")
-        if self.channels < 1:
-            raise ConfigError(f"channels is at least 1, not {self.channels}")
+        super().__post_init__()
+        if not self.train + self.val + self.test:
+            raise ConfigError("no images to make: set train, val or test")
 
     def splits(self) -> dict[str, list[int]]:
         """The numbers of the images of each split that has some."""
         counts = {"train": self.train, "val": self.val, "test": self.test}
         return {split: list(range(TITLES[split], TITLES[split] + n)) for split, n in counts.items() if n}
+
+
+PRESETS = {"demo": ImageWorldConfig()}

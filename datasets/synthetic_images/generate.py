@@ -13,7 +13,8 @@ from datasets.synthetic_images.config import CLASSES, ImageWorldConfig
 from datasets.synthetic_images.detector import detect
 from datasets.synthetic_images.grammar import describe
 from datasets.synthetic_images.world import SIZE, Picture, draw_picture, photograph
-from scenelift.config.build import dump, load, to_dict
+from scenelift.config.build import to_dict
+from scenelift.config.files import dump, load
 from scenelift.errors import ConfigError, StorageError
 from scenelift.geometry.boxes2d import Boxes
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from datasets.captions.options import CaptionOptions
+from datasets.captions.config import CaptionOptions
 from datasets.captions.regions import BottomUpFolder, read_classes
-from datasets.flickr30k import Flickr30k
+from datasets.flickr30k.source import Flickr30k
 from datasets.synthetic_images.config import ImageWorldConfig
 from datasets.synthetic_images.generate import CLASS_LIST, REGIONS, generate
 from scenelift.cluster import connect as cluster

@@ -1,27 +1,7 @@
-"""The command `python -m datasets.synthetic_rooms [demo|tiny] [--out DIR ...]`: write synthetic rooms."""
+"""The command `python -m datasets.synthetic_rooms`."""
 
-from __future__ import annotations
-
-from datasets.synthetic_rooms.config import PRESETS, RoomsConfig
-from datasets.synthetic_rooms.write import generate, summary
-from scenelift.config.build import command
-
-
-def run(config: RoomsConfig) -> None:
-    """Write the rooms, then print the next command."""
-    sentences = generate(config)
-    print(f"{config.out} already has these rooms." if sentences is None else summary(config, sentences))
-    print(
-        f"Next: python -m datasets.shard_rooms --root {config.out} --split train --out {config.out}-shards/train"
-    )
-
-
-def main() -> None:
-    """Entry point."""
-    command(run, RoomsConfig, PRESETS, "python -m datasets.synthetic_rooms")
-
+from datasets.synthetic_rooms.config import PRESETS
+from scenelift.config.cli import command
 
 if __name__ == "__main__":
-    from datasets.synthetic_rooms.__main__ import main
-
-    main()
+    command("datasets.synthetic_rooms", PRESETS, "run")

@@ -6,9 +6,9 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from datasets.grounding.source import Candidates
-from datasets.shard_rooms import PRESETS as SHARDS
-from datasets.shard_rooms import write
+from datasets.grounding.config import Candidates
+from datasets.shard_rooms.config import PRESETS as SHARDS
+from datasets.shard_rooms.run import write
 from datasets.synthetic_rooms.config import PRESETS, RoomsConfig
 from datasets.synthetic_rooms.write import generate
 from scenelift.samples.manifest import NAME

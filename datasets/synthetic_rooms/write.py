@@ -18,7 +18,7 @@ from datasets.synthetic_rooms.config import RoomsConfig
 from datasets.synthetic_rooms.detector import detect
 from datasets.synthetic_rooms.grammar import describe
 from datasets.synthetic_rooms.room import COLORS, HALF, HANGING, STANDING, Rng, Thing, build, stream
-from scenelift.config.build import dump, load
+from scenelift.config.files import dump, load
 from scenelift.errors import ConfigError, StorageError
 from scenelift.io.console import Meter
 

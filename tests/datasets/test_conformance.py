@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.nuscenes import NuScenes
-from datasets.scannet import ScanNet
-from datasets.semantickitti import SemanticKITTI
+from datasets.nuscenes.source import NuScenes
+from datasets.scannet.source import ScanNet
+from datasets.semantickitti.source import SemanticKITTI
 from scenelift.errors import FrameError
+from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import Frame
-from scenelift.samples.source import ReadOptions
 from tests.made import frames as made_up
 from tests.made.conformance import check_source
 from tests.made.kitti_tree import KittiTree

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from datasets import shard
-from datasets.shard import PRESETS, ShardConfig, run
+from datasets.shard.config import PRESETS, ShardConfig
+from datasets.shard.run import run
+from scenelift.config.cli import command
 from scenelift.errors import ConfigError, DataError
 from scenelift.samples.frame_kind import FrameSet
 from scenelift.shards.read import Shards
@@ -119,7 +120,7 @@ def said(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     """What the command answers to a wrong command line, which must be one line, status 1 and no Ray."""
     monkeypatch.setattr(sys, "argv", ["shard", *words.split()])
     with pytest.raises(SystemExit) as stopped:
-        shard.main()
+        command("datasets.shard", PRESETS, "run")
     output = capsys.readouterr()
     assert stopped.value.code == 1 and output.out == "" and output.err.count("\n") == 1
     return output.err
@@ -136,9 +137,9 @@ def said(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         ("semantickitti", "--root is missing: the folder where semantickitti is unpacked"),
         ("semantickitti --root tests", "has no folder sequences"),
         ("scannet --root tests", "has no folder scans"),
-        ("scannet --root . --superpixels -1", "superpixels is at least 0"),
-        ("nuscenes --root . --max-bad -1", "max_bad is at least 0"),
-        ("nuscenes --root . --per_shard 0", "per_shard is at least 1"),
+        ("scannet --root . --superpixels -1", "superpixels must be at least 0, not -1"),
+        ("nuscenes --root . --max-bad -1", "max_bad must be at least 0, not -1"),
+        ("nuscenes --root . --per_shard 0", "per_shard must be at least 1, not 0"),
         ("nuscenes --root . --image_size 224", "image_size takes 2 values"),
     ],
 )
@@ -149,7 +150,7 @@ def test_mistakes_are_answered_in_one_line(
 
 
 def test_impossible_sizes_are_refused() -> None:
-    with pytest.raises(ConfigError, match="pixels"):
+    with pytest.raises(ConfigError, match="image_size must be at least 1, not 0"):
         ShardConfig(image_size=(0, 416))
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from datasets import shard_rooms
-from datasets.grounding import Grounding, RoomOptions
-from datasets.shard_rooms import PRESETS, RoomShardConfig
+from datasets.grounding.config import RoomOptions
+from datasets.grounding.source import Grounding
+from datasets.shard_rooms.config import PRESETS, RoomShardConfig
+from datasets.shard_rooms.run import run
 from datasets.synthetic_rooms.config import PRESETS as ROOMS
 from datasets.synthetic_rooms.shards import synthetic_room_shards
 from scenelift.errors import ConfigError
@@ -37,18 +38,18 @@ def test_the_command_reports_what_it_wrote(
 ) -> None:
     rooms = replace(ROOMS["tiny"], out=tmp_path / "rooms")
     synthetic_room_shards("train", rooms=rooms)
-    shard_rooms.run(replace(PRESETS["scanrefer"], root=rooms.out, split="val", out=str(tmp_path / "out")))
+    run(replace(PRESETS["scanrefer"], root=rooms.out, split="val", out=str(tmp_path / "out")))
     said = capsys.readouterr().out
     assert "scanrefer, detected boxes" in said and "64 channels" in said and "trainables.ground" in said
 
 
 def test_what_cannot_be_asked_for_is_refused() -> None:
     with pytest.raises(ConfigError, match="--root is missing"):
-        RoomShardConfig().source()
+        RoomShardConfig().check_here()
     for values, message in (
-        ({"corpus": "nr3"}, "did you mean nr3d"),
-        ({"candidates": "boxes"}, "unknown candidates"),
-        ({"group": 0}, "group is at least 1"),
+        ({"corpus": "nr3"}, "corpus: .nr3. is not one of scanrefer, nr3d, sr3d"),
+        ({"candidates": "boxes"}, "candidates: .boxes. is not one of"),
+        ({"group": 0}, "group must be at least 1"),
     ):
         with pytest.raises(ConfigError, match=message):
             RoomShardConfig(**values)  # type: ignore[arg-type]

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from scenelift.errors import DataError
+from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import Frame
 from scenelift.samples.images import decode
-from scenelift.samples.source import ReadOptions, Source
+from scenelift.samples.source import Source
 
 _SOURCE_BYTES, _KEYFRAME_BYTES = 1 << 20, 1 << 16
 """What a pickled source and a pickled keyframe may take: every reading process gets one, and all of them."""

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from scenelift.errors import DataError, FrameError
+from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import Frame
-from scenelift.samples.source import ReadOptions
 from scenelift.samples.vocabulary import Vocabulary
 
 CLASSES = ("car", "tree", "road")

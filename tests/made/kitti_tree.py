@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from datasets.semantickitti import SemanticKITTI
+from datasets.semantickitti.source import SemanticKITTI
 
 SIZE = (37, 124)
 POINTS = 300

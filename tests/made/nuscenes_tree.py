@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from datasets.nuscenes import Keyframe, NuScenes
-from scenelift.samples.source import ReadOptions
+from datasets.nuscenes.keyframes import Keyframe
+from datasets.nuscenes.source import NuScenes
+from scenelift.samples.config import ReadOptions
 
 VERSION = "v1.0-mini"
 SIZE = (36, 64)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from datasets.captions.regions import BottomUpFolder
-from datasets.flickr30k import Flickr30k
+from datasets.flickr30k.source import Flickr30k
 
 CLASSES = ("man", "dog")
 SIZE = (80, 100)

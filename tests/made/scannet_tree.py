@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from datasets.scannet import ScanNet
+from datasets.scannet.source import ScanNet
 
 DEPTH, COLOR = (48, 64), (97, 130)
 INTRINSIC = np.array([[57.0, 0, 31.5, 0], [0, 58, 23.5, 0], [0, 0, 1, 0], [0, 0, 0, 1]])

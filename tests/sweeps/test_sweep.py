@@ -21,7 +21,7 @@ from scenelift.cluster import connect as cluster
 from scenelift.errors import ClusterError, ConfigError
 from scenelift.runs.folder import Run
 from scenelift.train.checkpoints import Checkpoints
-from scenelift.tune.sweep import SweepConfig
+from scenelift.tune.config import SweepConfig
 from tests.made import toy_sweep as toy
 
 _ROOT = Path(__file__).resolve().parents[2]

@@ -2,40 +2,22 @@
 
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from datasets import shard, shard_captions, shard_rooms
-from scenelift.config.build import parse
+from scenelift.config.cli import parse
 from scenelift.errors import ConfigError
-from trainables.distill import method as distill
-from trainables.distill.config import DistillConfig
-from trainables.evaluate import run as evaluate
-from trainables.evaluate.run import EvaluateConfig
-from trainables.finetune import method as finetune
-from trainables.finetune.method import FinetuneConfig
-from trainables.ground import run as ground
-from trainables.ground.config import GroundConfig
-from trainables.phrases import method as phrases
-from trainables.phrases.config import PhrasesConfig
-from trainables.pretrain import method as pretrain
-from trainables.pretrain.method import PretrainConfig
-from trainables.table import run as table
-from trainables.table.run import TableConfig
 
 REPOSITORY = Path(__file__).parents[2]
 COMMANDS = {
-    "trainables.distill": (DistillConfig, distill.PRESETS),
-    "trainables.evaluate": (EvaluateConfig, evaluate.PRESETS),
-    "trainables.finetune": (FinetuneConfig, finetune.PRESETS),
-    "trainables.ground": (GroundConfig, ground.PRESETS),
-    "trainables.pretrain": (PretrainConfig, pretrain.PRESETS),
-    "trainables.table": (TableConfig, table.PRESETS),
-    "datasets.shard_rooms": (shard_rooms.RoomShardConfig, shard_rooms.PRESETS),
-    "trainables.phrases": (PhrasesConfig, phrases.PRESETS),
-    "datasets.shard_captions": (shard_captions.CaptionShardConfig, shard_captions.PRESETS),
-    "datasets.shard": (shard.ShardConfig, shard.PRESETS),
+    module: import_module(f"{module}.config").PRESETS
+    for module in (
+        *("trainables.distill", "trainables.evaluate", "trainables.finetune", "trainables.ground"),
+        *("trainables.phrases", "trainables.pretrain", "trainables.table"),
+        *("datasets.shard", "datasets.shard_captions", "datasets.shard_rooms"),
+    )
 }
 SHORT = {
     "DISTILL": "python -m trainables.distill paper_nuscenes",
@@ -61,9 +43,8 @@ def documented() -> list[str]:
 
 
 def understood(module: str, words: list[str]) -> bool:
-    config, presets = COMMANDS[module]
     try:
-        parse(config, presets, words, module)
+        parse(COMMANDS[module], words, module)
     except ConfigError:
         return False
     return True
@@ -74,8 +55,7 @@ def test_a_documented_command_is_understood(text):
     words = [word.split("|")[0] for word in shlex.split(text)]
     if words[0] == "python":
         needed = ["--root", "ROOT"] if words[2].startswith("datasets.shard") and "--root" not in words else []
-        config, presets = COMMANDS[words[2]]
-        parse(config, presets, [*words[3:], *needed], words[2])
+        parse(COMMANDS[words[2]], [*words[3:], *needed], words[2])
     else:
         presets = {"trainables.distill": ["paper_nuscenes"], "trainables.finetune": ["paper_nuscenes"]}
         assert any(understood(module, [*presets.get(module, []), *words]) for module in COMMANDS)

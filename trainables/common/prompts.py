@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
 from datasets.semantickitti.classes import VOCABULARY as SEMANTICKITTI
 from scenelift.samples.vocabulary import Vocabulary
-
-Prompts = Literal["words", "paper", "semantickitti", "cityscapes", "all"]
+from trainables.common.config import Prompts
 
 CITYSCAPES = (
     *("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation"),

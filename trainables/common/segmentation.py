@@ -1,194 +1,150 @@
-"""What every training of a 3D student shares: which shards it reads, and a run's way from shards to scores."""
+"""What every training of a 3D student shares: which shards it reads, and how the student is scored."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-
-from datasets.synthetic.shards import synthetic_shards
-from scenelift.cluster import connect as cluster
 from scenelift.config.build import flatten
-from scenelift.errors import ConfigError, DataError
-from scenelift.evaluation.reports import Protocol as ScoreProtocol
-from scenelift.evaluation.scoring import Predictors
-from scenelift.evaluation.validation import MIOU, NO_VALIDATION, Validation, ValidationConfig, hold_out
+from scenelift.errors import DataError
 from scenelift.io.console import say
-from scenelift.nn.student import Student, StudentConfig
-from scenelift.points.collate import Collate
-from scenelift.runs.comparison import network_name
-from scenelift.runs.experiment import DataConfig, Experiment, experiment
-from scenelift.runs.folder import RunConfig
+from scenelift.io.storage import Location
+from scenelift.nn.student import Student
+from scenelift.runs.config import DataConfig
+from scenelift.runs.task import Report, Task, spread
+from scenelift.samples.frame import Frame
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
-from scenelift.tracking.client import TrackingConfig
-from scenelift.train.launch import Job, Resources, ScaleConfig, build_from, launch
-from scenelift.train.method import Method
-from scenelift.train.optimizer import OptimizerConfig
-from scenelift.train.plan import LoopConfig, Plan
+from scenelift.train.launch import Resources
+from trainables.common import reports
+from trainables.common.data import places
+from trainables.common.names import network_name
+from trainables.common.reports import Protocol
+from trainables.common.scoring import Evaluation, Predictors, evaluate
+from trainables.common.validation import OBJECTIVES, SegmentationMeasure
 
 if TYPE_CHECKING:
-    from scenelift.teachers.clip import DenseClip, TeacherConfig
+    from scenelift.teachers.clip import DenseClip
+    from scenelift.teachers.config import TeacherConfig
 
-
-class TrainingConfig(Protocol):
-    """The branches that every training's config tree has."""
-
-    @property
-    def data(self) -> DataConfig: ...
-    @property
-    def student(self) -> StudentConfig: ...
-    @property
-    def optimizer(self) -> OptimizerConfig: ...
-    @property
-    def loop(self) -> LoopConfig: ...
-    @property
-    def scale(self) -> ScaleConfig: ...
-    @property
-    def tracking(self) -> TrackingConfig: ...
-    @property
-    def run(self) -> RunConfig: ...
-
-
-@dataclass(frozen=True)
-class Training:
-    """One training of a student, ready to run."""
-
-    command: str
-    """Name of the trainable, such as distill."""
-    config: TrainingConfig
-    presets: Mapping[str, TrainingConfig]
-    """The command's; what the config changes of the nearest names the run."""
-    train: Shards
-    test: Shards | None
-    """Labeled shards that the student is scored on; None: it is not."""
-    student: Callable[[], Student]
-    """Makes the student as it is before the first step."""
-    collate: Collate
-    build: Callable[[Path], Method]
-    """Makes the method, inside each worker, around the student that the folder holds."""
-    tags: Mapping[str, str]
-    """Tags of the MLflow run: teacher, protocol and what else tells it from others of its trainable; those that
-    every training has come by themselves."""
-    frames: Sequence[int] | None = None
-    """Which frames are trained on; None: all."""
-    teacher: TeacherConfig | None = None
-    """A teacher to score before and to draw beside the student."""
-    vocabulary: Vocabulary | None = None
-    """The classes of the test shards in other words; None: in the shards' own."""
-    protocol: ScoreProtocol = "label_free"
-    """How the student came to know the classes; the first part of its metrics' names."""
-    validation: ValidationConfig = NO_VALIDATION
-    """Training scenes that are held out."""
+PICTURED_FRAMES = 3
+"""Test frames that are drawn."""
+HEADLINES = ("miou", "miou_seen", "miou_unseen", "accuracy")
+COLUMNS = (
+    *(f"{protocol}/{name}" for protocol in ("label_free", "labeled") for name in HEADLINES),
+    "teacher/miou",
+)
+"""Scores that a dashboard shows of runs that name points."""
 
 
 def open_data(data: DataConfig) -> tuple[Shards, Shards | None]:
     """Training and test shards, of one class list; the synthetic world is made where none are named."""
-    if data.train is None and data.test is None:
-        data = replace(data, train=synthetic_shards("train"), test=synthetic_shards("val"))
-    if data.train is None:
-        raise ConfigError(
-            "data.test is given without data.train; name both, or neither for the synthetic world"
-        )
-    train = Shards.open(data.train)
-    test = Shards.open(data.test, train.vocabulary.classes) if data.test else None
+    train_place, test_place = places(data, synthetic)
+    train = Shards.open(train_place)
+    test = Shards.open(test_place, train.vocabulary.classes) if test_place else None
     if test is not None and test.about.labels is None:
-        raise DataError(f"{data.test} has no labels to score on; leave data.test out")
+        raise DataError(f"{test_place} has no labels to score on; leave data.test out")
     return train, test
 
 
-def selecting(config: Any, scenes: int, objective: str) -> Any:
-    """The config for a run that others are compared with to choose one: it is validated on one training scene of
-    so many, and leaves the test scenes alone. DataError if the shards do not allow for the objective."""
-    train, _ = open_data(config.data)
-    chosen = replace(config.validation, holdout_every=scenes)
-    _, validation = hold_out(chosen, train, None)
-    if validation is None or objective not in validation.names:
-        missing = "labels" if objective == MIOU else "sweeps"
-        raise DataError(
-            f"{train.path} has no {missing}, so {objective} cannot be measured on it; choose another --objective"
+def synthetic(split: str) -> str:
+    """Folder of the synthetic world's shards of a split, made at first use."""
+    from datasets.synthetic.shards import synthetic_shards  # a ray tracer, which real data can spare
+
+    return synthetic_shards(split)
+
+
+class SegmentationTask(Task[Frame]):
+    """A training whose student names points, scored by mIoU on labeled test frames."""
+
+    objectives: ClassVar = OBJECTIVES
+    columns: ClassVar = COLUMNS
+
+    train: Shards
+    test: Shards | None
+    teacher: TeacherConfig | None = None
+    """A teacher to score before, and to draw beside, the student."""
+    protocol: Protocol = "label_free"
+    """How the student came to know the classes; the first part of its metrics' names."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The classes of the test shards, in the words that the student is asked with."""
+        return self.train.vocabulary
+
+    def load(self, folder: Location) -> Student:
+        """The student of a checkpoint."""
+        return Student.load(folder)
+
+    def describe(self, student: Student) -> dict[str, Any]:
+        """What the logged model says of itself."""
+        return {"vocabulary": student.vocabulary.version, "parameters": student.size}
+
+    def tags(self) -> dict[str, str]:
+        """The student's network, for tables."""
+        return {"student": network_name(flatten(self.config.student.network))}
+
+    def measure(self, held_out: Sequence[int]) -> SegmentationMeasure:
+        """mIoU where there are labels, agreement where there are sweeps."""
+        return SegmentationMeasure.of(self.train, held_out[0])
+
+    def score_before(self, initial: Location, resources: Resources) -> Evaluation | None:
+        """The untrained student and the teacher, where there is one."""
+        if self.teacher is None:
+            return None
+        make = Predictors(self.vocabulary, {"random": initial}, self.teacher)
+        scored = self._evaluate(make, "scoring the teacher", resources)
+        miou = scored.scores("teacher", "seen").miou
+        say(f"teacher, projected to the points that cameras see: mIoU {miou:.3f}")
+        return scored
+
+    def score(
+        self,
+        before: Evaluation | None,
+        initial: Location,
+        trained: Location,
+        resources: Resources,
+        pictures: Path,
+    ) -> Report:
+        """The student beside what was scored before; some frames are drawn."""
+        make = Predictors(self.vocabulary, {"student": trained})
+        evaluation = self._evaluate(make, "scoring the student", resources)
+        if before is not None:
+            before.add(evaluation)
+            evaluation = before
+        assert self.test is not None
+        return report(
+            evaluation, self.test, self._teacher(), self.config.data.absent_classes, self.protocol, pictures
         )
-    return replace(config, data=replace(config.data, train=train.path, test=None), validation=chosen)
+
+    def _evaluate(self, make: Predictors, title: str, resources: Resources) -> Evaluation:
+        assert self.test is not None
+        keep = spread(len(self.test), PICTURED_FRAMES)
+        return evaluate(self.test, make, title, keep, resources.workers, resources.gpus)
+
+    def _teacher(self) -> DenseClip | None:
+        """The teacher that pictures show beside the student."""
+        if self.teacher is None:
+            return None
+        from scenelift.teachers.clip import build_teacher  # seconds, which trainings without one can spare
+
+        return build_teacher(self.teacher, self.vocabulary)
 
 
-def run_training(training: Training) -> None:
-    """Score what is there before, train, score the student, show all of it."""
-    config = training.config
-    with cluster.connect():
-        resources = Resources.fit(config.scale)
-        frames, validation = hold_out(training.validation, training.train, training.frames)
-        # Refuses what cannot be split over the workers, or weights that are not there, before a run is begun.
-        Plan(len(training.train) if frames is None else len(frames), config.loop, resources.workers)
-        torch.manual_seed(config.loop.seed)
-        student = training.student()
-        with experiment(
-            training.command, config, config.run, config.tracking, _tags(training), training.presets
-        ) as made:
-            _run(replace(training, frames=frames), validation, student, made, resources)
-
-
-def _tags(training: Training) -> dict[str, str]:
-    return {
-        "dataset": training.train.manifest.dataset,
-        "student": network_name(flatten(training.config.student.network)),
-        "seed": str(training.config.loop.seed),
-        **training.tags,
-    }
-
-
-def _run(
-    training: Training,
-    validation: Validation | None,
-    student: Student,
-    made: Experiment,
-    resources: Resources,
-) -> None:
-    """The run itself, once everything it needs is there."""
-    test, initial = training.test, made.begin(student)
-    vocabulary = training.vocabulary or training.train.vocabulary
-    made.dataset(training.train, "train")
-    scored = None
-    if test is not None:
-        made.dataset(test, "test")
-        if training.teacher is not None and not training.config.loop.preflight_steps:
-            make = Predictors(vocabulary, {"random": initial}, training.teacher)
-            scored = made.score(test, make, "scoring the teacher", resources)
-            miou = scored.scores("teacher", "seen").miou
-            say(f"teacher, projected to the points that cameras see: mIoU {miou:.3f}")
-    job = Job(
-        shards=training.train.path,
-        folder=made.run.checkpoints,
-        loop=training.config.loop,
-        optimizer=training.config.optimizer,
-        collate=training.collate,
-        build=partial(build_from, training.build, initial),
-        retries=training.config.scale.retries,
-        frames=training.frames,
-        validation=validation,
+def report(
+    evaluation: Evaluation,
+    shards: Shards,
+    teacher: DenseClip | None,
+    absent: reports.Absent,
+    protocol: Protocol,
+    pictures: Path,
+) -> Report:
+    """Metrics, tables and pictures of scored predictors."""
+    kept = list(evaluation.kept)
+    reports.draw(pictures, evaluation, dict(zip(kept, shards.read_many(kept), strict=True)), teacher)
+    return Report(
+        metrics=reports.metrics(evaluation, absent, protocol),
+        text=reports.table(evaluation, absent),
+        tables={"classes": reports.class_rows(evaluation)},
     )
-    last = launch(job, resources, made.listen)
-    made.trained()
-    made.result |= {"checkpoint": last.folder, "device": resources.device, "workers": resources.workers}
-    if test is not None:
-        make = Predictors(vocabulary, {"student": last.folder})
-        after = made.score(test, make, "scoring the student", resources)
-        scored = after if scored is None else scored | after
-        teacher = _teacher(training, vocabulary)
-        absent = training.config.data.absent_classes
-        print(made.report(scored, test, teacher, absent, last.step, training.protocol))
-    student = Student.load(last.folder)
-    about = {"vocabulary": student.vocabulary.version, "parameters": student.size}
-    made.save_student(student, about, last.step)
-
-
-def _teacher(training: Training, vocabulary: Vocabulary) -> DenseClip | None:
-    """The teacher that pictures show beside the student."""
-    if training.teacher is None:
-        return None
-    from scenelift.teachers.clip import build_teacher  # seconds, which trainings without a teacher can spare
-
-    return build_teacher(training.teacher, vocabulary)

@@ -1,6 +1,7 @@
 """The command `python -m trainables.distill`."""
 
-from trainables.distill.method import main
+from scenelift.config.cli import command
+from trainables.distill.config import PRESETS
 
 if __name__ == "__main__":
-    main()
+    command("trainables.distill", PRESETS, "task")

@@ -5,71 +5,66 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from scenelift.config.constraints import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveFraction,
+    PositiveInt,
+    Settings,
+)
 from scenelift.errors import ConfigError
-from scenelift.evaluation.validation import NO_VALIDATION, ValidationConfig
-from scenelift.nn.minkunet import NETWORKS
-from scenelift.nn.student import StudentConfig
-from scenelift.points.augmentation import Augmentation, ImageAugmentation
-from scenelift.points.collate import VoxelConfig
-from scenelift.runs.experiment import DataConfig
-from scenelift.runs.folder import RunConfig
-from scenelift.teachers.clip import TeacherConfig
-from scenelift.tracking.client import TrackingConfig
-from scenelift.train.launch import ScaleConfig
-from scenelift.train.optimizer import OptimizerConfig
-from scenelift.train.plan import LoopConfig
-from trainables.common.prompts import Prompts
-from trainables.common.teachers import CLIP_TEACHER, PAPER_TEACHER, TINY_TEACHER
+from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
+from scenelift.nn.config import NETWORKS, StudentConfig
+from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
+from scenelift.runs.config import RunConfig
+from scenelift.teachers.config import TeacherConfig
+from scenelift.tracking.config import TrackingConfig
+from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
+from trainables.common.config import CLIP_TEACHER, PAPER_TEACHER, TINY_TEACHER, Prompts, SegmentationData
 
 
 @dataclass(frozen=True)
-class DistillLoss:
+class DistillLoss(Settings):
     """Weights and forms of the losses; a weight of 0 leaves a loss out."""
 
-    semantic: float = 1.0
+    semantic: NonNegativeFloat = 1.0
     """Weight of semantic consistency."""
     semantic_form: Literal["classes", "points", "divergence"] = "classes"
     """`classes`: cross-entropy over the classes of each point, as the paper's code has it; `points`: the
     paper's Eq. 1, which contrasts the points of each class; `divergence`: Kullback-Leibler divergence from
     the teacher's soft scores (an ablation of the paper)."""
-    temperature: float = 1.0
+    temperature: PositiveFloat = 1.0
     """Logits are divided by this; the paper's code has none (1), its Eq. 1 says 0.5."""
-    class_weight_power: float = 0.0
+    class_weight_power: NonNegativeFloat = 0.0
     """A class weighs (its share of the batch's pseudo-labels) ** -class_weight_power; the paper has 0, equal
     weights. At 0.5 a short training does not forget rare classes."""
-    confident_fraction: float = 1.0
+    confident_fraction: PositiveFraction = 1.0
     """Share of a batch's pairs that are learnt from: those whose best class leads the second by most. The
     paper learns from all (1); where patches straddle two things the teacher is unsure and mostly wrong."""
 
-    spatial_temporal: float = 0.0
+    spatial_temporal: NonNegativeFloat = 0.0
     """Weight of spatial-temporal consistency."""
     spatial_temporal_form: Literal["code", "joint", "cosine"] = "code"
     """`code`: point features only, one label a cell; `joint`: the paper's Eq. 2-4, point and pixel features;
     `cosine`: each point against its pixel, no cells (what the paper's code does on ScanNet)."""
-    grid: float = 0.1
+    grid: PositiveFloat = 0.1
     """Edge of the cells in which pairs are fused, metres."""
-    cap: int | None = None
+    cap: PositiveInt | None = None
     """Pairs of a cell that take part; the paper's code takes 8. For `code`."""
-    sharpness: float = 1.0
+    sharpness: PositiveFloat = 1.0
     """Attention scores are divided by this: lambda of Eq. 3. For `joint`."""
     image_features: Literal["clip", "frozen", "trained"] = "clip"
     """Pixel features for `joint` and `cosine`: CLIP's own projection; a random projection of its tokens, kept
     as it is (the paper's code); or one that is trained (the paper)."""
 
-    cache_frames: int = 0
+    cache_frames: NonNegativeInt = 0
     """Frames for which each worker keeps what the teacher said of their patches, so that the teacher sees a
     frame once and not every epoch; for images that are not cropped or mirrored."""
 
     def __post_init__(self) -> None:
-        for name in ("temperature", "sharpness", "grid"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"loss.{name} is positive, not {getattr(self, name)}")
-        if not 0 < self.confident_fraction <= 1:
-            raise ConfigError(
-                f"loss.confident_fraction is a share above 0 and up to 1, not {self.confident_fraction}"
-            )
-        if self.cap is not None and self.cap < 1:
-            raise ConfigError(f"loss.cap is at least 1, or none, not {self.cap}")
+        super().__post_init__()
         if not self.semantic and not self.spatial_temporal:
             raise ConfigError("nothing to learn: give loss.semantic or loss.spatial_temporal a weight")
 
@@ -90,25 +85,23 @@ class DistillLoss:
 
 
 @dataclass(frozen=True)
-class SelfTrainingConfig:
+class SelfTrainingConfig(Settings):
     """Switchable self-training: from some epoch on the student's own labels replace the teacher's at random."""
 
-    start: int | None = None
+    start: NonNegativeInt | None = None
     """Epochs done before it starts; none: never. The paper says 10 of 20, its code starts at 11."""
-    probability: float = 0.5
+    probability: Fraction = 0.5
     """That a step, or a pair, switches."""
     scope: Literal["batch", "point"] = "batch"
     """What switches at once: all pairs of a step, as the paper's code has it, or each by itself."""
-    threshold: float = 0.0
+    threshold: Fraction = 0.0
     """Own labels count where the softmax of the best class is at least this; the paper has none (0)."""
-    unpaired: float = 0.0
+    unpaired: NonNegativeFloat = 0.0
     """Weight of the same loss on points that no camera sees, in switched steps; the paper's code computes and
     then forgets it (0)."""
 
     def __post_init__(self) -> None:
-        for name in ("probability", "threshold"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"self_training.{name} lies in 0..1, not {getattr(self, name)}")
+        super().__post_init__()
         if self.start is None and self.unpaired:
             raise ConfigError("self_training.unpaired needs self_training.start")
 
@@ -117,10 +110,10 @@ NO_SELF_TRAINING = SelfTrainingConfig()
 
 
 @dataclass(frozen=True)
-class DistillConfig:
+class DistillConfig(Settings):
     """CLIP2Scene: distil a dense CLIP teacher into a sparse 3D student, without labels."""
 
-    data: DataConfig = DataConfig()
+    data: SegmentationData = SegmentationData()
     """What is trained and scored on."""
     teacher: TeacherConfig = CLIP_TEACHER
     """The 2D vision-language model."""
@@ -149,6 +142,7 @@ class DistillConfig:
     """The run's folder."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         image = self.augmentation.image
         if self.loss.cache_frames and (image.crop or image.flip or image.views):
             raise ConfigError(

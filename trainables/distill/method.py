@@ -1,35 +1,25 @@
 """CLIP2Scene: a frozen CLIP names pixels, calibration says which points they show, a 3D network learns from it.
 
-`python -m trainables.distill [PRESET] [--group.field VALUE ...]`
-
-Three parts (clip2scene.md 4): semantic consistency, spatial-temporal consistency, switchable self-training.
-Their settings and presets are in `distill_config.py`, their losses in `distill_losses.py`; the method below wires
-them to the teacher and the student.
+Three parts (clip2scene.md 4): semantic consistency, spatial-temporal consistency, switchable self-training. The
+method wires their losses to the teacher and the student.
 """
 
 from __future__ import annotations
 
 import math
-from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scenelift.config.build import command
 from scenelift.geometry.sampling import sample
 from scenelift.nn.student import Student
-from scenelift.points.collate import Batch, Collate
-from scenelift.teachers.clip import DenseClip, build_teacher
+from scenelift.points.collate import Batch
+from scenelift.teachers.clip import DenseClip
 from scenelift.train.method import Method, Progress
-from trainables.common.prompts import named_by, taught_by
-from trainables.common.segmentation import Training, open_data, run_training
 from trainables.distill import losses
 from trainables.distill.config import (
     NO_SELF_TRAINING,
-    PRESETS,
-    DistillConfig,
     DistillLoss,
     SelfTrainingConfig,
 )
@@ -168,52 +158,3 @@ def leading(scores: Tensor) -> tuple[Tensor, Tensor]:
 def most_confident(margin: Tensor, share: float) -> Tensor:
     """[K] which of M pairs are the given share with the largest margin; K is rounded up, in their order."""
     return margin.topk(math.ceil(share * len(margin)), sorted=False).indices.sort().values
-
-
-def make_method(config: DistillConfig, initial: Path) -> Clip2Scene:
-    """The method with the student that the folder holds; called in every training worker."""
-    student = Student.load(initial)
-    teacher = build_teacher(config.teacher, taught_by(student.vocabulary, config.prompts))
-    return Clip2Scene(student, teacher, config.loss, config.self_training, config.loop.seed)
-
-
-def make_student(config: DistillConfig, teacher: DenseClip, point_features: int) -> Student:
-    """An untrained student with the heads and projections that the losses need, and the teacher's classes."""
-    width = teacher.text.shape[1]
-    heads = {"semantic": width} | ({"local": width} if config.loss.spatial_temporal else {})
-    projections = {"image": (teacher.visual.proj.shape[0], width)} if config.loss.projected else None
-    return Student(config.student, point_features, teacher.text, teacher.vocabulary, heads, projections)
-
-
-def run(config: DistillConfig) -> None:
-    """Score the teacher, distil, score the student, show both."""
-    train, test = open_data(config.data)
-    vocabulary = named_by(train.vocabulary, config.prompts)
-    run_training(
-        Training(
-            command="distill",
-            config=config,
-            presets=PRESETS,
-            train=train,
-            test=test,
-            student=lambda: make_student(
-                config, build_teacher(config.teacher, vocabulary), train.point_features
-            ),
-            collate=Collate(
-                config.student.voxels,
-                config.augmentation,
-                config.loop.seed,
-                grid=config.loss.grid if config.loss.cells else None,
-            ),
-            build=partial(make_method, config),
-            tags={"teacher": config.teacher.model, "protocol": "label-free"},
-            teacher=config.teacher,
-            vocabulary=vocabulary,
-            validation=config.validation,
-        )
-    )
-
-
-def main() -> None:
-    """Entry point."""
-    command(run, DistillConfig, PRESETS, "python -m trainables.distill")

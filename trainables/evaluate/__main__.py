@@ -1,6 +1,7 @@
 """The command `python -m trainables.evaluate`."""
 
-from trainables.evaluate.run import main
+from scenelift.config.cli import command
+from trainables.evaluate.config import PRESETS
 
 if __name__ == "__main__":
-    main()
+    command("trainables.evaluate", PRESETS, "run")

@@ -5,67 +5,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from datasets.synthetic.shards import synthetic_shards
 from scenelift.cluster import connect as cluster
-from scenelift.config.build import command, flatten
+from scenelift.config.build import flatten
 from scenelift.errors import ConfigError, DataError
-from scenelift.evaluation.metrics import Absent
-from scenelift.evaluation.reports import Protocol
-from scenelift.evaluation.scoring import Predictors
 from scenelift.io import storage
 from scenelift.io.storage import Location
 from scenelift.nn.student import Student
-from scenelift.runs.comparison import network_name, student_name
 from scenelift.runs.experiment import experiment
-from scenelift.runs.folder import RunConfig
 from scenelift.runs.lineage import Origin
+from scenelift.runs.task import spread
 from scenelift.shards.read import Shards
-from scenelift.teachers.clip import TeacherConfig, build_teacher
-from scenelift.tracking.client import TrackingConfig
-from scenelift.train.launch import Resources, ScaleConfig
-from trainables.common.teachers import CLIP_TEACHER, TINY_TEACHER
-
-
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """Scores of a student and of a teacher, on every point of every frame.
-
-    Those of a student that has learnt from labels are called labeled, all others label-free.
-    """
-
-    student: str | None = None
-    """Folder of a student: runs/NAME/student, or any checkpoint folder; none: the teacher alone."""
-    data: str | None = None
-    """Folder of labeled shards; none: the test split of the synthetic world."""
-    with_teacher: bool = True
-    """Score the teacher's projected labels too."""
-    teacher: TeacherConfig = TINY_TEACHER
-    """The 2D vision-language model."""
-    absent_classes: Absent = "leave out"
-    """Classes neither true nor predicted: left out of the mean, or counted as one as the paper's code did."""
-    scale: ScaleConfig = ScaleConfig()
-    """Processes that score."""
-    tracking: TrackingConfig = TrackingConfig(experiment="evaluate")
-    """MLflow."""
-    run: RunConfig = RunConfig()
-    """The run's folder."""
-
-    def __post_init__(self) -> None:
-        if self.student is None and not self.with_teacher:
-            raise ConfigError("nothing to score: give student a folder or leave with_teacher on")
-
-
-PRESETS = {
-    "synthetic": EvaluateConfig(scale=ScaleConfig(workers=2)),
-    "nuscenes": EvaluateConfig(teacher=CLIP_TEACHER),
-}
+from scenelift.teachers.clip import build_teacher
+from scenelift.train.launch import Resources
+from trainables.common.names import network_name, start_tags, student_name
+from trainables.common.reports import Protocol
+from trainables.common.scoring import Predictors, evaluate
+from trainables.common.segmentation import COLUMNS, PICTURED_FRAMES, report, synthetic
+from trainables.evaluate.config import PRESETS, EvaluateConfig
 
 
 def run(config: EvaluateConfig) -> None:
     """Score, show, record."""
-    shards = Shards.open(config.data or synthetic_shards("val"))
+    shards = Shards.open(config.data or synthetic("val"))
     if shards.about.labels is None:
         raise DataError(f"{shards.path} has no labels, so nothing can be scored on it")
     students: dict[str, Location] = {}
@@ -84,17 +45,20 @@ def run(config: EvaluateConfig) -> None:
     make = Predictors(shards.vocabulary, students, config.teacher if config.with_teacher else None)
     with cluster.connect():
         resources = Resources.fit(config.scale)
-        with experiment("evaluate", config, config.run, config.tracking, tags, PRESETS) as made:
-            made.dataset(shards, "test")
-            evaluation = made.score(shards, make, "scoring", resources)
-            print(made.report(evaluation, shards, teacher, config.absent_classes, step=0, protocol=protocol))
+        with experiment("evaluate", config, tags, PRESETS, COLUMNS) as started:
+            started.dataset(shards, "test")
+            keep = spread(len(shards), PICTURED_FRAMES)
+            scored = evaluate(shards, make, "scoring", keep, resources.workers, resources.gpus)
+            pictures = started.run.pictures
+            absent = config.absent_classes
+            started.report(report(scored, shards, teacher, absent, protocol, pictures), step=0)
 
 
 def _student_tags(student: Student, folder: str, protocol: Protocol) -> dict[str, str]:
     """What is known of the student: its network, and the run that made it with its seed and its protocol."""
     origin = Origin.of(folder)
     return {
-        **origin.start_tags(),
+        **start_tags(origin),
         "student": network_name(flatten(student.config.network)),
         "student_name": student_name(flatten(student.config)),
         "seed": origin.tag("seed", ""),
@@ -114,8 +78,3 @@ def _require_same_classes(student: Student, shards: Shards) -> None:
     have, want = student.vocabulary.classes, shards.vocabulary.classes
     if have != want:
         raise ConfigError(f"the student knows {', '.join(have)}; the shards have {', '.join(want)}")
-
-
-def main() -> None:
-    """Entry point."""
-    command(run, EvaluateConfig, PRESETS, "python -m trainables.evaluate")

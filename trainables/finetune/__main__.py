@@ -1,6 +1,7 @@
 """The command `python -m trainables.finetune`."""
 
-from trainables.finetune.method import main
+from scenelift.config.cli import command
+from trainables.finetune.config import PRESETS
 
 if __name__ == "__main__":
-    main()
+    command("trainables.finetune", PRESETS, "task")

@@ -1,6 +1,7 @@
 """The command `python -m trainables.ground`."""
 
-from trainables.ground.run import main
+from scenelift.config.cli import command
+from trainables.ground.config import PRESETS
 
 if __name__ == "__main__":
-    main()
+    command("trainables.ground", PRESETS, "task")

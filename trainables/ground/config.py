@@ -3,42 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
+from annotated_types import Ge, Lt
+
+from scenelift.config.constraints import (
+    Exists,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveFraction,
+    PositiveInt,
+    Settings,
+)
 from scenelift.errors import ConfigError
-from scenelift.runs.folder import RunConfig
-from scenelift.tracking.client import TrackingConfig
-from scenelift.train.launch import ScaleConfig
-from scenelift.train.optimizer import OptimizerConfig
-from scenelift.train.plan import LoopConfig
-from trainables.ground.lexicon import LexiconConfig
+from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
+from scenelift.runs.config import DataConfig, RunConfig
+from scenelift.teachers.config import TeacherConfig
+from scenelift.tracking.config import TrackingConfig
+from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
+from trainables.common.config import TINY_TEACHER
 
 
 @dataclass(frozen=True)
-class RoomsDataConfig:
-    """Which shards of rooms are trained and scored on."""
+class LexiconConfig(Settings):
+    """Where word vectors come from."""
 
-    train: str | None = None
-    """Folder of training shards; none: the synthetic rooms, made at first use."""
-    test: str | None = None
-    """Folder of shards that are scored on; none: the synthetic rooms', or none with own training shards."""
-    held_out: int = 0
-    """One training room of so many is kept from training and scored at the end of epochs; 0: none."""
-
-    def __post_init__(self) -> None:
-        if self.held_out == 1 or self.held_out < 0:
-            raise ConfigError(f"data.held_out is 0, or 2 and more (one room of so many), not {self.held_out}")
+    glove: Annotated[Path, Exists("give a file of GloVe vectors, or none")] | None = None
+    """A GloVe text file (a word and its numbers a line); words that it lacks are unknown. None: the teacher."""
+    teacher: TeacherConfig = TINY_TEACHER
+    """The CLIP whose frozen text tower reads the words, one by one."""
+    min_count: PositiveInt = 1
+    """Words that the training sentences have less often are unknown."""
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
+class NetworkConfig(Settings):
     """Sizes of the networks."""
 
-    width: int = 288
+    width: PositiveInt = 288
     """Channels."""
-    heads: int = 8
+    heads: PositiveInt = 8
     """Heads of every attention; a divisor of the width."""
-    relation_layers: int = 2
+    relation_layers: NonNegativeInt = 2
     """Self-attention layers among the proposals of a room."""
     relations: Literal["absolute", "pairwise"] = "absolute"
     """How those layers know where boxes are: by each box's own place, as the authors have it; or also by a bias
@@ -46,24 +54,25 @@ class NetworkConfig:
     sentence: Literal["last", "mean"] = "last"
     """What stands for a sentence: the recurrent network's last state, as the authors have it, or the mean of
     all of its states."""
-    norm_momentum: float = 0.1
+    norm_momentum: PositiveFraction = 0.1
     """Share of a batch in the running statistics of batch norms; the authors' is 0.5."""
-    decoder_layers: int = 3
+    decoder_layers: PositiveInt = 3
     """Layers of the reconstructor."""
-    decoder_dropout: float = 0.2
+    decoder_dropout: Annotated[float, Ge(0), Lt(1)] = 0.2
     """Dropout in the reconstructor."""
     causal: bool = True
     """Whether the reconstructor guesses a word from those before it alone, as the authors' does, or from all."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.width % self.heads or self.width % 2:
             raise ConfigError(
-                f"network.width {self.width} is even and a multiple of network.heads {self.heads}"
+                f"network.width must be even and a multiple of network.heads {self.heads}, not {self.width}"
             )
 
 
 @dataclass(frozen=True)
-class MethodConfig:
+class MethodConfig(Settings):
     """What is switched on (ws3dvg.md 11), and how candidates are chosen and judged."""
 
     category: Literal["annotation", "noun", "off"] = "noun"
@@ -75,69 +84,55 @@ class MethodConfig:
     """Reconstruct words and rank candidates by it; false: all candidates are worth the same (`no_recon`)."""
     distill: bool = True
     """Train the matching head; false: the coarse selection is what predicts (`no_distill`)."""
-    candidates: int = 8
+    candidates: PositiveInt = 8
     """Proposals that the coarse stage hands to the fine one."""
     background: bool = True
     """Let proposals that are not taken for objects take part: as neighbours, as negatives, and beside the
     candidates in the student's softmax. They are never predicted."""
-    hard_candidate_fraction: float = 0.5
+    hard_candidate_fraction: PositiveFraction = 0.5
     """Share of the candidates, those of the least reconstruction loss, that reconstruction learns from late."""
-    hard_candidates_from: int = 3
+    hard_candidates_from: NonNegativeInt = 3
     """Epoch from which only these are learned from; before, all are."""
-    reward_power: float = 2.0
+    reward_power: NonNegativeFloat = 2.0
     """How much more the best candidates are worth to the matching head than the next: the power of the rewards
     by rank. With the authors' 2 the best of eight gets a third of all that is given, with 6 it gets 0.6."""
-    masked: float = 0.3
+    masked: Annotated[float, Ge(0), Lt(1)] = 0.3
     """Probability that the reconstructor sees a mask instead of a word."""
     mask_keywords: bool = False
     """Hide the keywords from the reconstructor behind masks too; their vectors are hidden in either case."""
     mask_noun: bool = False
     """Count the head noun among the keywords, so that a candidate must explain what the thing is, too."""
-    word_dropout: float = 0.2
+    word_dropout: Annotated[float, Ge(0), Lt(1)] = 0.2
     """Share of a sentence's words that are replaced by the unknown word in training."""
 
     def __post_init__(self) -> None:
-        if self.candidates < 1:
-            raise ConfigError(f"method.candidates is at least 1, not {self.candidates}")
+        super().__post_init__()
         if self.category == "off" and self.mil == "off":
             raise ConfigError(
                 "nothing is left to choose candidates by: switch method.category or method.mil on"
             )
-        if not 0 < self.hard_candidate_fraction <= 1:
-            raise ConfigError(
-                f"method.hard_candidate_fraction is more than 0 and at most 1, not {self.hard_candidate_fraction:g}"
-            )
-        if self.reward_power < 0:
-            raise ConfigError(f"method.reward_power is at least 0, not {self.reward_power:g}")
-        for name in ("masked", "word_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"method.{name} is at least 0 and less than 1, not {getattr(self, name):g}")
 
 
 @dataclass(frozen=True)
-class GroundLoss:
+class GroundLoss(Settings):
     """Weights of the losses; those of parts that are switched off are not used."""
 
-    features: float = 2.0
+    features: PositiveFloat = 2.0
     """Sentences against proposals of other rooms (7.1, 7.2)."""
-    category: float = 2.0
+    category: PositiveFloat = 2.0
     """Class of the sentence (7.3)."""
-    reconstruction: float = 1.0
+    reconstruction: PositiveFloat = 1.0
     """Words from candidates (7.4)."""
-    distillation: float = 1.0
+    distillation: PositiveFloat = 1.0
     """Matching head towards the better candidates (7.5)."""
-
-    def __post_init__(self) -> None:
-        if min(vars(self).values()) <= 0:
-            raise ConfigError("loss weights are positive; switch parts off with method.*")
 
 
 @dataclass(frozen=True)
-class GroundConfig:
+class GroundConfig(Settings):
     """WS-3DVG: sentences find their object among proposed boxes, without being told which it is."""
 
-    data: RoomsDataConfig = RoomsDataConfig()
-    """What is trained and scored on."""
+    data: DataConfig = DataConfig()
+    """Shards of rooms that are trained and scored on; none: the synthetic rooms, made at first use."""
     lexicon: LexiconConfig = LexiconConfig()
     """Words and their vectors."""
     network: NetworkConfig = NetworkConfig()
@@ -150,6 +145,8 @@ class GroundConfig:
     """Optimizer and schedule."""
     loop: LoopConfig = LoopConfig(epochs=20, batch=4)
     """The training loop; a sample is a room with up to eight sentences."""
+    validation: ValidationConfig = NO_VALIDATION
+    """Training rooms that are held out and scored on as the training goes."""
     scale: ScaleConfig = ScaleConfig()
     """Workers and what each is given."""
     tracking: TrackingConfig = TrackingConfig(experiment="ground")

@@ -15,27 +15,16 @@ from torch.nn import functional as F
 from scenelift.errors import DataError, TeacherError
 from scenelift.io.console import say
 from scenelift.samples.vocabulary import Vocabulary
-from scenelift.teachers.clip import TeacherConfig, encode_text, set_activation
+from scenelift.teachers.clip import encode_text, set_activation
+from scenelift.teachers.config import TeacherConfig
 from scenelift.teachers.weights import LoadedClip, load_clip
-from trainables.common.teachers import TINY_TEACHER
+from trainables.ground.config import LexiconConfig
 
 PADDING, UNKNOWN, SPECIAL = 0, 1, 2
 """Ids of padding and of unknown words; known words have ids from SPECIAL."""
 SPELLING = 64
 """Channels of the part of a vector that depends on a word's spelling alone."""
 _NO_CLASSES = Vocabulary("none", ("thing",), (("thing",),), ((0, 0, 0),))
-
-
-@dataclass(frozen=True)
-class LexiconConfig:
-    """Where word vectors come from."""
-
-    glove: Path | None = None
-    """A GloVe text file (a word and its numbers a line); words that it lacks are unknown. None: the teacher."""
-    teacher: TeacherConfig = TINY_TEACHER
-    """The CLIP whose frozen text tower reads the words, one by one."""
-    min_count: int = 1
-    """Words that the training sentences have less often are unknown."""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
@@ -34,6 +34,8 @@ Flags = NDArray[np.bool_]
 
 TOP = 3
 """k of R@k."""
+BATCH = 16
+"""Rooms that are scored together."""
 NONE = -1
 """Index that stands for no proposal."""
 GUESSERS = ("random", "coarse", "teacher", "student", "upper", "ceiling")
@@ -81,6 +83,12 @@ class Seconds:
     teacher: float = 0.0
     sentences: int = 0
 
+    def add(self, other: Seconds) -> None:
+        """Count other guesses too."""
+        self.student += other.student
+        self.teacher += other.teacher
+        self.sentences += other.sentences
+
 
 @torch.inference_mode()
 def guess(grounder: Grounder, batch: RoomBatch, seconds: Seconds | None = None) -> list[Guess]:
@@ -100,7 +108,7 @@ def guess(grounder: Grounder, batch: RoomBatch, seconds: Seconds | None = None) 
         seconds.sentences += len(batch.room)
     grounder.train(training)
     columns = [
-        _numbered(order, batch) for order in (weighed if student is None else student, teacher, weighed)
+        _numbered(found, batch) for found in (weighed if student is None else student, teacher, weighed)
     ]
     parts = zip(*columns, losses.cpu().numpy(), strict=True)
     return [Guess(first[:TOP], second, loss, third) for first, second, third, loss in parts]
@@ -139,10 +147,10 @@ def right(room: Room, sentence: Sentence, protocol: Protocol) -> dict[str, Flags
     if protocol == "instances":
         return {"accuracy": room.instances == sentence.target}
     overlap = iou(room.boxes, sentence.box)
-    return {name: overlap >= threshold for name, threshold in _OVERLAPS.items()}
+    return {name: overlap >= least for name, least in _OVERLAPS.items()}
 
 
-def shares(answer: Guess, good: Flags, objects: Flags) -> dict[str, float]:
+def shares(found: Guess, good: Flags, objects: Flags) -> dict[str, float]:
     """Guesser -> 1 if its first answer is right, else 0 (random: the probability); and the same for its first TOP.
 
     good, objects: [M] which proposals are right, and which are objects.
@@ -153,10 +161,10 @@ def shares(answer: Guess, good: Flags, objects: Flags) -> dict[str, float]:
         return float(good[answered].any())
 
     total, lucky = int(objects.sum()), int((good & objects).sum())
-    ordered = {"coarse": answer.coarse, "teacher": answer.teacher, "student": answer.student}
+    ordered = {"coarse": found.coarse, "teacher": found.teacher, "student": found.student}
     result = {"random": lucky / max(1, total)}
     result |= {name: hit(order, 1) for name, order in ordered.items()}
-    result |= {"upper": hit(answer.coarse, len(answer.coarse)), "ceiling": float(lucky > 0)}
+    result |= {"upper": hit(found.coarse, len(found.coarse)), "ceiling": float(lucky > 0)}
     misses = math.comb(total - lucky, TOP) / math.comb(total, TOP) if total >= TOP else float(lucky == 0)
     result["random_top3"] = 1 - misses
     return result | {f"{name}_top3": hit(order, TOP) for name, order in ordered.items()}
@@ -164,11 +172,49 @@ def shares(answer: Guess, good: Flags, objects: Flags) -> dict[str, float]:
 
 def subsets(sentence: Sentence, twins: bool) -> list[str]:
     """The subsets that a sentence belongs to."""
-    names = ["overall", "unique" if sentence.unique else "multiple"]
+    found = ["overall", "unique" if sentence.unique else "multiple"]
     if sentence.hard is not None:
-        names.append("hard" if sentence.hard else "easy")
-    names.append("view_dependent" if sentence.view_dependent else "view_independent")
-    return [*names, "twins"] if twins else names
+        found.append("hard" if sentence.hard else "easy")
+    found.append("view_dependent" if sentence.view_dependent else "view_independent")
+    return [*found, "twins"] if twins else found
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one sentence adds to the scores."""
+
+    subsets: tuple[str, ...]
+    """Those that the sentence is in."""
+    shares: dict[tuple[str, str], float]
+    """(guesser, measure) -> 1 if it is right, else 0; of chance, how likely that is."""
+    empty: bool
+    """Whether its room has no objects."""
+    missing: bool
+    """Whether no proposal shows its target."""
+
+    @classmethod
+    def of(cls, room: Room, sentence: Sentence, found: Guess, protocol: Protocol) -> Judged:
+        """Judge the guesses about one sentence."""
+        answers = right(room, sentence, protocol)
+        judged = {
+            (who, measure): share
+            for measure, good in answers.items()
+            for who, share in shares(found, good, room.objectness).items()
+        }
+        groups = tuple(subsets(sentence, _twins(room, sentence)))
+        missing = not next(iter(answers.values())).any()
+        return cls(groups, judged, not room.objectness.any(), missing)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a process that scores some rooms sends back."""
+
+    judged: list[Judged]
+    """One a sentence, in order."""
+    seconds: Seconds
+    unheard: int
+    """Sentences without a word that the lexicon has."""
 
 
 @dataclass
@@ -176,11 +222,11 @@ class GroundScores:
     """Sums over sentences, for one protocol."""
 
     protocol: Protocol
-    sums: dict[tuple[str, str, str], float]
+    sums: dict[tuple[str, str, str], float] = field(default_factory=lambda: defaultdict(float))
     """(guesser, measure, subset) -> hits."""
-    counts: dict[str, int]
+    counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Subset -> sentences."""
-    seconds: Seconds
+    seconds: Seconds = field(default_factory=Seconds)
     unheard: int = 0
     """Sentences without any known word: their answers are guesses."""
     empty: int = 0
@@ -188,34 +234,29 @@ class GroundScores:
     missing: int = 0
     """Sentences whose target has no matching proposal: no answer can be right."""
 
-    @classmethod
-    def none(cls, protocol: Protocol) -> GroundScores:
-        """Empty sums."""
-        return cls(protocol, defaultdict(float), defaultdict(int), Seconds())
-
-    def add(self, room: Room, sentence: Sentence, answer: Guess) -> None:
-        """Count one sentence."""
-        groups = subsets(sentence, _twins(room, sentence))
-        for name in groups:
-            self.counts[name] += 1
-        answers = right(room, sentence, self.protocol)
-        self.empty += not room.objectness.any()
-        self.missing += not next(iter(answers.values())).any()
-        for measure, good in answers.items():
-            for who, share in shares(answer, good, room.objectness).items():
-                for name in groups:
+    def add(self, part: Part) -> None:
+        """Count some rooms. Sentence by sentence, so that sums do not depend on how rooms were shared out."""
+        self.seconds.add(part.seconds)
+        self.unheard += part.unheard
+        for judged in part.judged:
+            self.empty += judged.empty
+            self.missing += judged.missing
+            for name in judged.subsets:
+                self.counts[name] += 1
+            for (who, measure), share in judged.shares.items():
+                for name in judged.subsets:
                     self.sums[who, measure, name] += share
 
     def metrics(self) -> dict[str, float]:
         """Fractions by name, protocol/guesser/measure/subset, and the seconds per sentence."""
-        metrics = {
+        found = {
             f"{self.protocol}/{who}/{measure}/{name}": total / self.counts[name]
             for (who, measure, name), total in self.sums.items()
         }
-        metrics["inference/teacher_seconds"] = self.seconds.teacher / max(1, self.seconds.sentences)
+        found["inference/teacher_seconds"] = self.seconds.teacher / max(1, self.seconds.sentences)
         if self.seconds.student:
-            metrics["inference/student_seconds"] = self.seconds.student / max(1, self.seconds.sentences)
-        return metrics
+            found["inference/student_seconds"] = self.seconds.student / max(1, self.seconds.sentences)
+        return found
 
     def timing(self) -> str:
         """The inference time of student and teacher, as text."""
@@ -255,24 +296,24 @@ def _twins(room: Room, sentence: Sentence) -> bool:
     return bool(len(at)) and room.names.count(room.names[at[0]]) == 2
 
 
+def judge(grounder: Grounder, rooms: Sequence[Room], protocol: Protocol) -> Part:
+    """What a grounder is worth on rooms, which make one batch."""
+    batch = CollateRooms.of(grounder.words, grounder.method)(rooms).to(grounder.vectors.device)
+    seconds = Seconds()
+    guesses = iter(guess(grounder, batch, seconds))
+    judged = [
+        Judged.of(room, sentence, next(guesses), protocol) for room in rooms for sentence in room.sentences
+    ]
+    return Part(judged, seconds, int((batch.ids <= UNKNOWN).all(1).sum()))
+
+
 def score(
-    grounder: Grounder,
-    rooms: Iterable[Room],
-    protocol: Protocol,
-    at_once: int = 16,
-    done: Callable[[int], None] = lambda n: None,
+    grounder: Grounder, rooms: Iterable[Room], protocol: Protocol, at_once: int = BATCH
 ) -> GroundScores:
-    """Score a grounder on rooms, `at_once` per batch; `done` receives the number of newly scored rooms."""
-    collate = CollateRooms.of(grounder.words, grounder.method)
-    device, scores = grounder.vectors.device, GroundScores.none(protocol)
+    """Score a grounder on rooms in this process, `at_once` of them together."""
+    scores = GroundScores(protocol)
     for part in _parts(rooms, at_once):
-        batch = collate(part).to(device)
-        scores.unheard += int((batch.ids <= UNKNOWN).all(1).sum())
-        guesses = iter(guess(grounder, batch, scores.seconds))
-        for room in part:
-            for sentence in room.sentences:
-                scores.add(room, sentence, next(guesses))
-        done(len(part))
+        scores.add(judge(grounder, part, protocol))
     return scores
 
 

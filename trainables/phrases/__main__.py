@@ -1,6 +1,7 @@
 """The command `python -m trainables.phrases`."""
 
-from trainables.phrases.method import main
+from scenelift.config.cli import command
+from trainables.phrases.config import PRESETS
 
 if __name__ == "__main__":
-    main()
+    command("trainables.phrases", PRESETS, "task")

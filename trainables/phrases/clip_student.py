@@ -17,9 +17,11 @@ from torch.nn import functional as F
 from scenelift.config import build as configuration
 from scenelift.samples.caption import CaptionedImage
 from scenelift.samples.vocabulary import Vocabulary
-from scenelift.teachers.clip import DenseClip, TeacherConfig, build_teacher
+from scenelift.teachers.clip import DenseClip, build_teacher
+from scenelift.teachers.config import TeacherConfig
 from trainables.phrases.batch import PhraseBatch, photo_of, shares_of
-from trainables.phrases.student import EncoderConfig, Encoders, Words, layers
+from trainables.phrases.config import EncoderConfig
+from trainables.phrases.student import Encoders, Words, layers
 
 PROMPT = "a photo of {}."
 REMEMBERED = 2000, 50_000

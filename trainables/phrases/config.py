@@ -3,100 +3,108 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
+from scenelift.config.constraints import Exists, NonNegativeFloat, PositiveFloat, PositiveInt, Settings
 from scenelift.errors import ConfigError
-from scenelift.evaluation.validation import NO_VALIDATION, ValidationConfig
-from scenelift.runs.folder import RunConfig
-from scenelift.teachers.clip import TeacherConfig
-from scenelift.tracking.client import TrackingConfig
-from scenelift.train.launch import ScaleConfig
-from scenelift.train.optimizer import OptimizerConfig
-from scenelift.train.plan import LoopConfig
-from trainables.common.teachers import CLIP_TEACHER
-from trainables.phrases.student import EncoderConfig
+from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
+from scenelift.runs.config import DataConfig, RunConfig
+from scenelift.teachers.config import TeacherConfig
+from scenelift.tracking.config import TrackingConfig
+from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
+from trainables.common.config import CLIP_TEACHER
 
 
 @dataclass(frozen=True)
-class PhraseDataConfig:
+class EncoderConfig(Settings):
+    """The two encoders; the defaults are CKD's (ckd.md 3)."""
+
+    features: Literal["files", "clip"] = "files"
+    """What regions and phrases are to begin with: the features in the files and vectors of words, or what a CLIP
+    says of photo and phrase; the other settings of words are then without effect."""
+    word_channels: PositiveInt = 300
+    """Width of a word's vector; that of the file, where there is one."""
+    glove: Annotated[str, Exists("give a file of GloVe vectors, or none")] | None = None
+    """A GloVe file (word and numbers a line): its vectors stay as they are, and words that it lacks are unknown;
+    none: vectors of the training phrases' words are learned."""
+    lstm: PositiveInt = 300
+    """Width of the LSTM that reads a phrase."""
+    hidden: PositiveInt = 1024
+    """Width of the hidden layer of both encoders."""
+    channels: PositiveInt = 512
+    """Width of the space in which phrases and regions are compared."""
+    tokens: PositiveInt = 10
+    """Words of a phrase that are read; later ones are left out."""
+
+    def check_here(self, prefix: str = "") -> None:
+        if self.features == "files":
+            super().check_here(prefix)
+
+
+@dataclass(frozen=True)
+class PhraseDataConfig(DataConfig):
     """Which shards are trained and scored on, and what of an image enters a batch."""
 
-    train: str | None = None
-    """Folder of training shards; none: synthetic images, made at first use."""
-    test: str | None = None
-    """Folder of shards that are scored on; none: the synthetic images', or none with own training shards."""
-    captions: int = 1
+    captions: PositiveInt = 1
     """Sentences of an image in a batch; in the next epochs it is the others' turn."""
-    phrases: int = 16
+    phrases: PositiveInt = 16
     """At most so many phrases of a sentence, drawn anew each epoch."""
     mask_padding: bool = True
     """Padding, which fills images up to the same number of regions, is no region. In CKD's code it is one."""
 
-    def __post_init__(self) -> None:
-        for name in ("captions", "phrases"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"data.{name} is at least 1, not {getattr(self, name)}")
-
 
 @dataclass(frozen=True)
-class ContrastConfig:
+class ContrastConfig(Settings):
     """How whole sentences are held against whole images (ckd.md 4)."""
 
     form: Literal["nce", "margin", "none"] = "nce"
     """`nce`: cross-entropy over the images of the batch; `margin`: hinge loss over the same; `none`: left out."""
-    logit_scale: float = 2.0
+    logit_scale: PositiveFloat = 2.0
     """Similarities are multiplied by it: one over the temperature."""
-    margin: float = 1.0
+    margin: NonNegativeFloat = 1.0
     """By how much the own image has to lead; for `margin`."""
     phrases: Literal["sum", "mean"] = "sum"
     """How the phrases of a sentence add up."""
     regions: Literal["max", "logsumexp"] = "max"
     """How well an image holds a phrase: by its best region, or a soft maximum over all."""
-    sharpness: float = 10.0
+    sharpness: PositiveFloat = 10.0
     """Of the soft maximum."""
     negatives: Literal["images", "images and sentences"] = "images"
     """What a pair is held against: other images, or other sentences besides; those of the worker's own batch."""
 
     def __post_init__(self) -> None:
-        for name in ("logit_scale", "sharpness"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"contrast.{name} is positive, not {getattr(self, name)}")
+        super().__post_init__()
         if self.form == "margin" and self.negatives != "images":
             raise ConfigError("contrast.form margin knows images alone; set contrast.negatives to images")
 
 
 @dataclass(frozen=True)
-class DistillationConfig:
+class DistillationConfig(Settings):
     """How a detector's belief reaches the student (ckd.md 5)."""
 
     support: Literal["neighbours", "all", "none"] = "neighbours"
     """Over which regions student and detector are compared: those around the student's own choice, or all; `none`:
     no distillation, and no detector is read."""
-    neighbours: int = 8
+    neighbours: PositiveInt = 8
     """How many regions around the choice, itself included; the shards must hold as many."""
     teacher: Literal["belief", "log belief"] = "belief"
     """What goes into the teacher's softmax: the detector's share of the class, or the logarithm of it."""
-    teacher_temperature: float = 1.0
+    teacher_temperature: PositiveFloat = 1.0
     """Divides that. CKD's code takes 1 for Open Images, 2 for COCO."""
-    student_temperature: float = 1.0
+    student_temperature: PositiveFloat = 1.0
     """Divides the student's cosines."""
-    start: float = 0.001
+    start: NonNegativeFloat = 0.001
     """Weight of the loss at first."""
-    rise: float = 1.0
+    rise: NonNegativeFloat = 1.0
     """How much it grows ..."""
-    every: int = 500
+    every: PositiveInt = 500
     """... after so many steps ..."""
-    max_weight: float = 3.0
+    max_weight: NonNegativeFloat = 3.0
     """... up to this."""
-
-    def __post_init__(self) -> None:
-        for name in ("teacher_temperature", "student_temperature", "every", "neighbours"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"distillation.{name} is positive, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
-class PhrasesConfig:
+class PhrasesConfig(Settings):
     """Weakly supervised phrase grounding: image-sentence contrast and a detector's belief, distilled."""
 
     data: PhraseDataConfig = PhraseDataConfig()
@@ -109,7 +117,7 @@ class PhrasesConfig:
     """Sentences against images."""
     distillation: DistillationConfig = DistillationConfig()
     """What the detector teaches."""
-    fuse: float = 0.0
+    fuse: NonNegativeFloat = 0.0
     """Also score the student with so much of the detector's belief added at test: what asking it could bring."""
     optimizer: OptimizerConfig = OptimizerConfig("adamw", lr=1e-4, weight_decay=0.0, schedule="constant")
     """Optimizer and schedule; AdamW without decay is Adam."""
@@ -125,12 +133,11 @@ class PhrasesConfig:
     """The run's folder."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.contrast.form == "none" and self.distillation.support == "none":
             raise ConfigError(
                 "nothing to learn: give contrast.form or distillation.support another value than none"
             )
-        if self.fuse < 0:
-            raise ConfigError(f"fuse is 0 or more, not {self.fuse:g}")
 
     @property
     def protocol(self) -> str:

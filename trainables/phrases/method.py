@@ -1,40 +1,19 @@
 """CKD: a student finds what phrases speak of in images, from sentences alone and a detector's belief.
 
-`python -m trainables.phrases [PRESET] [--group.field VALUE ...]`
-
 Two parts (ckd.md 4 and 5): sentences are held against images by the best region of each phrase, and around its own
-choice the student follows what a detector believes of the regions. At test no detector is asked. Settings and
-presets are in `phrases_config.py`, losses in `phrases_losses.py`, the encoders in `phrases_student.py`.
+choice the student follows what a detector believes of the regions. At test no detector is asked.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
-from scenelift.cluster import connect as cluster
-from scenelift.config.build import command
-from scenelift.runs.experiment import experiment
-from scenelift.train.launch import Resources
 from scenelift.train.method import Method, Progress
-from scenelift.train.plan import Plan
 from trainables.phrases import losses
 from trainables.phrases.batch import PhraseBatch
-from trainables.phrases.config import PRESETS, ContrastConfig, DistillationConfig, PhrasesConfig
-from trainables.phrases.run import (
-    PhraseTraining,
-    begin_student,
-    load_student,
-    make_collate,
-    open_data,
-    require,
-    train_and_score,
-)
+from trainables.phrases.config import ContrastConfig, DistillationConfig
 from trainables.phrases.student import Encoders
-from trainables.phrases.validation import hold_out_images
 
 
 class Ckd(Method):
@@ -95,44 +74,3 @@ class Ckd(Method):
     def _weight(self, step: int) -> float:
         config = self.distillation
         return losses.ramp(step, config.start, config.rise, config.every, config.max_weight)
-
-
-def make_method(config: PhrasesConfig, initial: Path) -> Ckd:
-    """The method with the student that the folder holds; called in every training worker."""
-    return Ckd(load_student(config, initial), config.contrast, config.distillation)
-
-
-def run(config: PhrasesConfig) -> None:
-    """Train on sentences and a detector's belief, score against boxes, show what was found."""
-    train, test = open_data(config.data)
-    about = require(config, train)
-    with cluster.connect():
-        resources = Resources.fit(config.scale)
-        images, validation = hold_out_images(config.validation, train)
-        # Refuses what cannot be split over the workers, or words that are not there, before a run is begun.
-        Plan(len(train) if images is None else len(images), config.loop, resources.workers)
-        torch.manual_seed(config.loop.seed)
-        student = begin_student(config, train, test)
-        tags = {
-            "dataset": train.manifest.dataset,
-            "protocol": config.protocol,
-            "student": f"{config.student.channels} channels",
-            "seed": str(config.loop.seed),
-        }
-        with experiment("phrases", config, config.run, config.tracking, tags, PRESETS) as made:
-            training = PhraseTraining(
-                config=config,
-                train=train,
-                test=test,
-                images=images,
-                validation=validation,
-                student=student,
-                collate=make_collate(config, student, about.most_regions),
-                build=partial(make_method, config),
-            )
-            train_and_score(training, made, resources)
-
-
-def main() -> None:
-    """Entry point."""
-    command(run, PhrasesConfig, PRESETS, "python -m trainables.phrases")

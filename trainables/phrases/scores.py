@@ -5,7 +5,7 @@ Source: ckd.md 7, without its error of scoring the first phrases instead of thos
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,6 +55,14 @@ class PhraseScores:
         self.known.append(np.array([bool(sample.phrases[i].classes) for i in boxed]))
         self.types += [sample.phrases[i].types or (NONE,) for i in boxed]
 
+    def extend(self, other: PhraseScores) -> None:
+        """Count the phrases of further images."""
+        self.rank += other.rank
+        self.possible += other.possible
+        self.pointed += other.pointed
+        self.known += other.known
+        self.types += other.types
+
     def metrics(self) -> dict[str, float]:
         """Fractions by name: r1, r5, r10, pointing, ceiling; r1 by type, and of phrases known and unknown to the
         detector; the number of phrases. A phrase of several types counts in each."""
@@ -90,3 +98,40 @@ def believed(sample: CaptionedImage) -> NDArray[np.float32]:
 def fused(ground: Grounder, weight: float) -> Grounder:
     """A student's score plus a detector's belief: the possible gain from using the detector at test time."""
     return lambda sample: ground(sample) + np.float32(weight) * believed(sample)
+
+
+def metrics(scores: Mapping[str, PhraseScores]) -> dict[str, float]:
+    """All scores by name; the student's are `grounding/r1` and so on."""
+    return {
+        f"{'grounding' if who == 'student' else who}/{name}": value
+        for who, found in scores.items()
+        for name, value in found.metrics().items()
+    }
+
+
+_COLUMNS = {
+    "R@1": "r1",
+    "R@5": "r5",
+    "R@10": "r10",
+    "pointing": "pointing",
+    "R@1 known": "r1/known to the detector",
+    "unknown": "r1/unknown to the detector",
+}
+
+
+def table(scores: Mapping[str, PhraseScores]) -> str:
+    """Who found how many of the phrases, as text; then the student's R@1 by type."""
+    found = {who: each.metrics() for who, each in scores.items()}
+    student = found["student"]
+    lines = ["".join([f"{'':<10}", *(f"{title:>11}" for title in _COLUMNS)])]
+    for who, values in found.items():
+        cells = (f"{values[name]:.3f}" if name in values else "-" for name in _COLUMNS.values())
+        lines.append("".join([f"{who:<10}", *(f"{cell:>11}" for cell in cells)]))
+    lines.append(
+        f"{student['phrases']:.0f} phrases with a box; at most {student['ceiling']:.3f} can be found"
+    )
+    types = {
+        name[3:]: value for name, value in student.items() if name.startswith("r1/") and " the " not in name
+    }
+    lines.append("student by type: " + ", ".join(f"{name} {value:.3f}" for name, value in types.items()))
+    return "\n".join(lines)

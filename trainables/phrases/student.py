@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import safetensors.torch
@@ -22,38 +22,12 @@ from scenelift.io import folders
 from scenelift.io.storage import Location
 from scenelift.samples.caption import CaptionedImage, words_of
 from scenelift.samples.caption_kind import RegionStatistics
+from trainables.phrases.config import EncoderConfig
 
 if TYPE_CHECKING:
     from trainables.phrases.batch import PhraseBatch
 
 WEIGHTS, DESCRIPTION = "student.safetensors", "student.json"
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """The two encoders; the defaults are CKD's (ckd.md 3)."""
-
-    features: Literal["files", "clip"] = "files"
-    """What regions and phrases are to begin with: the features in the files and vectors of words, or what a CLIP
-    says of photo and phrase; the other settings of words are then without effect."""
-    word_channels: int = 300
-    """Width of a word's vector; that of the file, where there is one."""
-    glove: str | None = None
-    """A GloVe file (word and numbers a line): its vectors stay as they are, and words that it lacks are unknown;
-    none: vectors of the training phrases' words are learned."""
-    lstm: int = 300
-    """Width of the LSTM that reads a phrase."""
-    hidden: int = 1024
-    """Width of the hidden layer of both encoders."""
-    channels: int = 512
-    """Width of the space in which phrases and regions are compared."""
-    tokens: int = 10
-    """Words of a phrase that are read; later ones are left out."""
-
-    def __post_init__(self) -> None:
-        for name in ("word_channels", "lstm", "hidden", "channels", "tokens"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"student.{name} is at least 1, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The command `python -m trainables.pretrain`."""
 
-from trainables.pretrain.method import main
+from scenelift.config.cli import command
+from trainables.pretrain.config import PRESETS
 
 if __name__ == "__main__":
-    main()
+    command("trainables.pretrain", PRESETS, "task")

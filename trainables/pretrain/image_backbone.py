@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,40 +15,12 @@ from torch import Tensor, nn
 from scenelift.config.build import nearest
 from scenelift.errors import ConfigError, TeacherError
 from scenelift.samples.vocabulary import Vocabulary
-from scenelift.teachers.clip import TeacherConfig, build_teacher
+from scenelift.teachers.clip import build_teacher
+from scenelift.teachers.config import TeacherConfig
+from trainables.pretrain.config import ImageBackboneConfig
 
 _PREFIXES = ("", "module.", "module.encoder_q.", "backbone.")
 """Prefixes of weight names in files: none, DataParallel's, MoCo's query encoder's."""
-
-
-@dataclass(frozen=True)
-class ImageBackboneConfig:
-    """The 2D network of pre-training, which stays as it is."""
-
-    model: str = "teacher"
-    """"teacher": the image tower of the CLIP that `teacher` describes; or the name of a timm model, such as
-    resnet50."""
-    weights: str | None = None
-    """Of a timm model: a file (.safetensors, or a torch file of tensors only), or "random" (for tests; the same
-    on every machine)."""
-    output_stride: int | None = None
-    """Of a timm model: pixels from one of its last features to the next, kept low by dilated convolutions
-    (ResNets: 4, as SLidR has it, 8, 16 or 32); none: as it was made."""
-    align_corners: bool = False
-    """Where features lie between pixels: with the outermost at the image's corners, as the papers' code has it
-    (true), or each in the middle of what it covers (false)."""
-    cache_frames: int = 0
-    """Frames whose features each worker keeps in memory, so that the network sees a frame once and not every
-    epoch; for images that are not cropped or mirrored."""
-
-    def __post_init__(self) -> None:
-        if self.model == "teacher":
-            if self.weights is not None or self.output_stride is not None:
-                raise ConfigError(
-                    "images.weights and images.output_stride are for timm models; a CLIP's are set by teacher"
-                )
-        elif self.weights is None:
-            raise ConfigError(f"images.weights is missing: a file for {self.model}, or random")
 
 
 class ImageBackbone(nn.Module):

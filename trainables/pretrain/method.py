@@ -8,101 +8,16 @@ The student that comes out names no classes yet: `trainables.finetune` goes on f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-from scenelift.config.build import command
-from scenelift.errors import ConfigError, DataError
 from scenelift.geometry.sampling import sample
-from scenelift.nn.minkunet import NETWORKS
-from scenelift.nn.student import Student, StudentConfig
-from scenelift.points.augmentation import Augmentation, ImageAugmentation
-from scenelift.points.collate import Batch, Collate, VoxelConfig
-from scenelift.runs.experiment import DataConfig
-from scenelift.runs.folder import RunConfig
-from scenelift.shards.read import Shards
-from scenelift.teachers.clip import TeacherConfig
-from scenelift.tracking.client import TrackingConfig
-from scenelift.train.launch import ScaleConfig
+from scenelift.nn.student import Student
+from scenelift.points.collate import Batch
 from scenelift.train.method import Method, Progress
-from scenelift.train.optimizer import OptimizerConfig
-from scenelift.train.plan import LoopConfig
-from trainables.common.segmentation import Training, open_data, run_training
-from trainables.common.teachers import CLIP_TEACHER, TINY_TEACHER
 from trainables.pretrain import losses as contrast
-from trainables.pretrain.image_backbone import (
-    ImageBackbone,
-    ImageBackboneConfig,
-    build_image_backbone,
-    feature_width,
-)
-
-
-@dataclass(frozen=True)
-class ContrastConfig:
-    """The contrast of points and pixels."""
-
-    channels: int = 64
-    """Width of the space in which both are compared."""
-    temperature: float = 0.07
-    """Similarities are divided by this."""
-    pairs: int = 4096
-    """Pairs of a batch (of each worker) that PPKT contrasts; SLidR takes all."""
-
-    def __post_init__(self) -> None:
-        if self.temperature <= 0:
-            raise ConfigError(f"contrast.temperature is positive, not {self.temperature}")
-        for name in ("channels", "pairs"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"contrast.{name} is at least 1, not {getattr(self, name)}")
-
-
-@dataclass(frozen=True)
-class PretrainConfig:
-    """PPKT or SLidR: pre-train a sparse 3D student on the features of a frozen 2D network, without labels."""
-
-    method: Literal["ppkt", "slidr"] = "ppkt"
-    """`ppkt`: each point against its pixel; `slidr`: the points of a superpixel against its pixels, which
-    needs shards with superpixels."""
-    data: DataConfig = DataConfig()
-    """What is trained on; nothing is scored, as the student names no classes yet."""
-    images: ImageBackboneConfig = ImageBackboneConfig()
-    """The 2D network."""
-    teacher: TeacherConfig = CLIP_TEACHER
-    """The CLIP whose image tower is the 2D network if images.model is teacher."""
-    student: StudentConfig = StudentConfig()
-    """The 3D network."""
-    augmentation: Augmentation = Augmentation(image=ImageAugmentation(crop=True, flip=True))
-    """Changes of the training frames."""
-    contrast: ContrastConfig = ContrastConfig()
-    """The loss."""
-    optimizer: OptimizerConfig = OptimizerConfig(dampening=0.1)
-    """Optimizer and schedule."""
-    loop: LoopConfig = LoopConfig()
-    """The training loop."""
-    scale: ScaleConfig = ScaleConfig()
-    """Workers and what each is given."""
-    tracking: TrackingConfig = TrackingConfig(experiment="pretrain")
-    """MLflow."""
-    run: RunConfig = RunConfig()
-    """The run's folder."""
-
-    def __post_init__(self) -> None:
-        if self.data.test is not None:
-            raise ConfigError(
-                "data.test is for trainings that name classes; score what trainables.finetune makes"
-            )
-        image = self.augmentation.image
-        if self.images.cache_frames and (image.crop or image.flip or image.views):
-            raise ConfigError(
-                "images.cache_frames is for the same images every epoch: set it to 0, or augmentation.image.crop "
-                "and flip to false and views to 0"
-            )
+from trainables.pretrain.config import PretrainConfig
+from trainables.pretrain.image_backbone import ImageBackbone
 
 
 class Pretrain(Method):
@@ -165,91 +80,3 @@ class Pretrain(Method):
         assert isinstance(image, torch.nn.Linear)
         pixels = image(features.new_zeros((1, image.in_features)))
         return (self.student.heads["contrast"](features).sum() + pixels.sum()) * 0
-
-
-def make_method(config: PretrainConfig, initial: Path) -> Pretrain:
-    """The method with the student that the folder holds; called in every training worker."""
-    student = Student.load(initial)
-    return Pretrain(student, build_image_backbone(config.images, config.teacher, student.vocabulary), config)
-
-
-def make_student(config: PretrainConfig, shards: Shards, width: int) -> Student:
-    """An untrained student for a 2D network with so many channels; it knows no text."""
-    vocabulary, channels = shards.vocabulary, config.contrast.channels
-    return Student(
-        config.student,
-        shards.point_features,
-        torch.zeros((len(vocabulary.classes), 0)),
-        vocabulary,
-        heads={"contrast": channels},
-        projections={"image": (width, channels)},
-    )
-
-
-def run(config: PretrainConfig) -> None:
-    """Check what is there, and pre-train."""
-    train, _ = open_data(config.data)
-    slidr = config.method == "slidr"
-    if slidr and not train.about.superpixels:
-        raise DataError(
-            f"{train.path} holds no superpixels, which slidr needs; make it again in another folder with "
-            f"--superpixels 150: {train.manifest.command}"
-        )
-    backbone = build_image_backbone(config.images, config.teacher, train.vocabulary)
-    size = config.augmentation.image.size or train.about.image_size
-    width = feature_width(backbone, config.images, size)
-    run_training(
-        Training(
-            command="pretrain",
-            config=config,
-            presets=PRESETS,
-            train=train,
-            test=None,
-            student=partial(make_student, config, train, width),
-            collate=Collate(config.student.voxels, config.augmentation, config.loop.seed, superpixels=slidr),
-            build=partial(make_method, config),
-            tags={
-                "method": config.method,
-                "images": config.images.model,
-                "teacher": config.teacher.model if config.images.model == "teacher" else config.images.model,
-                "protocol": "pre-training",
-            },
-        )
-    )
-
-
-_MOCO = ImageBackboneConfig(
-    model="resnet50", weights="data/weights/moco_v2_800ep_pretrain.pth.tar", align_corners=True
-)
-_NUSCENES = PretrainConfig(student=StudentConfig(VoxelConfig(0.1, feature_scale=1 / 255), NETWORKS["spvcnn"]))
-_PAPER = replace(
-    _NUSCENES,
-    images=_MOCO,
-    student=StudentConfig(network=NETWORKS["minkunet34c"]),
-    optimizer=OptimizerConfig(lr=0.5, dampening=0.1),
-    loop=LoopConfig(epochs=50, batch=4),
-)
-
-PRESETS = {
-    "synthetic": PretrainConfig(
-        images=ImageBackboneConfig(cache_frames=1000),
-        teacher=TINY_TEACHER,
-        student=StudentConfig(VoxelConfig(0.4, "geometry", 1 / 255), NETWORKS["tiny"]),
-        augmentation=Augmentation(scale_jitter=0.05),
-        contrast=ContrastConfig(pairs=1024),
-        optimizer=OptimizerConfig("adamw", lr=1e-2, weight_decay=0.01, schedule="one_cycle", warmup=0.1),
-        loop=LoopConfig(epochs=20, batch=4, checkpoint_every=200),
-        scale=ScaleConfig(workers=2),
-    ),
-    "ppkt": _NUSCENES,
-    "slidr": replace(_NUSCENES, method="slidr"),
-    "paper_ppkt": _PAPER,
-    "paper_slidr": replace(_PAPER, method="slidr", images=replace(_MOCO, output_stride=4)),
-}
-"""`synthetic`: minutes on two cores; `ppkt` and `slidr`: from CLIP ViT-B/16, trained as CLIP2Scene is (section
-5); `paper_ppkt` and `paper_slidr`: from a ResNet-50 of MoCo v2, as their authors trained them (section 4.5)."""
-
-
-def main() -> None:
-    """Entry point."""
-    command(run, PretrainConfig, PRESETS, "python -m trainables.pretrain")

@@ -1,6 +1,7 @@
 """The command `python -m trainables.table`."""
 
-from trainables.table.run import main
+from scenelift.config.cli import command
+from trainables.table.config import PRESETS
 
 if __name__ == "__main__":
-    main()
+    command("trainables.table", PRESETS, "run")

@@ -12,16 +12,16 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from scenelift.config.build import command, nearest
+from scenelift.config.build import nearest
 from scenelift.errors import ConfigError, StorageError, TrackingError
 from scenelift.io.console import say
 from scenelift.runs import history
-from scenelift.runs.comparison import Block, Row, compare, told_apart
 from scenelift.runs.history import Finished
 from scenelift.tracking import store
+from trainables.table.compare import Block, Row, compare, told_apart
+from trainables.table.config import TableConfig
 
 COLUMNS = {
     "miou": "mIoU, all points",
@@ -30,24 +30,6 @@ COLUMNS = {
     "accuracy": "accuracy, all points",
 }
 """Metric -> title. Seen are the points that a camera sees: a teacher has scores on no others."""
-
-
-@dataclass(frozen=True)
-class TableConfig:
-    """A table of finished runs in Markdown and CSV; fractions, mean and sample standard deviation over seeds."""
-
-    experiments: tuple[str, ...] = ()
-    """MLflow experiments whose runs are taken; none: all."""
-    rows: tuple[str, ...] = ()
-    """Only runs with these settings or tags, such as labels.fraction=0.01 or start=distill."""
-    metric: str | None = None
-    """One metric, such as label_free/miou or labeled/iou/car, instead of the usual columns."""
-    out: str = "runs/table"
-    """Folder for table.md and table.csv."""
-    runs: str = "runs"
-    """Folder of the runs whose records are read, where `uri` and MLFLOW_TRACKING_URI are not set."""
-    uri: str | None = None
-    """MLflow address."""
 
 
 def run(config: TableConfig) -> None:
@@ -177,11 +159,3 @@ def _write(folder: Path, files: dict[str, str]) -> None:
     except OSError as error:
         raise StorageError(f"cannot write {folder}: {error}; set out") from None
     say(f"written: {', '.join(str(folder / name) for name in files)}")
-
-
-PRESETS = {"all": TableConfig()}
-
-
-def main() -> None:
-    """Entry point."""
-    command(run, TableConfig, PRESETS, "python -m trainables.table")

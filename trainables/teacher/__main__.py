@@ -1,6 +1,7 @@
 """The command `python -m trainables.teacher`."""
 
-from trainables.teacher.run import main
+from scenelift.config.cli import command
+from trainables.teacher.config import PRESETS
 
 if __name__ == "__main__":
-    main()
+    command("trainables.teacher", PRESETS, "run")

@@ -13,7 +13,7 @@ import os
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from scenelift.config.build import command, flatten, to_dict
-from scenelift.errors import ConfigError, DataError, TrainingError
-from scenelift.teachers.clip import TeacherConfig, build_teacher, value_tokens
+from scenelift.config.build import flatten, to_dict
+from scenelift.errors import DataError, TrainingError
+from scenelift.teachers.clip import build_teacher, value_tokens
+from scenelift.teachers.config import TeacherConfig
 from scenelift.teachers.tiny import TinyModel, TinyTokenizer, build_tiny, save_tiny
 from trainables.teacher.captions import NAMES, caption, sentences
+from trainables.teacher.config import PRESETS, TeacherTraining
 from trainables.teacher.regions import (
     RegionBatch,
     RegionImage,
@@ -43,50 +45,8 @@ COLOR = (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
 MAX_LOGIT_SCALE = math.log(100)
 
 
-@dataclass(frozen=True)
-class TeacherTraining:
-    """Training of the tiny teacher on region captions."""
-
-    root: Path = Path("data/synthetic-teacher")
-    """World with region captions, as python -m datasets.synthetic teacher writes it."""
-    version: str = "v1.0-synthetic"
-    """Name of the folder of tables inside `root`."""
-    out: Path = Path("runs/teacher/tiny_clip.safetensors")
-    """File to write: weights, how they are built, and how they came about."""
-    steps: int = 7000
-    """Optimizer steps."""
-    images: int = 4
-    """Images a step."""
-    regions: int = 32
-    """Regions an image."""
-    learning_rate: float = 1e-3
-    """Highest learning rate of AdamW."""
-    weight_decay: float = 0.05
-    """Decay of AdamW; gains and biases have none."""
-    warmup: int = 30
-    """Steps over which the learning rate rises."""
-    clip_norm: float = 1.0
-    """Largest length of a step's gradient."""
-    held_out: float = 0.1
-    """Share of the scenes, the last ones, that training never sees."""
-    seed: int = 0
-    """Decides the first weights and every draw."""
-    threads: int = 0
-    """Threads; 0 means one per core."""
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "images", "regions", "learning_rate", "clip_norm"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"{name} must be above 0, not {getattr(self, name)}")
-        if not 0 < self.held_out < 1:
-            raise ConfigError(f"held_out must be between 0 and 1, not {self.held_out}")
-
-
 PLACES = ("root", "out", "threads")
 """Settings that say where and how fast, and not what the model becomes."""
-
-PRESETS = {"synthetic": TeacherTraining()}
-"""Trainings by name; the first is the default."""
 
 
 def run(config: TeacherTraining) -> dict[str, Any]:
@@ -258,8 +218,3 @@ def _print(config: TeacherTraining, provenance: dict[str, Any]) -> None:
     for name, value in provenance["held_out"].items():
         print(f"{name:24} {value:.3f}" if isinstance(value, float) else f"{name:24} {value}")
     print(f"{config.out} ({config.out.stat().st_size / 1e6:.1f} MB, {provenance['seconds']} s)")
-
-
-def main() -> None:
-    """python -m trainables.teacher"""
-    command(run, TeacherTraining, PRESETS, "python -m trainables.teacher")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import secrets
 import socket
@@ -14,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from scenelift.cluster.fit import GROWS_TO, cores, fit, local_cpus, require_fit
 from scenelift.errors import ClusterError, SceneliftError
 
 ENVIRONMENT = {
@@ -46,9 +46,6 @@ for _name, _value in ENVIRONMENT.items():  # Ray reads some of them when it is i
 
 import ray  # noqa: E402
 
-GROWS_TO = "SCENELIFT_GROWS_TO"
-"""Variable that says which machines a cluster that grows by itself may have beside its head, as JSON:
-[{"CPU": 8, "GPU": 1, "machines": 4}, ...]. Ray's autoscaler knows it and tells nobody; see cluster.yaml."""
 _PASSED_ON = (
     GROWS_TO,
     "GOMP_SPINCOUNT",
@@ -116,8 +113,7 @@ def _start(dashboard: bool, options: dict[str, Any]) -> None:
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # this machine gives no notice
     ray.init(
         address="local",
-        # At least 4 logical CPUs: Ray Data hangs without a word if training takes every one.
-        num_cpus=max(4, cores()),
+        num_cpus=local_cpus(),
         object_store_memory=_OBJECT_STORE,
         resources={SWEEP: 1.0},
         include_dashboard=dashboard,
@@ -198,11 +194,6 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def task_cpus() -> float:
     """Logical CPUs that a task with work for a whole core asks for: on a small machine Ray has more
     logical CPUs than there are cores (see `connect`)."""
@@ -221,7 +212,7 @@ def worker_cpus(workers: int, gpus_per_worker: float = 0, data_cpus: float = 1) 
     if len(nodes) == 1:
         most = max(1, min(most, cores() // workers))
     for cpus in range(most, 0, -1):
-        if _fit(nodes, cpus, gpus_per_worker, data_cpus) >= workers:
+        if fit(nodes, cpus, gpus_per_worker, data_cpus) >= workers:
             return float(cpus)
     return 0.5
 
@@ -239,7 +230,7 @@ def side_by_side(
     for trainings in range(most, 0, -1):
         share = held // (trainings * workers)
         for each in [cpus] if cpus else range(share, 0, -1) if share else [0.5] * (trainings == 1):
-            if _fit(nodes, each, gpus_per_worker, trainings * data_cpus) >= trainings * workers:
+            if fit(nodes, each, gpus_per_worker, trainings * data_cpus) >= trainings * workers:
                 return trainings, float(each)
     return 0, cpus or 1.0
 
@@ -256,18 +247,12 @@ def require(
     Without this check Ray waits for the missing resources forever. A cluster that grows by itself is
     judged by what it may grow to. option: what the message tells the user to lower.
     """
-    fit = places(cpus_per_worker, gpus_per_worker, data_cpus)
-    if fit >= workers:
-        return
-    each = f"{cpus_per_worker:g} CPU" + (f" and {gpus_per_worker:g} GPU" if gpus_per_worker else "")
-    there = f"{total('CPU'):g} CPU, of which {data_cpus:g} for reading data, and {total('GPU'):g} GPU"
-    advice = f"lower {option} to {fit}" if fit else "ask for less per worker or use a larger machine"
-    raise ClusterError(f"{workers} workers of {each} do not fit: Ray has {there}; {fit} fit, so {advice}")
+    require_fit(_nodes(), workers, cpus_per_worker, gpus_per_worker, data_cpus, option)
 
 
 def places(cpus: float, gpus: float = 0, data_cpus: float = 1) -> int:
     """How many workers of these CPUs and GPUs have a place while `data_cpus` stay free for reading."""
-    return _fit(_nodes(), cpus, gpus, data_cpus)
+    return fit(_nodes(), cpus, gpus, data_cpus)
 
 
 @contextmanager
@@ -334,14 +319,3 @@ def _nodes() -> list[dict[str, float]]:
     if not groups:
         return [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return [group for group in groups for _ in range(group["machines"])]
-
-
-def _fit(nodes: list[dict[str, float]], cpus: float, gpus: float, data_cpus: float) -> int:
-    """How many workers can be placed, with `data_cpus` left over somewhere."""
-
-    def on(node: dict[str, float]) -> int:
-        places = [node.get("CPU", 0) / cpus] + ([node.get("GPU", 0) / gpus] if gpus else [])
-        return math.floor(min(places) + 1e-6)
-
-    left = sum(node.get("CPU", 0) for node in nodes) - data_cpus
-    return max(0, min(sum(map(on, nodes)), math.floor(left / cpus + 1e-6)))

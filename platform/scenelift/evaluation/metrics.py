@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scenelift.evaluation.config import Absent
 from scenelift.samples.vocabulary import Vocabulary
 
 Counts = NDArray[np.int64]
-Absent = Literal["leave out", "count as one"]
 
 
 def confusion(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int) -> Counts:

@@ -6,74 +6,12 @@ A network with a point branch is `scenelift.nn.spvcnn.SPVCNN`; `scenelift.nn.spv
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from scenelift.errors import ConfigError
-from scenelift.sparse.layers import BatchNorm, Engine, InverseConv, StridedConv, SubmanifoldConv, Voxels
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """A sparse residual U-Net, with or without a point branch; the defaults are MinkUNet14A."""
-
-    NAMED: ClassVar[dict[str, NetworkConfig]] = {}
-    """`NETWORKS`, so that a command takes `--student.network spvcnn`."""
-    stem: int = 32
-    """Channels of the first convolution."""
-    encoder: tuple[int, ...] = (32, 64, 128, 256)
-    """Channels of each level going down; every level halves the resolution."""
-    decoder: tuple[int, ...] = (128, 128, 96, 96)
-    """Channels of each level going up; as many levels as the encoder has."""
-    blocks: tuple[int, ...] = (1,)
-    """Residual blocks of each level, those of the encoder before those of the decoder; one number: of all."""
-    stem_convs: int = 1
-    """Convolutions before the first level."""
-    point_branch: bool = False
-    """Carry features of every voxel past the coarse levels (SPVCNN), and return those of three places."""
-    momentum: float = 0.05
-    """Of batch norms outside of residual blocks and in their shortcuts; inside of them it is 0.1."""
-    engine: Engine = "auto"
-    """Sparse convolution engine: spconv where it is installed, or plain torch."""
-
-    def __post_init__(self) -> None:
-        levels = len(self.encoder)
-        if len(self.decoder) != levels or not levels:
-            raise ConfigError(
-                f"a U-Net has as many decoder as encoder levels, not {len(self.decoder)} and {levels}"
-            )
-        if len(self.blocks) not in (1, 2 * levels):
-            raise ConfigError(
-                f"network.blocks takes one number, or {2 * levels} for {levels} levels down and up, "
-                f"not {len(self.blocks)}"
-            )
-        if min(self.stem, self.stem_convs, *self.encoder, *self.decoder, *self.blocks) < 1:
-            raise ConfigError("channels, blocks and convolutions of a network are at least 1")
-        if not 0 < self.momentum <= 1:
-            raise ConfigError(f"network.momentum is above 0 and up to 1, not {self.momentum}")
-        if self.point_branch and levels < 2:
-            raise ConfigError("network.point_branch needs a network of at least 2 levels")
-
-    @property
-    def stages(self) -> tuple[int, ...]:
-        """Residual blocks of each level: encoder, then decoder."""
-        return self.blocks if len(self.blocks) > 1 else self.blocks * 2 * len(self.encoder)
-
-
-NETWORKS = {
-    "minkunet14a": NetworkConfig(),
-    "minkunet18a": NetworkConfig(blocks=(2,)),
-    "minkunet34c": NetworkConfig(decoder=(256, 128, 96, 96), blocks=(2, 3, 4, 6, 2, 2, 2, 2)),
-    "spvcnn": NetworkConfig(
-        decoder=(256, 128, 96, 96), blocks=(2,), stem_convs=2, point_branch=True, momentum=0.1
-    ),
-    "tiny": NetworkConfig(stem=16, encoder=(24, 32, 48), decoder=(48, 32, 32)),
-}
-"""Networks by name; `tiny` is for the synthetic world."""
-NetworkConfig.NAMED.update(NETWORKS)
+from scenelift.nn.config import NetworkConfig
+from scenelift.sparse.layers import BatchNorm, InverseConv, StridedConv, SubmanifoldConv, Voxels
 
 
 class Sequence(nn.Module):

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scenelift.geometry.segments import segment_mean
-from scenelift.nn.minkunet import MinkUNet, NetworkConfig
+from scenelift.nn.config import NetworkConfig
+from scenelift.nn.minkunet import MinkUNet
 from scenelift.sparse.layers import BatchNorm, Sites, Voxels
 
 

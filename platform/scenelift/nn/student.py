@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,25 +17,15 @@ from scenelift.config import build as configuration
 from scenelift.errors import SceneliftError
 from scenelift.io import folders
 from scenelift.io.storage import Location
-from scenelift.nn.minkunet import NetworkConfig
+from scenelift.nn.config import StudentConfig
 from scenelift.nn.spvcnn import build_network
-from scenelift.points.collate import NO_AUGMENTATION, Collate, VoxelConfig
+from scenelift.points.collate import NO_AUGMENTATION, Collate
 from scenelift.samples.frame import Frame
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.sparse.layers import Voxels
 
 WEIGHTS = "student.safetensors"
 DESCRIPTION = "student.json"
-
-
-@dataclass(frozen=True)
-class StudentConfig:
-    """The 3D network and what it sees."""
-
-    voxels: VoxelConfig = VoxelConfig()
-    """How a cloud is voxelised, in training and in evaluation."""
-    network: NetworkConfig = NetworkConfig()
-    """The sparse network: `--student.network spvcnn` (or minkunet14a, minkunet18a, minkunet34c, tiny) sets all."""
 
 
 class Student(nn.Module):

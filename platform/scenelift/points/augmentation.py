@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scenelift.errors import ConfigError
+from scenelift.points.config import Augmentation, ImageAugmentation
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -23,62 +23,6 @@ ENOUGH_PAIRS, ENOUGH_SHARE = 1024, 0.75
 """A crop is accepted if it keeps more pairs than this, or at least this share of the image's pairs."""
 CROP_DRAWS = 10
 """Crops tried before the full image is used."""
-
-
-@dataclass(frozen=True)
-class ImageAugmentation:
-    """Changes of the training photos, of which pairs keep track (clip2scene.md 1.4)."""
-
-    crop: bool = False
-    """Cut out a random window and resize it to `size`."""
-    area: tuple[float, float] = (0.3, 1.0)
-    """Least and largest share of the photo that a window covers."""
-    aspect: tuple[float, float] = (14 / 9, 17 / 9)
-    """Least and largest width / height of a window, pixels of the stored image."""
-    flip: bool = False
-    """Mirror left and right with probability one half."""
-    size: tuple[int, int] | None = None
-    """(height, width) in which images enter a batch; none: as stored."""
-    per_cloud: bool = False
-    """Each cloud of a frame gets windows of its own, as the paper's code has it, instead of sharing one set;
-    with K clouds the teacher then sees K times as many images."""
-    views: int = 0
-    """Photos of a frame drawn for an epoch, without replacement (ScanNet: 8); 0: all."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.area[0] <= self.area[1] <= 1:
-            raise ConfigError(f"augmentation.image.area is two shares above 0 and up to 1, not {self.area}")
-        if not 0 < self.aspect[0] <= self.aspect[1]:
-            raise ConfigError(f"augmentation.image.aspect is two positive ratios, not {self.aspect}")
-        if self.views < 0:
-            raise ConfigError(f"augmentation.image.views is 0 (all) or more, not {self.views}")
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Changes of a training frame, drawn anew for each epoch (clip2scene.md 1.4)."""
-
-    rotate: bool = True
-    """Rotate each cloud about z by an angle uniform in [0, 2 pi)."""
-    flip: bool = True
-    """Mirror x, and y, of each cloud with probability one half each."""
-    scale_jitter: float = 0.0
-    """Scale each cloud by a factor uniform in [1 - j, 1 + j]."""
-    shear: float = 0.0
-    """Add a normal deviate of this size to each element of the rotation's matrix (fine-tuning on ScanNet)."""
-    lidar_sweeps: int = 0
-    """Earlier sweeps drawn beside the keyframe, of those that the shards hold; each becomes its own cloud."""
-    merge: bool = False
-    """Make one cloud of the keyframe and the drawn sweeps instead (an ablation of the paper)."""
-    image: ImageAugmentation = ImageAugmentation()
-    """Changes of the photos."""
-
-    def __post_init__(self) -> None:
-        if self.merge and not self.lidar_sweeps:
-            raise ConfigError("augmentation.merge needs augmentation.lidar_sweeps of 1 or more")
-
-
-NO_AUGMENTATION = Augmentation(rotate=False, flip=False)
 
 
 def augment(points: Floats, config: Augmentation, rng: np.random.Generator) -> Floats:

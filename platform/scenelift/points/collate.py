@@ -9,48 +9,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scenelift.errors import ConfigError, DataError
-from scenelift.points.augmentation import (
-    NO_AUGMENTATION,
-    Augmentation,
-    Floats,
-    ImageAugmentation,
-    Indices,
-    View,
-    augment,
-    draw_view,
-)
+from scenelift.errors import DataError
+from scenelift.points.augmentation import Floats, Indices, View, augment, draw_view
+from scenelift.points.config import NO_AUGMENTATION, Augmentation, ImageAugmentation, VoxelConfig
 from scenelift.samples.frame import Frame
 from scenelift.samples.images import decode, decode_numbers
 from scenelift.sparse.layers import Voxels
-
-
-@dataclass(frozen=True)
-class VoxelConfig:
-    """How a point cloud becomes voxels."""
-
-    size: float = 0.1
-    """Edge of a voxel, metres."""
-    features: Literal["first", "geometry"] = "first"
-    """`first`: the features of a voxel's first point, as the paper's code has it; `geometry`: their mean, and
-    the mean height, the mean height above the voxel's floor, and the log of the number of points."""
-    feature_scale: float = 1.0
-    """The points' own features are multiplied by this (1/255 brings nuScenes intensities to 0..1)."""
-
-    def __post_init__(self) -> None:
-        if self.size <= 0:
-            raise ConfigError(f"a voxel has a positive size, not {self.size} m")
-
-    def channels(self, point_features: int) -> int:
-        """Width of a voxel's features, given that of a point's."""
-        return point_features + (3 if self.features == "geometry" else 0)
 
 
 @dataclass

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from scenelift.config import build as configuration
 from scenelift.config.difference import difference, title, written
+from scenelift.config.files import dump
 from scenelift.errors import SceneliftError
-from scenelift.evaluation import plots, reports, scoring
-from scenelift.evaluation.metrics import Absent
-from scenelift.evaluation.scoring import Evaluation
+from scenelift.evaluation import plots
 from scenelift.io import folders, storage
-from scenelift.io.console import Meter, say
-from scenelift.runs.folder import Run, RunConfig
+from scenelift.io.console import say
+from scenelift.runs.folder import Run
 from scenelift.runs.monitor import Following
-from scenelift.shards.read import Samples, Shards
-from scenelift.tracking.client import Tracker, TrackingConfig
-from scenelift.train.launch import Resources
+from scenelift.runs.task import Report
+from scenelift.shards.read import Samples
+from scenelift.tracking.client import Tracker
+from scenelift.tracking.dashboard_view import COLUMNS
 from scenelift.train.loop import Event
 from scenelift.train.method import Trained
 from scenelift.train.preflight import Measured
 
-if TYPE_CHECKING:
-    from scenelift.teachers.clip import DenseClip
-
+Observe = Callable[[dict[str, float]], None]
+"""Takes what a training reports at the end of epochs: epoch, percent, loss and validation metrics; called in the
+thread that listens to the workers."""
 Status = Literal["finished", "failed", "interrupted", "measured"]
 _MLFLOW_STATUS: dict[Status, Literal["FINISHED", "FAILED", "KILLED"]] = {
     "finished": "FINISHED",
@@ -37,32 +37,17 @@ _MLFLOW_STATUS: dict[Status, Literal["FINISHED", "FAILED", "KILLED"]] = {
     "interrupted": "KILLED",
     "measured": "KILLED",  # so that nobody takes it for a training's result
 }
-PICTURED_FRAMES = 3
-"""Test frames that are drawn."""
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which shards are trained and scored on."""
-
-    train: str | None = None
-    """Folder of training shards; none: the synthetic world, made at first use."""
-    test: str | None = None
-    """Folder of labeled shards that are scored on; none: the synthetic world's, or none with own training
-    shards."""
-    absent_classes: Absent = "leave out"
-    """Classes neither true nor predicted: left out of the mean, or counted as one as the paper's code did."""
 
 
 class Experiment:
     """One run: everything that hangs on a training from outside."""
 
-    def __init__(self, run: Run, tracker: Tracker, config: Any) -> None:
+    def __init__(self, run: Run, tracker: Tracker, config: Any, observe: Observe) -> None:
         self.run, self.tracker, self.config = run, tracker, config
         self.began = time.monotonic()
         self.metrics: dict[str, float] = {}
         self.result: dict[str, Any] = {}
-        self._following = Following(run, tracker, _tell)
+        self._following = Following(run, tracker, observe)
 
     def dataset(self, shards: Samples[Any], context: str) -> None:
         """Record which shards the run reads."""
@@ -90,28 +75,15 @@ class Experiment:
         if self._following.waiting is not None:
             self.result["data_wait"] = round(self._following.waiting, 4)
 
-    def score(self, shards: Shards, make: scoring.Make, title: str, resources: Resources) -> Evaluation:
-        """Score predictors on all frames, with progress; metrics are recorded under their names."""
-        keep = reports.spread(len(shards), PICTURED_FRAMES)
-        with Meter(title, len(shards), "frames") as meter:
-            return scoring.score(shards, make, keep, resources.workers, gpus=resources.gpus, done=meter.add)
-
-    def report(
-        self,
-        evaluation: Evaluation,
-        shards: Shards,
-        teacher: DenseClip | None,
-        absent: Absent,
-        step: int,
-        protocol: reports.Protocol = "label_free",
-    ) -> str:
-        """Metrics, per-class table and pictures of a scored run; returns the table as text."""
-        self.metrics |= reports.metrics(evaluation, absent, protocol)
+    def report(self, report: Report, step: int) -> None:
+        """Print and record what scoring the test samples came to."""
+        for remark in report.remarks:
+            say(remark)
+        self.metrics |= report.metrics
         self.tracker.metrics(self.metrics, step)
-        self.tracker.table(reports.class_rows(evaluation), "classes")
-        frames = dict(zip(evaluation.kept, shards.read_many(list(evaluation.kept)), strict=True))
-        reports.draw(self.run.pictures, evaluation, frames, teacher)
-        return reports.table(evaluation, absent)
+        for name, rows in report.tables.items():
+            self.tracker.table(rows, name)
+        print(report.text)
 
     def save_student(self, student: Trained, params: Mapping[str, Any], step: int) -> None:
         """Keep the trained student by itself, in the run's folder and as a logged model with these params."""
@@ -143,73 +115,56 @@ class Experiment:
         self.tracker.finish(_MLFLOW_STATUS[status])
 
 
-def _tell(values: dict[str, float]) -> None:
-    for observe in _observers:
-        observe(values)
-
-
-_observers: list[Callable[[dict[str, float]], None]] = []
-
-
-@contextmanager
-def observed(observe: Callable[[dict[str, float]], None]) -> Iterator[None]:
-    """Inside the `with`, `observe` is called with what every run of this process says at the end of epochs:
-    epoch, loss and validation metrics. It is called in the thread that listens to the workers."""
-    _observers.append(observe)
-    try:
-        yield
-    finally:
-        _observers.remove(observe)
-
-
 @contextmanager
 def experiment(
     command: str,
     config: Any,
-    run: RunConfig,
-    tracking: TrackingConfig,
-    tags: dict[str, str],
+    tags: Mapping[str, str],
     presets: Mapping[str, Any],
+    columns: Sequence[str],
+    observe: Observe = lambda values: None,
 ) -> Iterator[Experiment]:
     """A run that ends well or says why it did not: result.json and the MLflow run get the same status.
 
-    presets: the command's. Which one the run is and what it changes become tags, and its name in MLflow if it
-    was given none.
+    config: a tree with the groups run and tracking; tags: of the MLflow run; presets: the command's, of which the
+    nearest one and what the config changes of it become tags, and the run's name in MLflow if it was given none;
+    columns: metrics that a dashboard shows, the most telling first.
     """
-    storage.require_space(run.storage, 64 << 20)
-    opened = Run.open(command, config, run)
+    storage.require_space(config.run.storage, 64 << 20)
+    opened = Run.open(command, config, config.run)
     preset, options = difference(config, presets)
     changed = written(options)
-    tags = {"trainable": command, "preset": preset, "changed": changed, **tags}
+    shown = json.dumps({"metrics": list(columns), "tags": list(tags)})
+    every = {"trainable": command, "preset": preset, "changed": changed, **tags, COLUMNS: shown}
     tracker = Tracker.start(
-        tracking,
+        config.tracking,
         opened.records,
-        run.name or title(opened.name, preset, changed),
+        config.run.name or title(opened.name, preset, changed),
         configuration.flatten(config),
-        tags,
+        every,
         run_id=opened.mlflow_run,
     )
-    opened.save_identity({**tracker.info, "tags": tags})
+    opened.save_identity({**tracker.info, "tags": every})
     if opened.remote and tracker.info["tracking_uri"].startswith("sqlite:"):
         say(
             f"the run is kept in {opened.place}, MLflow's record of it on this machine, in "
             f"{opened.records / 'mlflow.db'}; set MLFLOW_TRACKING_URI to a server to keep both"
         )
-    tracker.text(configuration.dump(config), "config.yaml")
-    made = Experiment(opened, tracker, config)
+    tracker.text(dump(config), "config.yaml")
+    started = Experiment(opened, tracker, config, observe)
     try:
-        yield made
+        yield started
     except Measured:
-        made.trained()
-        made.close("measured")
+        started.trained()
+        started.close("measured")
         print("\nIt fits. To train: the same without loop.preflight_steps; if named, with --run.resume true")
     except BaseException as error:
         status: Status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         try:
-            made.close(status, f"{type(error).__name__}: {error}")
+            started.close(status, f"{type(error).__name__}: {error}")
         except SceneliftError as besides:  # must not hide what went wrong first
             say(f"the run's end is not recorded: {besides}")
         raise
     else:
-        made.close("finished")
+        started.close("finished")
     print(f"\nResult: {storage.join(opened.place, 'result.json')}", file=sys.stdout)

@@ -12,31 +12,19 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scenelift.config import build as configuration
+from scenelift.config.files import dump
 from scenelift.errors import ConfigError, StorageError
 from scenelift.io import folders, storage
 from scenelift.io.console import say
 from scenelift.io.storage import Location
+from scenelift.runs.config import RunConfig
 
 HISTORY_SECONDS = 30.0
 """At most so long a run's history in a bucket lacks metrics that were logged."""
 _CONFIG, _IDENTITY, _HISTORY = "config.yaml", "run.json", "history.jsonl"
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Where a run is kept and what it is called."""
-
-    name: str | None = None
-    """Name of the run and of its folder; none: the command and the time, in MLflow also what the run changes."""
-    storage: str = "runs"
-    """Folder of all runs, or a URI such as s3://bucket/runs."""
-    resume: bool = False
-    """Continue the run of this name from its newest checkpoint, and its MLflow run."""
 
 
 class Run:
@@ -93,7 +81,7 @@ class Run:
                 f"run {name} exists; continue it with --run.resume true or give another run.name"
             )
         try:
-            run._begin(configuration.dump(config))
+            run._begin(dump(config))
         except (OSError, StorageError) as error:
             raise StorageError(
                 f"cannot write the run's folder {run.place}: {error}; set run.storage"

@@ -57,13 +57,6 @@ class Origin:
         text = json.dumps(experiment_identity(self.config), sort_keys=True)
         return f"{self.method}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
-    def start_tags(self) -> dict[str, str]:
-        """Tags of a run that starts from the student, by which tables tell such runs apart."""
-        clip = str((self.config or {}).get("teacher.model", "none"))
-        teacher = self.tag("teacher", self.tag("images", clip))
-        made = {"start": self.method, "start_version": self.version, "teacher": teacher}
-        return made | ({"start_run": self.run_id} if self.run_id else {})
-
     def tag(self, name: str, otherwise: str) -> str:
         """A tag of the run."""
         return (self.tags or {}).get(name, otherwise)

@@ -90,6 +90,14 @@ class CaptionSet:
         statistics, classes = RegionStatistics(**about.pop("statistics")), tuple(about.pop("classes"))
         return cls(statistics=statistics, classes=classes, **about)
 
+    @property
+    def coverage(self) -> str:
+        """For how many phrases the detector has a class, in words."""
+        return (
+            f"{self.mapped:,} phrases ({self.mapped / max(self.phrases, 1):.0%}) name a class of the detector; "
+            f"{self.distinct_mapped:,} of {self.distinct:,} different ones"
+        )
+
 
 class CaptionedImageKind(Kind[CaptionedImage]):
     """Images as regions, with their sentences as phrases."""

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import IGNORED, ROW_SCHEMA, Frame
 from scenelift.samples.kind import Kind
 from scenelift.samples.manifest import Manifest
-from scenelift.samples.source import ReadOptions
 from scenelift.samples.superpixels import with_superpixels
 from scenelift.samples.vocabulary import Vocabulary
 

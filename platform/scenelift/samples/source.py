@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import Frame
 from scenelift.samples.vocabulary import Vocabulary
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """How a keyframe becomes a `Frame`."""
-
-    lidar_sweeps: int = 0
-    """Earlier sweeps to add to the keyframe's points."""
-    image_size: tuple[int, int] = (224, 416)
-    """(height, width) the images are stored at, pixels."""
-    superpixels: int = 0
-    """SLIC segments of each stored image, about so many; 0 makes none. The shard job adds them to what an
-    adapter reads."""
 
 
 class SampleKey(Protocol):

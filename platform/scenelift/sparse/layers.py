@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from scenelift.errors import ConfigError
+from scenelift.sparse.config import Engine
 
-Engine = Literal["auto", "spconv", "torch"]
 Shape = tuple[int, int, int]
 
 

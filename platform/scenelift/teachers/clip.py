@@ -11,9 +11,8 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import open_clip
 import torch
@@ -24,34 +23,10 @@ from torch import Tensor, nn
 from scenelift.errors import TeacherError
 from scenelift.geometry.sampling import sample
 from scenelift.samples.vocabulary import TEMPLATES, Vocabulary
+from scenelift.teachers.config import TeacherConfig
 from scenelift.teachers.weights import LoadedClip, load_clip
 
 PROMPTS_AT_ONCE = 256
-
-
-@dataclass(frozen=True, kw_only=True)
-class TeacherConfig:
-    """Which CLIP is the teacher, and how it reads images and class names."""
-
-    model: str = "tiny"
-    """"tiny" (its weights file says how it is built) or the name of an open_clip ViT, such as
-    ViT-B-16-quickgelu, which is what OpenAI's weights were trained as."""
-    weights: str
-    """A file (.safetensors, or a torch file of tensors only), the tag of open_clip weights that are already
-    in the local cache, such as "openai", or "random" (for tests; the same on every machine)."""
-    templates: str = "model"
-    """Prompt ensemble, a key of scenelift.samples.vocabulary.TEMPLATES; "model": the one a tiny model was trained
-    with, else "clip2scene"."""
-    normalize: bool = True
-    """Subtract CLIP's mean color and divide by its deviation. CLIP2Scene's code did not (false)."""
-    activation: Literal["model", "quickgelu", "gelu"] = "model"
-    """Activation in the image tower: the one its weights were trained with ("model"), or another:
-    CLIP2Scene's code ran "gelu" on OpenAI's weights. The text tower keeps the one of its weights."""
-    value_path: Literal["model", "value", "residual"] = "model"
-    """What the last block gives for a patch: its projected value alone ("value"), or the value with residual
-    and MLP, as MaskCLIP does for ViTs ("residual"); "model": as a tiny model was trained, else "residual"."""
-    image_size: tuple[int, int] = (112, 192)
-    """(height, width) at which the ViT reads images, pixels, multiples of its patch; others are resized."""
 
 
 def build_teacher(

@@ -15,12 +15,12 @@ import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from scenelift.errors import TrackingError
 from scenelift.tracking import provenance, retry, store
+from scenelift.tracking.config import TrackingConfig
 from scenelift.tracking.retry import Patient
 
 if TYPE_CHECKING:
@@ -38,22 +38,6 @@ OUTAGE_SECONDS = 30.0
 
 _SENT_AT_ONCE = 1000  # MLflow's limit for metrics; its limit for parameters and tags is 100
 _LONGEST_PARAMETER = 6000  # characters; MLflow cuts the rest off
-
-
-@dataclass(frozen=True)
-class TrackingConfig:
-    """Where and how runs are recorded with MLflow."""
-
-    uri: str | None = None
-    """Tracking address; None: MLFLOW_TRACKING_URI if set, else the SQLite file mlflow.db beside the runs."""
-    experiment: str = "scenelift"
-    """MLflow experiment the run belongs to; made if it does not exist."""
-    system_metrics: float = 10.0
-    """Seconds between samples of CPU, memory, disk, network and GPU; 0 records none."""
-    name: str | None = None
-    """What MLflow calls the run; none: as its folder is called."""
-    parent: str | None = None
-    """Id of the MLflow run that this one is shown below, as the trials of a sweep are."""
 
 
 class Tracker:

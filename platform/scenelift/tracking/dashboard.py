@@ -8,28 +8,16 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
-from scenelift.config.build import command
+from scenelift.config.cli import command
 from scenelift.errors import ClusterError, TrackingError
 from scenelift.tracking import dashboard_view, store
+from scenelift.tracking.config import PRESETS, DashboardConfig
 
 HOST = "127.0.0.1"
 LOOKED_AT = 200
 """Newest runs of an experiment that decide what its page shows."""
-
-
-@dataclass(frozen=True)
-class DashboardConfig:
-    """MLflow's pages of all runs, with a link for each experiment."""
-
-    runs: str = "runs"
-    """Folder of the runs whose records are shown, where `uri` and MLFLOW_TRACKING_URI are not set."""
-    uri: str | None = None
-    """MLflow address; a database is served, a server already shows its runs."""
-    port: int = 5000
-    """Port on this machine."""
 
 
 def run(config: DashboardConfig) -> None:
@@ -107,13 +95,5 @@ def _serve(uri: str, port: int) -> None:
     os.execve(sys.executable, [sys.executable, "-m", "mlflow", "server", *options], os.environ | environment)
 
 
-PRESETS = {"local": DashboardConfig()}
-
-
-def main() -> None:
-    """Entry point."""
-    command(run, DashboardConfig, PRESETS, "python -m scenelift.tracking.dashboard")
-
-
 if __name__ == "__main__":
-    main()
+    command("scenelift.tracking.dashboard", PRESETS)

@@ -22,40 +22,13 @@ KEY = "scenelift"
 TAG = f"mlflow.sharedViewState.{KEY}"
 """Name of the experiment's tag that holds the view."""
 
-METRICS = (
-    "validation/miou",
-    "validation/agreement",
-    "validation/acc25",
-    "validation/accuracy",
-    "label_free/miou",
-    "label_free/miou_seen",
-    "label_free/miou_unseen",
-    "label_free/accuracy",
-    "labeled/miou",
-    "labeled/miou_seen",
-    "labeled/miou_unseen",
-    "labeled/accuracy",
-    "teacher/miou",
-    "detected/student/acc25/overall",
-    "detected/teacher/acc25/overall",
-    "instances/student/accuracy/overall",
-    "instances/teacher/accuracy/overall",
-    "loss/total",
-)
-"""Columns, where runs have them; runs are sorted by the first that one of them has, the best on top."""
-TAGS = (
-    "sweep_status",
-    "epochs_done",
-    "dataset",
-    "teacher",
-    "student",
-    "protocol",
-    "seed",
-    "start",
-    "preset",
-    "changed",
-)
-"""Columns, where runs have them."""
+COLUMNS = "scenelift.columns"
+"""Tag of a run: which of its metrics and tags are worth a column, as JSON. Its task says so."""
+_FIRST = ("sweep_status", "epochs_done", "dataset")
+_LAST = ("seed", "preset", "changed")
+"""Tags of every run that are columns, before and after those of its task."""
+_LOSS = "loss/total"
+"""A column of every training."""
 MOST_SETTINGS = 10
 """Settings that become columns, of those in which runs differ."""
 
@@ -76,10 +49,12 @@ def view(runs: Sequence[Run]) -> str:
 def state(runs: Sequence[Run]) -> dict[str, Any]:
     """The page's state; what it leaves out is as MLflow has it, and columns that no run has are not shown."""
     metrics = {name for run in runs for name in run.data.metrics}
-    settings = differing(runs)
-    first = next((name for name in METRICS if name in metrics), None)
-    columns = _columns("metrics", METRICS) | _columns("tags", TAGS) | _columns("params", settings)
-    sections, charts = _charts(metrics, settings, first)
+    settings, wanted = differing(runs), [*declared(runs, "metrics"), _LOSS]
+    shown = [name for name in wanted if name in metrics]
+    first = next(iter(shown), None)
+    tags = dict.fromkeys([*_FIRST, *declared(runs, "tags"), *_LAST])
+    columns = _columns("metrics", wanted) | _columns("tags", tags) | _columns("params", settings)
+    sections, charts = _charts(metrics, shown, settings)
     return {
         "selectedColumns": list(columns),
         "columnOrder": [_RUN_NAME, *columns],
@@ -90,6 +65,12 @@ def state(runs: Sequence[Run]) -> dict[str, Any]:
         "compareRunCharts": charts,
         "isAccordionReordered": True,  # or MLflow sorts the sections by name
     }
+
+
+def declared(runs: Sequence[Run], kind: str) -> list[str]:
+    """The columns that the runs declare for their metrics or tags, those of the first run first."""
+    told = (json.loads(run.data.tags.get(COLUMNS, "{}")) for run in runs)
+    return list(dict.fromkeys(name for columns in told for name in columns.get(kind, [])))
 
 
 def differing(runs: Sequence[Run]) -> dict[str, set[str]]:
@@ -108,14 +89,16 @@ def _columns(kind: str, names: Iterable[str]) -> dict[str, int]:
 
 
 def _charts(
-    metrics: Collection[str], settings: Mapping[str, Collection[str]], first: str | None
+    metrics: Collection[str], shown: Sequence[str], settings: Mapping[str, Collection[str]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Sections and their charts: scores as bars, curves, settings, and the IoU of classes as bars.
+
+    shown: metrics that are columns, the one that runs are sorted by first.
 
     MLflow would draw a score, measured once, as a dot. It adds charts of all metrics that have none here, to the
     section of their name if there is one.
     """
-    scores = [name for name in METRICS if name in metrics and not name.startswith(_CURVES)]
+    scores = [name for name in shown if not name.startswith(_CURVES)]
     classes = [f"{name.partition('/')[0]}/iou" for name in scores[:1]]
     charts = [_chart("BAR", "scores", name, metricKey=name) for name in scores]
     for name in sorted(metrics):
@@ -123,9 +106,9 @@ def _charts(
             charts.append(_chart("BAR", classes[0], name, metricKey=name))
     # Of a setting that is a number in some runs only, the chart would silently leave out the others.
     axes = [key for key, values in settings.items() if len({_is_number(value) for value in values}) == 1]
-    if axes and first:
-        shown = {"selectedParams": axes, "selectedMetrics": [first]}
-        charts.append(_chart("PARALLEL", "settings", "settings and scores", **shown))
+    if axes and shown:
+        lines = {"selectedParams": axes, "selectedMetrics": [shown[0]]}
+        charts.append(_chart("PARALLEL", "settings", "settings and scores", **lines))
     groups = {"compareGroups": ["Parameters", "Tags"], "showDifferencesOnly": True}
     charts.append(_chart("DIFFERENCE", "settings", "differences", **groups))
     filled = {chart["metricSectionId"] for chart in charts} | {name.rpartition("/")[0] for name in metrics}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 import threading
 import time
 import uuid
@@ -20,7 +19,7 @@ import torch
 
 from scenelift import errors as scenelift_errors
 from scenelift.cluster import connect as cluster
-from scenelift.errors import ConfigError, SceneliftError, TrainingError
+from scenelift.errors import SceneliftError, TrainingError
 from scenelift.io import folders, storage
 from scenelift.io.storage import Location
 from scenelift.samples.frame_kind import FRAME
@@ -29,54 +28,15 @@ from scenelift.shards.datasource import CPUS
 from scenelift.shards.read import open_samples
 from scenelift.train import worker
 from scenelift.train.checkpoints import Checkpoint, Checkpoints
+from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
 from scenelift.train.events import Board
 from scenelift.train.loop import Event, Worker, train
 from scenelift.train.method import Batch, Method
-from scenelift.train.optimizer import OptimizerConfig
-from scenelift.train.plan import LoopConfig, Plan
+from scenelift.train.plan import Plan
 from scenelift.train.preflight import Measured
 
 SILENCE = 60.0
 """Seconds without an event of the workers after which it is looked whether reading has a CPU."""
-
-
-@dataclass(frozen=True)
-class ScaleConfig:
-    """How many processes train, and what each is given."""
-
-    workers: int | str = 1
-    """Training workers: a number, or a range such as 2-8 for as many of them as there are machines for. Batch and
-    learning rate stay what they are; the batch is a multiple of the most."""
-    gpus: float | None = None
-    """GPUs a worker; none: one where the cluster has enough, else zero."""
-    cpus: float | None = None
-    """Logical CPUs (and threads) a worker; none: as many as fit beside reading."""
-    data_cpus: float = 1.0
-    """Logical CPUs that are left to Ray Data: without any, reading and training wait for each other forever. Where
-    a run says that reading was the slow side, more of them help."""
-    placement: Literal["pack", "spread"] = "pack"
-    """Workers on as few machines as they fit on, or on as many as there are."""
-    retries: int = 3
-    """Lost workers or nodes that a run survives."""
-
-    def __post_init__(self) -> None:
-        given = re.fullmatch(r"(\d+)(?:-(\d+))?", str(self.workers).replace(" ", ""))
-        if given is None or not 1 <= int(given[1]) <= int(given[2] or given[1]):
-            raise ConfigError(f"scale.workers is a number from 1 or a range such as 2-8, not {self.workers}")
-        if self.data_cpus <= 0:
-            raise ConfigError(
-                f"scale.data_cpus is more than 0, not {self.data_cpus:g}; reading needs a CPU too"
-            )
-
-    @property
-    def min_workers(self) -> int:
-        """Workers without which nothing is trained."""
-        return int(str(self.workers).partition("-")[0])
-
-    @property
-    def max_workers(self) -> int:
-        """Workers that are never exceeded."""
-        return int(str(self.workers).rpartition("-")[2])
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from torch.nn.parallel import DistributedDataParallel
 from scenelift.errors import ConfigError, StorageError, TrainingError
 from scenelift.train import preflight
 from scenelift.train.checkpoints import Checkpoints, read_state
+from scenelift.train.config import OptimizerConfig
 from scenelift.train.method import Batch, Method, Progress, Trained
-from scenelift.train.optimizer import OptimizerConfig
+from scenelift.train.optimizer import build_optimizer, lr_factor
 from scenelift.train.plan import Plan
 from scenelift.train.random_states import random_state, restore_random_state
 
@@ -107,9 +108,9 @@ class _State:
             raise ConfigError("float16 needs a GPU; set loop.precision to float32 or bfloat16")
         if plan.workers > 1 and worker.device.type == "cuda":
             method.student = nn.SyncBatchNorm.convert_sync_batchnorm(method.student)
-        self.optimizer = worker.optimizer.build(method.student)
+        self.optimizer = build_optimizer(worker.optimizer, method.student)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: worker.optimizer.factor(step, plan.steps_per_epoch, loop.epochs)
+            self.optimizer, lambda step: lr_factor(worker.optimizer, step, plan.steps_per_epoch, loop.epochs)
         )
         self.scaler = torch.amp.GradScaler(worker.device.type, enabled=loop.precision == "float16")
         self.model: nn.Module = method

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,48 +10,7 @@ from numpy.typing import NDArray
 from scenelift.errors import ConfigError
 from scenelift.shards.read import epoch_order
 from scenelift.train import preflight
-
-
-@dataclass(frozen=True)
-class LoopConfig:
-    """Length, batches, precision and bookkeeping of a training."""
-
-    epochs: int = 20
-    """Passes over the shards."""
-    stop_after: int | None = None
-    """Stop after so many epochs, none: all; without it `--run.resume true` goes on as if it had never stopped."""
-    batch: int = 4
-    """Frames per optimizer step, over all workers and accumulated micro-batches together."""
-    accumulate: int = 1
-    """Micro-batches per optimizer step."""
-    precision: Literal["float32", "float16", "bfloat16"] = "float32"
-    """Arithmetic of the networks; similarities and losses are always float32."""
-    seed: int = 0
-    """Decides weights, frame order and augmentation."""
-    checkpoint_every: int = 500
-    """Optimizer steps between checkpoints, 0 for one at the end of every epoch; the last step always has one."""
-    keep: int = 2
-    """Newest checkpoints kept; the best is kept besides."""
-    log_every: int = 10
-    """Optimizer steps between logged metrics."""
-    preflight_steps: int = 0
-    """Stop after so many optimizer steps, and say what time, memory and disk the whole run takes; 0: train."""
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "accumulate", "keep", "log_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"loop.{name} is at least 1, not {getattr(self, name)}")
-        if self.stop_after is not None and not 1 <= self.stop_after <= self.epochs:
-            raise ConfigError(
-                f"loop.stop_after lies in 1..{self.epochs}, the epochs there are, not {self.stop_after}"
-            )
-        if self.checkpoint_every < 0:
-            raise ConfigError(f"loop.checkpoint_every is 0 or more, not {self.checkpoint_every}")
-        if self.preflight_steps and self.preflight_steps <= preflight.WARM_UP:
-            raise ConfigError(
-                f"loop.preflight_steps is more than the {preflight.WARM_UP} steps of warming up, or 0 for none, "
-                f"not {self.preflight_steps}"
-            )
+from scenelift.train.config import LoopConfig
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,8 @@ from scenelift.errors import ClusterError, StorageError
 from scenelift.io import storage
 from scenelift.io.storage import megabytes
 from scenelift.train.checkpoints import Checkpoints
+from scenelift.train.config import WARM_UP
 
-WARM_UP = 2
-"""Steps that are not timed: readers start and kernels are chosen."""
 MEASURED = 10
 """Steps after which every training says what the rest of it takes."""
 SPARE = 1.1

@@ -21,7 +21,7 @@ from ray.tune.search.sample import Categorical, Domain, Float, Integer, LogUnifo
 from scenelift.cluster import connect as cluster
 from scenelift.config.build import flatten, nearest, override
 from scenelift.errors import ClusterError, ConfigError
-from scenelift.train.launch import ScaleConfig
+from scenelift.train.config import ScaleConfig
 
 Space = Mapping[str, Domain]
 """Dotted config key -> what Ray Tune draws for it: tune.uniform, loguniform, randint, choice."""

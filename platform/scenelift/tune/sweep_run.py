@@ -13,10 +13,14 @@ import yaml
 from ray import tune
 
 from scenelift.config import build as configuration
+from scenelift.config.build import nearest
+from scenelift.config.files import dump
 from scenelift.errors import ClusterError, ConfigError, TrainingError
 from scenelift.io.console import say
+from scenelift.runs.task import Task, trial_config
 from scenelift.tracking import store
-from scenelift.tracking.client import Tracker, TrackingConfig
+from scenelift.tracking.client import Tracker
+from scenelift.tracking.config import TrackingConfig
 from scenelift.tune import population, ranking
 from scenelift.tune import search as search
 from scenelift.tune.progress import SearchProgress
@@ -24,10 +28,22 @@ from scenelift.tune.search import Choice, Placement, Space
 from scenelift.tune.trial import Trials, milestone, run_trial, title
 
 if TYPE_CHECKING:
-    from scenelift.tune.sweep import Sweep, SweepConfig
+    from scenelift.tune.config import SweepConfig
+    from scenelift.tune.sweep import Sweep
 
 STATE = "sweep.yaml"
 """What a sweep goes on from, in its folder."""
+
+
+def _objective(task: type[Task[Any]], objective: str | None) -> str:
+    """The metric to maximize: the task's first one unless another is asked for."""
+    if objective is None:
+        return next(iter(task.objectives))
+    if objective not in task.objectives:
+        raise ConfigError(
+            f"{task.command} has no objective {objective}; {nearest(objective, task.objectives)}"
+        )
+    return objective
 
 
 class SweepRun:
@@ -49,13 +65,15 @@ class SweepRun:
             raise ConfigError(
                 f"{self.folder} exists; go on with it by --resume {self.name}, or give another --name"
             )
-        trial = sweep.selecting(config, settings.holdout_every, settings.objective)
+        self.task = sweep.load()
+        self.objective = _objective(self.task, settings.objective)
+        trial = trial_config(self.task, config, settings.holdout_every, self.objective)
         if settings.search == "pbt":
             population.check(space, trial.loop.epochs)
         self.placement = Placement.fit(trial.scale, settings.trials, settings.max_concurrent)
         self.choice = Choice(
             method=settings.search,
-            objective=settings.objective,
+            objective=self.objective,
             trials=settings.trials,
             seed=settings.seed,
             max_concurrent=self.placement.max_concurrent,
@@ -77,11 +95,11 @@ class SweepRun:
         self._announce()
         tracker = self._begin()
         trials = Trials(
-            train=self.sweep.trainable.run,
+            train=self.sweep.train,
             config=self.trial,
             folder=self.folder / "trials",
             parent=tracker.info["run_id"],
-            objective=self.settings.objective,
+            objective=self.objective,
             exchange=self.settings.search == "pbt",
             shared=self.shared,
         )
@@ -109,12 +127,12 @@ class SweepRun:
         return self.folder
 
     def _announce(self) -> None:
-        of = self.sweep.trainable.__name__
+        of = self.sweep.trainable
         say(f"sweep {self.name}: {self.choice.count(self.space)} trials of {of} by {self.settings.search}")
         for key, domain in self.space.items():
             own = title({key: self.baseline[key]}).rpartition(" ")[2]
             say(f"  {key:<34}{search.describe(domain)}   (preset: {own})")
-        say(f"  maximizing {self.settings.objective} on one training scene of {self.settings.holdout_every}")
+        say(f"  maximizing {self.objective} on one training scene of {self.settings.holdout_every}")
         say(f"  {self.placement.reason}")
         if self.shared:
             say(
@@ -141,7 +159,7 @@ class SweepRun:
         tracking = TrackingConfig(self.config.tracking.uri, experiment, system_metrics=0)
         parameters = {f"sweep.{key}": value for key, value in configuration.flatten(settings).items()}
         parameters |= {f"space.{key}": search.describe(domain) for key, domain in self.space.items()}
-        tags = {"trainable": self.sweep.trainable.__name__.rpartition(".")[2], "sweep": self.sweep.name}
+        tags = {"trainable": self.task.command, "sweep": self.sweep.name}
         tracker = Tracker.start(
             tracking, self.folder.parent, self.name, parameters, tags, before.get("mlflow_run")
         )
@@ -192,7 +210,7 @@ class SweepRun:
         """Ranking, pictures and best config: in the folder, in MLflow, on the screen."""
         from scenelift.tune.optuna_search import importance
 
-        objective, outcomes = self.settings.objective, progress.outcomes()
+        objective, outcomes = self.objective, progress.outcomes()
         table = ranking.text(outcomes, objective)
         print(f"\n{table}\n")
         tracker.tags({"mlflow.note.content": f"```\n{table}\n```"})  # what MLflow shows first of a run
@@ -209,7 +227,7 @@ class SweepRun:
         ranking.parallel_coordinates(pictures / "parallel_coordinates.png", outcomes, self.space, objective)
         ranking.slices(pictures / "slices.png", outcomes, self.space, objective, shares)
         replay = self.folder / "best.yaml"
-        replay.write_text(configuration.dump(configuration.override(self.config, dict(best.values))))
+        replay.write_text(dump(configuration.override(self.config, dict(best.values))))
         tracker.metrics({f"best/{name}": value for name, value in best.metrics.items()}, best.epoch)
         tracker.artifact(replay)
         tracker.artifact(pictures, "pictures")
@@ -218,5 +236,5 @@ class SweepRun:
         if shares:
             said = ", ".join(f"{key} {100 * share:.0f} %" for key, share in shares.items())
             print(f"importance, of {len(told)} finished trials: {said}")
-        print(f"Replay: python -m {self.sweep.trainable.__name__} --config {replay}")
+        print(f"Replay: python -m {self.sweep.trainable} --config {replay}")
         print(f"Result: {self.folder}")

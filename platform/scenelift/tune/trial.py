@@ -13,7 +13,7 @@ from typing import Any
 
 from scenelift.config.build import override
 from scenelift.errors import TrainingError
-from scenelift.runs.experiment import observed
+from scenelift.runs.experiment import Observe
 from scenelift.runs.folder import Run
 from scenelift.train.checkpoints import Checkpoint, Checkpoints
 from scenelift.tune.search import GRACE
@@ -23,8 +23,8 @@ from scenelift.tune.search import GRACE
 class Trials:
     """What the trials of a sweep have in common, as it travels to their processes."""
 
-    train: Callable[[Any], None]
-    """A trainable's `run`."""
+    train: Callable[[Any, Observe], None]
+    """(a config, what takes the figures at the end of epochs): a whole run."""
     config: Any
     """The trainable's config, but for what is searched."""
     folder: Path
@@ -44,24 +44,23 @@ class Trials:
 
     def train_beginning(self) -> None:
         """Train the epochs that all trials share, or what is left of them."""
-        run = self.beginning
+        beginning = self.beginning
         fixed = {
             "loop.stop_after": self.shared,
-            "run.name": run.name,
+            "run.name": beginning.name,
             "run.storage": str(self.folder.parent),
-            "run.resume": run.begun,
+            "run.resume": beginning.begun,
             "tracking.parent": self.parent,
             "tracking.name": f"the first {self.shared} epochs of all trials",
         }
-        self.train(override(self.config, fixed))
+        self.train(override(self.config, fixed), lambda values: None)
 
     def configured(self, values: Mapping[str, Any], name: str) -> Any:
         """The config of one trial."""
-        run = Run(self.folder / name)
         fixed = {
             "run.name": name,
             "run.storage": str(self.folder),
-            "run.resume": run.begun,
+            "run.resume": Run(self.folder / name).begun,
             "tracking.parent": self.parent,
             "tracking.name": title(values),
         }
@@ -96,8 +95,7 @@ def run_trial(values: dict[str, Any], trials: Trials) -> None:
         assert beginning is not None, "trials begin after what they share"
         own.adopt(beginning)
     reporter = Reporter(trials.objective, own if trials.exchange else None)
-    with observed(reporter.observe):
-        trials.train(trials.configured(values, name))
+    trials.train(trials.configured(values, name), reporter.observe)
     reporter.finish(Run(folder))
 
 
@@ -143,10 +141,10 @@ class Reporter:
         handed = None if latest is None else tune.Checkpoint.from_directory(latest.folder)
         tune.report(values, checkpoint=handed)
 
-    def finish(self, run: Run) -> None:
+    def finish(self, folder: Run) -> None:
         """Report what an interrupted sweep lost; complain where there is nothing to report."""
         if not self.reported:
-            lost = [event["values"] for event in run.history() if event["kind"] == "epoch"]
+            lost = [event["values"] for event in folder.history() if event["kind"] == "epoch"]
             for values in lost[-1:]:
                 self.observe(values)
         if self.bad is not None:

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from datasets.captions.options import CaptionOptions
+from datasets.captions.config import CaptionOptions
 from datasets.captions.regions import BottomUpFolder
-from datasets.flickr30k import Flickr30k, Photo
 from datasets.flickr30k.annotations import read_annotation
 from datasets.flickr30k.sentences import Chunk, read_sentence
+from datasets.flickr30k.source import Flickr30k, Photo
 from scenelift.errors import DataError, FrameError
 from tests.made.phrase_tree import write_flickr30k
 

@@ -8,20 +8,21 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.grounding import Grounding, RoomOptions
 from datasets.grounding.classes import CLASSES, ClassMap
+from datasets.grounding.config import RoomOptions
 from datasets.grounding.features import pooled
 from datasets.grounding.instances import read_scene
 from datasets.grounding.proposals import read_detector
+from datasets.grounding.source import Grounding
 from datasets.synthetic_rooms.config import PRESETS, RoomsConfig
 from datasets.synthetic_rooms.grammar import Saying, describe, meant, sayings, sentence
 from datasets.synthetic_rooms.room import HALF, build, gap, stream
 from datasets.synthetic_rooms.write import generate
 from scenelift.errors import ConfigError, DataError, FrameError
 from scenelift.geometry.boxes3d import iou
-from scenelift.nn.minkunet import NetworkConfig
-from scenelift.nn.student import Student, StudentConfig
-from scenelift.points.collate import VoxelConfig
+from scenelift.nn.config import NetworkConfig, StudentConfig
+from scenelift.nn.student import Student
+from scenelift.points.config import VoxelConfig
 from scenelift.samples.room import UNNAMED
 from scenelift.samples.vocabulary import Vocabulary
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from datasets.grounding import Grounding, RoomOptions
+from datasets.grounding.config import RoomOptions
+from datasets.grounding.source import Grounding
 from datasets.synthetic_rooms.config import PRESETS, RoomsConfig
 from datasets.synthetic_rooms.write import generate
 from scenelift.errors import ConfigError, DataError

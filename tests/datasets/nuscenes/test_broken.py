@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.nuscenes import NuScenes
+from datasets.nuscenes.source import NuScenes
 from scenelift.errors import DataError, FrameError
-from scenelift.samples.source import ReadOptions
+from scenelift.samples.config import ReadOptions
 from tests.made.nuscenes_tree import NATIVE, SIZE, VERSION, Tree, jpeg
 
 

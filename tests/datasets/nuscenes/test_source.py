@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.nuscenes import NuScenes
 from datasets.nuscenes.classes import CLASSES, IGNORED_CATEGORIES
+from datasets.nuscenes.source import NuScenes
 from datasets.nuscenes.splits import official
 from scenelift.errors import ConfigError, DataError
+from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import Frame
-from scenelift.samples.source import ReadOptions
 from tests.made.nuscenes_tree import CHANNELS, LABEL_OF, NATIVE, SIZE, VERSION, Tree, oracle
 
 

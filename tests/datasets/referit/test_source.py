@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.captions.options import CaptionOptions
+from datasets.captions.config import CaptionOptions
 from datasets.captions.regions import AuthorsHdf5, BottomUpFolder
-from datasets.referit import ReferIt
+from datasets.referit.source import ReferIt
 from scenelift.errors import DataError, FrameError
 from tests.made.phrase_tree import CLASSES, SIZE, region_arrays
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.scannet import ScanNet
 from datasets.scannet.classes import COLORS, TABLE, label_table, read_table
 from datasets.scannet.ply import read_vertices
+from datasets.scannet.source import ScanNet
 from datasets.scannet.views import visible
 from scenelift.errors import ConfigError, DataError, FrameError
+from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import Frame
-from scenelift.samples.source import ReadOptions
 from tests.made.scannet_tree import COLOR, DEPTH, NYU, SCENES, ScanNetTree, encode, loop, photos, ply, write
 
 NATIVE = ReadOptions(image_size=DEPTH)

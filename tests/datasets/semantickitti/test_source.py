@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.semantickitti import SemanticKITTI
 from datasets.semantickitti.classes import CLASSES, IGNORED_LABELS
+from datasets.semantickitti.source import SemanticKITTI
 from scenelift.errors import ConfigError, DataError, FrameError
+from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import Frame
-from scenelift.samples.source import ReadOptions
 from tests.made.kitti_tree import FRAMES, POINTS, RAW, SIZE, KittiTree, loop, png, read_calibration
 
 NATIVE = ReadOptions(image_size=SIZE)

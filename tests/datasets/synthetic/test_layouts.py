@@ -12,26 +12,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.scannet import ScanNet
-from datasets.semantickitti import SemanticKITTI
+from datasets.scannet.source import ScanNet
 from datasets.semantickitti.classes import LABEL_TABLE
+from datasets.semantickitti.source import SemanticKITTI
 from datasets.synthetic import scannet, semantickitti
 from datasets.synthetic import shards as making
-from datasets.synthetic.__main__ import run
 from datasets.synthetic.capture import photograph
 from datasets.synthetic.classes import CATEGORIES, Raw
 from datasets.synthetic.config import PRESETS, SCENE_NAMES, WorldConfig
 from datasets.synthetic.generate import DONE, UNFINISHED, generate
 from datasets.synthetic.layouts import pinhole
 from datasets.synthetic.render import trace
+from datasets.synthetic.run import run
 from datasets.synthetic.sensors import build_rig
 from datasets.synthetic.world import build
 from scenelift.config.build import override
 from scenelift.errors import ConfigError, ShardError
+from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame_kind import FRAME
 from scenelift.samples.images import decode
 from scenelift.samples.manifest import NAME, Manifest
-from scenelift.samples.source import ReadOptions
 from trainables.teacher.captions import sentences
 
 TINY = replace(PRESETS["tiny"], workers=1)

@@ -11,12 +11,13 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from datasets.synthetic import generate as generating
-from datasets.synthetic.__main__ import run
 from datasets.synthetic.classes import CATEGORIES, Raw
 from datasets.synthetic.config import CAMERA_YAWS, PRESETS, SPLITS, WorldConfig
 from datasets.synthetic.generate import DONE, UNFINISHED, generate
+from datasets.synthetic.run import run
 from datasets.synthetic.tables import TABLES, SceneRecord
-from scenelift.config.build import load, override
+from scenelift.config.build import override
+from scenelift.config.files import load
 from scenelift.errors import ConfigError, StorageError
 
 Tables = dict[str, list[dict[str, Any]]]

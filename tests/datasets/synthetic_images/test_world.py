@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from datasets.captions.options import CaptionOptions
+from datasets.captions.config import CaptionOptions
 from datasets.synthetic_images.config import CLASSES, KINDS, ImageWorldConfig
 from datasets.synthetic_images.generate import generate
 from datasets.synthetic_images.shards import source_of

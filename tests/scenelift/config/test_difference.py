@@ -10,9 +10,9 @@ import pytest
 
 from scenelift.config import build as configuration
 from scenelift.config.difference import difference, settings, title, written
-from scenelift.nn.minkunet import NETWORKS, NetworkConfig
-from scenelift.runs.folder import RunConfig
-from scenelift.train.plan import LoopConfig
+from scenelift.nn.config import NETWORKS, NetworkConfig
+from scenelift.runs.config import RunConfig
+from scenelift.train.config import LoopConfig
 
 
 @dataclass(frozen=True)

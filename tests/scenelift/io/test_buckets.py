@@ -14,18 +14,18 @@ import torch
 from scenelift.errors import ConfigError, StorageError
 from scenelift.io import folders, storage
 from scenelift.nn.student import Student
-from scenelift.points.augmentation import Augmentation
 from scenelift.points.collate import Collate
+from scenelift.points.config import Augmentation
+from scenelift.runs.config import RunConfig
 from scenelift.runs.experiment import experiment
-from scenelift.runs.folder import Run, RunConfig
-from scenelift.samples.source import ReadOptions
+from scenelift.runs.folder import Run
+from scenelift.samples.config import ReadOptions
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
-from scenelift.tracking.client import TrackingConfig
+from scenelift.tracking.config import TrackingConfig
 from scenelift.train.checkpoints import Checkpoints
+from scenelift.train.config import LoopConfig, OptimizerConfig
 from scenelift.train.launch import Job, Resources, launch
-from scenelift.train.optimizer import OptimizerConfig
-from scenelift.train.plan import LoopConfig
 from tests.made.frames import MadeUp
 from tests.made.s3_server import KEY, SECRET, S3Server
 from tests.scenelift.train.test_launch import VOXELS, Build

@@ -7,10 +7,10 @@ import torch
 
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError
-from scenelift.nn.minkunet import NETWORKS, MinkUNet, NetworkConfig
+from scenelift.nn.config import NETWORKS, NetworkConfig, StudentConfig
+from scenelift.nn.minkunet import MinkUNet
 from scenelift.nn.spvcnn import SPVCNN, build_network
-from scenelift.nn.student import StudentConfig
-from scenelift.points.collate import VoxelConfig
+from scenelift.points.config import VoxelConfig
 from scenelift.sparse.layers import Voxels
 
 PLAIN = NetworkConfig(8, (8, 12), (12, 8), (1, 2, 2, 1), stem_convs=2)

@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 
-from scenelift.nn.minkunet import NETWORKS, NetworkConfig
+from scenelift.nn.config import NETWORKS, NetworkConfig, StudentConfig
 from scenelift.nn.spvcnn import _corners, build_network, to_cells, to_points
-from scenelift.nn.student import Student, StudentConfig
+from scenelift.nn.student import Student
 from scenelift.sparse.layers import Sites, StridedConv, Voxels
 from tests.made.frames import VOCABULARY
 

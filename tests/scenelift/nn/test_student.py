@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from scenelift.errors import SceneliftError
-from scenelift.nn.minkunet import NetworkConfig
-from scenelift.nn.student import Student, StudentConfig
-from scenelift.points.collate import Collate, VoxelConfig
+from scenelift.nn.config import NetworkConfig, StudentConfig
+from scenelift.nn.student import Student
+from scenelift.points.collate import Collate
+from scenelift.points.config import VoxelConfig
 from tests.made.frames import VOCABULARY, made_up_frame
 
 CONFIG = StudentConfig(VoxelConfig(2.0), NetworkConfig(8, (8,), (8,)))

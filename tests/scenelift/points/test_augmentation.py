@@ -7,17 +7,11 @@ import pytest
 import torch
 
 from scenelift.errors import ConfigError, DataError
-from scenelift.points.augmentation import (
-    CROP_DRAWS,
-    Augmentation,
-    ImageAugmentation,
-    View,
-    augment,
-    draw_view,
-)
-from scenelift.points.collate import Collate, VoxelConfig
+from scenelift.points.augmentation import CROP_DRAWS, View, augment, draw_view
+from scenelift.points.collate import Collate
+from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
+from scenelift.samples.config import ReadOptions
 from scenelift.samples.images import decode, encode_numbers
-from scenelift.samples.source import ReadOptions
 from tests.made.frames import OPTIONS, made_up_frame
 
 SWEEPS = ReadOptions(lidar_sweeps=3, image_size=(24, 40))

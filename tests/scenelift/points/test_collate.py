@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from scenelift.errors import ConfigError, DataError
-from scenelift.points.augmentation import NO_AUGMENTATION, Augmentation, augment
-from scenelift.points.collate import Collate, VoxelConfig, voxelise
+from scenelift.points.augmentation import augment
+from scenelift.points.collate import Collate, voxelise
+from scenelift.points.config import NO_AUGMENTATION, Augmentation, VoxelConfig
+from scenelift.samples.config import ReadOptions
 from scenelift.samples.images import decode
-from scenelift.samples.source import ReadOptions
 from tests.made.frames import made_up_frame
 
 OPTIONS = ReadOptions(lidar_sweeps=2, image_size=(8, 12))

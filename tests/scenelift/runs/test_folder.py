@@ -10,7 +10,8 @@ import pytest
 
 from scenelift.errors import ConfigError, StorageError
 from scenelift.runs import folder as runs
-from scenelift.runs.folder import Run, RunConfig
+from scenelift.runs.config import RunConfig
+from scenelift.runs.folder import Run
 
 PLATFORM = Path(runs.__file__).parents[2]
 

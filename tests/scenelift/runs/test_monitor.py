@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from scenelift.runs.folder import Run, RunConfig
+from scenelift.runs.config import RunConfig
+from scenelift.runs.folder import Run
 from scenelift.runs.monitor import Following
 
 

@@ -13,7 +13,8 @@ from torch import nn
 
 from scenelift.errors import TeacherError
 from scenelift.samples.vocabulary import TEMPLATES, Vocabulary
-from scenelift.teachers.clip import DenseClip, TeacherConfig, build_teacher, resized_positions
+from scenelift.teachers.clip import DenseClip, build_teacher, resized_positions
+from scenelift.teachers.config import TeacherConfig
 from scenelift.teachers.weights import LoadedClip
 
 STREET = Vocabulary(

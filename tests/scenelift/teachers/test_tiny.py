@@ -11,7 +11,8 @@ import torch
 
 from scenelift.errors import TeacherError
 from scenelift.samples.vocabulary import TEMPLATES, Vocabulary
-from scenelift.teachers.clip import TeacherConfig, build_teacher
+from scenelift.teachers.clip import build_teacher
+from scenelift.teachers.config import TeacherConfig
 from scenelift.teachers.tiny import TinyModel, TinyTokenizer, build_tiny, is_tiny, load_tiny, save_tiny
 
 WORDS = ("car", "driveable surface", "traffic_cone", "tree")

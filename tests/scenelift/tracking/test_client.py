@@ -21,7 +21,8 @@ from mlflow.exceptions import MlflowException
 from scenelift.errors import TrackingError
 from scenelift.tracking import client as tracking
 from scenelift.tracking import provenance, retry, store
-from scenelift.tracking.client import Tracker, TrackingConfig
+from scenelift.tracking.client import Tracker
+from scenelift.tracking.config import TrackingConfig
 from scenelift.tracking.store import resolve
 
 SILENT = TrackingConfig(experiment="tests", system_metrics=0)

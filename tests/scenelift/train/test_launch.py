@@ -12,16 +12,15 @@ import torch
 from scenelift.cluster import connect as cluster
 from scenelift.config.build import override
 from scenelift.errors import ClusterError, ConfigError, TrainingError
-from scenelift.nn.minkunet import NetworkConfig
-from scenelift.nn.student import Student, StudentConfig
-from scenelift.points.augmentation import Augmentation
-from scenelift.points.collate import Collate, VoxelConfig
-from scenelift.samples.source import ReadOptions
+from scenelift.nn.config import NetworkConfig, StudentConfig
+from scenelift.nn.student import Student
+from scenelift.points.collate import Collate
+from scenelift.points.config import Augmentation, VoxelConfig
+from scenelift.samples.config import ReadOptions
 from scenelift.shards.write import write_shards
-from scenelift.train.launch import Job, Resources, ScaleConfig, _Listener, launch
+from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
+from scenelift.train.launch import Job, Resources, _Listener, launch
 from scenelift.train.method import Method
-from scenelift.train.optimizer import OptimizerConfig
-from scenelift.train.plan import LoopConfig
 from tests.made.frames import VOCABULARY, MadeUp
 
 VOXELS = VoxelConfig(4.0, "geometry", 1 / 255)

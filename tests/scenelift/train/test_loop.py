@@ -9,15 +9,16 @@ import torch
 from torch.nn import functional as F
 
 from scenelift.errors import ConfigError, StorageError, TrainingError
-from scenelift.nn.minkunet import NetworkConfig
-from scenelift.nn.student import Student, StudentConfig
-from scenelift.points.augmentation import Augmentation
-from scenelift.points.collate import Collate, VoxelConfig
+from scenelift.nn.config import NetworkConfig, StudentConfig
+from scenelift.nn.student import Student
+from scenelift.points.collate import Collate
+from scenelift.points.config import Augmentation, VoxelConfig
 from scenelift.train.checkpoints import Checkpoints
+from scenelift.train.config import LoopConfig, OptimizerConfig
 from scenelift.train.loop import Worker, train
 from scenelift.train.method import Method
-from scenelift.train.optimizer import OptimizerConfig
-from scenelift.train.plan import LoopConfig, Plan
+from scenelift.train.optimizer import lr_factor
+from scenelift.train.plan import Plan
 from tests.made.frames import VOCABULARY, made_up_frame
 
 VOXELS = VoxelConfig(4.0, "geometry", 1 / 255)
@@ -291,5 +292,5 @@ def test_a_resumed_training_takes_the_rates_of_its_config(tmp_path):
         again.optimizer = OptimizerConfig("adamw", lr=rate)
         train(Supervised(), again)
         logged = [e for e in events if e["kind"] == "metrics"]
-        wanted = [rate * again.optimizer.factor(event["step"], 2, 8) for event in logged]
+        wanted = [rate * lr_factor(again.optimizer, event["step"], 2, 8) for event in logged]
         assert [event["values"]["learning_rate"] for event in logged] == pytest.approx(wanted)

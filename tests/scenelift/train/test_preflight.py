@@ -12,22 +12,22 @@ import pytest
 import torch
 
 from scenelift.errors import ClusterError, ConfigError, StorageError
-from scenelift.nn.minkunet import NetworkConfig
-from scenelift.nn.student import Student, StudentConfig
-from scenelift.points.augmentation import Augmentation
-from scenelift.points.collate import Collate, VoxelConfig
+from scenelift.nn.config import NetworkConfig, StudentConfig
+from scenelift.nn.student import Student
+from scenelift.points.collate import Collate
+from scenelift.points.config import Augmentation, VoxelConfig
+from scenelift.runs.config import RunConfig
 from scenelift.runs.experiment import experiment
-from scenelift.runs.folder import RunConfig
-from scenelift.samples.source import ReadOptions
+from scenelift.samples.config import ReadOptions
 from scenelift.shards.write import write_shards
-from scenelift.tracking.client import TrackingConfig
+from scenelift.tracking.config import TrackingConfig
 from scenelift.train import preflight
 from scenelift.train.checkpoints import Checkpoints
+from scenelift.train.config import LoopConfig, OptimizerConfig
 from scenelift.train.launch import Job, Resources, launch
 from scenelift.train.loop import Worker, train
 from scenelift.train.method import Method
-from scenelift.train.optimizer import OptimizerConfig
-from scenelift.train.plan import LoopConfig, Plan
+from scenelift.train.plan import Plan
 from scenelift.train.preflight import Estimate, Measured, Stopwatch, duration, size_of, smaller
 from tests.made.frames import VOCABULARY, MadeUp, made_up_frame
 

@@ -5,7 +5,8 @@ from typing import get_args
 import pytest
 
 from datasets.nuscenes.classes import FULL
-from trainables.common.prompts import Prompts, named_by, taught_by
+from trainables.common.config import Prompts
+from trainables.common.prompts import named_by, taught_by
 
 
 def test_the_papers_prompts_are_one_word_a_class():

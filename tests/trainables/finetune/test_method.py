@@ -7,26 +7,28 @@ from pathlib import Path
 import pytest
 import torch
 
-from scenelift.config import build as configuration
+from scenelift.config.files import dump, load
 from scenelift.errors import ConfigError, DataError, SceneliftError
+from scenelift.nn.config import NetworkConfig, StudentConfig
 from scenelift.nn.lovasz import lovasz_softmax
-from scenelift.nn.minkunet import NetworkConfig
-from scenelift.nn.student import Student, StudentConfig
+from scenelift.nn.student import Student
 from scenelift.nn.transfer import load_backbone
-from scenelift.points.augmentation import Augmentation, ImageAugmentation
-from scenelift.points.collate import Collate, VoxelConfig
-from scenelift.runs.experiment import DataConfig
-from scenelift.runs.folder import RunConfig
+from scenelift.points.collate import Collate
+from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
+from scenelift.runs.config import RunConfig
 from scenelift.runs.lineage import Origin
-from scenelift.samples.source import ReadOptions
+from scenelift.samples.config import ReadOptions
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.write import write_shards
-from scenelift.train.launch import ScaleConfig
+from scenelift.train.config import ScaleConfig
 from scenelift.train.method import Progress
+from scenelift.train.optimizer import build_optimizer
 from tests.made.frames import VOCABULARY, MadeUp, made_up_frame
+from trainables.common.config import SegmentationData
 from trainables.evaluate import run as evaluate
-from trainables.finetune import method as finetune
-from trainables.finetune.method import PRESETS, FinetuneConfig, FinetuneLoss, FineTuning, LabelsConfig
+from trainables.finetune import task as finetune
+from trainables.finetune.config import PRESETS, FinetuneConfig, FinetuneLoss, LabelsConfig
+from trainables.finetune.method import FineTuning
 
 SMALL = StudentConfig(VoxelConfig(4.0, "geometry", 1 / 255), NetworkConfig(8, (8,), (8,)))
 OTHER = Vocabulary("other-2", ("cat", "dog"), (("cat",), ("dog",)), ((1, 2, 3),) * 2)
@@ -80,7 +82,7 @@ def test_fractions_that_no_stride_gives_are_refused(fraction):
 
 def test_the_losses_are_those_of_each_voxels_first_point():
     student = Student(SMALL, 1, torch.zeros(3, 0), VOCABULARY, {"classifier": 3})
-    method, batch = FineTuning(student).train(), batch_of()
+    method, batch = FineTuning(student, FinetuneLoss()).train(), batch_of()
     logits = student.class_logits(student(batch.voxels))
     first: dict[int, int] = {}
     for point, voxel in enumerate(batch.point_voxel.tolist()):
@@ -102,7 +104,7 @@ def test_the_losses_are_those_of_each_voxels_first_point():
 def test_a_batch_without_labels_gives_zero_with_a_gradient():
     student = Student(SMALL, 1, torch.zeros(3, 0), VOCABULARY, {"classifier": 3})
     batch = replace(batch_of(), labels=torch.zeros_like(batch_of().labels))
-    losses = FineTuning(student).train()(batch, Progress(0, 0, 1))
+    losses = FineTuning(student, FinetuneLoss()).train()(batch, Progress(0, 0, 1))
     sum(losses.values()).backward()
     assert [loss.item() for loss in losses.values()] == [0, 0]
     assert all(p.grad is not None for p in student.parameters()), "every rank takes part in every reduction"
@@ -112,8 +114,8 @@ def test_a_batch_without_labels_gives_zero_with_a_gradient():
 def test_a_frozen_backbone_keeps_weights_and_statistics(freeze):
     student = Student(SMALL, 1, torch.zeros(3, 0), VOCABULARY, {"classifier": 3})
     before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
-    method = FineTuning(student, freeze=freeze).train()
-    optimizer = PRESETS["nuscenes"].optimizer.build(student)
+    method = FineTuning(student, FinetuneLoss(), freeze=freeze).train()
+    optimizer = build_optimizer(PRESETS["nuscenes"].optimizer, student)
     for _ in range(3):
         optimizer.zero_grad()
         sum(method(batch_of(), Progress(0, 0, 1)).values()).backward()
@@ -127,7 +129,7 @@ def test_a_frozen_backbone_keeps_weights_and_statistics(freeze):
 
 def test_late_in_training_statistics_are_kept_and_used_while_weights_go_on():
     student = Student(SMALL, 1, torch.zeros(3, 0), VOCABULARY, {"classifier": 3})
-    method, batch = FineTuning(student, free_norms=0.5).train(), batch_of()
+    method, batch = FineTuning(student, FinetuneLoss(), free_norms=0.5).train(), batch_of()
     statistics = lambda: [b.clone() for n, b in student.backbone.named_buffers() if "running" in n]  # noqa: E731
     same = lambda a, b: all(map(torch.equal, a, b))  # noqa: E731
     before = statistics()
@@ -213,12 +215,12 @@ def test_what_would_be_ignored_is_refused(make, message):
 def test_presets_replay_and_few_frames_get_enough_steps(tmp_path):
     for preset in PRESETS.values():
         file = tmp_path / "config.yaml"
-        file.write_text(configuration.dump(preset))
-        assert configuration.load(FinetuneConfig, file) == preset
+        file.write_text(dump(preset))
+        assert load(FinetuneConfig, file) == preset
     config = replace(PRESETS["synthetic"], min_steps=300)
-    assert finetune._long_enough(config, 2).loop.epochs == 300, "one step an epoch"
-    assert finetune._long_enough(config, 17).loop.epochs == 38
-    assert finetune._long_enough(config, 1000).loop.epochs == config.loop.epochs
+    assert finetune.long_enough(config, 2).loop.epochs == 300, "one step an epoch"
+    assert finetune.long_enough(config, 17).loop.epochs == 38
+    assert finetune.long_enough(config, 1000).loop.epochs == config.loop.epochs
 
 
 def test_the_protocol_says_what_was_used():
@@ -249,7 +251,7 @@ def _run_folder(folder: Path, config) -> Path:
     folder.mkdir(parents=True)
     tags = {"trainable": "pretrain", "method": "ppkt", "teacher": "RN50"}
     (folder / "run.json").write_text(json.dumps({"run_id": "abc", "experiment": "pretrain", "tags": tags}))
-    (folder / "config.yaml").write_text(configuration.dump(config))
+    (folder / "config.yaml").write_text(dump(config))
     return folder
 
 
@@ -264,7 +266,7 @@ def job(shards, tmp_path) -> FinetuneConfig:
     preset = PRESETS["synthetic"]
     return replace(
         preset,
-        data=DataConfig(shards, shards),
+        data=SegmentationData(shards, shards),
         labels=LabelsConfig(0.25),
         student=SMALL,
         loop=replace(preset.loop, epochs=1, log_every=1),
@@ -342,7 +344,7 @@ def test_bad_input_ends_with_one_clear_line(shards, tmp_path):
     manifest["about"]["labels"] = None
     (unlabeled / "manifest.json").write_text(json.dumps(manifest))
     mistakes = [
-        (replace(good, data=DataConfig(str(unlabeled))), DataError, "no labels to learn from"),
+        (replace(good, data=SegmentationData(str(unlabeled))), DataError, "no labels to learn from"),
         (replace(good, start=str(tmp_path / "nowhere")), SceneliftError, "does not hold a student"),
         (replace(good, labels=LabelsConfig(0.125)), ConfigError, "1 frames do not fill one batch of 2"),
     ]

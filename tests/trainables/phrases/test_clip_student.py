@@ -10,16 +10,16 @@ import torch
 from PIL import Image
 
 from scenelift.errors import DataError
-from scenelift.teachers.clip import DenseClip, TeacherConfig
+from scenelift.teachers.clip import DenseClip
+from scenelift.teachers.config import TeacherConfig
 from scenelift.teachers.weights import LoadedClip
 from scenelift.train.method import Progress
 from tests.made.captions import SIZE, made_up_image
 from trainables.phrases import clip_student
 from trainables.phrases.batch import PhraseCollate
 from trainables.phrases.clip_student import ClipStudent, region_means
-from trainables.phrases.config import ContrastConfig, DistillationConfig
+from trainables.phrases.config import ContrastConfig, DistillationConfig, EncoderConfig
 from trainables.phrases.method import Ckd
-from trainables.phrases.student import EncoderConfig
 
 CONFIG = EncoderConfig(features="clip", hidden=16, channels=8)
 TEACHER = TeacherConfig(

@@ -7,39 +7,40 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.captions.options import CaptionOptions
+from datasets.captions.config import CaptionOptions
 from datasets.captions.regions import BottomUpFolder
-from datasets.flickr30k import Flickr30k
-from datasets.referit import ReferIt
+from datasets.flickr30k.source import Flickr30k
+from datasets.referit.source import ReferIt
 from datasets.synthetic_images.config import ImageWorldConfig
 from datasets.synthetic_images.generate import generate
 from datasets.synthetic_images.shards import source_of, synthetic_image_shards
-from scenelift.config import build as configuration
+from scenelift.config.files import dump, load
 from scenelift.errors import ConfigError, DataError
-from scenelift.evaluation.validation import ValidationConfig
-from scenelift.runs.folder import RunConfig
+from scenelift.evaluation.config import ValidationConfig
+from scenelift.runs.config import RunConfig
 from scenelift.samples.caption import words_of
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE, RegionStatistics, feature_sums
 from scenelift.shards.read import open_samples
 from scenelift.shards.write import write_shards
-from scenelift.train.launch import ScaleConfig
+from scenelift.train.config import ScaleConfig
 from scenelift.train.method import Progress
 from tests.made.captions import MadeUpCaptions, made_up_image
-from trainables.phrases import method as phrases
+from trainables.phrases import task as phrases
 from trainables.phrases.batch import PhraseCollate
 from trainables.phrases.config import (
     PRESETS,
     ContrastConfig,
     DistillationConfig,
+    EncoderConfig,
     PhraseDataConfig,
     PhrasesConfig,
 )
 from trainables.phrases.method import Ckd
 from trainables.phrases.pictures import draw
-from trainables.phrases.run import require
 from trainables.phrases.scores import PhraseScores
-from trainables.phrases.student import EncoderConfig, PhraseStudent, make_student
-from trainables.phrases.validation import R1, hold_out_images
+from trainables.phrases.student import PhraseStudent, make_student
+from trainables.phrases.task import PhrasesTask, require
+from trainables.phrases.validation import R1
 
 SMALL = EncoderConfig(word_channels=16, lstm=16, hidden=32, channels=16)
 PROGRESS = Progress(0, 0, 1)
@@ -218,8 +219,8 @@ def test_distillation_adds_to_contrast_which_beats_chance(world):
 def test_presets_can_be_written_and_read(tmp_path):
     for name, preset in PRESETS.items():
         file = tmp_path / f"{name}.yaml"
-        file.write_text(configuration.dump(preset))
-        assert configuration.load(PhrasesConfig, file) == preset
+        file.write_text(dump(preset))
+        assert load(PhrasesConfig, file) == preset
     assert not PRESETS["paper_flickr30k"].data.mask_padding
     assert PRESETS["flickr30k"].contrast == PRESETS["paper_flickr30k"].contrast == ContrastConfig()
 
@@ -307,7 +308,7 @@ def test_what_the_shards_do_not_hold_ends_with_one_clear_line(shards, tmp_path):
         (
             replace(good, validation=ValidationConfig(holdout_every=50)),
             ConfigError,
-            "cannot be taken from the 12 images",
+            "cannot be taken from the 12 scenes",
         ),
         (replace(good, student=replace(SMALL, glove="none.txt")), DataError, "not a GloVe file"),
     ]
@@ -325,17 +326,16 @@ def test_what_the_shards_do_not_hold_ends_with_one_clear_line(shards, tmp_path):
 
 
 @pytest.mark.ray
-def test_held_out_images_are_not_trained_on(shards):
-    samples = open_samples(shards, CAPTIONED_IMAGE)
-    kept, validation = hold_out_images(ValidationConfig(holdout_every=4, max_samples=2), samples)
-    assert sorted({*kept, 3, 7, 11}) == list(range(12)) and set(validation.images) <= {3, 7, 11}
-    student = student_for([samples.read(0)])
+def test_held_out_images_are_not_trained_on(shards, tmp_path):
+    config = job(shards, tmp_path)
+    task = PhrasesTask(replace(config, validation=ValidationConfig(holdout_every=4, max_samples=2)))
+    kept, validation = task.validation()
+    assert sorted({*kept, 3, 7, 11}) == list(range(12)) and set(validation.chosen) <= {3, 7, 11}
+    student = student_for([task.train.read(0)])
     assert 0 <= validation(student, 1, 2)[R1] <= 1
-    assert hold_out_images(ValidationConfig(), samples) == (None, None)
-    about = {**samples.manifest.about, "boxed": 0}
-    unboxed = replace(samples, manifest=replace(samples.manifest, about=about))
+    task.about = replace(task.about, boxed=0)
     with pytest.raises(DataError, match="has a box"):
-        hold_out_images(ValidationConfig(holdout_every=4), unboxed)
+        task.validation()
 
 
 @pytest.mark.ray

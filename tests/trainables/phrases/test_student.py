@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from scenelift.errors import ConfigError, DataError, SceneliftError
 from scenelift.samples.caption_kind import RegionStatistics
 from tests.made.captions import made_up_image
-from trainables.phrases.student import EncoderConfig, PhraseStudent, make_student
+from trainables.phrases.config import EncoderConfig
+from trainables.phrases.student import PhraseStudent, make_student
 
 WORDS = ("a", "blue", "car", "dog", "man", "red", "the")
 SMALL = EncoderConfig(word_channels=6, lstm=7, hidden=8, channels=4, tokens=5)

@@ -13,30 +13,31 @@ import torchvision
 from PIL import Image
 from torch.nn import functional as F
 
-from datasets.nuscenes import NuScenes
+from datasets.nuscenes.source import NuScenes
 from datasets.synthetic.config import PRESETS as WORLDS
 from datasets.synthetic.generate import generate
-from scenelift.config import build as configuration
+from scenelift.config.files import dump, load
 from scenelift.errors import ConfigError, DataError, TeacherError
-from scenelift.nn.minkunet import NetworkConfig
-from scenelift.nn.student import Student, StudentConfig
-from scenelift.points.augmentation import Augmentation, ImageAugmentation
-from scenelift.points.collate import Collate, VoxelConfig
-from scenelift.runs.experiment import DataConfig
-from scenelift.runs.folder import RunConfig
+from scenelift.nn.config import NetworkConfig, StudentConfig
+from scenelift.nn.student import Student
+from scenelift.points.collate import Collate
+from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
+from scenelift.runs.config import RunConfig
+from scenelift.samples.config import ReadOptions
 from scenelift.samples.images import encode_numbers
-from scenelift.samples.source import ReadOptions
 from scenelift.samples.superpixels import with_superpixels
 from scenelift.shards.write import write_shards
-from scenelift.teachers.clip import TeacherConfig
+from scenelift.teachers.config import TeacherConfig
 from scenelift.train.loop import random_state, restore_random_state
 from scenelift.train.method import Progress
 from tests.made.frames import CAMERAS, VOCABULARY, made_up_frame
+from trainables.common.config import SegmentationData
 from trainables.evaluate import run as evaluate
 from trainables.pretrain import losses as contrast
-from trainables.pretrain import method as pretrain
-from trainables.pretrain.image_backbone import ImageBackboneConfig, build_image_backbone, feature_width
-from trainables.pretrain.method import PRESETS, ContrastConfig, Pretrain, PretrainConfig
+from trainables.pretrain import task as pretrain
+from trainables.pretrain.config import PRESETS, ContrastConfig, ImageBackboneConfig, PretrainConfig
+from trainables.pretrain.image_backbone import build_image_backbone, feature_width
+from trainables.pretrain.method import Pretrain
 
 SMALL = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), NetworkConfig(8, (8,), (8,)))
 RANDOM = TeacherConfig(weights="random", image_size=(28, 48))
@@ -352,10 +353,10 @@ def test_wrong_image_networks_end_with_one_line(tmp_path):
 def test_presets_replay_and_impossible_ones_are_refused(tmp_path: Path):
     for preset in PRESETS.values():
         file = tmp_path / "config.yaml"
-        file.write_text(configuration.dump(preset))
-        assert configuration.load(PretrainConfig, file) == preset
+        file.write_text(dump(preset))
+        assert load(PretrainConfig, file) == preset
     with pytest.raises(ConfigError, match=r"trainables\.finetune"):
-        replace(PRESETS["synthetic"], data=DataConfig(None, "val"))
+        replace(PRESETS["synthetic"], data=SegmentationData(None, "val"))
     for values in ({"temperature": 0.0}, {"pairs": 0}, {"channels": 0}):
         with pytest.raises(ConfigError, match=next(iter(values))):
             ContrastConfig(**values)
@@ -372,12 +373,12 @@ def test_the_whole_job(ray_session, tmp_path):
         write_shards(source, "train", shards[superpixels], options, 2, progress=False)
     config = small(
         "slidr",
-        data=DataConfig(shards[20]),
+        data=SegmentationData(shards[20]),
         loop=replace(PRESETS["synthetic"].loop, epochs=2, batch=2, log_every=1),
         run=RunConfig("tiny", str(tmp_path / "runs")),
     )
     with pytest.raises(DataError, match="--superpixels"):
-        pretrain.run(replace(config, data=DataConfig(shards[0])))
+        pretrain.run(replace(config, data=SegmentationData(shards[0])))
     pretrain.run(config)
     folder = tmp_path / "runs" / "tiny"
     result = json.loads((folder / "result.json").read_text())

@@ -10,12 +10,13 @@ import pytest
 
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, TrackingError
-from scenelift.tracking.client import Tracker, TrackingConfig
-from trainables.distill.method import PRESETS as DISTILL
-from trainables.finetune.method import PRESETS as FINETUNE
-from trainables.finetune.method import LabelsConfig
+from scenelift.tracking.client import Tracker
+from scenelift.tracking.config import TrackingConfig
+from trainables.distill.config import PRESETS as DISTILL
+from trainables.finetune.config import PRESETS as FINETUNE
+from trainables.finetune.config import LabelsConfig
 from trainables.table import run as table
-from trainables.table.run import TableConfig
+from trainables.table.config import TableConfig
 
 BASE = DISTILL["synthetic"]
 WITHOUT = replace(BASE, loss=replace(BASE.loss, class_weight_power=0.0))

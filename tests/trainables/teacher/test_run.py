@@ -11,10 +11,12 @@ from PIL import Image
 
 from scenelift.errors import ConfigError, DataError
 from scenelift.samples.vocabulary import TEMPLATES
-from scenelift.teachers.clip import TeacherConfig, build_teacher
+from scenelift.teachers.clip import build_teacher
+from scenelift.teachers.config import TeacherConfig
 from scenelift.teachers.tiny import TinyModel, TinyTokenizer, build_tiny, load_tiny
 from trainables.teacher import run as teacher
 from trainables.teacher.captions import NAMES, caption, sentences
+from trainables.teacher.config import TeacherTraining
 from trainables.teacher.regions import (
     RegionImage,
     augment,
@@ -23,7 +25,6 @@ from trainables.teacher.regions import (
     read_regions,
     split_by_scene,
 )
-from trainables.teacher.run import TeacherTraining
 
 COLORS = {"car": (200, 30, 30), "driveable_surface": (90, 90, 90), "vegetation": (20, 140, 30)}
 

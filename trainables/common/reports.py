@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,10 +9,10 @@ import numpy as np
 import torch
 
 from scenelift.evaluation import pictures, plots
-from scenelift.evaluation.metrics import Absent
-from scenelift.evaluation.scoring import GROUPS, Evaluation, Labels
+from scenelift.evaluation.config import Absent
 from scenelift.samples.frame import Frame
 from scenelift.samples.images import decode
+from trainables.common.scoring import GROUPS, Evaluation, Labels
 
 if TYPE_CHECKING:
     from scenelift.teachers.clip import DenseClip
@@ -118,8 +117,3 @@ def _cameras(path: Path, evaluation: Evaluation, frame: Frame, student: Labels, 
         path, images, frame.cameras, dense, frame.pair_pixels[of_keyframe], named, evaluation.vocabulary
     )
     return path
-
-
-def spread(count: int, wanted: int) -> Sequence[int]:
-    """`wanted` indices spread evenly over 0..count-1."""
-    return sorted({int(i) for i in np.linspace(0, count - 1, min(wanted, count))})

@@ -13,14 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scenelift.config import build as configuration
 from scenelift.config.difference import experiment_identity
-from scenelift.nn.minkunet import NETWORKS
 from scenelift.runs.history import Data, Finished
 from scenelift.runs.lineage import RANDOM
+from trainables.common.names import student_name
 
-CUSTOM = "custom"
-"""A network that is none of `NETWORKS`."""
 LABEL_FREE = "label-free"
 """Protocol of scores for which no label was used."""
 PREFIXES = {"label_free": LABEL_FREE, "labeled": "labeled"}
@@ -228,31 +225,6 @@ def _row(group: Sequence[_Entry], name: str) -> Row:
     }
     first = group[0]
     return Row(first.block, name, first.teacher, first.student, first.prefix, values)
-
-
-def student_name(config: Mapping[str, Any]) -> str:
-    """What a table calls a student: its network and its voxels, such as spvcnn, 0.1 m.
-
-    config: a flattened `StudentConfig`, values as they are or as text.
-    """
-    network = _branch(config, "network.")
-    name = network_name(network)
-    if name == CUSTOM:
-        name = f"U-Net {network.get('stem')} {network.get('encoder')} {network.get('decoder')}"
-    return f"{name}, {config.get('voxels.size')} m"
-
-
-def network_name(network: Mapping[str, Any]) -> str:
-    """The name of a network in `NETWORKS`, whatever its engine, or `CUSTOM`.
-
-    network: a flattened `NetworkConfig`, values as they are or as text; what it lacks does not count.
-    """
-    own = {key: str(value) for key, value in network.items() if key != "engine"}
-    for name, known in NETWORKS.items():
-        leaves = configuration.flatten(known)
-        if all(str(leaves[key]) == value for key, value in own.items()):
-            return name
-    return CUSTOM
 
 
 def told_apart(rows: Sequence[Row]) -> list[Row]:

@@ -1,0 +1,65 @@
+"""Settings and presets of `datasets.shard`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from datasets.shard.sources import SOURCES
+from scenelift.config.build import nearest
+from scenelift.config.constraints import Exists, NonNegativeInt, PositiveInt, Settings
+from scenelift.errors import ConfigError
+from scenelift.samples.config import ReadOptions
+
+
+@dataclass(frozen=True)
+class ShardConfig(Settings):
+    """Reads a data set frame by frame, projects its points into its images, and writes shards.
+
+    Interrupted and started again it goes on where it stopped.
+    """
+
+    dataset: str = "nuscenes"
+    """Which data set: nuscenes, semantickitti, scannet; the preset's name."""
+    root: Annotated[Path, Exists()] | None = None
+    """Folder of the data set, as it is unpacked."""
+    version: str = "v1.0-trainval"
+    """Its release; of nuScenes, the name of the folder with the tables."""
+    split: str | None = None
+    """Split to take; none: every scene that is there."""
+    out: str | None = None
+    """Folder or URI to write to; none: data/shards/DATASET/VERSION/SPLIT."""
+    image_size: tuple[PositiveInt, PositiveInt] = ReadOptions.image_size
+    """Height and width the images are stored at, pixels; the presets keep about the photos' aspect, in whole
+    patches of 16."""
+    lidar_sweeps: NonNegativeInt = ReadOptions.lidar_sweeps
+    """Earlier sweeps to add to every keyframe; ScanNet has none."""
+    superpixels: NonNegativeInt = ReadOptions.superpixels
+    """Superpixels (SLIC) to cut each stored image into, about so many; 0: none. SLidR needs them: 150."""
+    per_shard: PositiveInt = 32
+    """Frames of one file; one of nuScenes with six images takes about 0.8 MB."""
+    max_bad: NonNegativeInt = 0
+    """Frames that may be unreadable; more of them, and the job fails and lists them in bad.json."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.dataset not in SOURCES:
+            raise ConfigError(f"unknown data set {self.dataset}; {nearest(self.dataset, SOURCES)}")
+
+    def check_here(self, prefix: str = "") -> None:
+        if self.root is None:
+            raise ConfigError(f"--root is missing: the folder where {self.dataset} is unpacked")
+        super().check_here(prefix)
+
+    @property
+    def folder(self) -> str:
+        """Where the shards go."""
+        return self.out or f"data/shards/{self.dataset}/{self.version}/{self.split or 'all'}"
+
+
+PRESETS = {
+    "nuscenes": ShardConfig(dataset="nuscenes"),
+    "semantickitti": ShardConfig(dataset="semantickitti", version="1.0", image_size=(160, 528)),
+    "scannet": ShardConfig(dataset="scannet", version="v2", image_size=(240, 320), per_shard=8),
+}

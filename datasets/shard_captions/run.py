@@ -1,0 +1,71 @@
+"""Images with sentences -> a folder of shards: `python -m datasets.shard_captions flickr30k --root ROOT ...`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from dataclasses import replace
+from importlib import import_module
+from typing import cast
+
+from datasets.captions.regions import AuthorsHdf5, BottomUpFolder, RegionFiles, read_classes
+from datasets.captions.wordnet import absolute
+from datasets.shard_captions.config import SOURCES, CaptionShardConfig
+from scenelift.io.storage import megabytes
+from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet
+from scenelift.samples.manifest import Manifest
+from scenelift.samples.source import SampleSource
+
+
+def open_source(config: CaptionShardConfig) -> SampleSource:
+    """The data set with its regions; DataError for what is not there."""
+    assert config.root and config.regions and config.classes, "check_here"
+    classes = read_classes(config.classes.expanduser())
+    regions = config.regions.expanduser().absolute()
+    files: RegionFiles = (
+        BottomUpFolder(regions, classes)
+        if regions.is_dir()
+        else AuthorsHdf5(regions, classes, config.feature_width, config.box_unit)
+    )
+    adapter = getattr(import_module(f"datasets.{config.dataset}.source"), SOURCES[config.dataset])
+    return cast(SampleSource, adapter(config.root.expanduser().absolute(), files))
+
+
+def run(config: CaptionShardConfig) -> Manifest:
+    """Write the shards and print what they hold."""
+    from scenelift.cluster.connect import connect
+    from scenelift.shards.write import write_shards
+
+    source, start = open_source(config), time.monotonic()
+    options = replace(config.options, wordnet=absolute(config.options.wordnet))
+    with connect():
+        manifest = write_shards(
+            source,
+            config.split,
+            config.folder,
+            options,
+            per_shard=config.per_shard,
+            max_bad=config.max_bad,
+            command=shlex.join(["python", "-m", "datasets.shard_captions", *sys.argv[1:]]),
+            kind=CAPTIONED_IMAGE,
+        )
+    print(report(manifest, time.monotonic() - start))
+    print(f"next: python -m trainables.phrases {config.dataset} --data.train {shlex.quote(config.folder)}")
+    return manifest
+
+
+def report(manifest: Manifest, seconds: float) -> str:
+    """A short table of what a folder of shards holds."""
+    about = CaptionSet.of(manifest)
+    rows = {
+        "data set": f"{manifest.dataset} {manifest.split}",
+        "images": f"{manifest.samples:,}",
+        "bad images": f"{len(manifest.bad):,}",
+        "regions": f"{about.regions:,} of {about.statistics.width} channels",
+        "phrases": f"{about.phrases:,} in {about.sentences:,} sentences, {about.boxed:,} with a box",
+        "coverage": about.coverage,
+        "size": f"{megabytes(manifest.bytes)} in {len(manifest.shards)} shards",
+        "time": f"{seconds:.1f} s",
+    }
+    return "\n".join(f"{name:<11} {value}" for name, value in rows.items())

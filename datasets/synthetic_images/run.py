@@ -1,0 +1,18 @@
+"""The command `python -m datasets.synthetic_images [--out DIR] [--train N] ...`: write synthetic images."""
+
+from __future__ import annotations
+
+import time
+
+from datasets.synthetic_images.config import ImageWorldConfig
+from datasets.synthetic_images.generate import generate
+
+
+def run(config: ImageWorldConfig) -> None:
+    """Write the images and print their numbers."""
+    start = time.monotonic()
+    if generate(config):
+        counts = ", ".join(f"{len(numbers)} {split}" for split, numbers in config.splits().items())
+        print(f"{config.out}: {counts} images in {time.monotonic() - start:.0f} s.")
+    else:
+        print(f"{config.out} already has these images, complete.")

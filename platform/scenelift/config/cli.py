@@ -1,0 +1,196 @@
+"""The command line of a config: `[PRESET | --config FILE] [--group.field VALUE ...]`.
+
+One table of options, read off the dataclasses and their field docstrings, is both what `--help` shows and what is
+parsed. Nothing here imports what a command works with, so that it answers to a mistake at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import functools
+import inspect
+import shlex
+import sys
+import types
+from collections.abc import Container, Iterable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
+
+from scenelift.config.build import flatten, nearest, override
+from scenelift.config.constraints import Settings, bounds_of, described, hints
+from scenelift.config.files import load
+from scenelift.errors import ConfigError, SceneliftError
+
+T = TypeVar("T", bound=Settings)
+_NAMES = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH", bool: "{true,false}", types.NoneType: "none"}
+
+
+def command(prog: str, presets: Mapping[str, Any], module: str = "") -> None:
+    """The whole of `python -m PROG`: parse, check, and only then import `run(config)`, of PROG or its `module`.
+
+    A user's mistake becomes one line and status 1.
+    """
+    try:
+        config = parse(presets, sys.argv[1:], f"python -m {prog}")
+        config.check_here()
+        import_module(f"{prog}.{module}" if module else prog).run(config)
+    except SceneliftError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def parse(presets: Mapping[str, T], argv: Sequence[str], prog: str) -> T:
+    """Read `[PRESET | --config FILE] [--group.field VALUE ...]`; the first preset is the default.
+
+    A tuple takes several values (`--student.planes 16 24 32`). Prints help and exits on `--help`.
+    """
+    args = [_word(arg) for arg in argv]
+    name = args.pop(0) if argv and not argv[0].startswith("-") else None
+    if name is not None and name not in presets:
+        raise ConfigError(f"unknown preset {name}; {nearest(name, presets)}")
+    preset = presets[name or next(iter(presets))]
+    parser = _parser(preset, f"{prog} [{' | '.join(presets)} | --config FILE]", _about(preset, presets, name))
+    parser.add_argument("--config", metavar="FILE", help="Replay the config.yaml of an earlier run.")
+    values = _values(parser, args, {"config", *flatten(preset)})
+    file = values.pop("config", None)
+    if file is not None and name is not None:
+        raise ConfigError(f"give the preset {name} or --config {file}: a replayed config has no preset")
+    return override(preset if file is None else load(type(preset), file), values)
+
+
+def show_help(config: Any, prog: str, description: str) -> NoReturn:
+    """Print what can be set, with the config's values as defaults, and exit."""
+    _parser(config, prog, description).print_help()
+    sys.exit(0)
+
+
+def divide(args: Sequence[str], names: Container[str]) -> tuple[list[str], list[str]]:
+    """The options of those names with their values, and everything else: one command line for two configs."""
+    mine: list[str] = []
+    rest: list[str] = []
+    current = rest
+    for arg in args:
+        if arg.startswith("--"):
+            current = mine if _key(arg) in names else rest
+        current.append(arg)
+    return mine, rest
+
+
+def given(args: Sequence[str]) -> tuple[str, ...]:
+    """The keys that a command line sets."""
+    return tuple(_key(arg) for arg in args if arg.startswith("--"))
+
+
+def _key(arg: str) -> str:
+    return arg[2:].partition("=")[0].replace("-", "_")
+
+
+def _word(arg: str) -> str:
+    """A word as argparse reads it: dashes in keys are underscores, and what begins with one dash is a value."""
+    if not arg.startswith("--") or arg == "--":
+        return " " + arg if arg.startswith("-") and arg != "-h" else arg
+    _, equals, value = arg.partition("=")
+    return f"--{_key(arg)}{equals}{value}"
+
+
+def _values(parser: argparse.ArgumentParser, args: Sequence[str], known: Iterable[str]) -> dict[str, Any]:
+    try:
+        found, rest = parser.parse_known_args(args)
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"{error.argument_name} needs a value") from None
+    if rest and rest[0].startswith("--"):
+        raise ConfigError(f"unknown key {_key(rest[0])}; {nearest(_key(rest[0]), known)}")
+    if rest:
+        raise ConfigError(f"unexpected {rest[0].strip()!r}; options are written --group.field VALUE")
+    return vars(found)
+
+
+def _about(preset: Settings, presets: Mapping[str, Any], name: str | None) -> str:
+    shown = name or next(iter(presets))
+    return f"{(type(preset).__doc__ or '').strip()}\n\nPresets: {', '.join(presets)} (shown: {shown})."
+
+
+def _parser(config: Settings, prog: str, description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        usage=f"{prog} [--group.field VALUE ...]".replace("%", "%%"),
+        description=description,
+        formatter_class=functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=30),
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+        exit_on_error=False,
+    )
+    _add(parser, config, "", None)
+    return parser
+
+
+def _add(parser: argparse.ArgumentParser, config: Settings, prefix: str, about: str | None) -> None:
+    """The options of a config, and below them those of its groups."""
+    group = parser.add_argument_group(prefix.rstrip(".") or "options of its own", about)
+    if config.NAMED:
+        names = f"{{{','.join(config.NAMED)}}}"
+        group.add_argument(f"--{prefix[:-1]}", metavar=names, help="All of these at once.")
+    for name, hint in hints(type(config)).items():
+        value, about = getattr(config, name), _docs(type(config)).get(name, "")
+        if isinstance(value, Settings):
+            _add(parser, value, f"{prefix}{name}.", about)
+            continue
+        limits = [described(bounds)] if (bounds := bounds_of(hint)) else []
+        shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+        shown = str(shown).lower() if value is None or isinstance(value, bool) else shown
+        group.add_argument(
+            f"--{prefix}{name}",
+            type=_value,
+            nargs="+" if _several(hint) else None,
+            metavar=_metavar(hint),
+            help=f"{about} ({', '.join([*limits, f'default: {shown}'])})".replace("%", "%%").strip(),
+        )
+
+
+def _value(word: str) -> str:
+    return word.removeprefix(" ")
+
+
+def _several(hint: Any) -> bool:
+    return get_origin(hint) is tuple or any(map(_several, get_args(hint)))
+
+
+def _metavar(hint: Any) -> str:
+    """How a type is called in help."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return f"{{{','.join(shlex.quote(str(arg)) for arg in args)}}}"
+    if origin in (Union, types.UnionType):
+        return "|".join(map(_metavar, args))
+    return _metavar(args[0]) if origin in (Annotated, tuple) else _NAMES[hint]
+
+
+def _docs(cls: type) -> dict[str, str]:
+    """Field -> its docstring, those of base classes included."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        found |= _module_docs(base.__module__).get(base.__qualname__, {})
+    return found
+
+
+@functools.cache
+def _module_docs(module: str) -> dict[str, dict[str, str]]:
+    """Class -> field -> docstring, of the module's own classes."""
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    except (OSError, TypeError):  # made where there is no file, as in a notebook
+        return {}
+    return {node.name: _field_docs(node) for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def _field_docs(node: ast.ClassDef) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for field, after in zip(node.body, node.body[1:], strict=False):
+        match field, after:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = " ".join(text.split())
+    return found

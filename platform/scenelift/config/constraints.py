@@ -1,0 +1,140 @@
+"""What a setting may be, written as the annotation of its field: `lr: PositiveFloat = 0.1`.
+
+`Settings` checks it when a config is made, and `scenelift.config.build` where a user's value is converted, with the
+whole key in the message.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import operator
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from scenelift.errors import ConfigError
+
+PositiveInt = Annotated[int, Ge(1)]
+NonNegativeInt = Annotated[int, Ge(0)]
+Seed = Annotated[int, Ge(0), Lt(2**63)]
+PositiveFloat = Annotated[float, Gt(0)]
+NonNegativeFloat = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Ge(0), Le(1)]
+PositiveFraction = Annotated[float, Gt(0), Le(1)]
+
+_BOUNDS = {
+    Gt: (operator.gt, "more than"),
+    Ge: (operator.ge, "at least"),
+    Lt: (operator.lt, "less than"),
+    Le: (operator.le, "at most"),
+}
+
+
+@dataclass(frozen=True)
+class Exists:
+    """Of a path: it must be there before a command's work begins. Paths in buckets are left to the work."""
+
+    otherwise: str = "check the path"
+    """What to do if it is not there."""
+
+    def check(self, path: str | Path, key: str) -> None:
+        """ConfigError if the path is local and not there."""
+        if "://" not in str(path) and not Path(path).expanduser().exists():
+            raise ConfigError(f"{key}: there is no {path}; {self.otherwise}")
+
+
+class Settings:
+    """Base of all dataclasses of settings. A `__post_init__` of a subclass calls this one first."""
+
+    NAMED: ClassVar[dict[str, Any]] = {}
+    """Instances that a command takes by name, as in `--student.network spvcnn`."""
+
+    def __post_init__(self) -> None:
+        for name, hint in hints(type(self)).items():
+            check(getattr(self, name), hint, name)
+
+    def check_here(self, prefix: str = "") -> None:
+        """Raises a SceneliftError for what cannot work on this machine; commands ask before they begin.
+
+        prefix: what stands before the names of the fields in messages, such as "data.".
+        """
+        for name, hint in hints(type(self)).items():
+            value = getattr(self, name)
+            if isinstance(value, Settings):
+                value.check_here(f"{prefix}{name}.")
+            for item, _, rules in _scalars(value, hint):
+                for rule in rules:
+                    if isinstance(rule, Exists):
+                        rule.check(item, prefix + name)
+
+
+def hints(cls: type) -> dict[str, Any]:
+    """Field -> its type with its constraints, in field order."""
+    return _hints(cls)
+
+
+@functools.cache
+def _hints(cls: Any) -> dict[str, Any]:
+    found = get_type_hints(cls, include_extras=True)
+    return {field.name: found[field.name] for field in dataclasses.fields(cls)}
+
+
+def check(value: Any, hint: Any, key: str) -> None:
+    """ConfigError, naming the key, for what the type's constraints do not allow, and for nan and infinity."""
+    for item, kind, rules in _scalars(value, hint):
+        if isinstance(item, float) and not math.isfinite(item):
+            raise ConfigError(f"{key} must be a finite number, not {item}")
+        bounds = [rule for rule in rules if type(rule) in _BOUNDS]
+        if not all(_BOUNDS[type(rule)][0](item, _limit(rule)) for rule in bounds):
+            raise ConfigError(f"{key} must be {described(bounds)}, not {item}")
+        if get_origin(kind) is Literal and item not in get_args(kind):
+            raise ConfigError(f"{key}: {item!r} is not one of {', '.join(map(str, get_args(kind)))}")
+
+
+def bounds_of(hint: Any) -> tuple[Any, ...]:
+    """The bounds that a type's annotations set: of its elements, if it is a tuple."""
+    if get_origin(hint) is Annotated:
+        return tuple(rule for rule in get_args(hint)[1:] if type(rule) in _BOUNDS)
+    return next(filter(None, map(bounds_of, get_args(hint))), ()) if get_origin(hint) is not Literal else ()
+
+
+def described(bounds: Any) -> str:
+    """Bounds in words: at least 0 and at most 1."""
+    return " and ".join(f"{_BOUNDS[type(rule)][1]} {_limit(rule):g}" for rule in bounds)
+
+
+def _limit(rule: Any) -> float:
+    return float(dataclasses.astuple(rule)[0])
+
+
+def _scalars(
+    value: Any, hint: Any, rules: tuple[Any, ...] = ()
+) -> Iterator[tuple[Any, Any, tuple[Any, ...]]]:
+    """Each single value inside of `value`, with its type and the type's constraints."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        yield from _scalars(value, args[0], args[1:])
+    elif origin in (Union, types.UnionType):
+        for arm in [arm for arm in args if _is(value, arm)][:1]:
+            yield from _scalars(value, arm)
+    elif origin is tuple and isinstance(value, tuple):
+        kinds = [args[0]] * len(value) if args[-1] is Ellipsis else args
+        for item, kind in zip(value, kinds, strict=False):
+            yield from _scalars(item, kind)
+    else:
+        yield value, hint, rules
+
+
+def _is(value: Any, hint: Any) -> bool:
+    """Whether the value is of this arm of a union; any number is checked against the bounds of numbers."""
+    if get_origin(hint) is Annotated:
+        return _is(value, get_args(hint)[0])
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    return isinstance(value, (int, float) if hint in (int, float) else get_origin(hint) or hint)

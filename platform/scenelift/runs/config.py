@@ -1,0 +1,40 @@
+"""Settings of a run: what it reads and where it is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from scenelift.config.constraints import Exists, Settings
+
+ShardFolder = Annotated[
+    str,
+    Exists(
+        "make shards with: python -m datasets.shard (or shard_rooms, shard_captions), and give their folder"
+    ),
+]
+"""A folder or URI."""
+StudentFolder = Annotated[str, Exists("give a folder runs/NAME/student, or runs/NAME/checkpoints/step-N")]
+"""A folder or URI."""
+
+
+@dataclass(frozen=True)
+class DataConfig(Settings):
+    """Which shards are trained and scored on."""
+
+    train: ShardFolder | None = None
+    """Folder of training shards; none: synthetic ones, made at first use."""
+    test: ShardFolder | None = None
+    """Folder of shards that are scored on; none: the synthetic ones, or nothing with own training shards."""
+
+
+@dataclass(frozen=True)
+class RunConfig(Settings):
+    """Where a run is kept and what it is called."""
+
+    name: str | None = None
+    """Name of the run and of its folder; none: the command and the time, in MLflow also what the run changes."""
+    storage: str = "runs"
+    """Folder of all runs, or a URI such as s3://bucket/runs."""
+    resume: bool = False
+    """Continue the run of this name from its newest checkpoint, and its MLflow run."""

@@ -1,0 +1,141 @@
+"""What a trainable tells the platform, once: everything else of a run is the same for all methods."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Generic
+
+import numpy as np
+
+from scenelift.errors import DataError
+from scenelift.evaluation.validation import Measure, Validation, hold_out
+from scenelift.io.storage import Location
+from scenelift.samples.kind import S
+from scenelift.shards.read import Samples
+from scenelift.train.launch import Resources
+from scenelift.train.method import Batch, Method, Trained
+
+
+@dataclass(frozen=True)
+class Report:
+    """What scoring the test samples comes to."""
+
+    metrics: Mapping[str, float]
+    """Figures by name; `result.json` and MLflow have them."""
+    text: str
+    """The table that a run prints."""
+    remarks: tuple[str, ...] = ()
+    """What a reader of the figures should know, a line each."""
+    tables: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Name -> rows that MLflow keeps."""
+
+
+class Task(ABC, Generic[S]):
+    """One training of one method: which samples it reads, what it trains, and how that is scored.
+
+    A subclass opens its shards in `__init__` and refuses there, before anything is started, what does not fit.
+    """
+
+    command: ClassVar[str]
+    """Name of the trainable, such as `distill`."""
+    objectives: ClassVar[Mapping[str, str]]
+    """Metrics of a validation that a sweep may maximize -> what they say; the first is the default."""
+    columns: ClassVar[Sequence[str]] = ()
+    """Metrics that a dashboard shows of runs, the most telling first."""
+
+    config: Any
+    """The config tree; has at least the groups data, optimizer, loop, validation, scale, tracking and run."""
+    presets: Mapping[str, Any]
+    """Of the command: what the config changes of the nearest one names the run."""
+    train: Samples[S]
+    test: Samples[S] | None
+    """What the trained student is scored on; None: it is not."""
+    used: Sequence[int] | None = None
+    """Which training samples are used; None: all."""
+
+    @abstractmethod
+    def __init__(self, config: Any) -> None: ...
+
+    @abstractmethod
+    def student(self) -> Trained:
+        """The student as it is before the first step. torch has been seeded with `loop.seed`."""
+
+    @abstractmethod
+    def collate(self, student: Any) -> Callable[[Sequence[Any], int], Batch]:
+        """(samples, epoch) -> a batch; it travels to the workers."""
+
+    @classmethod
+    @abstractmethod
+    def method(cls, config: Any, initial: Path) -> Method:
+        """The method around the student that a folder holds; called in every training worker."""
+
+    @abstractmethod
+    def load(self, folder: Location) -> Any:
+        """The student that a checkpoint holds."""
+
+    @abstractmethod
+    def measure(self, held_out: Sequence[int]) -> Measure[S]:
+        """What is measured at the end of epochs on these training samples, which are held out."""
+
+    def tags(self) -> dict[str, str]:
+        """Tags of the MLflow run that tell it from others of its trainable, beside dataset and seed."""
+        return {}
+
+    def describe(self, student: Any) -> dict[str, Any]:
+        """Parameters of the student's logged model."""
+        return {}
+
+    def score_before(self, initial: Location, resources: Resources) -> Any:
+        """What is scored on the test samples before the training, for `score`; only called if there are some."""
+        return None
+
+    def score(
+        self, before: Any, initial: Location, trained: Location, resources: Resources, pictures: Path
+    ) -> Report:
+        """Score the trained student, and what it is compared with, on the test samples, and draw some of them.
+
+        before: what `score_before` returned; initial, trained: folders of the student before and after the
+        training. Only called if there are test samples.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has test samples and no score")
+
+    def validation(self) -> tuple[Sequence[int] | None, Validation[S] | None]:
+        """Which samples are trained on (None: all), and what is scored on the others; None: nothing.
+
+        Raises ConfigError or DataError if nothing is left on either side, or nothing can be measured.
+        """
+        kept, chosen = hold_out(self.config.validation, self.train, self.used)
+        if not chosen:
+            return kept, None
+        measure = self.measure(chosen)
+        if not measure.names:
+            raise DataError(
+                f"{self.train.path} holds nothing that a validation could measure; leave "
+                "validation.holdout_every at 0, or use other shards"
+            )
+        return kept, Validation(self.train, chosen, self.config.validation.every, measure)
+
+
+def trial_config(task: type[Task[Any]], config: Any, holdout_every: int, objective: str) -> Any:
+    """The config of a run that others are compared with to choose one: every n-th training scene is held out, and
+    the test samples are left alone. DataError if the training samples do not allow for the objective."""
+    validation = replace(config.validation, holdout_every=holdout_every)
+    trial = task(replace(config, validation=validation))
+    _, validated = trial.validation()
+    assert validated is not None
+    names = validated.measure.names
+    if objective not in names:
+        raise DataError(
+            f"{objective} cannot be measured on {trial.train.path}, but {', '.join(names)} can; choose with "
+            "--objective, or use other shards"
+        )
+    data = replace(config.data, train=trial.train.path, test=None)
+    return replace(config, data=data, validation=validation)
+
+
+def spread(count: int, wanted: int) -> Sequence[int]:
+    """`wanted` indices spread evenly over 0..count-1: the samples that are drawn."""
+    return sorted({int(i) for i in np.linspace(0, count - 1, min(wanted, count))})

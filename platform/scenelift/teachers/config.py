@@ -1,0 +1,33 @@
+"""Settings of the 2D teacher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from scenelift.config.constraints import PositiveInt, Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig(Settings):
+    """Which CLIP is the teacher, and how it reads images and class names."""
+
+    model: str = "tiny"
+    """"tiny" (its weights file says how it is built) or the name of an open_clip ViT, such as
+    ViT-B-16-quickgelu, which is what OpenAI's weights were trained as."""
+    weights: str
+    """A file (.safetensors, or a torch file of tensors only), the tag of open_clip weights that are already
+    in the local cache, such as "openai", or "random" (for tests; the same on every machine)."""
+    templates: str = "model"
+    """Prompt ensemble, a key of scenelift.samples.vocabulary.TEMPLATES; "model": the one a tiny model was trained
+    with, else "clip2scene"."""
+    normalize: bool = True
+    """Subtract CLIP's mean color and divide by its deviation. CLIP2Scene's code did not (false)."""
+    activation: Literal["model", "quickgelu", "gelu"] = "model"
+    """Activation in the image tower: the one its weights were trained with ("model"), or another:
+    CLIP2Scene's code ran "gelu" on OpenAI's weights. The text tower keeps the one of its weights."""
+    value_path: Literal["model", "value", "residual"] = "model"
+    """What the last block gives for a patch: its projected value alone ("value"), or the value with residual
+    and MLP, as MaskCLIP does for ViTs ("residual"); "model": as a tiny model was trained, else "residual"."""
+    image_size: tuple[PositiveInt, PositiveInt] = (112, 192)
+    """(height, width) at which the ViT reads images, pixels, multiples of its patch; others are resized."""

@@ -1,0 +1,41 @@
+"""Settings of MLflow and of its pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Le
+
+from scenelift.config.constraints import NonNegativeFloat, Settings
+
+
+@dataclass(frozen=True)
+class TrackingConfig(Settings):
+    """Where and how runs are recorded with MLflow."""
+
+    uri: str | None = None
+    """Tracking address; None: MLFLOW_TRACKING_URI if set, else the SQLite file mlflow.db beside the runs."""
+    experiment: str = "scenelift"
+    """MLflow experiment the run belongs to; made if it does not exist."""
+    system_metrics: NonNegativeFloat = 10.0
+    """Seconds between samples of CPU, memory, disk, network and GPU; 0 records none."""
+    name: str | None = None
+    """What MLflow calls the run; none: as its folder is called."""
+    parent: str | None = None
+    """Id of the MLflow run that this one is shown below, as the trials of a sweep are."""
+
+
+@dataclass(frozen=True)
+class DashboardConfig(Settings):
+    """MLflow's pages of all runs, with a link for each experiment."""
+
+    runs: str = "runs"
+    """Folder of the runs whose records are shown, where `uri` and MLFLOW_TRACKING_URI are not set."""
+    uri: str | None = None
+    """MLflow address; a database is served, a server already shows its runs."""
+    port: Annotated[int, Ge(1), Le(65535)] = 5000
+    """Port on this machine."""
+
+
+PRESETS = {"local": DashboardConfig()}

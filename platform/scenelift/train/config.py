@@ -1,0 +1,137 @@
+"""Settings of every training: its loop, its optimizer, its workers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Lt
+
+from scenelift.cluster.fit import require_fit_here
+from scenelift.config.constraints import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Seed,
+    Settings,
+)
+from scenelift.errors import ConfigError
+
+WARM_UP = 2
+"""Steps that are not timed: readers start and kernels are chosen."""
+
+
+@dataclass(frozen=True)
+class LoopConfig(Settings):
+    """Length, batches, precision and bookkeeping of a training."""
+
+    epochs: PositiveInt = 20
+    """Passes over the shards."""
+    stop_after: PositiveInt | None = None
+    """Stop after so many epochs, none: all; without it `--run.resume true` goes on as if it had never stopped."""
+    batch: PositiveInt = 4
+    """Frames per optimizer step, over all workers and accumulated micro-batches together."""
+    accumulate: PositiveInt = 1
+    """Micro-batches per optimizer step."""
+    precision: Literal["float32", "float16", "bfloat16"] = "float32"
+    """Arithmetic of the networks; similarities and losses are always float32."""
+    seed: Seed = 0
+    """Decides weights, frame order and augmentation."""
+    checkpoint_every: NonNegativeInt = 500
+    """Optimizer steps between checkpoints, 0 for one at the end of every epoch; the last step always has one."""
+    keep: PositiveInt = 2
+    """Newest checkpoints kept; the best is kept besides."""
+    log_every: PositiveInt = 10
+    """Optimizer steps between logged metrics."""
+    preflight_steps: NonNegativeInt = 0
+    """Stop after so many optimizer steps, and say what time, memory and disk the whole run takes; 0: train."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stop_after is not None and self.stop_after > self.epochs:
+            raise ConfigError(
+                f"loop.stop_after must be at most loop.epochs {self.epochs}, not {self.stop_after}"
+            )
+        if self.preflight_steps and self.preflight_steps <= WARM_UP:
+            raise ConfigError(
+                f"loop.preflight_steps is more than the {WARM_UP} steps of warming up, or 0 for none, "
+                f"not {self.preflight_steps}"
+            )
+
+
+@dataclass(frozen=True)
+class OptimizerConfig(Settings):
+    """The optimizer and its schedule; the defaults are the paper's (clip2scene.md 5)."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    """SGD with momentum, or AdamW."""
+    lr: PositiveFloat = 0.1
+    """Highest learning rate."""
+    head_lr: PositiveFloat | None = None
+    """Highest learning rate of the heads' parameters, a group of their own; none: that of the others."""
+    momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
+    """Momentum of SGD, first beta of AdamW."""
+    dampening: Fraction = 0.0
+    """Dampening of SGD's momentum."""
+    weight_decay: NonNegativeFloat = 1e-4
+    """Weight decay, on all parameters."""
+    schedule: Literal["cosine_epoch", "one_cycle", "constant"] = "cosine_epoch"
+    """`cosine_epoch`: cosine to zero, a stair per epoch; `one_cycle`: linear warm-up, then cosine per step;
+    `constant`: as it is."""
+    warmup: Fraction = 0.0
+    """Part of all steps that warms up; for one_cycle."""
+    clip_norm: PositiveFloat | None = None
+    """Largest gradient norm, or none."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.name == "adamw" and self.dampening:
+            raise ConfigError("adamw has no dampening; set optimizer.dampening to 0 or optimizer.name to sgd")
+        if self.schedule != "one_cycle" and self.warmup:
+            raise ConfigError(f"{self.schedule} has no warm-up; set optimizer.schedule to one_cycle")
+
+
+@dataclass(frozen=True)
+class ScaleConfig(Settings):
+    """How many processes train, and what each is given."""
+
+    workers: PositiveInt | str = 1
+    """Training workers: a number, or a range such as 2-8 for as many of them as there are machines for. Batch and
+    learning rate stay what they are; the batch is a multiple of the most."""
+    gpus: NonNegativeFloat | None = None
+    """GPUs a worker; none: one where the cluster has enough, else zero."""
+    cpus: PositiveFloat | None = None
+    """Logical CPUs (and threads) a worker; none: as many as fit beside reading."""
+    data_cpus: PositiveFloat = 1.0
+    """Logical CPUs that are left to Ray Data: without any, reading and training wait for each other forever. Where
+    a run says that reading was the slow side, more of them help."""
+    placement: Literal["pack", "spread"] = "pack"
+    """Workers on as few machines as they fit on, or on as many as there are."""
+    retries: NonNegativeInt = 3
+    """Lost workers or nodes that a run survives."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = re.fullmatch(r"(\d+)(?:-(\d+))?", str(self.workers).replace(" ", ""))
+        if given is None or not 1 <= int(given[1]) <= int(given[2] or given[1]):
+            raise ConfigError(
+                f"scale.workers must be a number from 1 or a range such as 2-8, not {self.workers}"
+            )
+
+    def check_here(self, prefix: str = "") -> None:
+        super().check_here(prefix)
+        if not self.gpus:  # Ray alone knows the GPUs
+            require_fit_here(self.min_workers, self.cpus or 0.5, self.data_cpus)
+
+    @property
+    def min_workers(self) -> int:
+        """Workers without which nothing is trained."""
+        return int(str(self.workers).partition("-")[0])
+
+    @property
+    def max_workers(self) -> int:
+        """Workers that are never exceeded."""
+        return int(str(self.workers).rpartition("-")[2])

@@ -1,0 +1,48 @@
+"""What tables call a student, its network, and the student that it started from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from scenelift.config.build import flatten
+from scenelift.nn.config import NETWORKS
+from scenelift.runs.lineage import Origin
+
+CUSTOM = "custom"
+"""A network that is not one of `NETWORKS`."""
+
+
+def student_name(config: Mapping[str, Any]) -> str:
+    """What a table calls a student: its network and its voxels, such as spvcnn, 0.1 m.
+
+    config: a flattened `StudentConfig`, values as they are or as text.
+    """
+    network = {
+        key.removeprefix("network."): value for key, value in config.items() if key.startswith("network.")
+    }
+    name = network_name(network)
+    if name == CUSTOM:
+        name = f"U-Net {network.get('stem')} {network.get('encoder')} {network.get('decoder')}"
+    return f"{name}, {config.get('voxels.size')} m"
+
+
+def network_name(network: Mapping[str, Any]) -> str:
+    """The name of a network in `NETWORKS`, whatever its engine, or `CUSTOM`.
+
+    network: a flattened `NetworkConfig`, values as they are or as text; what it lacks does not count.
+    """
+    own = {key: str(value) for key, value in network.items() if key != "engine"}
+    for name, known in NETWORKS.items():
+        leaves = flatten(known)
+        if all(str(leaves[key]) == value for key, value in own.items()):
+            return name
+    return CUSTOM
+
+
+def start_tags(origin: Origin) -> dict[str, str]:
+    """Tags of a run that starts from a saved student, by which tables tell such runs apart."""
+    clip = str((origin.config or {}).get("teacher.model", "none"))
+    teacher = origin.tag("teacher", origin.tag("images", clip))
+    tags = {"start": origin.method, "start_version": origin.version, "teacher": teacher}
+    return tags | ({"start_run": origin.run_id} if origin.run_id else {})

@@ -1,0 +1,78 @@
+"""One pre-training: from shards and a 2D network to a student whose backbone can be fine-tuned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from scenelift.errors import DataError
+from scenelift.nn.student import Student
+from scenelift.points.collate import Collate
+from scenelift.runs.run import run as run_task
+from trainables.common.segmentation import SegmentationTask, open_data
+from trainables.pretrain.config import PRESETS, PretrainConfig
+from trainables.pretrain.image_backbone import build_image_backbone, feature_width
+from trainables.pretrain.method import Pretrain
+
+
+class PretrainTask(SegmentationTask):
+    """Check what is there, and pre-train; nothing is scored, since the student names nothing yet."""
+
+    command = "pretrain"
+
+    def __init__(self, config: PretrainConfig) -> None:
+        self.config, self.presets, self.test = config, PRESETS, None
+        self.train, _ = open_data(config.data)
+        if config.method == "slidr" and not self.train.about.superpixels:
+            raise DataError(
+                f"{self.train.path} holds no superpixels, which slidr needs; make it again in another folder with "
+                f"--superpixels 150: {self.train.manifest.command}"
+            )
+        backbone = build_image_backbone(config.images, config.teacher, self.train.vocabulary)
+        size = config.augmentation.image.size or self.train.about.image_size
+        self.image_width = feature_width(backbone, config.images, size)
+
+    def validation(self) -> tuple[None, None]:
+        """Nothing is held out: a pre-trained student names nothing that could be scored."""
+        return None, None
+
+    def tags(self) -> dict[str, str]:
+        """What tells one pre-training from another."""
+        images = self.config.images.model
+        return super().tags() | {
+            "method": self.config.method,
+            "images": images,
+            "teacher": self.config.teacher.model if images == "teacher" else images,
+            "protocol": "pre-training",
+        }
+
+    def student(self) -> Student:
+        """Untrained, with a head and a projection into the space of the contrast; it knows no text."""
+        vocabulary, channels = self.train.vocabulary, self.config.contrast.channels
+        return Student(
+            self.config.student,
+            self.train.point_features,
+            torch.zeros((len(vocabulary.classes), 0)),
+            vocabulary,
+            heads={"contrast": channels},
+            projections={"image": (self.image_width, channels)},
+        )
+
+    def collate(self, student: Student) -> Collate:
+        """Frames to voxels, images and pairs; superpixels for SLidR."""
+        config = self.config
+        slidr = config.method == "slidr"
+        return Collate(config.student.voxels, config.augmentation, config.loop.seed, superpixels=slidr)
+
+    @classmethod
+    def method(cls, config: PretrainConfig, initial: Path) -> Pretrain:
+        """PPKT or SLidR around the student that the folder holds."""
+        student = Student.load(initial)
+        images = build_image_backbone(config.images, config.teacher, student.vocabulary)
+        return Pretrain(student, images, config)
+
+
+def run(config: PretrainConfig) -> None:
+    """The whole pre-training."""
+    run_task(PretrainTask(config))
