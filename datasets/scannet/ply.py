@@ -17,14 +17,14 @@ _COUNT = re.compile(rb"^(element +\S+) +(\d+)", re.MULTILINE)
 
 
 def read_vertices(name: str, data: bytes) -> NDArray[Any]:
-    """[N] structured array of the vertices, its fields named as the file's properties.
+    """[N] structured array of the vertices, with the file's properties as fields.
 
     The vertices must come first, as in ScanNet's files; what follows them (faces) is not read. Raises FrameError
     for a file that is truncated or is not PLY.
     """
     header = _HEADER.match(data)
     if header is None:
-        raise FrameError(f"{name} is no PLY file, or truncated within its header")
+        raise FrameError(f"{name} is not a PLY file, or truncated within its header")
     count = _COUNT.search(header[0])
     if count is None:
         raise FrameError(f"{name} has a bad PLY header: no element has a count")
@@ -54,7 +54,7 @@ def _rows(name: str, body: bytes, dtype: Any, count: int, text: bool) -> NDArray
 
 
 def columns(name: str, vertices: NDArray[Any], wanted: tuple[str, ...]) -> NDArray[np.float32]:
-    """[N, len(wanted)] some properties of the vertices; FrameError for one that they do not have."""
+    """[N, len(wanted)] properties of the vertices; FrameError for one that they do not have."""
     for column in wanted:
         if column not in (vertices.dtype.names or ()):
             raise FrameError(f"{name} has vertices without the property {column}")

@@ -64,7 +64,7 @@ def test_the_real_points_are_read(real_data: Path) -> None:
     raw = np.fromfile(real_data / "scannet/points/scene0000_00.bin", "<f4").reshape(-1, 6)
     assert np.array_equal(frame.points, raw[:, :3])
     assert np.allclose((frame.features + 1) * 127.5, raw[:, 3:], atol=1e-4)
-    with pytest.raises(DataError, match=r"no scene of scannetv2_val.txt; 1 scenes are in scans and points"):
+    with pytest.raises(DataError, match=r"no scenes of scannetv2_val.txt; 1 scenes are in scans and points"):
         source.list_samples("val")
 
 
@@ -189,7 +189,7 @@ HEADER = "nyu40id\tnyu40class\n"
     ("text", "reason"),
     [
         (None, f"no .*{TABLE}; put ScanNet's label table there"),
-        ("a\tb\n1\t2\n", "is not ScanNet's label table: its columns nyu40id and nyu40class"),
+        ("a\tb\n1\t2\n", "is not ScanNet's label table: its tab-separated columns nyu40id and nyu40class"),
         (HEADER + "one\twall\n", "is not ScanNet's label table"),
         (HEADER + "1\n", "is not ScanNet's label table"),
         (HEADER + "1\twall\n1\tfloor\n", "calls nyu40id 1 both 'wall' and 'floor'"),
@@ -240,14 +240,14 @@ def test_a_missing_file_is_named(tree: ScanNetTree, name: str) -> None:
 
 def test_a_scene_without_its_photos_is_refused_where_others_have_some(tree: ScanNetTree) -> None:
     (tree.root / PHOTOS).rename(tree.root / "away")
-    refused(tree, f"{PHOTOS}/color under {tree.root} holds no .jpg files")
+    refused(tree, f"{PHOTOS}/color under {tree.root} has no .jpg files")
 
 
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        (b"ply\n", b"plx\n", "is no PLY file"),
-        (b"end_header", b"end_heade_", "is no PLY file, or truncated within its header"),
+        (b"ply\n", b"plx\n", "is not a PLY file"),
+        (b"end_header", b"end_heade_", "is not a PLY file, or truncated within its header"),
         (b"binary_little_endian", b"ascii", r"is truncated: \d+ bytes are not 400 vertices"),
         (b"binary_little_endian", b"binary_middle_endian", "has a bad PLY header"),
         (b"format", b"comment", "has a bad PLY header"),

@@ -53,7 +53,7 @@ def test_a_scheme_that_only_fsspec_knows_keeps_checkpoints() -> None:
 
 
 def test_unknown_scheme() -> None:
-    with pytest.raises(StorageError, match=r"Protocol not known: nowhere; write a local path, s3://"):
+    with pytest.raises(StorageError, match=r"Protocol not known: nowhere; use a local path, s3://"):
         storage.resolve("nowhere://host/file")
 
 
