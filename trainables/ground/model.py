@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from scenelift.config import build as configuration
 from scenelift.errors import SceneliftError
-from scenelift.io import folders
+from scenelift.io import folders, schema
 from scenelift.io.storage import Location
 from trainables.ground.batch import RoomBatch
 from trainables.ground.config import MethodConfig, NetworkConfig
@@ -26,6 +26,8 @@ from trainables.ground.lexicon import Lexicon
 from trainables.ground.reconstruct import Reconstructor
 
 WEIGHTS, DESCRIPTION = "grounder.safetensors", "grounder.json"
+VERSION = 1
+MIGRATIONS: schema.Migrations = {}
 FEATURE_DROPOUT = 0.1
 
 
@@ -203,7 +205,7 @@ class Grounder(nn.Module):
             "features": self.features,
             "classes": list(self.classes),
         }
-        (folder / DESCRIPTION).write_text(json.dumps(description, indent=1))
+        (folder / DESCRIPTION).write_text(json.dumps(schema.stamp(description, VERSION), indent=1))
 
     def restore(self, folder: Path) -> None:
         """Take over the weights that `save` wrote for a grounder of the same make."""
@@ -223,6 +225,7 @@ class Grounder(nn.Module):
             raise SceneliftError(
                 f"{folder} holds no grounder ({error}); give a folder runs/NAME/student of trainables.ground"
             ) from None
+        said = schema.accept(said, f"{folder}/{DESCRIPTION}", VERSION, MIGRATIONS)
         made = cls(
             configuration.from_dict(NetworkConfig, said["network"]),
             configuration.from_dict(MethodConfig, said["method"]),

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, DataError, SceneliftError
-from scenelift.io import folders
+from scenelift.io import folders, schema
 from scenelift.io.storage import Location
 from scenelift.samples.caption import CaptionedImage, words_of
 from scenelift.samples.caption_kind import RegionStatistics
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from trainables.phrases.batch import PhraseBatch
 
 WEIGHTS, DESCRIPTION = "student.safetensors", "student.json"
+VERSION = 1
+MIGRATIONS: schema.Migrations = {}
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class Encoders(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
         safetensors.torch.save_file(state, folder / WEIGHTS)
-        (folder / DESCRIPTION).write_text(json.dumps(self.description(), indent=1))
+        (folder / DESCRIPTION).write_text(json.dumps(schema.stamp(self.description(), VERSION), indent=1))
 
     def restore(self, folder: Path) -> None:
         """Take over the weights that `save` wrote for a student of the same make."""
@@ -133,7 +135,10 @@ class Encoders(nn.Module):
         """
         try:
             with folders.fetched(folder, [WEIGHTS, DESCRIPTION]) as local:
-                student = cls.described(json.loads((local / DESCRIPTION).read_text()))
+                description = json.loads((local / DESCRIPTION).read_text())
+                student = cls.described(
+                    schema.accept(description, f"{folder}/{DESCRIPTION}", VERSION, MIGRATIONS)
+                )
                 student.restore(local)
         except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
             reason = str(error).splitlines()[0]

@@ -17,9 +17,12 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 import yaml
 
 from scenelift.errors import ConfigError, SceneliftError
+from scenelift.io import schema
 
 T = TypeVar("T")
 Value = Any
+VERSION = 1
+MIGRATIONS: schema.Migrations = {}
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -179,7 +182,7 @@ def _whole(value: float) -> int:
 
 def dump(config: Any) -> str:
     """The config as YAML, word for word what `--config` replays."""
-    return yaml.safe_dump(to_dict(config), sort_keys=False)
+    return yaml.safe_dump(schema.stamp(to_dict(config), VERSION), sort_keys=False)
 
 
 def load(cls: type[T], path: str | Path) -> T:
@@ -190,7 +193,7 @@ def load(cls: type[T], path: str | Path) -> T:
         raise ConfigError(f"no config file at {path}; every run keeps its own as config.yaml") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
-    return from_dict(cls, values)
+    return from_dict(cls, schema.accept(values, path, VERSION, MIGRATIONS, ConfigError))
 
 
 def parse(cls: type[T], presets: Mapping[str, T], argv: Sequence[str], prog: str) -> T:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from scenelift.config import build as configuration
 from scenelift.errors import SceneliftError
-from scenelift.io import folders
+from scenelift.io import folders, schema
 from scenelift.io.storage import Location
 from scenelift.nn.minkunet import NetworkConfig
 from scenelift.nn.spvcnn import build_network
@@ -27,6 +27,8 @@ from scenelift.sparse.layers import Voxels
 
 WEIGHTS = "student.safetensors"
 DESCRIPTION = "student.json"
+VERSION = 1
+MIGRATIONS: schema.Migrations = {}
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class Student(nn.Module):
             "projections": {name: _channels(linear) for name, linear in self.projections.items()},
             "vocabulary": dataclasses.asdict(self.vocabulary),
         }
-        (folder / DESCRIPTION).write_text(json.dumps(description, indent=1))
+        (folder / DESCRIPTION).write_text(json.dumps(schema.stamp(description, VERSION), indent=1))
 
     def restore(self, folder: Path) -> None:
         """Take over the weights that `save` wrote for a student of the same make."""
@@ -133,6 +135,7 @@ class Student(nn.Module):
             raise SceneliftError(
                 f"{folder} holds no student ({error}); give a folder runs/NAME/checkpoints/step-N"
             ) from None
+        description = schema.accept(description, f"{folder}/{DESCRIPTION}", VERSION, MIGRATIONS)
         student = cls(
             configuration.from_dict(StudentConfig, description["config"]),
             description["point_features"],

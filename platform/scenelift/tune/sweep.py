@@ -11,14 +11,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import yaml
-
 from scenelift.cluster import connect as cluster
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, SceneliftError
 from scenelift.tune import search as search
 from scenelift.tune.search import Draw, Space
-from scenelift.tune.sweep_run import STATE, SweepRun
+from scenelift.tune.sweep_run import STATE, SweepRun, read_state
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,7 @@ class Sweep:
             raise ConfigError(
                 f"no sweep {name} under {storage} to go on with; --resume takes its name or folder"
             )
-        saved = yaml.safe_load(path.read_text())
+        saved = read_state(path)
         if saved["name"] != self.name:
             raise ConfigError(f"{name} is a sweep of sweeps.{saved['name']}, not of sweeps.{self.name}")
         settings = configuration.from_dict(SweepConfig, saved["sweep"])

@@ -103,6 +103,10 @@ def test_a_grounder_is_saved_and_found_again(tmp_path):
     assert again.method == student.method and again.words == student.words and again.classes == CLASSES
     with pytest.raises(SceneliftError, match="holds no grounder"):
         Grounder.load(tmp_path / "nowhere")
+    description = (tmp_path / "grounder.json").read_text()
+    (tmp_path / "grounder.json").write_text(description.replace('"schema_version": 1', '"schema_version": 2'))
+    with pytest.raises(SceneliftError, match="schema version 2, this one reads 1"):
+        Grounder.load(tmp_path)
 
 
 def test_words_of_the_tiny_teacher_have_vectors_of_their_own():
