@@ -19,7 +19,8 @@ from scenelift.samples.caption import CaptionedImage
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.teachers.clip import DenseClip, TeacherConfig, build_teacher
 from trainables.phrases.batch import PhraseBatch, photo_of, shares_of
-from trainables.phrases.student import EncoderConfig, Encoders, Words, layers
+from trainables.phrases.student import EncoderConfig, Encoders, layers
+from trainables.phrases.words import WordIndex
 
 PROMPT = "a photo of {}."
 REMEMBERED = 2000, 50_000
@@ -41,7 +42,7 @@ class ClipStudent(Encoders):
         """clip: the teacher's own, where it is there already; else it is built."""
         super().__init__()
         self.config, self.teacher = config, teacher
-        self.vocabulary = Words(words, config.tokens)
+        self.vocabulary = WordIndex(words, config.tokens)
         # In a tuple, so that it is neither trained nor saved with the student.
         self._clip = (clip or build_teacher(teacher, NOTHING),)
         width = self.clip.text.shape[1]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import safetensors.torch
@@ -20,11 +19,10 @@ from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, DataError, SceneliftError
 from scenelift.io import folders, schema
 from scenelift.io.storage import Location
-from scenelift.samples.caption import CaptionedImage, words_of
+from scenelift.samples.caption import CaptionedImage
 from scenelift.samples.caption_kind import RegionStatistics
-
-if TYPE_CHECKING:
-    from trainables.phrases.batch import PhraseBatch
+from trainables.phrases.batch import PhraseBatch
+from trainables.phrases.words import WordIndex
 
 WEIGHTS, DESCRIPTION = "student.safetensors", "student.json"
 VERSION = 1
@@ -58,32 +56,11 @@ class EncoderConfig:
                 raise ConfigError(f"student.{name} is at least 1, not {getattr(self, name)}")
 
 
-@dataclass(frozen=True)
-class Words:
-    """The words that a student knows; word i has number i + 1, and 0 is any other."""
-
-    known: tuple[str, ...]
-    tokens: int
-    """How many of a phrase are read."""
-
-    @cached_property
-    def _numbers(self) -> dict[str, int]:
-        return {word: number for number, word in enumerate(self.known, start=1)}
-
-    def __call__(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """[N, T] numbers of the words of each phrase, then 0."""
-        table = np.zeros((len(texts), self.tokens), np.int64)
-        for row, text in zip(table, texts, strict=True):
-            numbers = [self._numbers.get(word, 0) for word in words_of(text)[: self.tokens]]
-            row[: len(numbers)] = numbers
-        return table
-
-
 class Encoders(nn.Module):
     """What every student of phrases is: it makes vectors of phrases and of regions that can be compared."""
 
     config: EncoderConfig
-    vocabulary: Words
+    vocabulary: WordIndex
 
     @property
     def size(self) -> int:
@@ -154,7 +131,7 @@ class PhraseStudent(Encoders):
     def __init__(self, config: EncoderConfig, words: tuple[str, ...], statistics: RegionStatistics) -> None:
         super().__init__()
         self.config, self.statistics = config, statistics
-        self.vocabulary = Words(words, config.tokens)
+        self.vocabulary = WordIndex(words, config.tokens)
         self.embedding = nn.Embedding(1 + len(words), config.word_channels, padding_idx=0)
         self.lstm = nn.LSTM(config.word_channels, config.lstm, batch_first=True)
         self.phrase_layers = layers(config.lstm, config.hidden, config.channels)
