@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -187,9 +187,9 @@ def test_a_history_that_cannot_be_copied_now_is_copied_later(
 
 
 def test_an_experiment_in_a_bucket_records_on_this_machine(
-    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracked: Callable[[Path], Path]
 ) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tracked(tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
     presets = {"short": LoopConfig(epochs=1)}
     settings = RunConfig("a", "s3://bucket/runs")

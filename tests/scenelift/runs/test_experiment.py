@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ SILENT = TrackingConfig(experiment="tests", system_metrics=0)
 
 
 @pytest.fixture
-def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def recorded(tmp_path: Path, tracked: Callable[[Path], Path]) -> Any:
     """Makes a run of nothing, and returns its folder's name and what MLflow has of it."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tracked(tmp_path)
 
     def record(config: LoopConfig, name: str | None) -> tuple[str, Run]:
         settings = RunConfig(name, str(tmp_path))
