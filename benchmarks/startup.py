@@ -29,7 +29,7 @@ COMMANDS = {
 }
 """The most used commands: a mistyped option of each, and a wrong path."""
 OURS = ("scenelift", "datasets", "trainables", "sweeps")
-HEAVY = ("torch", "ray", "open_clip", "matplotlib", "mlflow", "numpy", "pyarrow", "scipy", "tyro")
+HEAVY = ("torch", "ray", "open_clip", "matplotlib", "mlflow", "pyarrow", "scipy")
 """Packages that take their time to be imported."""
 
 _RUN = """
