@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -215,10 +216,19 @@ def job(shards, tmp_path) -> GroundConfig:
     )
 
 
-@pytest.mark.ray
-def test_the_whole_job(shards, tmp_path):
-    ground.run(job(shards, tmp_path))
-    folder = tmp_path / "runs" / "grounded"
+@pytest.fixture(scope="module")
+def grounded(shards, mlflow_tables, tmp_path_factory):
+    """A trained run that held out every fourth room: its folder, and what its epochs said."""
+    folder, said = tmp_path_factory.mktemp("grounded"), []
+    (folder / "runs").mkdir()
+    shutil.copy(mlflow_tables, folder / "runs")
+    with observed(said.append):
+        ground.run(replace(job(shards, folder), data=RoomsDataConfig(shards, shards, held_out=4)))
+    return folder / "runs" / "grounded", said
+
+
+def test_the_whole_job(shards, grounded):
+    folder, _ = grounded
     result = json.loads((folder / "result.json").read_text())
     assert result["status"] == "finished"
     for who in ("random", "coarse", "teacher", "student", "upper", "ceiling"):
@@ -232,14 +242,9 @@ def test_the_whole_job(shards, tmp_path):
     assert len(list((folder / "pictures").glob("grounding_*.png"))) == ground.PICTURED
 
 
-@pytest.mark.ray
-def test_held_out_rooms_are_scored_and_not_trained_on(shards, tmp_path):
-    said = []
-    measure = MEASURE["detected"]
-    config = ground.selecting(job(shards, tmp_path), 4, measure)
-    with observed(said.append):
-        ground.run(replace(config, loop=LoopConfig(epochs=2, batch=2, log_every=1)))
-    assert len(said) == 2 and all(0 <= values[measure] <= 1 for values in said)
+def test_held_out_rooms_are_scored_and_not_trained_on(shards, grounded):
+    _, said = grounded
+    assert len(said) == 2 and all(0 <= values[MEASURE["detected"]] <= 1 for values in said)
     train = open_samples(shards, ROOM)
     kept, validation = hold_out(4, train, "detected")
     assert len(kept) == 9 and len(validation.chosen) == 3 and not set(kept) & set(validation.chosen)
