@@ -33,9 +33,9 @@ def accept(
 
     Raises `error` for a file of a version that no migration leads from, or of none.
     """
-    written = values.get(KEY) if isinstance(values, Mapping) else None
-    reached, plain = written, {} if written is None else {k: v for k, v in values.items() if k != KEY}
-    while reached != version and reached in migrations:
+    plain = dict(values) if isinstance(values, Mapping) else {}
+    written = reached = plain.pop(KEY, None)
+    while isinstance(reached, int) and reached != version and reached in migrations:
         plain, reached = migrations[reached](plain), reached + 1
     if reached != version:
         found = "no schema version" if written is None else f"schema version {written}"

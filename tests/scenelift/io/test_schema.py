@@ -36,6 +36,7 @@ def test_what_is_stamped_is_accepted_as_it_was():
         (None, "no schema version"),
         ({"schema_version": 3}, "schema version 3"),
         ({"schema_version": "2"}, "schema version 2"),
+        ({"schema_version": [2]}, "schema version [2]"),
         ({"schema_version": 1}, "schema version 1"),
     ],
 )
