@@ -100,7 +100,7 @@ def main(arguments: Sequence[str]) -> None:
     print("|---|---|---:|---:|---:|---|---|")
     for (name, case), given in asked.items():
         found = start(name, given)
-        answer = "its help" if case == "--help" else (found.said.strip().splitlines() or [""])[-1][:80]
+        answer = "its help" if found.status == 0 else (found.said.strip().splitlines() or [""])[-1][:80]
         row = [name, case, found.ours, f"{found.seconds:.1f}", f"{found.cpu:.1f}", ", ".join(found.heavy)]
         print("|", " | ".join(map(str, [*row, answer])), "|", flush=True)
 
