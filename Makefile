@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PORT ?= 5000
+JOBS ?= 2
 
-.PHONY: help demo test lint types check bench table dashboard constraints clean
+.PHONY: help demo test test-fast test-ray lint types check bench startup rooms table dashboard constraints clean
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.11, or call make PYTHON=/path/to/python3.11"; exit 1; }
@@ -22,12 +23,18 @@ demo: $(READY) ## world, shards, teacher, distillation, label-free scores, pictu
 	@$(BIN)/python -m trainables.distill
 	@echo "Dashboard: make dashboard"
 
-test: $(READY) ## the whole test suite
-	@$(BIN)/python -m pytest
+test: test-fast test-ray ## the whole test suite
 
-lint: $(READY) ## style
+test-fast: $(READY) ## the tests that need no Ray, JOBS=2 at a time
+	@$(BIN)/python -m pytest -m "not ray" -n $(JOBS)
+
+test-ray: $(READY) ## the tests that need Ray, one after another
+	@$(BIN)/python -m pytest -m ray
+
+lint: $(READY) ## style, and which way imports may point
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@PYTHONPATH=platform $(BIN)/lint-imports --no-logo --no-cache
 
 types: $(READY) ## static types
 	@$(BIN)/mypy
@@ -44,6 +51,12 @@ bench: $(READY) ## the figures that the README states
 	@$(BIN)/python -m benchmarks.survival
 	@$(BIN)/python -m benchmarks.submitted
 	@$(BIN)/python -m benchmarks.phrases
+
+startup: $(READY) ## what --help, a mistyped option and a wrong path cost
+	@$(BIN)/python -m benchmarks.startup
+
+rooms: $(READY) ## draw the rooms of the library into docs/pictures/rooms.svg
+	@$(BIN)/python -m benchmarks.rooms
 
 table: $(READY) ## every row of CLIP2Scene's table on the synthetic world, five seeds: hours; goes on where it stopped
 	@$(BIN)/python -m benchmarks.clip2scene_table

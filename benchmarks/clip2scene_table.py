@@ -10,7 +10,6 @@ trainable: `runs/table-ROW-SEED/`.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 from scenelift.cluster import connect as cluster
 from scenelift.config.build import Value, override
+from scenelift.runs.folder import Run
 from trainables.distill import task as distill
 from trainables.finetune import task as finetune
 from trainables.pretrain import task as pretrain
@@ -57,8 +57,7 @@ class Entry:
 
     @property
     def finished(self) -> bool:
-        result = RUNS / self.name / "result.json"
-        return result.exists() and json.loads(result.read_text())["status"] == "finished"
+        return Run(RUNS / self.name).status == "finished"
 
     def run(self) -> None:
         """Train and score, from the newest checkpoint if there is one."""

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.ground import losses
-from trainables.ground.reconstruct import Reconstructor, Words
+from trainables.ground.reconstruct import Packing, Reconstructor
 
 ROOMS, PROPOSALS, SENTENCES, CANDIDATES = 4, 256, 32, 8
 VOCABULARY, WIDTH, HEADS, LAYERS, CLASSES, LONGEST = 3500, 288, 8, 3, 18, 60
@@ -41,7 +41,7 @@ class Case:
         torch.manual_seed(0)
         self.lengths = sizes(full)
         longest = int(self.lengths.max())
-        self.words = Words.of(self.lengths)
+        self.words = Packing.of(self.lengths)
         self.reconstructor = Reconstructor(WIDTH, HEADS, LAYERS, VOCABULARY, 0.0, causal=True)
         self.room = torch.arange(ROOMS).repeat_interleave(SENTENCES // ROOMS)
         self.proposals = torch.randn(ROOMS, PROPOSALS, WIDTH, requires_grad=True)

@@ -1,14 +1,52 @@
 """Fixtures that several test files share."""
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is loaded: each worker has a core, and no more
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 
 import scenelift  # noqa: F401  sets what libgomp reads when torch is loaded
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What uses `ray_session`, be it through other fixtures, starts Ray."""
+    for item in items:
+        if "ray_session" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.ray)
+
+
+@pytest.fixture(scope="session")
+def mlflow_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs: making its tables takes seconds."""
+    from mlflow import MlflowClient
+
+    from scenelift.tracking import store
+
+    store.quiet()
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def tracked(mlflow_tables: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Path]:
+    """Makes a folder of runs that are recorded in the folder itself, and returns it."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def folder(runs: Path) -> Path:
+        runs.mkdir(parents=True, exist_ok=True)
+        shutil.copy(mlflow_tables, runs / "mlflow.db")
+        return runs
+
+    return folder
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from trainables.ground.batch import RoomBatch
 from trainables.ground.config import GroundLoss
 from trainables.ground.lexicon import UNKNOWN
 from trainables.ground.model import Grounder
-from trainables.ground.reconstruct import Words
+from trainables.ground.reconstruct import Packing
 
 
 class Grounding(Method):
@@ -175,7 +175,7 @@ def per_word(
     student: Grounder, batch: RoomBatch, candidates: Tensor, read: Reading, hidden: Tensor
 ) -> tuple[Tensor, Tensor]:
     """[S, K] reconstruction losses, and the loss of each word, [N, K], that they are made of."""
-    words = Words.of(batch.lengths)
+    words = Packing.of(batch.lengths)
     reconstructor = student.reconstructor
     inputs = reconstructor.inputs(read.hidden, words, words.pack(hidden))
     each = reconstructor.losses(reconstructor(inputs, candidates, words), words.pack(batch.ids))

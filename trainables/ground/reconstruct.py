@@ -21,7 +21,7 @@ from trainables.ground.losses import word_losses
 
 
 @dataclass(frozen=True)
-class Words:
+class Packing:
     """Packed index of the N words in [S, T] padded sentences, ordered by sentence, then position."""
 
     sentence: Tensor
@@ -32,7 +32,7 @@ class Words:
     """[S, T] bool."""
 
     @classmethod
-    def of(cls, lengths: Tensor) -> Words:
+    def of(cls, lengths: Tensor) -> Packing:
         """From the number of words of each sentence, [S]."""
         places = torch.arange(int(lengths.max()), device=lengths.device)
         present = places < lengths[:, None]
@@ -71,19 +71,19 @@ class Reconstructor(nn.Module):
         self.mask = nn.Parameter(nn.init.xavier_normal_(torch.empty(1, width))[0])
         self.words = nn.Linear(width, vocabulary)
 
-    def inputs(self, encoded: Tensor, words: Words, hidden: Tensor) -> Tensor:
+    def inputs(self, encoded: Tensor, packing: Packing, hidden: Tensor) -> Tensor:
         """[N, d] input of the first layer: encoded words ([S, T, d]), or the mask where `hidden` ([N] bool)."""
-        x = torch.where(hidden[:, None], self.mask, words.pack(encoded))
-        return x + positions(words.present.shape[1], x.shape[1]).to(x)[words.place]
+        x = torch.where(hidden[:, None], self.mask, packing.pack(encoded))
+        return x + positions(packing.present.shape[1], x.shape[1]).to(x)[packing.place]
 
-    def forward(self, inputs: Tensor, candidates: Tensor, words: Words) -> Tensor:
+    def forward(self, inputs: Tensor, candidates: Tensor, packing: Packing) -> Tensor:
         """[N, K, d] decoded words, from [N, d] inputs and [S, K, d] candidates."""
         x = inputs[:, None]
         for layer in self.layers:
             assert isinstance(layer, nn.TransformerDecoderLayer)
-            x = layer.norm1(x + layer.dropout1(self._attend(layer.self_attn, x, words)))
+            x = layer.norm1(x + layer.dropout1(self._attend(layer.self_attn, x, packing)))
             object_terms = layer.dropout2(
-                single_key_attention(layer.multihead_attn, candidates)[words.sentence]
+                single_key_attention(layer.multihead_attn, candidates)[packing.sentence]
             )
             x = layer.norm2(x + object_terms)
             x = layer.norm3(x + layer.dropout3(layer.linear2(F.relu(layer.linear1(x)))))
@@ -93,15 +93,15 @@ class Reconstructor(nn.Module):
         """[N, K] smoothed cross-entropy of the decoded words against the true ones, int64 [N]."""
         return word_losses(self.words(decoded).float(), words[:, None].expand(decoded.shape[:2]))
 
-    def _attend(self, attention: nn.MultiheadAttention, x: Tensor, words: Words) -> Tensor:
+    def _attend(self, attention: nn.MultiheadAttention, x: Tensor, packing: Packing) -> Tensor:
         """Self-attention of [N, K, d] words among those of their sentence and candidate."""
         heads = attention.num_heads
-        projected = words.unpack(F.linear(x, attention.in_proj_weight, attention.in_proj_bias))
+        projected = packing.unpack(F.linear(x, attention.in_proj_weight, attention.in_proj_bias))
         # [S, T, K, 3 d] -> 3 x [S, K, h, T, d / h]
         query, key, value = projected.unflatten(3, (3, heads, -1)).permute(3, 0, 2, 4, 1, 5)
-        visible = None if self.causal else words.present[:, None, None, None, :]
+        visible = None if self.causal else packing.present[:, None, None, None, :]
         attended = F.scaled_dot_product_attention(query, key, value, visible, is_causal=self.causal)
-        return attention.out_proj(words.pack(attended.permute(0, 3, 1, 2, 4).flatten(3)))
+        return attention.out_proj(packing.pack(attended.permute(0, 3, 1, 2, 4).flatten(3)))
 
 
 def single_key_attention(attention: nn.MultiheadAttention, key: Tensor) -> Tensor:

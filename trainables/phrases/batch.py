@@ -19,7 +19,7 @@ from torch import Tensor
 from scenelift.errors import DataError
 from scenelift.samples.caption import CaptionedImage, Phrase
 from scenelift.samples.images import decode, fit
-from trainables.phrases.student import Words
+from trainables.phrases.words import WordIndex
 
 
 @dataclass
@@ -70,7 +70,7 @@ class PhraseBatch:
 class PhraseCollate:
     """Makes batches; randomness depends on (seed, epoch, image) alone."""
 
-    words: Words
+    words: WordIndex
     captions: int = 1
     """Sentences per image and epoch; later epochs use the others in turn."""
     phrases: int = 16

@@ -21,7 +21,8 @@ from scenelift.teachers.clip import DenseClip, build_teacher
 from scenelift.teachers.config import TeacherConfig
 from trainables.phrases.batch import PhraseBatch, photo_of, shares_of
 from trainables.phrases.config import EncoderConfig
-from trainables.phrases.student import Encoders, Words, layers
+from trainables.phrases.student import Encoders, layers
+from trainables.phrases.words import WordIndex
 
 PROMPT = "a photo of {}."
 REMEMBERED = 2000, 50_000
@@ -43,7 +44,7 @@ class ClipStudent(Encoders):
         """clip: the teacher, if it is already built."""
         super().__init__()
         self.config, self.teacher = config, teacher
-        self.vocabulary = Words(words, config.tokens)
+        self.vocabulary = WordIndex(words, config.tokens)
         # In a tuple, so that it is not a submodule: neither trained nor saved with the student.
         self._clip = (clip or build_teacher(teacher, NOTHING),)
         width = self.clip.text.shape[1]

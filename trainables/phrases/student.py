@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import safetensors.torch
@@ -18,44 +16,24 @@ from torch.nn import functional as F
 
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, DataError, SceneliftError
-from scenelift.io import folders
+from scenelift.io import folders, schema
 from scenelift.io.storage import Location
-from scenelift.samples.caption import CaptionedImage, words_of
+from scenelift.samples.caption import CaptionedImage
 from scenelift.samples.caption_kind import RegionStatistics
+from trainables.phrases.batch import PhraseBatch
 from trainables.phrases.config import EncoderConfig
-
-if TYPE_CHECKING:
-    from trainables.phrases.batch import PhraseBatch
+from trainables.phrases.words import WordIndex
 
 WEIGHTS, DESCRIPTION = "student.safetensors", "student.json"
-
-
-@dataclass(frozen=True)
-class Words:
-    """The words that a student knows; word i has id i + 1, and 0 is any other word."""
-
-    known: tuple[str, ...]
-    tokens: int
-    """Words of a phrase that are read."""
-
-    @cached_property
-    def _numbers(self) -> dict[str, int]:
-        return {word: number for number, word in enumerate(self.known, start=1)}
-
-    def __call__(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """[N, T] ids of the words of each phrase, padded with 0."""
-        table = np.zeros((len(texts), self.tokens), np.int64)
-        for row, text in zip(table, texts, strict=True):
-            numbers = [self._numbers.get(word, 0) for word in words_of(text)[: self.tokens]]
-            row[: len(numbers)] = numbers
-        return table
+VERSION = 1
+MIGRATIONS: schema.Migrations = {}
 
 
 class Encoders(nn.Module):
     """Base of all students of phrases: encodes phrases and regions as comparable vectors."""
 
     config: EncoderConfig
-    vocabulary: Words
+    vocabulary: WordIndex
 
     @property
     def size(self) -> int:
@@ -88,7 +66,7 @@ class Encoders(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
         safetensors.torch.save_file(state, folder / WEIGHTS)
-        (folder / DESCRIPTION).write_text(json.dumps(self.description(), indent=1))
+        (folder / DESCRIPTION).write_text(json.dumps(schema.stamp(self.description(), VERSION), indent=1))
 
     def restore(self, folder: Path) -> None:
         """Load the weights that `save` wrote for a student of the same configuration."""
@@ -107,7 +85,10 @@ class Encoders(nn.Module):
         """
         try:
             with folders.fetched(folder, [WEIGHTS, DESCRIPTION]) as local:
-                student = cls.described(json.loads((local / DESCRIPTION).read_text()))
+                description = json.loads((local / DESCRIPTION).read_text())
+                student = cls.described(
+                    schema.accept(description, f"{folder}/{DESCRIPTION}", VERSION, MIGRATIONS)
+                )
                 student.restore(local)
         except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
             reason = str(error).splitlines()[0]
@@ -123,7 +104,7 @@ class PhraseStudent(Encoders):
     def __init__(self, config: EncoderConfig, words: tuple[str, ...], statistics: RegionStatistics) -> None:
         super().__init__()
         self.config, self.statistics = config, statistics
-        self.vocabulary = Words(words, config.tokens)
+        self.vocabulary = WordIndex(words, config.tokens)
         self.embedding = nn.Embedding(1 + len(words), config.word_channels, padding_idx=0)
         self.lstm = nn.LSTM(config.word_channels, config.lstm, batch_first=True)
         self.phrase_layers = layers(config.lstm, config.hidden, config.channels)

@@ -9,13 +9,16 @@ import yaml
 
 from scenelift.config.build import from_dict, to_dict
 from scenelift.errors import ConfigError
+from scenelift.io import schema
 
 T = TypeVar("T")
+VERSION = 1
+MIGRATIONS: schema.Migrations = {}
 
 
 def dump(config: Any) -> str:
     """The config as YAML, word for word what `--config` replays."""
-    return yaml.safe_dump(to_dict(config), sort_keys=False)
+    return yaml.safe_dump(schema.stamp(to_dict(config), VERSION), sort_keys=False)
 
 
 def load(cls: type[T], path: str | Path) -> T:
@@ -28,4 +31,4 @@ def load(cls: type[T], path: str | Path) -> T:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
-    return from_dict(cls, values)
+    return from_dict(cls, schema.accept(values, path, VERSION, MIGRATIONS, ConfigError))

@@ -17,14 +17,17 @@ from typing import Any
 
 from scenelift.config.files import dump
 from scenelift.errors import ConfigError, StorageError
-from scenelift.io import folders, storage
+from scenelift.io import folders, schema, storage
 from scenelift.io.console import say
 from scenelift.io.storage import Location
 from scenelift.runs.config import RunConfig
 
 HISTORY_SECONDS = 30.0
 """At most so long a run's history in a bucket lacks metrics that were logged."""
-_CONFIG, _IDENTITY, _HISTORY = "config.yaml", "run.json", "history.jsonl"
+VERSION = 1
+"""Of run.json and result.json; config.yaml has its own."""
+MIGRATIONS: schema.Migrations = {}
+_CONFIG, _IDENTITY, _HISTORY, _RESULT = "config.yaml", "run.json", "history.jsonl", "result.json"
 
 
 class Run:
@@ -111,18 +114,23 @@ class Run:
     @property
     def status(self) -> str | None:
         """How the run ended; None: it has not."""
-        result = self.folder / "result.json"
-        return json.loads(result.read_text())["status"] if result.exists() else None
+        result = self.result
+        return None if result is None else result["status"]
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What `finish` wrote; None: the run has not ended."""
+        return _read(self.folder / _RESULT)
 
     @property
     def mlflow_run(self) -> str | None:
         """Id of the run's MLflow run, once it has one."""
-        identity = self.folder / _IDENTITY
-        return json.loads(identity.read_text())["run_id"] if identity.exists() else None
+        identity = _read(self.folder / _IDENTITY)
+        return None if identity is None else identity["run_id"]
 
     def save_identity(self, identity: dict[str, Any]) -> None:
         """Keep which MLflow run this is, for a resumed training, and its tags, for those that start from it."""
-        (self.folder / _IDENTITY).write_text(json.dumps(identity))
+        (self.folder / _IDENTITY).write_text(json.dumps(schema.stamp(identity, VERSION)))
         self.publish(_IDENTITY)
 
     def record(self, event: dict[str, Any]) -> None:
@@ -165,13 +173,17 @@ class Run:
 
     def finish(self, result: dict[str, Any]) -> str:
         """Write `result.json`, whole or not at all, after everything else that is to stay; returns its place."""
-        path = self.folder / "result.json"
+        path = self.folder / _RESULT
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(result, indent=1))
+        partial.write_text(json.dumps(schema.stamp(result, VERSION), indent=1))
         partial.rename(path)
         self.publish(*(name for name in (_HISTORY, "pictures") if (self.folder / name).exists()))
         self.publish(path.name)
         return storage.join(self.place, path.name)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return schema.accept(json.loads(path.read_text()), path, VERSION, MIGRATIONS) if path.exists() else None
 
 
 def _append(path: Path, text: str) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 
 import yaml
 
+from scenelift.config import files as configs
 from scenelift.config.difference import experiment_identity
-from scenelift.io import storage
+from scenelift.io import schema, storage
 from scenelift.io.storage import Location
+from scenelift.runs import folder as runs
 
 RANDOM = "random"
 """Method of a student that nothing has trained."""
@@ -43,11 +45,15 @@ class Origin:
                 break
         else:
             return cls(UNKNOWN)
-        identity = json.loads(storage.read_bytes(filesystem, storage.join(folder, "run.json")))
+        place = storage.join(folder, "run.json")
+        identity = json.loads(storage.read_bytes(filesystem, place))
+        identity = schema.accept(identity, place, runs.VERSION, runs.MIGRATIONS)
         tags = identity.get("tags", {})
         method = tags.get("method") or tags.get("trainable") or identity["experiment"]
-        config = _flat(yaml.safe_load(storage.read_bytes(filesystem, storage.join(folder, "config.yaml"))))
-        return cls(RANDOM if name == "initial" else method, identity["run_id"], tags, config)
+        place = storage.join(folder, "config.yaml")
+        values = yaml.safe_load(storage.read_bytes(filesystem, place))
+        config = schema.accept(values, place, configs.VERSION, configs.MIGRATIONS)
+        return cls(RANDOM if name == "initial" else method, identity["run_id"], tags, _flat(config))
 
     @property
     def version(self) -> str:

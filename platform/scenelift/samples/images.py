@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -39,7 +38,8 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     """Encoded bytes -> uint8 [H, W, 3] RGB; FrameError if they are truncated or not an image."""
     if not data.startswith(_START_OF_IMAGE):
         return np.array(_pixels(_open(data)))
-    from torchvision.io import ImageReadMode, decode_jpeg  # slow to import, and not needed without images
+    import torch  # seconds, which processes that decode no images can spare
+    from torchvision.io import ImageReadMode, decode_jpeg
 
     try:
         encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)

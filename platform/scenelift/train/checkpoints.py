@@ -12,11 +12,13 @@ from typing import Any
 import torch
 
 from scenelift.errors import StorageError
-from scenelift.io import folders, storage
+from scenelift.io import folders, schema, storage
 from scenelift.io.storage import Location
 from scenelift.train.method import Trained
 
 _STATE = "training.pt"
+VERSION = 1
+MIGRATIONS: schema.Migrations = {}
 _CONTINUE = "; then continue with --run.resume true"
 
 
@@ -50,7 +52,8 @@ class Checkpoint:
 
 def read_state(folder: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """`Checkpoint.state` of one that is fetched."""
-    return torch.load(folder / _STATE, map_location=device, weights_only=True)
+    state = torch.load(folder / _STATE, map_location=device, weights_only=True)
+    return schema.accept(state, folder / _STATE, VERSION, MIGRATIONS)
 
 
 class Checkpoints:
@@ -99,7 +102,7 @@ class Checkpoints:
         try:
             with folders.written(final, {"step": step, "score": score}) as folder:
                 student.save(folder)
-                torch.save(state, folder / _STATE)
+                torch.save(schema.stamp(state, VERSION), folder / _STATE)
         except StorageError as error:
             raise StorageError(f"the checkpoint of step {step} is not written: {error}{_CONTINUE}") from error
         except RuntimeError as error:  # what torch makes of a full disk

@@ -12,8 +12,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from scenelift.config import build as configuration
 from scenelift.config import cli
 from scenelift.errors import ConfigError, SceneliftError
@@ -108,7 +106,7 @@ class Sweep:
         )
 
     def _resumed(self, name: str) -> tuple[SweepConfig, Any, tuple[str, ...]]:
-        from scenelift.tune.sweep_run import STATE
+        from scenelift.tune.sweep_run import STATE, read_state
 
         presets = self._presets()
         storage = next(iter(presets.values())).run.storage
@@ -118,7 +116,7 @@ class Sweep:
             raise ConfigError(
                 f"no sweep {name} under {storage} to go on with; --resume takes its name or folder"
             )
-        saved = yaml.safe_load(path.read_text())
+        saved = read_state(path)
         if saved["name"] != self.name:
             raise ConfigError(f"{name} is a sweep of sweeps.{saved['name']}, not of sweeps.{self.name}")
         settings = configuration.from_dict(SweepConfig, saved["sweep"])

@@ -16,6 +16,7 @@ from scenelift.config import build as configuration
 from scenelift.config.build import nearest
 from scenelift.config.files import dump
 from scenelift.errors import ClusterError, ConfigError, TrainingError
+from scenelift.io import schema
 from scenelift.io.console import say
 from scenelift.runs.task import Task, trial_config
 from scenelift.tracking import store
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
 
 STATE = "sweep.yaml"
 """What a sweep goes on from, in its folder."""
+VERSION = 1
+MIGRATIONS: schema.Migrations = {}
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """A sweep's `STATE`. Raises ConfigError for one of another schema version."""
+    return schema.accept(yaml.safe_load(path.read_text()), path, VERSION, MIGRATIONS, ConfigError)
 
 
 def _objective(task: type[Task[Any]], objective: str | None) -> str:
@@ -148,7 +156,7 @@ class SweepRun:
     def _begin(self) -> Tracker:
         """The sweep's folder and its MLflow run, new or continued."""
         state = self.folder / STATE
-        before = yaml.safe_load(state.read_text()) if state.exists() else {}
+        before = read_state(state) if state.exists() else {}
         if before.get("max_concurrent", 0) > self.placement.max_concurrent:
             raise ClusterError(
                 f"{self.name} began with {before['max_concurrent']} trials at once, and here fit "
@@ -166,14 +174,17 @@ class SweepRun:
         )
         state.write_text(
             yaml.safe_dump(
-                {
-                    "name": self.sweep.name,
-                    "sweep": configuration.to_dict(settings),
-                    "config": configuration.to_dict(self.config),
-                    "given": list(self.given),
-                    "max_concurrent": before.get("max_concurrent", self.placement.max_concurrent),
-                    "mlflow_run": tracker.info["run_id"],
-                },
+                schema.stamp(
+                    {
+                        "name": self.sweep.name,
+                        "sweep": configuration.to_dict(settings),
+                        "config": configuration.to_dict(self.config),
+                        "given": list(self.given),
+                        "max_concurrent": before.get("max_concurrent", self.placement.max_concurrent),
+                        "mlflow_run": tracker.info["run_id"],
+                    },
+                    VERSION,
+                ),
                 sort_keys=False,
             )
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from typing import Any
 
 import numpy as np
 import pytest
@@ -111,21 +110,3 @@ def test_only_groups_without_workers_are_given_back_and_not_at_once(
     ray.kill(worker)
     remove_placement_group(used)
     remove_placement_group(tunes)
-
-
-def _large(batch: dict[str, Any]) -> dict[str, Any]:
-    return {"bytes": np.zeros((len(batch["id"]), 1 << 20), np.uint8)}
-
-
-@pytest.mark.ray
-def test_a_loop_that_may_start_nothing_does_not_spin(ray_session: None) -> None:
-    dataset = ray.data.range(BLOCKS, override_num_blocks=BLOCKS).map_batches(_large, num_cpus=0.5)
-    options = dataset.context.execution_options
-    options.resource_limits = options.resource_limits.copy(cpu=0.1)  # none of its tasks may start
-    ray_internals.pace(dataset.context)
-    batches = iter(dataset.iter_batches(batch_size=1, prefetch_batches=0))
-    next(batches)
-    time.sleep(1.0)
-    began = time.process_time()
-    time.sleep(WAIT)
-    assert time.process_time() - began < 0.4 * WAIT

@@ -100,10 +100,10 @@ def test_a_saved_config_replays_word_for_word(tmp_path):
 
 def test_a_saved_config_of_another_make_is_refused(tmp_path):
     file = tmp_path / "config.yaml"
-    file.write_text("inner: {epoch: 3}\n")
+    file.write_text("schema_version: 1\ninner: {epoch: 3}\n")
     with pytest.raises(ConfigError, match=r"unknown key inner.epoch; did you mean inner.epochs\?"):
         load(Tree, file)
-    file.write_text("inner: 3\n")
+    file.write_text("schema_version: 1\ninner: 3\n")
     with pytest.raises(ConfigError, match="inner must be a group"):
         load(Tree, file)
     file.write_text("inner: {")

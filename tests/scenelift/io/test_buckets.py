@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,8 +169,9 @@ def test_a_run_goes_on_from_a_bucket_on_another_machine(s3: S3Server) -> None:
     assert [event["kind"] for event in again.history()] == ["metrics", "checkpoint", "start"]
     (again.pictures / "a.png").write_bytes(b"picture")
     assert again.finish({"status": "finished"}) == "s3://bucket/runs/a/result.json"
-    assert json.loads(s3.read("runs/a/result.json")) == {"status": "finished"}
-    assert s3.read("runs/a/config.yaml") == b"value: 3\n" and s3.read("runs/a/pictures/a.png") == b"picture"
+    assert json.loads(s3.read("runs/a/result.json")) == {"schema_version": 1, "status": "finished"}
+    assert s3.read("runs/a/config.yaml") == b"schema_version: 1\nvalue: 3\n"
+    assert s3.read("runs/a/pictures/a.png") == b"picture"
     assert len(s3.read("runs/a/history.jsonl").splitlines()) == 3
 
 
@@ -188,9 +189,9 @@ def test_a_history_that_cannot_be_copied_now_is_copied_later(
 
 
 def test_an_experiment_in_a_bucket_records_on_this_machine(
-    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracked: Callable[[Path], Path]
 ) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tracked(tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
     presets = {"short": LoopConfig(epochs=1)}
     settings = RunConfig("a", "s3://bucket/runs")

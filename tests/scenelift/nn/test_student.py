@@ -63,6 +63,10 @@ def test_a_folder_without_a_student_is_said(tmp_path):
     with pytest.raises(SceneliftError, match="does not hold a student"):
         Student.load(tmp_path)
     student().save(tmp_path)
+    description = (tmp_path / "student.json").read_text()
+    (tmp_path / "student.json").write_text(description.replace('"schema_version": 1', '"schema_version": 2'))
+    with pytest.raises(SceneliftError, match="schema version 2, this one reads 1"):
+        Student.load(tmp_path)
     (tmp_path / "student.safetensors").write_bytes(b"short")
     with pytest.raises(SceneliftError, match="does not hold a student"):
         Student.load(tmp_path)

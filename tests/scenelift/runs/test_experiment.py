@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,9 @@ PRESETS = {"short": Config(LoopConfig(epochs=1)), "long": Config(LoopConfig(epoc
 
 
 @pytest.fixture
-def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def recorded(tmp_path: Path, tracked: Callable[[Path], Path]) -> Any:
     """Makes a run of nothing, and returns its folder's name and what MLflow has of it."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tracked(tmp_path)
 
     def record(loop: LoopConfig, name: str | None) -> tuple[str, Run]:
         config = Config(loop, run=RunConfig(name, str(tmp_path)))

@@ -27,7 +27,7 @@ def opened(tmp_path, **settings):
 
 def test_a_run_keeps_its_config_and_a_taken_name_is_refused(tmp_path):
     run = opened(tmp_path, name="a")
-    assert (run.folder / "config.yaml").read_text() == "value: 3\n"
+    assert (run.folder / "config.yaml").read_text() == "schema_version: 1\nvalue: 3\n"
     with pytest.raises(ConfigError, match=r"--run.resume true"):
         opened(tmp_path, name="a")
     assert opened(tmp_path, name="a", resume=True).folder == run.folder

@@ -36,9 +36,10 @@ def run_of(params: dict[str, Any], metrics: dict[str, float]) -> Run:
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recorded(tmp_path_factory: pytest.TempPathFactory, mlflow_tables: Path) -> Path:
     """Two experiments of ours and one of somebody else's."""
     runs = tmp_path_factory.mktemp("runs")
+    shutil.copy(mlflow_tables, runs)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         for experiment, metrics in (("distill", SCORES), ("pretrain", {"loss/total": 1.0})):

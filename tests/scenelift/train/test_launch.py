@@ -63,13 +63,17 @@ class Build:
         return Fragile(*self.args)
 
 
+@pytest.fixture(scope="module")
+def shards(ray_session, tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("launch") / "shards")
+    write_shards(MadeUp(12), None, folder, ReadOptions(image_size=(8, 12)), 4, progress=False)
+    return folder
+
+
 @pytest.fixture
-def job(ray_session, tmp_path):
-    write_shards(
-        MadeUp(12), None, str(tmp_path / "shards"), ReadOptions(image_size=(8, 12)), 4, progress=False
-    )
+def job(shards, tmp_path):
     return Job(
-        shards=str(tmp_path / "shards"),
+        shards=shards,
         kind=FRAME,
         folder=tmp_path / "checkpoints",
         loop=LoopConfig(epochs=2, batch=4, checkpoint_every=2, log_every=1),

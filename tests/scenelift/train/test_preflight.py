@@ -240,8 +240,8 @@ def test_other_faults_keep_their_traceback(tmp_path):
         train(Student8(RuntimeError("The size of tensor a (3) must match"), at=1), worker(tmp_path))
 
 
-def test_a_measured_run_ends_well_and_is_no_result(tmp_path, monkeypatch, capsys):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+def test_a_measured_run_ends_well_and_is_no_result(tmp_path, tracked, capsys):
+    tracked(tmp_path)
     tracking = TrackingConfig(experiment="tests", system_metrics=0)
     with experiment("train", LOOP, RunConfig("a", str(tmp_path)), tracking, {}, {"loop": LOOP}) as made:
         made.listen({"kind": "start", "step": 0, "steps": 5980, "workers": 1, "rounds": 1})

@@ -9,6 +9,7 @@ import torch
 
 from scenelift.config.files import dump, load
 from scenelift.errors import ConfigError, DataError, SceneliftError
+from scenelift.io import schema
 from scenelift.nn.config import NetworkConfig, StudentConfig
 from scenelift.nn.lovasz import lovasz_softmax
 from scenelift.nn.student import Student
@@ -250,7 +251,8 @@ def test_the_origin_of_a_student_is_its_run(tmp_path):
 def _run_folder(folder: Path, config) -> Path:
     folder.mkdir(parents=True)
     tags = {"trainable": "pretrain", "method": "ppkt", "teacher": "RN50"}
-    (folder / "run.json").write_text(json.dumps({"run_id": "abc", "experiment": "pretrain", "tags": tags}))
+    identity = {"run_id": "abc", "experiment": "pretrain", "tags": tags}
+    (folder / "run.json").write_text(json.dumps(schema.stamp(identity, 1)))
     (folder / "config.yaml").write_text(dump(config))
     return folder
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from trainables.ground.losses import sentence_losses, word_losses
-from trainables.ground.reconstruct import Reconstructor, Words, positions, single_key_attention
+from trainables.ground.reconstruct import Packing, Reconstructor, positions, single_key_attention
 
 WIDTH, HEADS, VOCABULARY = 16, 4, 30
 LENGTHS = torch.tensor([7, 3, 5])
@@ -34,7 +34,7 @@ def plain(reconstructor, inputs, words, candidates, causal):
 @pytest.mark.parametrize("lengths", [LENGTHS, torch.tensor([4, 4])])
 def test_losses_are_those_of_a_loop_over_candidates(causal, lengths):
     reconstructor = made(causal)
-    words, count = Words.of(lengths), len(lengths)
+    words, count = Packing.of(lengths), len(lengths)
     encoded = torch.randn(count, int(lengths.max()), WIDTH)
     candidates = torch.randn(count, 5, WIDTH)
     ids = torch.randint(VOCABULARY, (count, int(lengths.max())))
@@ -58,7 +58,7 @@ def test_losses_are_those_of_a_loop_over_candidates(causal, lengths):
 
 
 def test_gradients_are_those_of_the_loop_too():
-    reconstructor, words = made(True), Words.of(LENGTHS)
+    reconstructor, words = made(True), Packing.of(LENGTHS)
     encoded = torch.randn(3, 7, WIDTH)
     ids, hidden = torch.randint(VOCABULARY, (3, 7)), torch.zeros(15, dtype=torch.bool)
     found = []
@@ -87,7 +87,7 @@ def test_attention_to_a_single_key_is_a_linear_map():
 
 
 def test_words_are_packed_and_unpacked():
-    words, values = Words.of(LENGTHS), torch.randn(3, 7, 2)
+    words, values = Packing.of(LENGTHS), torch.randn(3, 7, 2)
     packed = words.pack(values)
     assert len(packed) == 15 and torch.equal(packed[7], values[1, 0])
     assert torch.equal(words.unpack(packed), values * words.present[:, :, None])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from scenelift.errors import ConfigError, DataError, SceneliftError
 from scenelift.evaluation.config import ValidationConfig
 from scenelift.runs.config import DataConfig, RunConfig
 from scenelift.runs.run import run
-from scenelift.runs.task import trial_config
 from scenelift.samples.room import ROOM, Room
 from scenelift.shards.read import open_samples
 from scenelift.shards.write import write_shards
@@ -105,6 +105,10 @@ def test_a_grounder_is_saved_and_found_again(tmp_path):
     assert again.method == student.method and again.words == student.words and again.classes == CLASSES
     with pytest.raises(SceneliftError, match="does not hold a grounder"):
         Grounder.load(tmp_path / "nowhere")
+    description = (tmp_path / "grounder.json").read_text()
+    (tmp_path / "grounder.json").write_text(description.replace('"schema_version": 1', '"schema_version": 2'))
+    with pytest.raises(SceneliftError, match="schema version 2, this one reads 1"):
+        Grounder.load(tmp_path)
 
 
 def test_words_of_the_tiny_teacher_have_vectors_of_their_own():
@@ -212,10 +216,19 @@ def job(shards, tmp_path) -> GroundConfig:
     )
 
 
-@pytest.mark.ray
-def test_the_whole_job(shards, tmp_path):
-    ground.run(job(shards, tmp_path))
-    folder = tmp_path / "runs" / "grounded"
+@pytest.fixture(scope="module")
+def grounded(shards, mlflow_tables, tmp_path_factory):
+    """A trained run that held out every fourth room: its folder, and what its epochs said."""
+    folder, said = tmp_path_factory.mktemp("grounded"), []
+    (folder / "runs").mkdir()
+    shutil.copy(mlflow_tables, folder / "runs")
+    config = replace(job(shards, folder), validation=ValidationConfig(4))
+    run(ground.GroundTask(config), said.append)
+    return folder / "runs" / "grounded", said
+
+
+def test_the_whole_job(shards, grounded):
+    folder, _ = grounded
     result = json.loads((folder / "result.json").read_text())
     assert result["status"] == "finished"
     for who in ("random", "coarse", "teacher", "student", "upper", "ceiling"):
@@ -229,13 +242,10 @@ def test_the_whole_job(shards, tmp_path):
     assert len(list((folder / "pictures").glob("grounding_*.png"))) == ground.PICTURED
 
 
-@pytest.mark.ray
-def test_held_out_rooms_are_scored_and_not_trained_on(shards, tmp_path):
-    said, measure = [], MEASURE["detected"]
-    config = trial_config(ground.GroundTask, job(shards, tmp_path), 4, measure)
-    task = ground.GroundTask(replace(config, loop=LoopConfig(epochs=2, batch=2, log_every=1)))
-    run(task, said.append)
-    assert len(said) == 2 and all(0 <= values[measure] <= 1 for values in said)
+def test_held_out_rooms_are_scored_and_not_trained_on(shards, grounded):
+    _, said = grounded
+    assert len(said) == 2 and all(0 <= values[MEASURE["detected"]] <= 1 for values in said)
+    task = ground.GroundTask(replace(job(shards, grounded[0]), validation=ValidationConfig(4)))
     kept, validation = task.validation()
     assert len(kept) == 9 and len(validation.chosen) == 3 and not set(kept) & set(validation.chosen)
 

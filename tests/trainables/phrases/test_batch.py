@@ -10,9 +10,9 @@ from scenelift.errors import DataError
 from scenelift.geometry.boxes2d import neighbours
 from tests.made.captions import made_up_image
 from trainables.phrases.batch import PhraseCollate, with_padding
-from trainables.phrases.student import Words
+from trainables.phrases.words import WordIndex
 
-WORDS = Words(("a", "blue", "car", "dog", "man", "red", "the"), 4)
+WORDS = WordIndex(("a", "blue", "car", "dog", "man", "red", "the"), 4)
 
 
 def test_a_batch_holds_what_the_images_hold():

@@ -99,6 +99,9 @@ def test_saved_and_loaded_it_is_the_same(student, tmp_path):
         torch.equal(one, two) for one, two in zip(other.parameters(), student.parameters(), strict=True)
     )
     description = json.loads((tmp_path / "student" / "student.json").read_text())
+    (tmp_path / "student" / "student.json").write_text(json.dumps(description | {"schema_version": 2}))
+    with pytest.raises(SceneliftError, match="schema version 2, this one reads 1"):
+        PhraseStudent.load(tmp_path / "student")
     (tmp_path / "student" / "student.json").write_text(json.dumps(description | {"words": ["one"]}))
     with pytest.raises(SceneliftError, match="does not hold a student of phrases"):
         PhraseStudent.load(tmp_path / "student")

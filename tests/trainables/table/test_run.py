@@ -78,25 +78,15 @@ class Store:
         return list(csv.DictReader((self.out / "table.csv").open()))
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    """An MLflow database without runs, to copy: making its tables takes a second."""
-    from mlflow import MlflowClient
-
-    path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
-def store(tmp_path, template):
-    return Store(tmp_path, template)
+def store(tmp_path, mlflow_tables):
+    return Store(tmp_path, mlflow_tables)
 
 
 @pytest.fixture(scope="module")
-def full(tmp_path_factory, template):
+def full(tmp_path_factory, mlflow_tables):
     """Three seeds of the preset and of it without one part, one that failed, and fine-tunings of two kinds."""
-    store = Store(tmp_path_factory.mktemp("full"), template)
+    store = Store(tmp_path_factory.mktemp("full"), mlflow_tables)
     starts = {}
     for seed, score in SCORES.items():
         starts[seed] = store.distilled(f"base-{seed}", BASE, seed, score)
