@@ -14,6 +14,7 @@ from pathlib import Path
 from scenelift.cluster import connect as cluster
 from scenelift.config import build as configuration
 from scenelift.config.files import load
+from scenelift.tune import command
 from scenelift.tune.config import SweepConfig
 from sweeps.loss_weights import SWEEP
 from trainables.distill import task as distill
@@ -34,7 +35,7 @@ def main() -> None:
         )
         settings = SweepConfig(trials=arguments.trials, search="random", early_stopping=False, name="swept")
         began = time.monotonic()
-        swept = SWEEP.run(settings, base)
+        swept = command.run(SWEEP, settings, base)
         in_sweep = time.monotonic() - began
         configs = [load(DistillConfig, path) for path in sorted(swept.glob("trials/*/config.yaml"))]
         began = time.monotonic()

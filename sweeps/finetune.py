@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scenelift.tune.sweep import Sweep
+from scenelift.tune.command import main
+from scenelift.tune.definition import Sweep
 from trainables.finetune.config import PRESETS, FinetuneConfig
 
 if TYPE_CHECKING:
@@ -35,4 +36,4 @@ SWEEP = Sweep("finetune", "trainables.finetune.task:FinetuneTask", PRESETS, spac
 if __name__ == "__main__":
     from sweeps.finetune import SWEEP
 
-    SWEEP.main()
+    main(SWEEP)

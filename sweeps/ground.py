@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scenelift.tune.sweep import Sweep
+from scenelift.tune.command import main
+from scenelift.tune.definition import Sweep
 from trainables.ground.config import PRESETS, GroundConfig
 
 if TYPE_CHECKING:
@@ -39,4 +40,4 @@ SWEEP = Sweep("ground", "trainables.ground.task:GroundTask", PRESETS, space)
 if __name__ == "__main__":
     from sweeps.ground import SWEEP
 
-    SWEEP.main()
+    main(SWEEP)

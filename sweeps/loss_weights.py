@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scenelift.tune.sweep import Sweep
+from scenelift.tune.command import main
+from scenelift.tune.definition import Sweep
 from trainables.distill.config import PRESETS, DistillConfig
 
 if TYPE_CHECKING:
@@ -33,4 +34,4 @@ SWEEP = Sweep("loss_weights", "trainables.distill.task:DistillTask", PRESETS, sp
 if __name__ == "__main__":
     from sweeps.loss_weights import SWEEP
 
-    SWEEP.main()
+    main(SWEEP)

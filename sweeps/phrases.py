@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scenelift.tune.sweep import Sweep
+from scenelift.tune.command import main
+from scenelift.tune.definition import Sweep
 from trainables.phrases.config import PRESETS, PhrasesConfig
 
 if TYPE_CHECKING:
@@ -35,4 +36,4 @@ SWEEP = Sweep("phrases", "trainables.phrases.task:PhrasesTask", PRESETS, space)
 if __name__ == "__main__":
     from sweeps.phrases import SWEEP
 
-    SWEEP.main()
+    main(SWEEP)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scenelift.tune.command import main
 from scenelift.tune.config import SweepConfig
-from scenelift.tune.sweep import Sweep
+from scenelift.tune.definition import Sweep
 from trainables.distill.config import PRESETS, DistillConfig
 
 if TYPE_CHECKING:
@@ -50,4 +51,4 @@ SWEEP = Sweep(
 if __name__ == "__main__":
     from sweeps.self_training import SWEEP
 
-    SWEEP.main()
+    main(SWEEP)

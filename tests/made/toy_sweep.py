@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from ray import tune
 
+from scenelift.config.constraints import Settings
 from scenelift.errors import TrainingError
 from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
 from scenelift.io import folders, storage
@@ -23,12 +24,13 @@ from scenelift.runs.monitor import Observe
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.config import LoopConfig, ScaleConfig
+from scenelift.tune.command import main
+from scenelift.tune.definition import Sweep
 from scenelift.tune.space import Space
-from scenelift.tune.sweep import Sweep
 
 
 @dataclass(frozen=True)
-class ToyConfig:
+class ToyConfig(Settings):
     """A parabola whose top, 1, is at x = 0.7."""
 
     x: float = 0.2
@@ -116,4 +118,4 @@ def runs_of(folder: Path) -> dict[str, Run]:
 if __name__ == "__main__":
     from tests.made.toy_sweep import sweep
 
-    sweep().main()
+    main(sweep())

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from scenelift.tune import command
 from scenelift.tune import space as spaces
-from scenelift.tune.sweep import Sweep
+from scenelift.tune.definition import Sweep
 
 REPOSITORY = Path(__file__).parents[2]
 SWEEPS = REPOSITORY / "docs" / "sweeps.md"
@@ -26,7 +27,7 @@ def documented() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("name", "options"), documented())
 def test_a_documented_sweep_is_understood(name: str, options: str) -> None:
     sweep = importlib.import_module(f"sweeps.{name}").SWEEP
-    settings, config, given = sweep.parse(shlex.split(options))
+    settings, config, given = command.parse(sweep, shlex.split(options))
     space = {key: domain for key, domain in sweep.space(config).items() if key not in given}
     assert spaces.checked(space, config), "something is left to search"
     assert settings.trials
@@ -39,5 +40,5 @@ def test_the_example_of_a_sweep_of_ones_own_works() -> None:
     exec(code, made)
     sweep = made["SWEEP"]
     assert isinstance(sweep, Sweep)
-    _, config, _ = sweep.parse(["--trials", "3"])
+    _, config, _ = command.parse(sweep, ["--trials", "3"])
     assert set(spaces.checked(sweep.space(config), config)) == {"student.voxels.size", "optimizer.lr"}

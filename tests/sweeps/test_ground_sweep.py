@@ -10,6 +10,7 @@ from scenelift.runs.config import DataConfig
 from scenelift.runs.task import trial_config
 from scenelift.samples.room import ROOM
 from scenelift.shards.write import write_shards
+from scenelift.tune import command
 from scenelift.tune import space as spaces
 from sweeps.ground import SWEEP, space
 from tests.made.rooms import MadeUpRooms
@@ -36,11 +37,11 @@ def test_every_presets_own_values_are_a_trial(name):
 
 
 def test_the_command_is_understood_and_judges_by_the_share_of_objects_found():
-    settings, config, given = SWEEP.parse(["--trials", "3", "--loss.features", "1"])
+    settings, config, given = command.parse(SWEEP, ["--trials", "3", "--loss.features", "1"])
     assert (settings.objective, settings.trials, config.loss.features) == (None, 3, 1)
     assert next(iter(GroundTask.objectives)) == "validation/acc25", "what no objective means"
     assert given == ("loss.features",)
-    assert SWEEP.parse(["--objective", "validation/accuracy"])[0].objective == "validation/accuracy"
+    assert command.parse(SWEEP, ["--objective", "validation/accuracy"])[0].objective == "validation/accuracy"
 
 
 @pytest.mark.ray

@@ -18,6 +18,7 @@ from scenelift.runs.config import RunConfig
 from scenelift.runs.folder import Run
 from scenelift.runs.task import trial_config
 from scenelift.teachers.config import TeacherConfig
+from scenelift.tune import command
 from scenelift.tune.config import SweepConfig
 from sweeps.loss_weights import SWEEP
 from trainables.common.config import SegmentationData
@@ -56,7 +57,7 @@ def test_trials_are_ordinary_runs_that_never_see_the_test_scenes(
             distill.DistillTask, replace(config, data=SegmentationData(_unlabeled(train, tmp_path))), 2, MIOU
         )
     settings = SweepConfig(trials=1, search="random", holdout_every=2, early_stopping=False, name="sweep")
-    folder = SWEEP.run(settings, config)
+    folder = command.run(SWEEP, settings, config)
     with (folder / "ranking.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert row["status"] == "finished" and row["preset"] == "True"

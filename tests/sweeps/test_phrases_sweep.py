@@ -9,6 +9,7 @@ from scenelift.errors import ConfigError, DataError
 from scenelift.runs.task import trial_config
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE
 from scenelift.shards.write import write_shards
+from scenelift.tune import command
 from scenelift.tune import space as spaces
 from sweeps.phrases import SWEEP, space
 from tests.made.captions import MadeUpCaptions
@@ -38,7 +39,7 @@ def test_every_presets_own_values_are_a_trial(name):
 
 
 def test_the_command_is_understood_and_judges_by_phrases():
-    settings, config, given = SWEEP.parse(["--trials", "3", "--contrast.logit_scale", "5"])
+    settings, config, given = command.parse(SWEEP, ["--trials", "3", "--contrast.logit_scale", "5"])
     assert list(PhrasesTask.objectives) == [R1]
     assert (settings.objective, settings.trials, config.contrast.logit_scale, given) == (
         None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scenelift.config import build as configuration
+from scenelift.tune import command
 from scenelift.tune import space as spaces
 from sweeps.self_training import SWEEP, space, until_it_starts
 from trainables.distill.config import PRESETS
@@ -29,6 +30,6 @@ def test_shared_epochs_end_where_the_first_trial_starts() -> None:
 
 
 def test_a_given_start_is_where_shared_epochs_end() -> None:
-    _, config, given = SWEEP.parse(["--self_training.start", "8"])
+    _, config, given = command.parse(SWEEP, ["--self_training.start", "8"])
     searched = {key: domain for key, domain in space(config).items() if key not in given}
     assert until_it_starts(config, searched) == 8

@@ -22,6 +22,7 @@ from scenelift.cluster import resources
 from scenelift.errors import ClusterError, ConfigError
 from scenelift.runs.folder import Run
 from scenelift.train.checkpoints import Checkpoints
+from scenelift.tune import command
 from scenelift.tune.config import SweepConfig
 from tests.made import toy_sweep as toy
 
@@ -53,7 +54,9 @@ def mlflow_runs(folder: Path) -> dict[str, Any]:
 def test_every_kind_of_failure_ends_as_a_user_would_hope(ray_session: None, tmp_path: Path) -> None:
     faults = ["none", "raise", "once", "nan", "silent"]
     sweep = toy.sweep(lambda config: {"fault": tune.choice(faults)})
-    folder = sweep.run(SweepConfig(search="grid", early_stopping=False, name="faults"), config(tmp_path))
+    folder = command.run(
+        sweep, SweepConfig(search="grid", early_stopping=False, name="faults"), config(tmp_path)
+    )
     rows = {row["fault"]: row for row in ranking(folder)}
     assert {fault: row["status"] for fault, row in rows.items()} == {
         "none": "finished",
@@ -85,7 +88,7 @@ def test_the_worst_trial_goes_on_from_the_best_ones_weights(ray_session: None, t
     base = config(tmp_path)
     base = dataclasses.replace(base, loop=dataclasses.replace(base.loop, epochs=8))
     sweep = toy.sweep(lambda config: {"x": tune.uniform(-2, 2)}, shared=4)
-    folder = sweep.run(SweepConfig(search="pbt", trials=4, name="pbt"), base)
+    folder = command.run(sweep, SweepConfig(search="pbt", trials=4, name="pbt"), base)
     assert all(row["status"] == "finished" for row in ranking(folder))
     tracked = {run.info.run_id: run for run in mlflow_runs(folder)["children"]}
     reached: dict[str, dict[int, float]] = {}
@@ -109,7 +112,7 @@ def test_the_worst_trial_goes_on_from_the_best_ones_weights(ray_session: None, t
 def test_epochs_that_all_trials_share_are_trained_once(ray_session: None, tmp_path: Path) -> None:
     sweep = toy.sweep(lambda config: {"x": tune.uniform(0, 1)}, shared=3)
     settings = SweepConfig(search="random", trials=3, name="shared", early_stopping=False)
-    folder = sweep.run(settings, config(tmp_path))
+    folder = command.run(sweep, settings, config(tmp_path))
     beginning = Run(folder / "beginning")
     assert beginning.status == "finished"
     assert [event["step"] for event in beginning.history() if event["kind"] == "epoch"] == [1, 2, 3]
@@ -185,30 +188,32 @@ def test_a_wrong_space_is_refused_before_anything_begins(
     space: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        toy.sweep(lambda config: space).run(SweepConfig(), config(tmp_path))
+        command.run(toy.sweep(lambda config: space), SweepConfig(), config(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.ray
 def test_a_grid_of_ranges_and_a_name_that_is_taken_are_refused(ray_session: None, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a grid needs lists of values, and x are ranges"):
-        toy.sweep().run(SweepConfig(search="grid", name="grid"), config(tmp_path))
+        command.run(toy.sweep(), SweepConfig(search="grid", name="grid"), config(tmp_path))
     (tmp_path / "taken").mkdir()
     with pytest.raises(ConfigError, match="--resume taken"):
-        toy.sweep().run(SweepConfig(name="taken"), config(tmp_path))
+        command.run(toy.sweep(), SweepConfig(name="taken"), config(tmp_path))
     with pytest.raises(ClusterError, match="fit at once, not 99"):
-        toy.sweep().run(SweepConfig(trials=99, max_concurrent=99), config(tmp_path))
+        command.run(toy.sweep(), SweepConfig(trials=99, max_concurrent=99), config(tmp_path))
 
 
 def test_what_is_given_is_not_searched(tmp_path: Path) -> None:
-    settings, chosen, given = toy.sweep().parse(["--trials", "3", "--x", "0.5", "--early-stopping=false"])
+    settings, chosen, given = command.parse(
+        toy.sweep(), ["--trials", "3", "--x", "0.5", "--early-stopping=false"]
+    )
     assert (settings.trials, settings.early_stopping, chosen.x, given) == (3, False, 0.5, ("x",))
     with pytest.raises(ConfigError, match="nothing is left"):
-        toy.sweep().run(settings, config(tmp_path), ("x", "shape"))
+        command.run(toy.sweep(), settings, config(tmp_path), ("x", "shape"))
     with pytest.raises(ConfigError, match="takes no other options"):
-        toy.sweep().parse(["--resume", "a", "--x", "0.5"])
+        command.parse(toy.sweep(), ["--resume", "a", "--x", "0.5"])
     with pytest.raises(ConfigError, match="no sweep gone"):
-        toy.sweep().parse(["--resume", "gone"])
+        command.parse(toy.sweep(), ["--resume", "gone"])
 
 
 @pytest.mark.ray

@@ -49,12 +49,12 @@ class Patient:
         Raises TrackingError if the call fails twice although the server answers.
         """
         try:
-            done = tenacity.Retrying(
+            done: T = tenacity.Retrying(
                 retry=tenacity.retry_if_exception_type(_AwayError),
                 wait=tenacity.wait_fixed(PAUSE),
                 stop=tenacity.stop_after_delay(0 if self._left else PATIENCE),
                 reraise=True,
-            )(self._twice, doing, call)
+            )(lambda: self._twice(doing, call))
         except _AwayError as error:
             self._left = True
             say(f"{error}. Left out; resuming the run by its name sends its metrics again")

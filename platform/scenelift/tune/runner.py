@@ -31,7 +31,7 @@ from scenelift.tune.trial import Trials, milestone, run_trial, title
 
 if TYPE_CHECKING:
     from scenelift.tune.config import SweepConfig
-    from scenelift.tune.sweep import Sweep
+    from scenelift.tune.definition import Sweep
 
 STATE = "sweep.yaml"
 """What a sweep goes on from, in its folder."""

@@ -1,0 +1,94 @@
+"""The command of a sweep: an MLflow run of its own, and below it an ordinary run for each trial.
+
+`runs/<sweep>/` holds the trials' run folders, the ranking, the best config as a file to replay, and pictures.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from scenelift.config import build as configuration
+from scenelift.config import cli
+from scenelift.errors import ConfigError, SceneliftError
+from scenelift.tune.config import SweepConfig
+from scenelift.tune.definition import Sweep
+
+
+def main(sweep: Sweep) -> None:
+    """The whole command."""
+    try:
+        settings, config, given = parse(sweep, sys.argv[1:])
+        config.check_here()
+        run(sweep, settings, config, given)
+    except SceneliftError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def parse(sweep: Sweep, argv: Sequence[str]) -> tuple[SweepConfig, Any, tuple[str, ...]]:
+    """The sweep's settings, the trainable's config, and which of its keys were given."""
+    presets = sweep.named_presets()
+    prog = f"python -m sweeps.{sweep.name}"
+    mine = {field.name for field in fields(SweepConfig)}
+    if "-h" in argv or "--help" in argv:
+        cli.show_help(sweep.settings, f"{prog} [PRESET] [--group.field VALUE ...]", _help(sweep, presets))
+    baseline, rest = cli.divide(argv, mine)
+    settings = cli.parse({"": sweep.settings}, baseline, prog)
+    if settings.resume is not None:
+        if rest or len(baseline) > 2:
+            raise ConfigError(
+                "--resume NAME takes no other options: the sweep goes on with what it began with"
+            )
+        return _resumed(sweep, settings.resume)
+    config = cli.parse(presets, rest, prog)
+    return settings, config, cli.given(rest)
+
+
+def _help(sweep: Sweep, presets: dict[str, Any]) -> str:
+    from scenelift.tune.space import describe
+
+    searched = sweep.space(next(iter(presets.values())))
+    lines = [f"  {key:<32}{describe(domain)}" for key, domain in searched.items()]
+    options = "\n".join(lines)
+    return (
+        f"Searches in settings of {sweep.trainable}:\n{options}\n\nPresets: {', '.join(presets)}. "
+        f"Options of {sweep.trainable} may be given too; they hold for all trials."
+    )
+
+
+def _resumed(sweep: Sweep, name: str) -> tuple[SweepConfig, Any, tuple[str, ...]]:
+    from scenelift.tune.runner import STATE, read_state
+
+    presets = sweep.named_presets()
+    storage = next(iter(presets.values())).run.storage
+    known = [folder / STATE for folder in (Path(storage) / name, Path(name))]
+    path = next((path for path in known if path.exists()), None)
+    if path is None:
+        raise ConfigError(f"no sweep {name} under {storage} to go on with; --resume takes its name or folder")
+    saved = read_state(path)
+    if saved["name"] != sweep.name:
+        raise ConfigError(f"{name} is a sweep of sweeps.{saved['name']}, not of sweeps.{sweep.name}")
+    settings = configuration.from_dict(SweepConfig, saved["sweep"])
+    config = configuration.from_dict(type(next(iter(presets.values()))), saved["config"])
+    return replace(settings, resume=path.parent.name), config, tuple(saved["given"])
+
+
+def run(sweep: Sweep, settings: SweepConfig, config: Any, given: Sequence[str] = ()) -> Path:
+    """Search, and return the sweep's folder. TrainingError if not one trial finished."""
+    # What it takes to search comes after the command line is understood.
+    from scenelift.cluster import connect as cluster
+    from scenelift.tune.runner import SweepRun
+    from scenelift.tune.space import checked
+
+    space = {key: domain for key, domain in sweep.space(config).items() if key not in given}
+    if not space:
+        raise ConfigError("everything that this sweep searches was given as an option; nothing is left")
+    space = checked(space, config)
+    with cluster.connect(dashboard=True):
+        return SweepRun(sweep, settings, config, space, tuple(given)).run()
