@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from scenelift.config import build as configuration
+from scenelift.config.files import dump, load
 from scenelift.errors import ConfigError, SceneliftError
 from scenelift.io import schema
 from scenelift.runs.folder import Run
@@ -66,7 +66,7 @@ def run_folder(tmp_path):
     identity = {"run_id": "abc", "experiment": "distill", "tags": {}}
     (folder / "run.json").write_text(json.dumps(schema.stamp(identity, 1)))
     (folder / "result.json").write_text(json.dumps(schema.stamp({"status": "finished"}, 1)))
-    (folder / "config.yaml").write_text(configuration.dump(Config()))
+    (folder / "config.yaml").write_text(dump(Config()))
     (folder / "sweep.yaml").write_text(yaml.safe_dump(schema.stamp({"name": "a"}, 1)))
     torch.save(schema.stamp({"step": 3}, 1), folder / "training.pt")
     return folder
@@ -76,7 +76,7 @@ READERS = {
     "run.json": [lambda folder: Run(folder).mlflow_run, lambda folder: Origin.of(folder / "student")],
     "result.json": [lambda folder: Run(folder).status],
     "config.yaml": [
-        lambda folder: configuration.load(Config, folder / "config.yaml"),
+        lambda folder: load(Config, folder / "config.yaml"),
         lambda folder: Origin.of(folder / "student"),
     ],
     "sweep.yaml": [lambda folder: sweep_run.read_state(folder / "sweep.yaml")],
