@@ -46,7 +46,7 @@ class Losses(Callback):
         state.loss = sum(self._logged) / len(self._logged)
         seconds = self._seconds + time.perf_counter() - began  # the device may have lagged behind
         values = {f"loss/{name}": value for name, value in means.items()}
-        values["learning_rate"] = state.schedule.get_last_lr()[0]
+        values["learning_rate"] = float(state.schedule.get_last_lr()[0])
         values["frames_per_second"] = self._steps * state.worker.plan.loop.batch / seconds
         values["data_wait"] = self._waited / seconds
         for each in state.callbacks:
