@@ -3,6 +3,7 @@
 import os
 import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,6 +24,7 @@ from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
 from scenelift.train.job import Job
 from scenelift.train.launch import Resources, _Listener, launch
 from scenelift.train.method import Method
+from scenelift.train.watch import WatchConfig
 from tests.made.frames import VOCABULARY, MadeUp
 
 VOXELS = VoxelConfig(4.0, "geometry", 1 / 255)
@@ -97,6 +99,31 @@ def test_a_killed_worker_changes_nothing(job, tmp_path):
     assert last.step == whole.step == 6
     one, two = Student.load(whole.folder).state_dict(), Student.load(last.folder).state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def peaking(student, epoch, epochs, rank, workers):
+    """A validation whose best epoch is the second."""
+    return {"validation/miou": 1 / (1 + abs(epoch - 2))}
+
+
+@pytest.mark.ray
+def test_two_workers_agree_on_the_best_and_on_when_to_stop(job, tmp_path):
+    """Killed after the best, they stop where they would have, and the run is about the best checkpoint."""
+    watch = WatchConfig(early_stopping=2, keep_best=True, final="best", ema=0.5)
+    loop = replace(job.loop, epochs=9, checkpoint_every=4, keep=1, watch=watch)
+    events: list[dict] = []
+    watched = replace(job, loop=loop, validation=peaking, build=Build(tmp_path / "mark", 10))
+    final = launch(watched, Resources(workers=2, cpus=0.5, gpus=0), events.append)
+    assert [e["step"] for e in events if e["kind"] == "start"] == [0, 8]
+    assert (final.step, final.score) == (6, 1.0) and watched.checkpoints.latest().step == 12
+    assert events[-1]["kind"] == "stopped"
+
+
+def test_switches_that_go_by_validation_need_one():
+    job = partial(Job, "shards", FRAME, "folder", optimizer=OptimizerConfig(), collate=None, build=None)
+    with pytest.raises(ConfigError, match="no samples are held out"):
+        job(loop=LoopConfig(watch=WatchConfig(early_stopping=1)))
+    job(loop=LoopConfig(watch=WatchConfig(early_stopping=1)), validation=peaking)
 
 
 @pytest.mark.ray

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from scenelift.train.callbacks.average import Average
-from scenelift.train.callbacks.logging import GradientNorm, Losses
 from scenelift.train.callbacks.measuring import Measuring
+from scenelift.train.callbacks.metrics import GradientNorm, Losses
 from scenelift.train.callbacks.profiler import Profiler
 from scenelift.train.callbacks.saving import KeepBest, SaveRegularly
 from scenelift.train.callbacks.validation import EarlyStopping, Reports, Validation
