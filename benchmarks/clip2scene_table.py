@@ -18,9 +18,9 @@ from typing import Any
 
 from scenelift.cluster import connect as cluster
 from scenelift.config.build import Value, override
-from trainables.distill import method as distill
-from trainables.finetune import method as finetune
-from trainables.pretrain import method as pretrain
+from trainables.distill import task as distill
+from trainables.finetune import task as finetune
+from trainables.pretrain import task as pretrain
 from trainables.table import run as table
 
 RUNS = Path("runs")

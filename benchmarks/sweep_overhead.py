@@ -16,7 +16,8 @@ from scenelift.config import build as configuration
 from scenelift.config.files import load
 from scenelift.tune.config import SweepConfig
 from sweeps.loss_weights import SWEEP
-from trainables.distill import method as distill
+from trainables.distill import task as distill
+from trainables.distill.config import DistillConfig
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def main() -> None:
         began = time.monotonic()
         swept = SWEEP.run(settings, base)
         in_sweep = time.monotonic() - began
-        configs = [load(distill.DistillConfig, path) for path in sorted(swept.glob("trials/*/config.yaml"))]
+        configs = [load(DistillConfig, path) for path in sorted(swept.glob("trials/*/config.yaml"))]
         began = time.monotonic()
         for number, config in enumerate(configs):
             run = replace(config.run, name=f"alone-{number}", storage=str(Path(folder) / "alone"))

@@ -1,6 +1,6 @@
 """A trainable that trains nothing: its validation is a formula of its settings, and it can be told to misbehave.
 
-`python toy.py` is a sweep of it, as `python -m sweeps.NAME` is one of a real trainable.
+`python -m tests.made.toy_sweep` is a sweep of it, as `python -m sweeps.NAME` is one of a real trainable.
 """
 
 from __future__ import annotations
@@ -8,16 +8,16 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 from ray import tune
 
-from scenelift.config import build as configuration
 from scenelift.errors import TrainingError
 from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
 from scenelift.io import folders, storage
 from scenelift.runs.config import DataConfig, RunConfig
-from scenelift.runs.experiment import experiment
+from scenelift.runs.experiment import Observe, experiment
 from scenelift.runs.folder import Run
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.checkpoints import Checkpoints
@@ -42,9 +42,30 @@ class ToyConfig:
     run: RunConfig = RunConfig()
 
 
-def run(config: ToyConfig) -> None:
-    """Grow by the parabola's value every epoch, from the newest checkpoint if there is one."""
-    with experiment("toy", config, config.run, config.tracking, {"dataset": "toy"}, PRESETS) as made:
+class ToyTask:
+    """What a sweep asks of a task; nothing is read."""
+
+    command = "toy"
+    objectives: ClassVar = {"validation/miou": "the parabola", "validation/agreement": "never reported"}
+
+    def __init__(self, config: ToyConfig) -> None:
+        self.train = SimpleNamespace(path=config.data.train)
+
+    def validation(self) -> Any:
+        return None, SimpleNamespace(measure=SimpleNamespace(names=tuple(self.objectives)))
+
+
+class ToySweep(Sweep):
+    """Runs the toy instead of a training."""
+
+    def train(self, config: ToyConfig, observe: Observe) -> None:
+        """Grow by the parabola's value every epoch, from the newest checkpoint if there is one."""
+        grow(config, observe)
+
+
+def grow(config: ToyConfig, observe: Observe) -> None:
+    """One run."""
+    with experiment("toy", config, {"dataset": "toy"}, PRESETS, (), observe) as made:
         newest = Checkpoints(made.run.checkpoints).latest()
         first, grown = (1, 0.0) if newest is None else (newest.step + 1, newest.loss)
         made.run.record({"kind": "begun", "step": first})
@@ -76,17 +97,14 @@ def space(config: ToyConfig) -> Space:
     return {"x": tune.uniform(0, 1), "shape": tune.choice(["round", "square"])}
 
 
-def selecting(config: ToyConfig, scenes: int, objective: str) -> ToyConfig:
-    return configuration.override(config, {"validation.holdout_every": scenes})
-
-
 PRESETS = {"synthetic": ToyConfig()}
 
 
 def sweep(wanted: Any = space, shared: int = 0) -> Sweep:
-    from tests.made import toy_sweep as toy
+    from tests.made import toy_sweep as toy  # by its name, also where this file is the main module
 
-    return Sweep("toy", toy, wanted, selecting, lambda config, space: shared)
+    task = "tests.made.toy_sweep:ToyTask"
+    return toy.ToySweep("toy", task, toy.PRESETS, wanted, lambda config, space: shared)
 
 
 def runs_of(folder: Path) -> dict[str, Run]:

@@ -5,14 +5,16 @@ from dataclasses import replace
 import pytest
 
 from datasets.grounding.config import RoomOptions
-from scenelift.errors import ConfigError
+from scenelift.errors import DataError
+from scenelift.runs.config import DataConfig
+from scenelift.runs.task import trial_config
 from scenelift.samples.room import ROOM
 from scenelift.shards.write import write_shards
 from scenelift.tune import search as search
 from sweeps.ground import SWEEP, space
 from tests.made.rooms import MadeUpRooms
-from trainables.ground.config import PRESETS, MethodConfig, RoomsDataConfig
-from trainables.ground.run import selecting
+from trainables.ground.config import PRESETS, MethodConfig
+from trainables.ground.task import GroundTask
 
 
 def test_only_what_is_switched_on_is_searched():
@@ -35,7 +37,8 @@ def test_every_presets_own_values_are_a_trial(name):
 
 def test_the_command_is_understood_and_judges_by_the_share_of_objects_found():
     settings, config, given = SWEEP.parse(["--trials", "3", "--loss.features", "1"])
-    assert (settings.objective, settings.trials, config.loss.features) == ("validation/acc25", 3, 1)
+    assert (settings.objective, settings.trials, config.loss.features) == (None, 3, 1)
+    assert next(iter(GroundTask.objectives)) == "validation/acc25", "what no objective means"
     assert given == ("loss.features",)
     assert SWEEP.parse(["--objective", "validation/accuracy"])[0].objective == "validation/accuracy"
 
@@ -54,9 +57,9 @@ def test_trials_are_judged_by_their_protocol_and_leave_test_rooms_alone(
     out = str(tmp_path / "shards")
     source = MadeUpRooms(protocol=protocol)
     write_shards(source, None, out, RoomOptions(), 6, progress=False, kind=ROOM)
-    config = replace(PRESETS["synthetic"], data=RoomsDataConfig(out, out))
-    chosen = selecting(config, 3, measure)
-    assert chosen.data.test is None and chosen.data.held_out == 3
+    config = replace(PRESETS["synthetic"], data=DataConfig(out, out))
+    chosen = trial_config(GroundTask, config, 3, measure)
+    assert chosen.data.test is None and chosen.validation.holdout_every == 3
     for objective in (other, "validation/miou"):
-        with pytest.raises(ConfigError, match=f"write --objective {measure}"):
-            selecting(config, 3, objective)
+        with pytest.raises(DataError, match=f"but {measure} can"):
+            trial_config(GroundTask, config, 3, objective)

@@ -12,16 +12,18 @@ import pytest
 
 from scenelift.config.files import load
 from scenelift.errors import DataError
-from scenelift.evaluation.validation import MIOU
 from scenelift.nn.config import NetworkConfig, StudentConfig
 from scenelift.points.config import VoxelConfig
-from scenelift.runs.config import DataConfig, RunConfig
+from scenelift.runs.config import RunConfig
 from scenelift.runs.folder import Run
+from scenelift.runs.task import trial_config
 from scenelift.teachers.config import TeacherConfig
 from scenelift.tune.config import SweepConfig
 from sweeps.loss_weights import SWEEP
-from trainables.common.segmentation import selecting
-from trainables.distill import method as distill
+from trainables.common.config import SegmentationData
+from trainables.common.validation import MIOU
+from trainables.distill import task as distill
+from trainables.distill.config import PRESETS, DistillConfig
 
 
 def _unlabeled(train: str, folder: Path) -> str:
@@ -39,18 +41,20 @@ def _unlabeled(train: str, folder: Path) -> str:
 def test_trials_are_ordinary_runs_that_never_see_the_test_scenes(
     tiny_world: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    preset = distill.PRESETS["synthetic"]
+    preset = PRESETS["synthetic"]
     train, test = map(str, tiny_world)
     config = replace(
         preset,
-        data=DataConfig(train, test),
+        data=SegmentationData(train, test),
         teacher=TeacherConfig(weights="random", image_size=(28, 48)),
         student=StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), NetworkConfig(8, (8,), (8,))),
         loop=replace(preset.loop, epochs=2, batch=2, log_every=1),
         run=RunConfig(storage=str(tmp_path)),
     )
-    with pytest.raises(DataError, match="has no labels"):
-        selecting(replace(config, data=DataConfig(_unlabeled(train, tmp_path))), 2, MIOU)
+    with pytest.raises(DataError, match="cannot be measured"):
+        trial_config(
+            distill.DistillTask, replace(config, data=SegmentationData(_unlabeled(train, tmp_path))), 2, MIOU
+        )
     settings = SweepConfig(trials=1, search="random", holdout_every=2, early_stopping=False, name="sweep")
     folder = SWEEP.run(settings, config)
     with (folder / "ranking.csv").open() as file:
@@ -61,10 +65,10 @@ def test_trials_are_ordinary_runs_that_never_see_the_test_scenes(
     assert [values["percent"] for values in epochs] == [50, 100]
     assert float(row["validation/miou"]) == pytest.approx(epochs[-1]["validation/miou"])
     assert -1 <= epochs[-1]["validation/agreement"] <= 1
-    made = load(distill.DistillConfig, run.folder / "config.yaml")
+    made = load(DistillConfig, run.folder / "config.yaml")
     assert made.data.test is None and made.validation.holdout_every == 2
     assert not any(
         "label_free" in name for name in json.loads((run.folder / "result.json").read_text())["metrics"]
     )
-    best = load(distill.DistillConfig, folder / "best.yaml")
+    best = load(DistillConfig, folder / "best.yaml")
     assert best == config, "the best of one trial is the preset, with its own data and nothing held out"

@@ -5,13 +5,15 @@ from dataclasses import replace
 import pytest
 
 from datasets.captions.config import CaptionOptions
-from scenelift.errors import ConfigError
+from scenelift.errors import ConfigError, DataError
+from scenelift.runs.task import trial_config
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE
 from scenelift.shards.write import write_shards
 from scenelift.tune import search as search
-from sweeps.phrases import SWEEP, selecting, space
+from sweeps.phrases import SWEEP, space
 from tests.made.captions import MadeUpCaptions
 from trainables.phrases.config import PRESETS, ContrastConfig, DistillationConfig, PhraseDataConfig
+from trainables.phrases.task import PhrasesTask
 from trainables.phrases.validation import R1
 
 
@@ -37,8 +39,9 @@ def test_every_presets_own_values_are_a_trial(name):
 
 def test_the_command_is_understood_and_judges_by_phrases():
     settings, config, given = SWEEP.parse(["--trials", "3", "--contrast.logit_scale", "5"])
+    assert list(PhrasesTask.objectives) == [R1]
     assert (settings.objective, settings.trials, config.contrast.logit_scale, given) == (
-        R1,
+        None,
         3,
         5,
         ("contrast.logit_scale",),
@@ -51,9 +54,9 @@ def test_trials_are_validated_on_training_images_alone(ray_session, tmp_path):
     options = CaptionOptions(neighbours=4)
     write_shards(MadeUpCaptions(6), None, out, options, 4, progress=False, kind=CAPTIONED_IMAGE)
     config = replace(PRESETS["synthetic"], data=PhraseDataConfig(out, out))
-    chosen = selecting(config, 3, R1)
+    chosen = trial_config(PhrasesTask, config, 3, R1)
     assert chosen.data.test is None and chosen.validation.holdout_every == 3
-    with pytest.raises(ConfigError, match="validation/r1"):
-        selecting(config, 3, "validation/miou")
+    with pytest.raises(DataError, match="but validation/r1 can"):
+        trial_config(PhrasesTask, config, 3, "validation/miou")
     with pytest.raises(ConfigError, match="cannot be taken"):
-        selecting(config, 7, R1)
+        trial_config(PhrasesTask, config, 7, R1)

@@ -8,7 +8,7 @@ from scenelift.nn.student import Student
 from scenelift.points.collate import Collate
 from scenelift.runs.run import run as run_task
 from scenelift.samples.vocabulary import Vocabulary
-from scenelift.teachers.clip import build_teacher
+from scenelift.teachers.clip import DenseClip, build_teacher
 from trainables.common.prompts import named_by, taught_by
 from trainables.common.segmentation import SegmentationTask, open_data
 from trainables.distill.config import PRESETS, DistillConfig
@@ -34,13 +34,9 @@ class DistillTask(SegmentationTask):
         return super().tags() | {"teacher": self.config.teacher.model, "protocol": "label-free"}
 
     def student(self) -> Student:
-        """Untrained, with the heads and projections that the losses need, and the teacher's classes."""
-        loss, teacher = self.config.loss, build_teacher(self.config.teacher, self.vocabulary)
-        width = teacher.text.shape[1]
-        heads = {"semantic": width} | ({"local": width} if loss.spatial_temporal else {})
-        projections = {"image": (teacher.visual.proj.shape[0], width)} if loss.projected else None
-        features = self.train.point_features
-        return Student(self.config.student, features, teacher.text, teacher.vocabulary, heads, projections)
+        """Untrained, with the teacher's classes."""
+        teacher = build_teacher(self.config.teacher, self.vocabulary)
+        return make_student(self.config, teacher, self.train.point_features)
 
     def collate(self, student: Student) -> Collate:
         """Frames to voxels, images and pairs; cells where a loss fuses points in them."""
@@ -54,6 +50,14 @@ class DistillTask(SegmentationTask):
         student = Student.load(initial)
         teacher = build_teacher(config.teacher, taught_by(student.vocabulary, config.prompts))
         return Clip2Scene(student, teacher, config.loss, config.self_training, config.loop.seed)
+
+
+def make_student(config: DistillConfig, teacher: DenseClip, point_features: int) -> Student:
+    """An untrained student with the heads and projections that the losses need, and the teacher's classes."""
+    loss, width = config.loss, teacher.text.shape[1]
+    heads = {"semantic": width} | ({"local": width} if loss.spatial_temporal else {})
+    projections = {"image": (teacher.visual.proj.shape[0], width)} if loss.projected else None
+    return Student(config.student, point_features, teacher.text, teacher.vocabulary, heads, projections)
 
 
 def run(config: DistillConfig) -> None:

@@ -15,6 +15,7 @@ from scenelift.nn.transfer import classify_by_text, load_backbone
 from scenelift.points.collate import Collate
 from scenelift.runs.lineage import RANDOM, Origin
 from scenelift.runs.run import run as run_task
+from scenelift.samples.vocabulary import Vocabulary
 from trainables.common.names import start_tags
 from trainables.common.segmentation import SegmentationTask, open_data
 from trainables.finetune.config import PRESETS, FinetuneConfig
@@ -36,24 +37,7 @@ class FinetuneTask(SegmentationTask):
         self.config = long_enough(config, frames)
         # Epochs that come of `min_steps` are nothing that the user changed.
         self.presets = {name: long_enough(preset, frames) for name, preset in PRESETS.items()}
-        self.begun = self._begun()
-
-    def _begun(self) -> Student:
-        """A student with a new classifier and no text prototypes ([C, 0]), around the start's backbone if any."""
-        config, vocabulary = self.config, self.train.vocabulary
-        torch.manual_seed(config.loop.seed)
-        classes = len(vocabulary.classes)
-        text, heads = torch.zeros(classes, 0), {"classifier": classes}
-        student = Student(config.student, self.train.point_features, text, vocabulary, heads)
-        if config.start is None:
-            if config.head == "text":
-                raise ConfigError("head text needs a --start that trainables.distill made")
-        else:
-            start = Student.load(config.start)
-            load_backbone(student, start, config.start)
-            if config.head == "text":
-                classify_by_text(student, start, config.start)
-        return student
+        self.begun = make_student(self.config, self.train.point_features, self.train.vocabulary)
 
     def tags(self) -> dict[str, str]:
         """What the table of all runs needs to know of a run beside its config."""
@@ -81,6 +65,23 @@ class FinetuneTask(SegmentationTask):
     def method(cls, config: FinetuneConfig, initial: Path) -> FineTuning:
         """Fine-tuning around the student that the folder holds."""
         return FineTuning(Student.load(initial), config.loss, config.freeze, config.free_norms)
+
+
+def make_student(config: FinetuneConfig, point_features: int, vocabulary: Vocabulary) -> Student:
+    """A student with a new classifier and no text prototypes ([C, 0]), around the start's backbone if any."""
+    torch.manual_seed(config.loop.seed)
+    classes = len(vocabulary.classes)
+    heads = {"classifier": classes}
+    student = Student(config.student, point_features, torch.zeros(classes, 0), vocabulary, heads)
+    if config.start is None:
+        if config.head == "text":
+            raise ConfigError("head text needs a --start that trainables.distill made")
+        return student
+    start = Student.load(config.start)
+    load_backbone(student, start, config.start)
+    if config.head == "text":
+        classify_by_text(student, start, config.start)
+    return student
 
 
 def long_enough(config: FinetuneConfig, frames: int) -> FinetuneConfig:

@@ -56,10 +56,7 @@ class PhrasesTask(Task[CaptionedImage]):
 
     def student(self) -> Encoders:
         """The student as it is before the first step."""
-        config, words = self.config, words_of_shards(self.config, self.train, self.test)
-        if config.student.features == "files":
-            return make_student(config.student, words, self.about.statistics)
-        return ClipStudent(config.student, tuple(sorted(words)), config.teacher)
+        return begin_student(self.config, self.train, self.test)
 
     def describe(self, student: Encoders) -> dict[str, Any]:
         """What the logged model says of itself."""
@@ -227,6 +224,14 @@ def words_of_shards(config: PhrasesConfig, train: Images, test: Images | None) -
     if config.student.glove is not None and test is not None:
         words |= set(CaptionSet.of(test.manifest).words)
     return words
+
+
+def begin_student(config: PhrasesConfig, train: Images, test: Images | None) -> Encoders:
+    """An untrained student for the words and the regions of these shards."""
+    words = words_of_shards(config, train, test)
+    if config.student.features == "files":
+        return make_student(config.student, words, CaptionSet.of(train.manifest).statistics)
+    return ClipStudent(config.student, tuple(sorted(words)), config.teacher)
 
 
 def load_student(config: PhrasesConfig, folder: Location) -> Encoders:

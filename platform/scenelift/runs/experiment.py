@@ -28,7 +28,7 @@ from scenelift.train.method import Trained
 from scenelift.train.preflight import Measured
 
 Observe = Callable[[dict[str, float]], None]
-"""Takes what a training reports at the end of epochs: epoch, percent, loss, validation metrics. Called in the
+"""Takes what a training reports at the end of epochs: epoch, percent, loss and validation metrics; called in the
 thread that listens to the workers."""
 Status = Literal["finished", "failed", "interrupted", "measured"]
 _MLFLOW_STATUS: dict[Status, Literal["FINISHED", "FAILED", "KILLED"]] = {

@@ -20,6 +20,7 @@ from scenelift.errors import ConfigError, SceneliftError
 from scenelift.tune.config import SweepConfig
 
 if TYPE_CHECKING:
+    from scenelift.runs.experiment import Observe
     from scenelift.runs.task import Task
     from scenelift.tune.search import Draw, Space
 
@@ -54,6 +55,12 @@ class Sweep:
         module, _, name = self.task.partition(":")
         found: type[Task[Any]] = getattr(import_module(module), name)
         return found
+
+    def train(self, config: Any, observe: Observe) -> None:
+        """One run of the task; observe: takes what it reports at the end of epochs."""
+        from scenelift.runs.run import run  # torch, which a mistyped option can spare
+
+        run(self.load()(config), observe)
 
     def main(self) -> None:
         """The whole command."""

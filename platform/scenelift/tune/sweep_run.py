@@ -95,7 +95,7 @@ class SweepRun:
         self._announce()
         tracker = self._begin()
         trials = Trials(
-            task=self.task,
+            train=self.sweep.train,
             config=self.trial,
             folder=self.folder / "trials",
             parent=tracker.info["run_id"],

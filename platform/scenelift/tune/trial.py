@@ -6,16 +6,15 @@ The process holds no resources of its own; the training inside it is Ray Train's
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scenelift.config.build import override
 from scenelift.errors import TrainingError
+from scenelift.runs.experiment import Observe
 from scenelift.runs.folder import Run
-from scenelift.runs.run import run
-from scenelift.runs.task import Task
 from scenelift.train.checkpoints import Checkpoint, Checkpoints
 from scenelift.tune.search import GRACE
 
@@ -24,8 +23,8 @@ from scenelift.tune.search import GRACE
 class Trials:
     """What the trials of a sweep have in common, as it travels to their processes."""
 
-    task: type[Task[Any]]
-    """What trains a trial."""
+    train: Callable[[Any, Observe], None]
+    """(a config, what takes the figures at the end of epochs): a whole run."""
     config: Any
     """The trainable's config, but for what is searched."""
     folder: Path
@@ -54,7 +53,7 @@ class Trials:
             "tracking.parent": self.parent,
             "tracking.name": f"the first {self.shared} epochs of all trials",
         }
-        run(self.task(override(self.config, fixed)))
+        self.train(override(self.config, fixed), lambda values: None)
 
     def configured(self, values: Mapping[str, Any], name: str) -> Any:
         """The config of one trial."""
@@ -96,7 +95,7 @@ def run_trial(values: dict[str, Any], trials: Trials) -> None:
         assert beginning is not None, "trials begin after what they share"
         own.adopt(beginning)
     reporter = Reporter(trials.objective, own if trials.exchange else None)
-    run(trials.task(trials.configured(values, name)), reporter.observe)
+    trials.train(trials.configured(values, name), reporter.observe)
     reporter.finish(Run(folder))
 
 

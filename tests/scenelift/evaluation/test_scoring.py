@@ -1,50 +1,54 @@
-"""Scoring on Ray Data equals scoring in a loop, for every group of points."""
+"""A scorer sees every sample once, in groups of consecutive ones, and its results come in their order."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import numpy as np
+import time
+from pathlib import Path
+
 import pytest
 import torch
 
-from scenelift.evaluation.metrics import confusion
-from scenelift.evaluation.scoring import GROUPS, score
+from scenelift.errors import DataError
+from scenelift.evaluation.scoring import score
 from scenelift.samples.config import ReadOptions
+from scenelift.samples.frame import Frame
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
 from tests.made.frames import MadeUp
 
 
-@dataclass(frozen=True)
-class ByHeight:
-    """Says 1 of high points, and `low` of the others."""
-
-    low: int
-
-    def predict(self, frame):
-        return np.where(frame.points[frame.keyframe, 2] > 0, 1, self.low).astype(np.uint8)
+def shards(folder: Path, frames: int) -> Shards:
+    write_shards(MadeUp(frames), None, str(folder), ReadOptions(image_size=(8, 12)), 4, progress=False)
+    return Shards.open(str(folder))
 
 
-def make(device: torch.device) -> dict[str, ByHeight]:
-    return {"a": ByHeight(2), "b": ByHeight(0)}
+def tokens(device: torch.device):
+    """The first group takes longest, so that others are done before it."""
+
+    def scorer(frames: list[Frame]) -> list[str]:
+        time.sleep(0.5 if frames[0].token.endswith("00000") else 0.0)
+        return [frame.token for frame in frames]
+
+    return scorer
+
+
+def refusing(device: torch.device):
+    def scorer(frames: list[Frame]) -> None:
+        raise DataError(f"{frames[0].token} has no labels")
+
+    return scorer
 
 
 @pytest.mark.ray
-def test_scores_equal_a_loop_over_frames(ray_session, tmp_path):
-    write_shards(
-        MadeUp(9), None, str(tmp_path), ReadOptions(lidar_sweeps=1, image_size=(8, 12)), 4, progress=False
-    )
-    shards = Shards.open(str(tmp_path))
-    counted = []
-    evaluation = score(shards, make, keep=[0, 7], actors=2, done=counted.append)
-    assert sum(counted) == evaluation.frames == 9
-    want = {(name, group): np.zeros((3, 3), np.int64) for name in "ab" for group in GROUPS}
-    for index in range(9):
-        frame = shards.read(index)
-        key, seen = frame.keyframe, frame.seen[frame.keyframe]
-        for name, predictor in make(torch.device("cpu")).items():
-            for group, part in (("all", seen | True), ("seen", seen), ("unseen", ~seen)):
-                want[name, group] += confusion(frame.labels[key][part], predictor.predict(frame)[part], 3)
-    for (name, group), matrix in want.items():
-        assert np.array_equal(evaluation.matrices[name][group], matrix), (name, group)
-    assert sorted(evaluation.kept) == [0, 7]
-    assert np.array_equal(evaluation.kept[7]["b"], ByHeight(0).predict(shards.read(7)))
+@pytest.mark.parametrize("group", [1, 4])
+def test_results_come_in_the_order_of_the_samples(ray_session, tmp_path, group):
+    made = shards(tmp_path, 9)
+    found = list(score(made, tokens, "scoring", workers=2, group=group))
+    assert [len(part) for part in found] == ([1] * 9 if group == 1 else [4, 4, 1])
+    assert [token for part in found for token in part] == list(made.tokens)
+
+
+@pytest.mark.ray
+def test_what_a_scorer_refuses_is_one_line(ray_session, tmp_path):
+    with pytest.raises(DataError, match="has no labels"):
+        list(score(shards(tmp_path, 2), refusing, "scoring"))

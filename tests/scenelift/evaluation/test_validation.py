@@ -1,4 +1,4 @@
-"""Protects what trainings are chosen by: scenes are held out whole, ranks share them, agreement needs no labels."""
+"""Protects what trainings are chosen by: scenes are held out whole, and ranks share them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from scenelift.errors import ConfigError, DataError
+from scenelift.errors import ConfigError
 from scenelift.evaluation.config import ValidationConfig
-from scenelift.evaluation.metrics import confusion, kappa, scores
-from scenelift.evaluation.validation import AGREEMENT, MIOU, Validation, agreement, hold_out, sweep_alone
+from scenelift.evaluation.metrics import kappa
+from scenelift.evaluation.validation import Validation, hold_out
 from scenelift.nn.config import NetworkConfig, StudentConfig
 from scenelift.nn.student import Student
 from scenelift.points.config import VoxelConfig
@@ -53,14 +53,31 @@ def student() -> Student:
     return Student(config, 1, torch.randn(3, 8), VOCABULARY, {"semantic": 8})
 
 
+class Tokens:
+    """Counts which frames were seen."""
+
+    names = ("validation/seen",)
+
+    def __init__(self) -> None:
+        self.seen: Counter[int] = Counter()
+
+    def count(self, student: Any, samples: Any) -> dict[str, Any]:
+        assert not student.training
+        self.seen.update(int(frame.token[-5:]) for frame in samples)
+        return {}
+
+    def metrics(self, counts: dict[str, Any]) -> dict[str, float]:
+        return {"validation/seen": 1.0}
+
+
 @pytest.mark.parametrize("one_of", [2, 3, 5])
 def test_whole_scenes_are_held_out_and_never_trained_on(one_of: int) -> None:
     data = shards(40, 10)
-    kept, validation = hold_out(ValidationConfig(one_of), data, None)
-    assert kept is not None and validation is not None
-    trained, held = {data.scenes[i] for i in kept}, {data.scenes[i] for i in validation.frames}
+    kept, chosen = hold_out(ValidationConfig(one_of), data, None)
+    assert kept is not None
+    trained, held = {data.scenes[i] for i in kept}, {data.scenes[i] for i in chosen}
     assert not trained & held and trained | held == set(data.scenes)
-    assert len(held) == 10 // one_of and sorted([*kept, *validation.frames]) == list(range(40))
+    assert len(held) == 10 // one_of and sorted([*kept, *chosen]) == list(range(40))
 
 
 def test_of_chosen_frames_those_of_held_out_scenes_are_not_trained_on() -> None:
@@ -70,19 +87,8 @@ def test_of_chosen_frames_those_of_held_out_scenes_are_not_trained_on() -> None:
 
 
 def test_no_more_frames_are_scored_than_asked_for() -> None:
-    _, validation = hold_out(ValidationConfig(2, max_samples=7), shards(40, 10), None)
-    assert validation is not None and len(set(validation.frames)) == 7
-
-
-def test_what_can_be_measured_follows_from_the_data() -> None:
-    measured = {
-        (sweeps, labels): hold_out(ValidationConfig(2), shards(8, 4, sweeps, labels), None)
-        for sweeps, labels in ((1, True), (0, True), (1, False))
-    }
-    names = {key: validation.names for key, (_, validation) in measured.items() if validation is not None}
-    assert names == {(1, True): (MIOU, AGREEMENT), (0, True): (MIOU,), (1, False): (AGREEMENT,)}
-    with pytest.raises(DataError, match="--lidar_sweeps 1"):
-        hold_out(ValidationConfig(2), shards(8, 4, 0, False), None)
+    _, chosen = hold_out(ValidationConfig(2, max_samples=7), shards(40, 10), None)
+    assert len(set(chosen)) == 7
 
 
 def test_impossible_choices_are_refused() -> None:
@@ -95,73 +101,22 @@ def test_impossible_choices_are_refused() -> None:
             ValidationConfig(**wrong)
 
 
-def test_scores_are_those_of_all_held_out_points_and_the_student_goes_on_training() -> None:
-    data, trained = shards(12, 6), student().train()
-    _, validation = hold_out(ValidationConfig(2), data, None)
-    assert validation is not None
-    found = validation(trained, 3, 10)
-    assert trained.training
-    trained.eval()
-    frames = [data.read(i) for i in validation.frames]
-    truth = np.concatenate([f.labels[f.keyframe] for f in frames if f.labels is not None])
-    said = np.concatenate([trained.predict(f) for f in frames])
-    assert found[MIOU] == pytest.approx(scores(confusion(truth, said, 3), VOCABULARY).miou)
-    both = sum(_agreement_by_loop(f, trained) for f in frames)
-    assert found[AGREEMENT] == pytest.approx(kappa(both))
+def test_nothing_is_held_out_unless_asked_for() -> None:
+    assert hold_out(ValidationConfig(), shards(8, 4), [1, 2]) == ([1, 2], ())
 
 
-def _agreement_by_loop(frame: Frame, trained: Student) -> np.ndarray:
-    counts = np.zeros((3, 3), np.int64)
-    earlier = sweep_alone(frame, 1)
-    there = {
-        tuple(np.floor(point / np.float32(_SIZE)).astype(int)): label
-        for point, label in zip(earlier.points, trained.predict(earlier), strict=True)
-    }
-    here = {
-        tuple(np.floor(point / np.float32(_SIZE)).astype(int)): label
-        for point, label in zip(frame.points[frame.keyframe], trained.predict(frame), strict=True)
-    }
-    for cell in here.keys() & there.keys():
-        counts[here[cell] - 1, there[cell] - 1] += 1
-    return counts
-
-
-def test_ranks_share_the_frames() -> None:
-    data = shards(14, 7)
-    _, validation = hold_out(ValidationConfig(2), data, None)
-    assert validation is not None
-    seen: Counter[int] = Counter()
-
-    class Watched(Validation):
-        def _count(self, student: Any, frame: Frame) -> dict[str, Any]:
-            seen[int(frame.token[-5:])] += 1
-            return {}
-
-    watched = Watched(data, validation.frames, 1, ())
+def test_ranks_share_the_frames_and_the_student_goes_on_training() -> None:
+    data, measure, trained = shards(14, 7), Tokens(), student().train()
+    _, chosen = hold_out(ValidationConfig(2), data)
+    validation = Validation(data, chosen, 1, measure)
     for rank in range(3):
-        watched(student(), 1, 1, rank, 3)
-    assert seen == Counter(validation.frames)
+        validation(trained, 1, 1, rank, 3)
+    assert measure.seen == Counter(chosen) and trained.training
 
 
 def test_it_is_due_every_so_many_epochs_and_at_the_end() -> None:
-    validation = Validation(shards(4, 2), (1,), 4, (MIOU,))
+    validation = Validation(shards(4, 2), (1,), 4, Tokens())
     assert [epoch for epoch in range(1, 11) if validation(student(), epoch, 10)] == [4, 8, 10]
-
-
-def test_a_sweep_alone_holds_its_points_and_no_labels() -> None:
-    frame = made_up_frame("frame-00001", ReadOptions(image_size=(8, 12), lidar_sweeps=2))
-    alone = sweep_alone(frame, 2)
-    assert np.array_equal(alone.points, frame.points[frame.sweep == 2])
-    assert alone.keyframe.all() and alone.labels is None and not len(alone.pair_points)
-
-
-def test_agreement_counts_voxels_that_both_clouds_fill() -> None:
-    points = np.array([[0.1, 0, 0], [0.2, 0, 0], [5, 5, 5], [-1, -1, -1]], np.float32)
-    other = np.array([[0.9, 0.9, 0.9], [5.5, 5, 5], [9, 9, 9]], np.float32)
-    counts = agreement(
-        (points, np.array([1, 1, 2, 3], np.uint8)), (other, np.array([1, 3, 2], np.uint8)), 1.0, 3
-    )
-    assert counts.sum() == 2 and counts[0, 0] == 1 and counts[1, 2] == 1
 
 
 def test_a_student_that_says_one_thing_of_everything_agrees_with_nothing() -> None:

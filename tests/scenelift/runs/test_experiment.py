@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,18 @@ from mlflow.entities import Run
 from scenelift.runs.config import RunConfig
 from scenelift.runs.experiment import experiment
 from scenelift.tracking.config import TrackingConfig
+from scenelift.tracking.dashboard_view import COLUMNS
 from scenelift.train.config import LoopConfig
 
-PRESETS = {"short": LoopConfig(epochs=1), "long": LoopConfig(epochs=99)}
-SILENT = TrackingConfig(experiment="tests", system_metrics=0)
+
+@dataclass(frozen=True)
+class Config:
+    loop: LoopConfig = LoopConfig()
+    tracking: TrackingConfig = TrackingConfig(experiment="tests", system_metrics=0)
+    run: RunConfig = RunConfig()
+
+
+PRESETS = {"short": Config(LoopConfig(epochs=1)), "long": Config(LoopConfig(epochs=99))}
 
 
 @pytest.fixture
@@ -24,9 +34,9 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes a run of nothing, and returns its folder's name and what MLflow has of it."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
-    def record(config: LoopConfig, name: str | None) -> tuple[str, Run]:
-        settings = RunConfig(name, str(tmp_path))
-        with experiment("train", config, settings, SILENT, {"dataset": "d"}, PRESETS) as made:
+    def record(loop: LoopConfig, name: str | None) -> tuple[str, Run]:
+        config = Config(loop, run=RunConfig(name, str(tmp_path)))
+        with experiment("train", config, {"dataset": "d"}, PRESETS, ("score",)) as made:
             pass
         info = made.tracker.info
         return made.run.name, MlflowClient(info["tracking_uri"]).get_run(info["run_id"])
@@ -37,9 +47,10 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_run_without_a_name_is_called_by_what_it_changes(recorded: Any) -> None:
     folder, run = recorded(LoopConfig(epochs=99, batch=8), None)
     assert re.fullmatch(r"train-\d{8}-\d{6}", folder)
-    assert run.info.run_name == f"long batch=8 ({folder})"
-    wanted = {"trainable": "train", "dataset": "d", "preset": "long", "changed": "batch=8"}
+    assert run.info.run_name == f"long loop.batch=8 ({folder})"
+    wanted = {"trainable": "train", "dataset": "d", "preset": "long", "changed": "loop.batch=8"}
     assert wanted.items() <= run.data.tags.items()
+    assert json.loads(run.data.tags[COLUMNS]) == {"metrics": ["score"], "tags": ["dataset"]}
 
 
 def test_a_given_name_stays(recorded: Any) -> None:

@@ -15,20 +15,24 @@ from typing import Any
 import mlflow
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunData, RunInfo
+from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
 
 from scenelift.errors import ClusterError, TrackingError
 from scenelift.tracking import dashboard, dashboard_view
 from scenelift.tracking.client import Tracker
 from scenelift.tracking.config import DashboardConfig, TrackingConfig
 
+COLUMNS = ["validation/miou", "label_free/miou", "labeled/miou", "teacher/miou"]
+DECLARED = {dashboard_view.COLUMNS: json.dumps({"metrics": COLUMNS, "tags": ["teacher", "protocol"]})}
+"""What a task says of its runs."""
 SCORES = {"label_free/miou": 0.5, "label_free/iou/car": 0.4, "teacher/miou": 0.4, "loss/total": 1.0}
 
 
 def run_of(params: dict[str, Any], metrics: dict[str, float]) -> Run:
     info = RunInfo("a", "1", "me", "FINISHED", 0, 1, "active")
     texts = [Param(key, str(value)) for key, value in params.items()]
-    return Run(info, RunData([Metric(key, value, 0, 1) for key, value in metrics.items()], texts, []))
+    tags = [RunTag(key, value) for key, value in DECLARED.items()]
+    return Run(info, RunData([Metric(key, value, 0, 1) for key, value in metrics.items()], texts, tags))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +43,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         for experiment, metrics in (("distill", SCORES), ("pretrain", {"loss/total": 1.0})):
             config = TrackingConfig(experiment=experiment, system_metrics=0)
-            tracker = Tracker.start(config, runs, "a", {"loop.epochs": 3}, {"trainable": experiment})
+            tracker = Tracker.start(
+                config, runs, "a", {"loop.epochs": 3}, {"trainable": experiment, **DECLARED}
+            )
             tracker.metrics(metrics, 1)
             tracker.finish("FINISHED")
         client = MlflowClient(f"sqlite:///{runs}/mlflow.db")

@@ -37,7 +37,7 @@ def outcomes(count: int = 9) -> list[Outcome]:
 def test_every_sweep_fits_every_preset_of_its_trainable(name: str) -> None:
     sweep = importlib.import_module(f"sweeps.{name}").SWEEP
     assert sweep.name == name
-    for preset in sweep.trainable.PRESETS.values():
+    for preset in sweep.presets.values():
         space = search.checked(sweep.space(preset), preset)
         rng = np.random.default_rng(0)
         for _ in range(20):

@@ -14,18 +14,17 @@ from scenelift.config import build as configuration
 from scenelift.config.difference import difference
 from scenelift.nn.config import NETWORKS, NetworkConfig, StudentConfig
 from scenelift.nn.student import Student
-from scenelift.runs.config import DataConfig
+from scenelift.runs import run as running
 from scenelift.samples.config import ReadOptions
 from scenelift.shards.write import write_shards
 from tests.made.frames import VOCABULARY, MadeUp
-from trainables.common import segmentation
-from trainables.common.config import CLIP_TEACHER
+from trainables.common.config import CLIP_TEACHER, SegmentationData
 from trainables.common.names import network_name, student_name
-from trainables.distill import method as distill
+from trainables.distill import task as distill
 from trainables.evaluate import run as evaluate
-from trainables.finetune import method as finetune
+from trainables.finetune import task as finetune
 from trainables.finetune.config import LabelsConfig
-from trainables.pretrain import method as pretrain
+from trainables.pretrain import task as pretrain
 
 TAGS = {"dataset", "teacher", "student", "protocol", "seed"}
 SIZE = (56, 96)
@@ -49,7 +48,7 @@ def begin(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, Any], tuple[Any, ..
     def began(*given: Any) -> Any:
         raise BeginError(*given)
 
-    for module in (segmentation, evaluate):
+    for module in (running, evaluate):
         monkeypatch.setattr(module, "experiment", began)
 
     def begin(run: Callable[[Any], None], config: Any) -> tuple[Any, ...]:
@@ -73,9 +72,9 @@ def test_every_training_can_be_found_by_its_tags(
     trainable: Any, teacher: str, protocol: str, shards: str, begin: Any
 ) -> None:
     preset = trainable.PRESETS["synthetic"]
-    config = replace(preset, data=DataConfig(shards), loop=replace(preset.loop, seed=3))
-    command, made, _, _, tags, presets = begin(trainable.run, config)
-    assert f"trainables.{command}" == trainable.__name__
+    config = replace(preset, data=SegmentationData(shards), loop=replace(preset.loop, seed=3))
+    command, made, tags, presets, *_ = begin(trainable.run, config)
+    assert f"trainables.{command}.task" == trainable.__name__
     found = {"teacher": teacher, "protocol": protocol, "seed": "3", "student": "tiny"}
     assert found.items() <= tags.items() and tags.keys() >= TAGS
     assert difference(made, presets) == ("synthetic", {"loop.seed": 3})
@@ -85,14 +84,14 @@ def test_every_training_can_be_found_by_its_tags(
 def test_a_timm_network_is_the_teacher_of_a_pretraining(shards: str, begin: Any) -> None:
     preset = pretrain.PRESETS["synthetic"]
     images = replace(preset.images, model="resnet18", weights="random")
-    tags = begin(pretrain.run, replace(preset, data=DataConfig(shards), images=images))[4]
+    tags = begin(pretrain.run, replace(preset, data=SegmentationData(shards), images=images))[2]
     assert tags["teacher"] == tags["images"] == "resnet18"
 
 
 @pytest.mark.ray
 def test_epochs_that_few_labels_need_are_nothing_that_was_changed(shards: str, begin: Any) -> None:
-    config = replace(finetune.PRESETS["synthetic"], data=DataConfig(shards), labels=LabelsConfig(0.25))
-    made, presets = (begin(finetune.run, config)[place] for place in (1, 5))
+    config = replace(finetune.PRESETS["synthetic"], data=SegmentationData(shards), labels=LabelsConfig(0.25))
+    made, presets = (begin(finetune.run, config)[place] for place in (1, 3))
     assert made.loop.epochs > config.loop.epochs
     assert difference(made, presets) == ("synthetic", {"labels.fraction": 0.25})
 
@@ -102,14 +101,14 @@ def test_an_evaluation_is_found_by_the_teacher_or_by_the_student(
     shards: str, begin: Any, tmp_path: Path
 ) -> None:
     preset = replace(evaluate.PRESETS["synthetic"], data=shards)
-    alone = begin(evaluate.run, preset)[4]
+    alone = begin(evaluate.run, preset)[2]
     assert (alone["teacher"], alone["protocol"]) == ("tiny", "label-free") and "student" not in alone
     student = Student(
         StudentConfig(network=NETWORKS["tiny"]), 1, torch.randn(3, 4), VOCABULARY, {"semantic": 4}
     )
     student.save(tmp_path / "student")
     config = replace(preset, student=str(tmp_path / "student"), with_teacher=False)
-    *_, tags, presets = begin(evaluate.run, config)
+    _, _, tags, presets, _ = begin(evaluate.run, config)
     assert tags.keys() >= TAGS and tags["student"] == "tiny"
     assert tags["student_name"] == student_name(configuration.flatten(student.config))
     changed = {"student": config.student, "data": shards, "with_teacher": False}

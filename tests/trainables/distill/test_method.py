@@ -14,14 +14,15 @@ from scenelift.errors import ClusterError, ConfigError, DataError, ShardError, S
 from scenelift.nn.config import NetworkConfig, StudentConfig
 from scenelift.points.collate import Collate
 from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
-from scenelift.runs.config import DataConfig, RunConfig
+from scenelift.runs.config import RunConfig
 from scenelift.samples.config import ReadOptions
 from scenelift.shards.write import write_shards
 from scenelift.teachers.clip import DenseClip, build_teacher
 from scenelift.teachers.config import TeacherConfig
 from scenelift.train.method import Progress
 from tests.made.frames import VOCABULARY, MadeUp, made_up_frame
-from trainables.distill import method as distill
+from trainables.common.config import SegmentationData
+from trainables.distill import task as distill
 from trainables.distill.config import (
     NO_SELF_TRAINING,
     PRESETS,
@@ -29,7 +30,8 @@ from trainables.distill.config import (
     DistillLoss,
     SelfTrainingConfig,
 )
-from trainables.distill.method import Clip2Scene, leading, make_student, most_confident
+from trainables.distill.method import Clip2Scene, leading, most_confident
+from trainables.distill.task import make_student
 from trainables.evaluate import run as evaluate
 
 SMALL = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), NetworkConfig(8, (8,), (8,)))
@@ -155,7 +157,7 @@ def tiny(tiny_world, tmp_path, **loop) -> DistillConfig:
     preset = PRESETS["synthetic"]
     return replace(
         preset,
-        data=DataConfig(train, val),
+        data=SegmentationData(train, val),
         teacher=RANDOM,
         student=SMALL,
         loop=replace(preset.loop, **{"epochs": 2, "batch": 2, "log_every": 1, **loop}),
@@ -231,9 +233,9 @@ def test_bad_input_ends_with_one_clear_line(tiny_world, tmp_path):
     write_shards(MadeUp(4), None, str(other), ReadOptions(image_size=(32, 48)), 2, progress=False)
     train, val = map(str, tiny_world)
     mistakes = [
-        (replace(good, data=DataConfig(str(tmp_path / "nowhere"), val)), ShardError, "nowhere"),
-        (replace(good, data=DataConfig(train, str(other))), ShardError, "class"),
-        (replace(good, data=DataConfig(None, val)), ConfigError, "data.train"),
+        (replace(good, data=SegmentationData(str(tmp_path / "nowhere"), val)), ShardError, "nowhere"),
+        (replace(good, data=SegmentationData(train, str(other))), ShardError, "class"),
+        (replace(good, data=SegmentationData(None, val)), ConfigError, "data.train"),
         (replace(good, scale=replace(good.scale, workers=99)), ClusterError, "lower scale.workers to"),
         (replace(good, loop=replace(good.loop, batch=64)), ConfigError, "lower loop.batch"),
         (
@@ -260,7 +262,9 @@ def test_shards_without_labels_cannot_be_scored(tiny_world, tmp_path):
     manifest["about"]["labels"] = None
     (unlabeled / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match="no labels"):
-        distill.run(replace(tiny(tiny_world, tmp_path), data=DataConfig(str(tiny_world[0]), str(unlabeled))))
+        distill.run(
+            replace(tiny(tiny_world, tmp_path), data=SegmentationData(str(tiny_world[0]), str(unlabeled)))
+        )
 
 
 @pytest.mark.ray
@@ -273,7 +277,7 @@ def test_two_epochs_on_the_real_frame(ray_session, real_nuscenes, tmp_path):
     distill.run(
         replace(
             preset,
-            data=DataConfig(str(shards)),
+            data=SegmentationData(str(shards)),
             loop=replace(preset.loop, epochs=2, batch=1, log_every=1),
             scale=replace(preset.scale, workers=1),
             run=RunConfig("real", str(tmp_path / "runs")),

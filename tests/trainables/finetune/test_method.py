@@ -15,7 +15,7 @@ from scenelift.nn.student import Student
 from scenelift.nn.transfer import load_backbone
 from scenelift.points.collate import Collate
 from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
-from scenelift.runs.config import DataConfig, RunConfig
+from scenelift.runs.config import RunConfig
 from scenelift.runs.lineage import Origin
 from scenelift.samples.config import ReadOptions
 from scenelift.samples.vocabulary import Vocabulary
@@ -24,8 +24,9 @@ from scenelift.train.config import ScaleConfig
 from scenelift.train.method import Progress
 from scenelift.train.optimizer import build_optimizer
 from tests.made.frames import VOCABULARY, MadeUp, made_up_frame
+from trainables.common.config import SegmentationData
 from trainables.evaluate import run as evaluate
-from trainables.finetune import method as finetune
+from trainables.finetune import task as finetune
 from trainables.finetune.config import PRESETS, FinetuneConfig, FinetuneLoss, LabelsConfig
 from trainables.finetune.method import FineTuning
 
@@ -217,9 +218,9 @@ def test_presets_replay_and_few_frames_get_enough_steps(tmp_path):
         file.write_text(dump(preset))
         assert load(FinetuneConfig, file) == preset
     config = replace(PRESETS["synthetic"], min_steps=300)
-    assert finetune._long_enough(config, 2).loop.epochs == 300, "one step an epoch"
-    assert finetune._long_enough(config, 17).loop.epochs == 38
-    assert finetune._long_enough(config, 1000).loop.epochs == config.loop.epochs
+    assert finetune.long_enough(config, 2).loop.epochs == 300, "one step an epoch"
+    assert finetune.long_enough(config, 17).loop.epochs == 38
+    assert finetune.long_enough(config, 1000).loop.epochs == config.loop.epochs
 
 
 def test_the_protocol_says_what_was_used():
@@ -265,7 +266,7 @@ def job(shards, tmp_path) -> FinetuneConfig:
     preset = PRESETS["synthetic"]
     return replace(
         preset,
-        data=DataConfig(shards, shards),
+        data=SegmentationData(shards, shards),
         labels=LabelsConfig(0.25),
         student=SMALL,
         loop=replace(preset.loop, epochs=1, log_every=1),
@@ -343,7 +344,7 @@ def test_bad_input_ends_with_one_clear_line(shards, tmp_path):
     manifest["about"]["labels"] = None
     (unlabeled / "manifest.json").write_text(json.dumps(manifest))
     mistakes = [
-        (replace(good, data=DataConfig(str(unlabeled))), DataError, "no labels to learn from"),
+        (replace(good, data=SegmentationData(str(unlabeled))), DataError, "no labels to learn from"),
         (replace(good, start=str(tmp_path / "nowhere")), SceneliftError, "holds no student"),
         (replace(good, labels=LabelsConfig(0.125)), ConfigError, "1 frames do not fill one batch of 2"),
     ]

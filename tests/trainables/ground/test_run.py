@@ -11,15 +11,17 @@ import torch
 
 from datasets.grounding.config import RoomOptions
 from scenelift.errors import ConfigError, DataError, SceneliftError
-from scenelift.runs.config import RunConfig
-from scenelift.runs.experiment import observed
+from scenelift.evaluation.config import ValidationConfig
+from scenelift.runs.config import DataConfig, RunConfig
+from scenelift.runs.run import run
+from scenelift.runs.task import trial_config
 from scenelift.samples.room import ROOM, Room
 from scenelift.shards.read import open_samples
 from scenelift.shards.write import write_shards
 from scenelift.train.config import LoopConfig
 from scenelift.train.method import Progress
 from tests.made.rooms import CLASSES, COLORS, FEATURES, MadeUpRooms, made_up_room
-from trainables.ground import run as ground
+from trainables.ground import task as ground
 from trainables.ground.batch import CollateRooms
 from trainables.ground.config import (
     PRESETS,
@@ -28,14 +30,13 @@ from trainables.ground.config import (
     LexiconConfig,
     MethodConfig,
     NetworkConfig,
-    RoomsDataConfig,
 )
 from trainables.ground.lexicon import SPECIAL, Lexicon, build_lexicon
 from trainables.ground.method import Grounding
 from trainables.ground.model import Grounder
 from trainables.ground.pictures import draw, explain
 from trainables.ground.scores import score
-from trainables.ground.validation import MEASURE, hold_out
+from trainables.ground.validation import MEASURE
 
 SMALL = NetworkConfig(
     width=32, heads=2, relation_layers=1, relations="pairwise", decoder_layers=1, causal=False
@@ -146,7 +147,6 @@ def test_settings_that_cannot_be_are_refused():
         (lambda: MethodConfig(hard_candidate_fraction=0.0), "more than 0"),
         (lambda: GroundLoss(category=0), "switch parts off with method"),
         (lambda: NetworkConfig(width=30, heads=4), "multiple of network.heads"),
-        (lambda: RoomsDataConfig(held_out=1), "one room of so many"),
     ):
         with pytest.raises(ConfigError, match=message):
             make()
@@ -204,7 +204,7 @@ def job(shards, tmp_path) -> GroundConfig:
     preset = PRESETS["synthetic"]
     return replace(
         preset,
-        data=RoomsDataConfig(shards, shards),
+        data=DataConfig(shards, shards),
         network=SMALL,
         loop=LoopConfig(epochs=2, batch=4, log_every=1),
         scale=replace(preset.scale, workers=2),
@@ -231,14 +231,12 @@ def test_the_whole_job(shards, tmp_path):
 
 @pytest.mark.ray
 def test_held_out_rooms_are_scored_and_not_trained_on(shards, tmp_path):
-    said = []
-    measure = MEASURE["detected"]
-    config = ground.selecting(job(shards, tmp_path), 4, measure)
-    with observed(said.append):
-        ground.run(replace(config, loop=LoopConfig(epochs=2, batch=2, log_every=1)))
+    said, measure = [], MEASURE["detected"]
+    config = trial_config(ground.GroundTask, job(shards, tmp_path), 4, measure)
+    task = ground.GroundTask(replace(config, loop=LoopConfig(epochs=2, batch=2, log_every=1)))
+    run(task, said.append)
     assert len(said) == 2 and all(0 <= values[measure] <= 1 for values in said)
-    train = open_samples(shards, ROOM)
-    kept, validation = hold_out(4, train, "detected")
+    kept, validation = task.validation()
     assert len(kept) == 9 and len(validation.chosen) == 3 and not set(kept) & set(validation.chosen)
 
 
@@ -253,9 +251,9 @@ def test_bad_input_ends_with_one_clear_line(shards, tmp_path):
     manifest["about"]["features"] = 7
     (other / "manifest.json").write_text(json.dumps(manifest))
     for config, kind, message in (
-        (replace(good, data=RoomsDataConfig(shards, str(other))), DataError, "has other features"),
-        (replace(good, data=RoomsDataConfig(None, shards)), ConfigError, "without data.train"),
-        (replace(good, data=RoomsDataConfig(shards, held_out=50)), ConfigError, "cannot be taken"),
+        (replace(good, data=DataConfig(shards, str(other))), DataError, "has other features"),
+        (replace(good, data=DataConfig(None, shards)), ConfigError, "without data.train"),
+        (replace(good, validation=ValidationConfig(50)), ConfigError, "cannot be taken"),
         (replace(good, loop=LoopConfig(batch=32)), ConfigError, "do not fill one batch"),
     ):
         with pytest.raises(kind, match=message) as caught:

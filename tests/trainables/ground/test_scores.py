@@ -15,8 +15,8 @@ from trainables.ground.lexicon import Lexicon
 from trainables.ground.losses import class_weights
 from trainables.ground.method import Grounding, Reading, coarse
 from trainables.ground.model import Grounder
-from trainables.ground.run import remarks
 from trainables.ground.scores import NONE, Guess, guess, right, score, shares, subsets
+from trainables.ground.task import remarks
 
 WORDS = ("the", ".", *COLORS, *CLASSES)
 

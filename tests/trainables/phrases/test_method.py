@@ -25,7 +25,7 @@ from scenelift.shards.write import write_shards
 from scenelift.train.config import ScaleConfig
 from scenelift.train.method import Progress
 from tests.made.captions import MadeUpCaptions, made_up_image
-from trainables.phrases import method as phrases
+from trainables.phrases import task as phrases
 from trainables.phrases.batch import PhraseCollate
 from trainables.phrases.config import (
     PRESETS,
@@ -37,10 +37,10 @@ from trainables.phrases.config import (
 )
 from trainables.phrases.method import Ckd
 from trainables.phrases.pictures import draw
-from trainables.phrases.run import require
 from trainables.phrases.scores import PhraseScores
 from trainables.phrases.student import PhraseStudent, make_student
-from trainables.phrases.validation import R1, hold_out_images
+from trainables.phrases.task import PhrasesTask, require
+from trainables.phrases.validation import R1
 
 SMALL = EncoderConfig(word_channels=16, lstm=16, hidden=32, channels=16)
 PROGRESS = Progress(0, 0, 1)
@@ -308,7 +308,7 @@ def test_what_the_shards_do_not_hold_ends_with_one_clear_line(shards, tmp_path):
         (
             replace(good, validation=ValidationConfig(holdout_every=50)),
             ConfigError,
-            "cannot be taken from the 12 images",
+            "cannot be taken from the 12 scenes",
         ),
         (replace(good, student=replace(SMALL, glove="none.txt")), DataError, "no GloVe file"),
     ]
@@ -326,17 +326,16 @@ def test_what_the_shards_do_not_hold_ends_with_one_clear_line(shards, tmp_path):
 
 
 @pytest.mark.ray
-def test_held_out_images_are_not_trained_on(shards):
-    samples = open_samples(shards, CAPTIONED_IMAGE)
-    kept, validation = hold_out_images(ValidationConfig(holdout_every=4, max_samples=2), samples)
-    assert sorted({*kept, 3, 7, 11}) == list(range(12)) and set(validation.images) <= {3, 7, 11}
-    student = student_for([samples.read(0)])
+def test_held_out_images_are_not_trained_on(shards, tmp_path):
+    config = job(shards, tmp_path)
+    task = PhrasesTask(replace(config, validation=ValidationConfig(holdout_every=4, max_samples=2)))
+    kept, validation = task.validation()
+    assert sorted({*kept, 3, 7, 11}) == list(range(12)) and set(validation.chosen) <= {3, 7, 11}
+    student = student_for([task.train.read(0)])
     assert 0 <= validation(student, 1, 2)[R1] <= 1
-    assert hold_out_images(ValidationConfig(), samples) == (None, None)
-    about = {**samples.manifest.about, "boxed": 0}
-    unboxed = replace(samples, manifest=replace(samples.manifest, about=about))
+    task.about = replace(task.about, boxed=0)
     with pytest.raises(DataError, match="has a box"):
-        hold_out_images(ValidationConfig(holdout_every=4), unboxed)
+        task.validation()
 
 
 @pytest.mark.ray

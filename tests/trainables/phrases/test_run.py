@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from datasets.captions.config import CaptionOptions
-from datasets.shard_captions.run import coverage
 from scenelift.errors import DataError
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet, RegionStatistics
 from tests.made.captions import MadeUpCaptions, made_up_image
 from trainables.phrases.config import DistillationConfig, EncoderConfig, PhrasesConfig
-from trainables.phrases.run import begin_student, cost, grounders, metrics, require, table
-from trainables.phrases.scores import PhraseScores, believed
+from trainables.phrases.cost import cost
+from trainables.phrases.scores import PhraseScores, believed, metrics, table
 from trainables.phrases.student import PhraseStudent
+from trainables.phrases.task import begin_student, grounders, outline, require
 
 SMALL = EncoderConfig(word_channels=16, lstm=16, hidden=32, channels=16)
 
@@ -54,22 +54,29 @@ def test_the_student_is_scored_and_timed_without_the_detector():
     assert (spent.phrases, spent.regions) == (6, 6) and spent.milliseconds > 0
     assert spent.multiplications == watched.operations(6, 6)
     assert "6 phrases among 6 regions" in str(spent) and "no detector is asked" in str(spent)
-    compared = grounders(watched, described(), fuse=2.0)
-    assert set(compared) == {"random", "student", "detector", "fused"}
+    compared = grounders(watched, fuse=2.0)
+    assert set(compared) == {"student", "detector", "fused"}
     added = compared["fused"](sample) - compared["student"](sample)
     np.testing.assert_allclose(added, 2 * believed(sample), rtol=1e-4, atol=1e-6)
     assert seen == [None] * 4, "twice for the cost, once for each of the two"
-    assert set(grounders(watched, described(posteriors=False), fuse=2.0)) == {"random", "student"}
+
+
+def test_an_outline_is_all_that_scores_need():
+    sample, found = made_up_image(), np.random.default_rng(0).random((6, 6), np.float32)
+    whole, bare = PhraseScores(), PhraseScores()
+    whole.add(sample, found)
+    bare.add(outline(sample), found)
+    assert whole.metrics() == bare.metrics() and outline(sample).photo is None
 
 
 def test_the_coverage_is_said_and_shards_without_any_are_refused(capsys):
     shards = described()
     about = CaptionSet.of(shards.manifest)
     assert (about.mapped, about.phrases, about.distinct_mapped, about.distinct) == (5, 6, 4, 5)
-    assert coverage(about) == "5 phrases (83%) name a class of the detector; 4 of 5 different ones"
+    assert about.coverage == "5 phrases (83%) name a class of the detector; 4 of 5 different ones"
     config = PhrasesConfig(distillation=DistillationConfig(neighbours=4))
     require(config, shards)
-    assert coverage(about) in capsys.readouterr().err
+    assert about.coverage in capsys.readouterr().err
     refused = {"mapped": 0, "posteriors": False, "neighbours": 3}
     for name, value in refused.items():
         with pytest.raises(DataError, match="shards"):

@@ -22,7 +22,7 @@ from scenelift.nn.config import NetworkConfig, StudentConfig
 from scenelift.nn.student import Student
 from scenelift.points.collate import Collate
 from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
-from scenelift.runs.config import DataConfig, RunConfig
+from scenelift.runs.config import RunConfig
 from scenelift.samples.config import ReadOptions
 from scenelift.samples.images import encode_numbers
 from scenelift.samples.superpixels import with_superpixels
@@ -31,9 +31,10 @@ from scenelift.teachers.config import TeacherConfig
 from scenelift.train.loop import random_state, restore_random_state
 from scenelift.train.method import Progress
 from tests.made.frames import CAMERAS, VOCABULARY, made_up_frame
+from trainables.common.config import SegmentationData
 from trainables.evaluate import run as evaluate
 from trainables.pretrain import losses as contrast
-from trainables.pretrain import method as pretrain
+from trainables.pretrain import task as pretrain
 from trainables.pretrain.config import PRESETS, ContrastConfig, ImageBackboneConfig, PretrainConfig
 from trainables.pretrain.image_backbone import build_image_backbone, feature_width
 from trainables.pretrain.method import Pretrain
@@ -355,7 +356,7 @@ def test_presets_replay_and_impossible_ones_are_refused(tmp_path: Path):
         file.write_text(dump(preset))
         assert load(PretrainConfig, file) == preset
     with pytest.raises(ConfigError, match=r"trainables\.finetune"):
-        replace(PRESETS["synthetic"], data=DataConfig(None, "val"))
+        replace(PRESETS["synthetic"], data=SegmentationData(None, "val"))
     for values in ({"temperature": 0.0}, {"pairs": 0}, {"channels": 0}):
         with pytest.raises(ConfigError, match=next(iter(values))):
             ContrastConfig(**values)
@@ -372,12 +373,12 @@ def test_the_whole_job(ray_session, tmp_path):
         write_shards(source, "train", shards[superpixels], options, 2, progress=False)
     config = small(
         "slidr",
-        data=DataConfig(shards[20]),
+        data=SegmentationData(shards[20]),
         loop=replace(PRESETS["synthetic"].loop, epochs=2, batch=2, log_every=1),
         run=RunConfig("tiny", str(tmp_path / "runs")),
     )
     with pytest.raises(DataError, match="--superpixels"):
-        pretrain.run(replace(config, data=DataConfig(shards[0])))
+        pretrain.run(replace(config, data=SegmentationData(shards[0])))
     pretrain.run(config)
     folder = tmp_path / "runs" / "tiny"
     result = json.loads((folder / "result.json").read_text())

@@ -12,7 +12,7 @@ from scenelift.config import build as configuration
 from scenelift.errors import ConfigError, TrackingError
 from scenelift.tracking.client import Tracker
 from scenelift.tracking.config import TrackingConfig
-from trainables.distill.method import PRESETS as DISTILL
+from trainables.distill.config import PRESETS as DISTILL
 from trainables.finetune.config import PRESETS as FINETUNE
 from trainables.finetune.config import LabelsConfig
 from trainables.table import run as table

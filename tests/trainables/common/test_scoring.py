@@ -1,0 +1,48 @@
+"""Scoring of frames on Ray Data equals scoring in a loop, for every group of points."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from scenelift.evaluation.metrics import confusion
+from scenelift.samples.config import ReadOptions
+from scenelift.shards.read import Shards
+from scenelift.shards.write import write_shards
+from tests.made.frames import MadeUp
+from trainables.common.scoring import GROUPS, evaluate
+
+
+@dataclass(frozen=True)
+class ByHeight:
+    """Says 1 of high points, and `low` of the others."""
+
+    low: int
+
+    def predict(self, frame):
+        return np.where(frame.points[frame.keyframe, 2] > 0, 1, self.low).astype(np.uint8)
+
+
+def make(device: torch.device) -> dict[str, ByHeight]:
+    return {"a": ByHeight(2), "b": ByHeight(0)}
+
+
+@pytest.mark.ray
+def test_scores_equal_a_loop_over_frames(ray_session, tmp_path):
+    write_shards(
+        MadeUp(9), None, str(tmp_path), ReadOptions(lidar_sweeps=1, image_size=(8, 12)), 4, progress=False
+    )
+    shards = Shards.open(str(tmp_path))
+    evaluation = evaluate(shards, make, "scoring", keep=[0, 7], workers=2)
+    want = {(name, group): np.zeros((3, 3), np.int64) for name in "ab" for group in GROUPS}
+    for index in range(9):
+        frame = shards.read(index)
+        key, seen = frame.keyframe, frame.seen[frame.keyframe]
+        for name, predictor in make(torch.device("cpu")).items():
+            for group, part in (("all", seen | True), ("seen", seen), ("unseen", ~seen)):
+                want[name, group] += confusion(frame.labels[key][part], predictor.predict(frame)[part], 3)
+    for (name, group), matrix in want.items():
+        assert np.array_equal(evaluation.matrices[name][group], matrix), (name, group)
+    assert sorted(evaluation.kept) == [0, 7]
+    assert np.array_equal(evaluation.kept[7]["b"], ByHeight(0).predict(shards.read(7)))
