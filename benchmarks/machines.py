@@ -19,6 +19,8 @@ import psutil
 from ray.cluster_utils import Cluster
 from ray.job_submission import JobSubmissionClient
 
+from scenelift.cluster.ray_internals import training_processes
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 _STORE = 256 << 20
 """Bytes of a node's object store."""
@@ -83,10 +85,7 @@ class Machines:
         raylets = [
             raylet for one in ([node] if node else self.nodes) for raylet in one.all_processes["raylet"]
         ]
-        below = [
-            child for one in raylets for child in psutil.Process(one.process.pid).children(recursive=True)
-        ]
-        return [process for process in below if "RayTrainWorker" in " ".join(process.cmdline())]
+        return training_processes(psutil.Process(one.process.pid) for one in raylets)
 
     def lose_one_that_trains(self) -> None:
         """Take a machine away, with all that runs on it."""

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from trainables.phrases.run import make_collate
 
 from datasets.captions.config import CaptionOptions
 from datasets.synthetic_images.generate import generate
@@ -24,11 +25,11 @@ from datasets.synthetic_images.shards import DEMO, source_of
 from scenelift.samples.caption import CaptionedImage, words_of
 from scenelift.samples.caption_kind import RegionStatistics, feature_sums
 from scenelift.train.checkpoints import Checkpoints
-from scenelift.train.loop import Worker, train
+from scenelift.train.loop import train
 from scenelift.train.plan import Plan
+from scenelift.train.state import Worker
 from trainables.phrases.config import PRESETS, PhrasesConfig
 from trainables.phrases.method import Ckd
-from trainables.phrases.run import make_collate
 from trainables.phrases.scores import Grounder, Scores, believed, chance
 from trainables.phrases.student import PhraseStudent, make_student
 

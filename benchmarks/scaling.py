@@ -23,12 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import ray
 import torch
-from ray._private.internal_api import get_memory_info_reply, get_state_from_address
 
 from benchmarks import toy
 from scenelift.cluster import connect as cluster
+from scenelift.cluster import ray_internals, resources
 from scenelift.io.storage import megabytes
 from scenelift.samples.config import ReadOptions
 from scenelift.train.launch import Resources, launch
@@ -68,31 +67,19 @@ class Watch:
         seconds, values, self.step = event["seconds"], event["values"], event["step"]
         self.spans.append((seconds, values["frames_per_second"] * seconds, values["data_wait"] * seconds))
         if self.step % self.every == 0:
-            workers = training_processes()
+            workers = ray_internals.training_processes([psutil.Process()])
             spent = sum(sum(worker.cpu_times()[:2]) for worker in workers)
             self.cpu = (self.cpu[0] if self.cpu else spent, spent)
             self.memory[self.step] = {
                 "main process": psutil.Process().memory_info().rss,
                 "workers": sum(worker.memory_info().rss for worker in workers),
-                "object store": object_store(),
+                "object store": ray_internals.object_store(),
             }
 
     def figures(self) -> tuple[float, float, float]:
         """Samples a second, seconds a step, share of waiting."""
         seconds, samples, waited = (sum(column) for column in zip(*self.spans, strict=True))
         return samples / seconds, BATCH * seconds / samples, waited / seconds
-
-
-def training_processes() -> list[psutil.Process]:
-    """Workers of Ray Train that this process's Ray runs."""
-    below = psutil.Process().children(recursive=True)
-    return [process for process in below if "RayTrainWorker" in " ".join(process.cmdline())]
-
-
-def object_store() -> int:
-    """Bytes that Ray's object store holds, on all machines."""
-    state = get_state_from_address(ray.get_runtime_context().gcs_address)
-    return int(get_memory_info_reply(state).store_stats.object_store_bytes_used)
 
 
 def train(shards: str, folder: Path, workers: int, steps: int) -> Watch:
@@ -151,7 +138,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, cluster.connect():
         folder = Path(name)
         shards = toy.write(folder, FRAMES, POINTS)
-        print(f"{cluster.cores()} cores, {FRAMES} clouds of {POINTS} points, batches of {BATCH}")
+        print(f"{resources.cores()} cores, {FRAMES} clouds of {POINTS} points, batches of {BATCH}")
         for workers in asked.workers:
             began = time.monotonic()
             watch = train(shards, folder / f"with-{workers}", workers, asked.steps)

@@ -22,7 +22,7 @@ from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
 from scenelift.train.config import LoopConfig, OptimizerConfig
-from scenelift.train.launch import Job
+from scenelift.train.job import Job
 from scenelift.train.method import Method, Progress
 
 STUDENT = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), NetworkConfig(8, (8,), (8,)))
@@ -120,6 +120,7 @@ def job(shards: str, checkpoints: str, steps: int, every: int, build: Build, bat
     epochs = -(-steps * batch // len(Shards.open(shards)))
     return Job(
         shards=shards,
+        kind=FRAME,
         folder=checkpoints,
         loop=LoopConfig(epochs=epochs, batch=batch, checkpoint_every=every, log_every=1),
         optimizer=OPTIMIZER,

@@ -11,7 +11,7 @@ from scenelift.tune.sweep import Sweep
 from trainables.finetune.config import PRESETS, FinetuneConfig
 
 if TYPE_CHECKING:
-    from scenelift.tune.search import Space
+    from scenelift.tune.space import Space
 
 
 def space(config: FinetuneConfig) -> Space:

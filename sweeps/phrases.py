@@ -11,7 +11,7 @@ from scenelift.tune.sweep import Sweep
 from trainables.phrases.config import PRESETS, PhrasesConfig
 
 if TYPE_CHECKING:
-    from scenelift.tune.search import Space
+    from scenelift.tune.space import Space
 
 
 def space(config: PhrasesConfig) -> Space:

@@ -12,7 +12,7 @@ from scenelift.tune.sweep import Sweep
 from trainables.distill.config import PRESETS, DistillConfig
 
 if TYPE_CHECKING:
-    from scenelift.tune.search import Space
+    from scenelift.tune.space import Space
 
 
 def space(config: DistillConfig) -> Space:

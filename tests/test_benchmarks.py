@@ -11,8 +11,9 @@ from benchmarks import scaling, survival, toy
 from scenelift.samples.config import ReadOptions
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.config import LoopConfig
-from scenelift.train.loop import Worker, train
+from scenelift.train.loop import train
 from scenelift.train.plan import Plan
+from scenelift.train.state import Worker
 
 
 def test_the_toy_learns(tmp_path: Path) -> None:

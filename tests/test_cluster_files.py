@@ -34,10 +34,11 @@ from ray.core.generated.autoscaler_pb2 import GangResourceRequest
 from datasets.shard.config import PRESETS as SHARDS
 from datasets.synthetic.config import PRESETS as WORLDS
 from scenelift.cluster import connect as cluster
+from scenelift.cluster import fit, resources
 from scenelift.config.cli import parse
 from scenelift.train.config import ScaleConfig
 from scenelift.train.launch import Resources
-from scenelift.tune.search import Choice
+from scenelift.tune.choice import Choice
 from trainables.distill.config import PRESETS as DISTILL
 
 REPOSITORY = Path(__file__).parents[1]
@@ -121,7 +122,7 @@ def test_files_that_are_copied_exist_and_those_that_are_used_are_copied() -> Non
 
 def test_the_head_takes_no_tasks_and_populations_their_turns() -> None:
     """Against tasks that take the head's memory, and a population whose trials find no place."""
-    assert HEAD["resources"] == {"CPU": 0, cluster.SWEEP: 1}
+    assert HEAD["resources"] == {"CPU": 0, resources.SWEEP: 1}
     assert "InstanceMarketOptions" not in HEAD["node_config"]
 
 
@@ -228,18 +229,18 @@ def test_jobs_are_told_what_the_cluster_may_grow_to(
 ) -> None:
     """Against a training that is refused, or runs without GPUs, because no machine has come yet."""
     found = inherited[STARTS[0]] if place == "cluster.yaml" else environment(KUBERNETES["headGroupSpec"])
-    said = found[cluster.GROWS_TO]
+    said = found[fit.GROWS_TO]
     assert json.loads(said) == [
         {**kind["resources"], "machines": kind["max_workers"]} for kind in GROUPS.values()
     ]
-    monkeypatch.setenv(cluster.GROWS_TO, said)
+    monkeypatch.setenv(fit.GROWS_TO, said)
     assert Resources.fit(ScaleConfig(workers=4)) == Resources(4, 8.0, 1.0)
     assert Resources.fit(ScaleConfig(workers=8, gpus=0)).cpus == 8.0
 
 
 def test_a_populations_trials_fit_on_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
     """Against trials that ask for a CPU besides, which a head without CPUs never has."""
-    monkeypatch.setattr("ray.cluster_resources", lambda: {cluster.SWEEP: 1.0})
+    monkeypatch.setattr("ray.cluster_resources", lambda: {resources.SWEEP: 1.0})
     asked = Choice("pbt", "m", trials=4, seed=0, max_concurrent=3, early_stopping=False).resources()
     assert asked.keys() <= HEAD["resources"].keys()
     assert all(HEAD["resources"][kind] >= 3 * amount for kind, amount in asked.items())

@@ -1,1 +1,1 @@
-"""What data sets of captioned images share: regions of a detector, and which of its classes a phrase names."""
+"""Shared by data sets of captioned images: a detector's regions, and the classes that a phrase names."""

@@ -1,4 +1,4 @@
-"""What the readers of captioned images share: their options, and how an image is put together."""
+"""Shared by readers of captioned images: their options, and the assembly of an image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def captioned_image(
     options: CaptionOptions,
     photo: bytes | None,
 ) -> CaptionedImage:
-    """One image of what its files say; boxes of phrases are cut off at the image's edges."""
+    """Assemble an image from the content of its files; boxes of phrases are cut at the image's edges."""
     kept = regions.most_confident(options.regions)
     return CaptionedImage(
         token=token,
@@ -41,7 +41,7 @@ def captioned_image(
 
 
 def _inside(phrase: Phrase, size: tuple[int, int]) -> Phrase:
-    """The phrase with its box cut off at the image's edges; without a box if nothing is left of it."""
+    """The phrase with its box cut at the image's edges; without a box if nothing remains."""
     if phrase.box is None:
         return phrase
     box = clip([phrase.box], size)
@@ -61,7 +61,7 @@ def read_photo(folder: Path, name: str, size: tuple[int, int]) -> bytes:
     try:
         found = image_size(data)
     except (OSError, SyntaxError) as error:
-        raise FrameError(f"{name} is no image: {error}") from None
+        raise FrameError(f"{name} is not an image: {error}") from None
     if found != size:
         raise FrameError(f"{name} has {found} pixels (height, width), its annotation says {size}")
     return data

@@ -1,7 +1,6 @@
-"""Which of a detector's classes a noun phrase names: exact words, a table of synonyms, and WordNet if asked for.
+"""The detector classes that a noun phrase names: by exact words, a table of synonyms, and optionally WordNet.
 
-CKD's authors read such a map from a file that they did not release (ckd.md 2.6); this is the reconstruction of
-ckd.md 5.1.
+CKD's authors read such a map from an unreleased file (ckd.md 2.6); this is the reconstruction of ckd.md 5.1.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from datasets.captions.wordnet import WordNet, open_wordnet
 
 Classes = tuple[tuple[int, float], ...]
-"""Detector classes 1..C with weights that sum to 1, the best first; empty: none."""
+"""Detector classes 1..C with weights that sum to 1, the best first; may be empty."""
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "guy": ("man", "person"),
@@ -53,7 +52,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "trousers": ("pants", "jeans"),
     "cap": ("hat",),
 }
-"""Head noun -> names that mean the same or hold it, the nearest first."""
+"""Head noun -> class names that mean or include it, the closest first."""
 
 _LEADING = frozenset(
     (
@@ -128,11 +127,11 @@ _IRREGULAR = {
     "shelves": "shelf",
 }
 _SENSES = 3
-"""How many of a noun's senses in WordNet are tried, the commonest first."""
+"""Number of a noun's WordNet senses to try, the most common first."""
 
 
 def head_words(phrase: str) -> list[str]:
-    """The words of a phrase up to its first preposition, without what only points or counts; the last is its head.
+    """The words of a phrase up to its first preposition, without determiners and numbers; the last is its head.
 
     "the two young guys in green" -> young, guys.
     """
@@ -146,32 +145,32 @@ def head_words(phrase: str) -> list[str]:
 
 
 def singulars(word: str) -> list[str]:
-    """The word as it is, and what it may be the plural of."""
-    found = [word]
+    """The word itself, and its possible singulars."""
+    forms = [word]
     if word in _IRREGULAR:
-        found.append(_IRREGULAR[word])
+        forms.append(_IRREGULAR[word])
     if word.endswith("ies"):
-        found.append(f"{word[:-3]}y")
+        forms.append(f"{word[:-3]}y")
     if word.endswith("es"):
-        found.append(word[:-2])
+        forms.append(word[:-2])
     if word.endswith("s") and not word.endswith("ss"):
-        found.append(word[:-1])
-    return found
+        forms.append(word[:-1])
+    return forms
 
 
 class PhraseClasses:
-    """From phrases to the classes of one detector.
+    """Maps phrases to the classes of one detector.
 
-    In this order: the whole phrase, its last two words, its head noun, each as it is and in the singular, is a
-    class name; a synonym of the head noun is; with WordNet, a class means the head noun or something that it is
-    a kind of.
+    The rules, in order: the full phrase, its last two words, or its head noun, each as it is and in the singular,
+    is a class name; a synonym of the head noun is; with WordNet, a class means the head noun or one of its
+    hypernyms.
     """
 
     def __init__(self, classes: Sequence[str], wordnet: str | None = None, mixture: bool = False) -> None:
-        """classes: [C] names; commas separate several names of one. wordnet: as `datasets.wordnet` takes it; None:
-        it is not asked. mixture: a phrase gets all classes that a synonym or a WordNet sense fits, not the first.
+        """classes: [C] names; commas separate several names of one. wordnet: source for `open_wordnet`; None: not
+        used. mixture: a phrase gets all classes that a synonym or a WordNet sense fits, not only the first.
 
-        Of classes that share a name the first has it. Raises DataError if WordNet is asked for and not there.
+        A name shared by several classes stands for the first. Raises DataError if WordNet is requested but missing.
         """
         self.classes, self.mixture = tuple(classes), mixture
         self.numbers: dict[str, int] = {}
@@ -182,15 +181,15 @@ class PhraseClasses:
 
     def __call__(self, phrase: str) -> Classes:
         """The classes that the phrase names."""
-        for found in self._found(head_words(phrase)):
-            if found:
-                chosen = list(found.items())[: None if self.mixture else 1]
+        for weights in self._matches(head_words(phrase)):
+            if weights:
+                chosen = list(weights.items())[: None if self.mixture else 1]
                 total = sum(weight for _, weight in chosen)
                 return tuple((number, weight / total) for number, weight in chosen)
         return ()
 
-    def _found(self, words: list[str]) -> Iterator[dict[int, float]]:
-        """What each rule finds, with weights, the best first; the strictest rule first."""
+    def _matches(self, words: list[str]) -> Iterator[dict[int, float]]:
+        """The classes of each rule, with weights, the best first; the strictest rule first."""
         if not words:
             return
         for several in (words, words[-2:], words[-1:]):
@@ -207,16 +206,16 @@ class PhraseClasses:
         return [self.numbers[name] for name in names if name in self.numbers]
 
     def _above(self, steps: dict[str, int]) -> dict[int, float]:
-        """Classes among what a sense is a kind of, by their path similarity 1 / (1 + steps up to them)."""
-        found: dict[int, float] = {}
+        """Classes among a sense's hypernyms, weighted by path similarity 1 / (1 + steps up to them)."""
+        weights: dict[int, float] = {}
         for sense, up in steps.items():
             if sense in self._meanings:
-                found.setdefault(self._meanings[sense], 1 / (1 + up))
-        return found
+                weights.setdefault(self._meanings[sense], 1 / (1 + up))
+        return weights
 
     @functools.cached_property
     def _meanings(self) -> dict[str, int]:
-        """The commonest sense of each class name in WordNet -> class."""
+        """The most common WordNet sense of each class name -> class."""
         assert self.wordnet is not None
         meanings: dict[str, int] = {}
         for name, number in self.numbers.items():
@@ -227,5 +226,5 @@ class PhraseClasses:
 
 @functools.cache
 def phrase_classes(classes: tuple[str, ...], wordnet: str | None, mixture: bool) -> PhraseClasses:
-    """The map of these settings, made once a process."""
+    """The map for these settings, built once per process."""
     return PhraseClasses(classes, wordnet, mixture)

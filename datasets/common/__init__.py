@@ -1,1 +1,1 @@
-"""What the readers of several data sets share: files that are checked as they are read."""
+"""Shared by the readers of several data sets: files that are checked as they are read."""

@@ -1,4 +1,4 @@
-"""What the adapters share: the contents of a data set's files, and one clear line for what is wrong with them."""
+"""Shared by the adapters: reading a data set's files, with one clear line about what is wrong with them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Size = tuple[int, int]
 
 
 def read_bytes(root: Path, name: str) -> bytes:
-    """The file `name` below `root`; FrameError if there is none or it cannot be read."""
+    """Content of the file `name` below `root`; FrameError if it does not exist or cannot be read."""
     try:
         return (root / name).read_bytes()
     except FileNotFoundError:
@@ -35,7 +35,7 @@ def read_points(root: Path, name: str, width: int) -> NDArray[np.float32]:
 
 
 def require_finite(name: str, points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The points as they are; FrameError if one is not finite."""
+    """The points unchanged; FrameError if one is not finite."""
     if not np.isfinite(points).all():
         raise FrameError(f"{name} has points that are not finite")
     return points
@@ -50,20 +50,20 @@ def read_matrix(root: Path, name: str) -> Matrix:
 
 
 def image_size(data: bytes) -> Size:
-    """Size of an encoded image that `scenelift.samples.images` found whole, before anything is decoded."""
+    """Size of an encoded image from its header alone; `scenelift.samples.images` checks that it is complete."""
     with Image.open(io.BytesIO(data)) as image:
         return image.height, image.width
 
 
 def require_centred(intrinsic: Matrix, size: Size) -> None:
-    """ValueError unless the optical axis meets the middle half of the image: else it was resized or cropped.
+    """ValueError unless the optical axis meets the middle half of the image; otherwise it was resized or cropped.
 
-    Data sets that tell no image sizes would otherwise be paired with the wrong pixels and nobody would know.
+    In data sets that do not state image sizes, points would otherwise be paired with wrong pixels, unnoticed.
     """
     height, width = size
     u, v = intrinsic[0, 2], intrinsic[1, 2]
     if not (width / 4 < u < 3 * width / 4 and height / 4 < v < 3 * height / 4):
         raise ValueError(
             f"the image is {width}x{height} pixels, but the calibration has its centre at {u:.0f}, {v:.0f}; "
-            "use the images as the data set has them"
+            "use the data set's original images"
         )

@@ -1,1 +1,1 @@
-"""Flickr30K Entities: photos, five sentences each, and where the things are that they speak of."""
+"""Flickr30K Entities: photos with five sentences each, and boxes of the things that they name."""

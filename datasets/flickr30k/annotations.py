@@ -1,4 +1,4 @@
-"""Flickr30K Entities' annotation files: where the chains of an image are."""
+"""Flickr30K Entities' annotation files: the boxes of an image's chains."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Annotation:
     size: tuple[int, int]
     """(height, width), pixels."""
     boxes: dict[str, Boxes]
-    """Chain -> [N, 4] all boxes drawn for it, pixels from 0."""
+    """Chain -> [N, 4] all its annotated boxes, pixels from 0."""
     scenes: frozenset[str]
-    """Chains that mean the whole scene."""
+    """Chains that refer to the entire scene."""
     unboxed: frozenset[str]
     """Chains for which annotators found no box."""
 
     def union(self, chain: str) -> tuple[float, float, float, float] | None:
-        """The smallest box around all boxes of a chain; None without any."""
+        """The smallest box around all boxes of a chain; None if it has none."""
         if chain not in self.boxes:
             return None
         x1, y1, x2, y2 = union(self.boxes[chain]).tolist()
@@ -33,9 +33,9 @@ class Annotation:
 
 
 def read_annotation(name: str, data: bytes) -> Annotation:
-    """Parse a file; coordinates are 1-based whole numbers there, so 1 is taken off (ckd.md 2.1).
+    """Parse a file; its coordinates are 1-based integers, so 1 is subtracted (ckd.md 2.1).
 
-    An object may bear several chains, and a chain may have several objects. FrameError for what is no such file.
+    An object may have several chains, and a chain may have several objects. FrameError for any other file.
     """
     try:
         root = ElementTree.fromstring(data)
@@ -49,11 +49,11 @@ def read_annotation(name: str, data: bytes) -> Annotation:
                 corners = [int(_text(box, side)) - 1 for side in ("xmin", "ymin", "xmax", "ymax")]
                 for chain in chains:
                     boxes.setdefault(chain, []).append(corners)
-            for flag, found in flags.items():
+            for flag, flagged in flags.items():
                 if thing.findtext(flag, "0").strip() == "1":
-                    found.update(chains)
+                    flagged.update(chains)
     except (ElementTree.ParseError, ValueError) as error:
-        raise FrameError(f"{name} is no annotation of Flickr30K Entities: {error}") from None
+        raise FrameError(f"{name} is not an annotation of Flickr30K Entities: {error}") from None
     return Annotation(
         size,
         {chain: np.array(corners, np.float32) for chain, corners in boxes.items()},
@@ -63,7 +63,7 @@ def read_annotation(name: str, data: bytes) -> Annotation:
 
 
 def _text(element: ElementTree.Element, path: str) -> str:
-    found = element.findtext(path)
-    if found is None:
+    text = element.findtext(path)
+    if text is None:
         raise ValueError(f"{path} is missing")
-    return found
+    return text

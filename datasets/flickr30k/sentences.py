@@ -8,25 +8,25 @@ from dataclasses import dataclass
 from scenelift.errors import FrameError
 
 UNANNOTATED = "0"
-"""The chain of phrases that nobody looked for in the image; each of them is one of its own."""
+"""The chain of phrases that were not annotated in the image; each refers to a thing of its own."""
 _CHUNK = re.compile(r"\[/EN#(\d+)((?:/[^/\s\]]+)+)\s+([^\]]*?)\s*\]")
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A noun phrase as the file has it."""
+    """A noun phrase of a sentence file."""
 
     text: str
     chain: str
-    """Phrases of one image with the same chain mean the same thing."""
+    """Phrases of one image with the same chain refer to the same thing."""
     types: tuple[str, ...]
 
 
 def read_sentence(name: str, line: str) -> tuple[str, list[Chunk]]:
-    """A line of a sentence file -> the plain sentence, and its chunks in their order (ckd.md 2.1).
+    """A line of a sentence file -> the plain sentence, and its chunks in order (ckd.md 2.1).
 
     `[/EN#6729/vehicles/scene the subway]` is the chunk "the subway" of chain 6729 with two types. FrameError,
-    with the name of the file, for brackets that are no chunk.
+    with the name of the file, for brackets that are not a chunk.
     """
     chunks = [
         Chunk(" ".join(words.split()), chain, tuple(types.strip("/").split("/")))

@@ -24,26 +24,26 @@ class Photo:
     """One image."""
 
     token: str
-    """Its number, such as 1000092795."""
+    """Its id, such as 1000092795."""
 
 
 class Flickr30k:
-    """A tree of Flickr30K Entities, as its archive is unpacked.
+    """A tree of Flickr30K Entities, as unpacked from its archive.
 
-    `ROOT/Sentences/ID.txt`, `ROOT/Annotations/ID.xml`, the lists `ROOT/{train,val,test}.txt`, and, where photos are
-    wanted, `ROOT/flickr30k-images/ID.jpg`. Regions come from elsewhere, under the photo's name ID.jpg.
+    `ROOT/Sentences/ID.txt`, `ROOT/Annotations/ID.xml`, the lists `ROOT/{train,val,test}.txt`, and, if photos are
+    kept, `ROOT/flickr30k-images/ID.jpg`. Regions come from elsewhere, under the photo's name ID.jpg.
     Small to pickle.
     """
 
     name = "flickr30k"
 
     def __init__(self, root: Path, regions: RegionFiles, version: str = "1.0") -> None:
-        """DataError if the root is no such tree."""
+        """DataError if the root is not such a tree."""
         self.root, self.regions, self.version = root, regions, version
         for folder in ("Sentences", "Annotations"):
             if not (root / folder).is_dir():
                 raise DataError(
-                    f"{root} has no {folder}; give the folder that annotations.zip was unpacked in"
+                    f"{root} has no {folder}; give the folder in which annotations.zip was unpacked"
                 )
 
     @property
@@ -52,7 +52,7 @@ class Flickr30k:
         return self.regions.classes
 
     def list_samples(self, split: str | None = None) -> list[Photo]:
-        """The images of a split (None: all that have sentences), in its list's order.
+        """The images of a split (None: all that have sentences), in the order of its list.
 
         Raises DataError for an unknown split or one without images.
         """
@@ -76,7 +76,7 @@ class Flickr30k:
         """Read one image: its sentences' phrases with boxes and classes, and its regions.
 
         A phrase of a chain with several boxes gets the box around them; those of chain 0 have none. FrameError for
-        whatever is wrong with the files.
+        anything wrong with the files.
         """
         token, image = keyframe.token, f"{keyframe.token}.jpg"
         name = f"Annotations/{token}.xml"

@@ -1,1 +1,1 @@
-"""Sentences about ScanNet's rooms: ScanRefer, Nr3D and Sr3D, with proposals of a detector or true instances."""
+"""Sentences about ScanNet's rooms: ScanRefer, Nr3D and Sr3D, with a detector's proposals or true instances."""

@@ -1,4 +1,4 @@
-"""The 18 object classes of ScanRefer's benchmark, and which of them a name means (ws3dvg.md 2.7)."""
+"""The 18 object classes of ScanRefer's benchmark, and the class of a name (ws3dvg.md 2.7)."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ OTHERS = CLASSES.index("others")
 _SPELLED = {"refridgerator": "refrigerator"}
 """The label table's spelling -> ours."""
 NO_OBJECT = frozenset({1, 2, 22})
-"""NYU40 ids of wall, floor and ceiling, which nobody refers to."""
+"""NYU40 ids of wall, floor and ceiling, which no sentence refers to."""
 
 
 @dataclass(frozen=True)
 class ClassMap:
-    """Raw category -> class 0..17, as a label table has it."""
+    """Raw category -> class 0..17, from a label table."""
 
     number: dict[str, int]
     """Raw category -> class."""
@@ -38,7 +38,7 @@ class ClassMap:
 
     @classmethod
     def read(cls, path: Path) -> ClassMap:
-        """From ScanNet's table (columns raw_category, nyu40id, nyu40class); DataError if it is no such table."""
+        """From ScanNet's table (columns raw_category, nyu40id, nyu40class); DataError for any other file."""
         try:
             with path.open(newline="", encoding="utf-8") as file:
                 rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
@@ -55,7 +55,7 @@ class ClassMap:
     def category(self, name: str) -> int:
         """Class 0..17 of an annotated object's name, "_" for spaces.
 
-        The whole name if the table has it, else its last word that the table has, else `others`.
+        Looks up the full name, else its last word that is in the table, else `others`.
         """
         words = name.replace("_", " ").split()
         for known in (" ".join(words), *reversed(words)):
@@ -64,19 +64,19 @@ class ClassMap:
         return OTHERS
 
     def noun(self, tokens: Sequence[str], anchors: NDArray[np.bool_]) -> tuple[int, int]:
-        """Class 0..17 of the thing that a sentence is about and the place of its last word; -1, -1 if it names
-        nothing that the table has.
+        """Class 0..17 of a sentence's head noun and the index of its last word; -1, -1 if no category of the table
+        occurs.
 
-        The rule: the first one or two words that the table has as a category and that are not `anchors` ([T],
-        words in a prepositional phrase); if all are, the first of those. A plural is read as its singular.
+        The rule: the first one or two words that are a category in the table and not `anchors` ([T], words in a
+        prepositional phrase); if all are anchors, the first of them. A plural is read as its singular.
         """
-        found = [(i, *known) for i in range(len(tokens)) if (known := self._at(tokens, i)) is not None]
-        outside = [named for named in found if not anchors[named[0]]]
-        first = (outside or found or [(0, -1, -1)])[0]
+        matches = [(i, *known) for i in range(len(tokens)) if (known := self._at(tokens, i)) is not None]
+        outside = [named for named in matches if not anchors[named[0]]]
+        first = (outside or matches or [(0, -1, -1)])[0]
         return first[1:]
 
     def _at(self, tokens: Sequence[str], i: int) -> tuple[int, int] | None:
-        """Class and last place of the category that begins at a token."""
+        """Class and last index of the category that begins at a token."""
         for last in (i + 1, i):
             name = " ".join(tokens[i : last + 1])
             for form in (name, name.removesuffix("s")):
@@ -86,13 +86,13 @@ class ClassMap:
 
 
 def to_classes(logits: Floats, names: Sequence[str]) -> Floats:
-    """[M, C] logits of other classes -> [M, 18]: the best of those that are the same by name, `others` the best
-    of the rest; a class that none is gets the row's least."""
-    found = np.repeat(logits.min(1, keepdims=True), len(CLASSES), 1)
+    """[M, C] logits of other classes -> [M, 18]: the maximum over those with the class's name (`others`: the rest),
+    or the row's minimum if there are none."""
+    best = np.repeat(logits.min(1, keepdims=True), len(CLASSES), 1)
     for name, column in zip(names, logits.T, strict=True):
         number = _number(_SPELLED.get(name, name))
-        found[:, number] = np.maximum(found[:, number], column)
-    return found
+        best[:, number] = np.maximum(best[:, number], column)
+    return best
 
 
 def _number(name: str) -> int:

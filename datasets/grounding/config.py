@@ -15,8 +15,8 @@ PROTOCOLS: dict[Candidates, str] = {
     "detector": "detected boxes",
     "instances": "true instances",
 }
-"""What candidates are -> how numbers of theirs are labeled. A hit is a box with enough overlap, or the very
-instance (ws3dvg.md 10.3, 18)."""
+"""Kind of candidates -> its name in score labels. A hit is a box with enough overlap, or the instance itself
+(ws3dvg.md 10.3, 18)."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What is known of a proposal beside its box: colors of the cloud, or what a distilled 3D student says of it."""
+"""Features of a proposal besides its box: colors of the cloud, or the features of a distilled 3D student."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from scenelift.samples.frame import Frame
 from scenelift.samples.room import UNNAMED, Floats
 
 _AT_ONCE = 32
-"""Boxes that are compared with all points together."""
+"""Boxes that are compared with all points at a time."""
 
 
 def pooled(values: Floats, scene: Scene, proposals: Proposals) -> Floats:
-    """[N, D] values of the vertices -> [M, D] means over each proposal's: those of the instance that it is, or
-    those inside its box. 0 where there are none."""
+    """[N, D] values of the vertices -> [M, D] means over each proposal's vertices: those of its instance, or those
+    inside its box. 0 if there are none."""
     members = _members(scene, proposals)
     sums = np.concatenate(
         [part.astype(np.float32) @ values for part in np.array_split(members, _parts(members))]
@@ -37,7 +37,7 @@ def _parts(members: NDArray[np.bool_]) -> int:
 
 
 def _members(scene: Scene, proposals: Proposals) -> NDArray[np.bool_]:
-    """[M, N] which vertices each proposal has."""
+    """[M, N] whether a vertex belongs to a proposal."""
     if (proposals.instances != UNNAMED).all():
         return np.arange(len(scene.numbers))[:, None] == scene.vertex_object
     members = np.empty((len(proposals.boxes), len(scene.points)), bool)
@@ -47,9 +47,9 @@ def _members(scene: Scene, proposals: Proposals) -> NDArray[np.bool_]:
 
 
 def cloud_features(scene: Scene, proposals: Proposals) -> Floats:
-    """[M, 10] mean and deviation of the color (0..1), logarithm of the size, height of the lower side, metres.
+    """[M, 10] mean and standard deviation of the color (0..1), log of the size, height of the lower side, metres.
 
-    What needs neither detector nor network: with it a room's true instances can be grounded by anybody.
+    Needs neither detector nor network, so that true instances can be grounded without either.
     """
     colors = scene.colors.astype(np.float32) / np.float32(255)
     mean = pooled(colors, scene, proposals)
@@ -68,8 +68,8 @@ def student_features(folder: Path, frame: Frame, scene: Scene, proposals: Propos
     student = _load(folder)
     if frame.features.shape[1] != student.point_features:
         raise DataError(
-            f"{folder} sees {student.point_features} features a point, ScanNet has {frame.features.shape[1]}; "
-            "take a student that was trained on ScanNet, or on the synthetic world in its layout"
+            f"{folder} takes {student.point_features} features per point, ScanNet has {frame.features.shape[1]}; "
+            "use a student that was trained on ScanNet, or on the synthetic world in its layout"
         )
     with torch.inference_mode():
         batch = Collate(student.config.voxels, images=False)([frame])

@@ -1,4 +1,4 @@
-"""The true objects of a ScanNet scene, in the frame that its axis alignment makes (ws3dvg.md 2.6)."""
+"""The true objects of a ScanNet scene, in its axis-aligned frame (ws3dvg.md 2.6)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNNAMED = "object"
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene as it is. Shapes: N vertices, G objects."""
+    """A scene with its true objects. Shapes: N vertices, G objects."""
 
     points: Floats
     """[N, 3] aligned vertices, metres, z up."""
@@ -35,14 +35,14 @@ class Scene:
     boxes: Floats
     """[G, 6] centre and size."""
     vertex_object: NDArray[np.int32]
-    """[N] which row of the objects a vertex is of, or -1."""
+    """[N] index of each vertex's object, or -1."""
 
 
 def read_scene(root: Path, name: str, classes: ClassMap) -> Scene:
     """Read `ROOT/scans/NAME`: mesh, segments, aggregation, and the alignment of NAME.txt.
 
-    Walls, floors and ceilings are no objects. Where NAME.txt has no axisAlignment (as in test scans), the scene
-    stays as it is. FrameError for anything that is missing or does not fit together.
+    Walls, floors and ceilings are not objects. If NAME.txt has no axisAlignment (as in test scans), the scene is
+    not transformed. FrameError for anything that is missing or inconsistent.
     """
     folder = f"scans/{name}"
     mesh = f"{folder}/{name}_vh_clean_2.ply"
@@ -73,7 +73,7 @@ def read_scene(root: Path, name: str, classes: ClassMap) -> Scene:
 
 
 def _alignment(root: Path, name: str) -> NDArray[np.float64]:
-    """[4, 4] the line `axisAlignment = ...` of a scan's description."""
+    """[4, 4] from the line `axisAlignment = ...` of a scan's description."""
     for line in read_bytes(root, name).decode("utf-8", "replace").splitlines():
         key, _, value = line.partition("=")
         if key.strip() == "axisAlignment":
@@ -94,20 +94,20 @@ def _groups(root: Path, name: str) -> dict[int, tuple[str, NDArray[np.int64]]]:
             if row["segments"]
         }
     except (KeyError, TypeError, ValueError) as error:
-        raise FrameError(f"{name} is no aggregation of ScanNet: {error}") from None
+        raise FrameError(f"{name} is not a ScanNet aggregation: {error}") from None
 
 
 def _segments(root: Path, name: str, count: int) -> NDArray[np.int64]:
     """[N] segment of each vertex."""
     try:
-        found = np.array(_json(root, name, "segIndices"), np.int64)
+        segments = np.array(_json(root, name, "segIndices"), np.int64)
     except (TypeError, ValueError):
-        raise FrameError(f"{name} has segIndices that are no numbers") from None
-    if found.shape != (count,):
-        raise FrameError(f"{name} has {len(found)} segment numbers for {count} vertices")
-    if len(found) and found.min() < 0:
+        raise FrameError(f"{name} has segIndices that are not numbers") from None
+    if segments.shape != (count,):
+        raise FrameError(f"{name} has {len(segments)} segment numbers for {count} vertices")
+    if len(segments) and segments.min() < 0:
         raise FrameError(f"{name} has a negative segment number")
-    return found
+    return segments
 
 
 def _json(root: Path, name: str, key: str) -> Any:

@@ -1,17 +1,17 @@
-"""Which words of a sentence are keywords: its attributes, and the things it relates its object to.
+"""Keywords of a sentence: its attributes, and the things that it relates its object to.
 
 The authors parse sentences with the Stanford parser (ws3dvg.md 3.6): adjectives (JJ) of the first sentence, nouns
-(NN) inside prepositional phrases (PP) of all sentences. The rule here needs no parser and no model, only lists of
-the words that language has few of:
+(NN) inside prepositional phrases (PP) of all sentences. The rules here need no parser and no model, only lists of
+closed word classes:
 
-- a sentence ends at . ! ? ; the first sentence is all up to there;
-- an adjective is a word of `ADJECTIVES`, or one that ends like an adjective (-ish, -ular, -est);
-- a prepositional phrase begins at a word of `PREPOSITIONS` and ends at punctuation, a conjunction but "and", a
-  pronoun, a verb, or a determiner behind one of its nouns; in it, every word that is none of these, nor adverb,
-  number or adjective, is a noun.
+- a sentence ends at . ! ? ; the first sentence is everything up to there;
+- an adjective is a word of `ADJECTIVES`, or one with an adjective's ending (-ish, -ular, -est);
+- a prepositional phrase begins at a word of `PREPOSITIONS` and ends at punctuation, a conjunction other than "and",
+  a pronoun, a verb, or a determiner after one of its nouns; every other word in it is a noun, unless it is an
+  adverb, a number or an adjective.
 
-A word that is both stays a plain keyword, where the authors' code took it for padding (13.1, 4); and the rule works
-on the data set's own tokens, so that masks cannot slip against them (13.1, 5).
+A word that is both stays a plain keyword, where the authors' code treats it as padding (ws3dvg.md 13.1, 4); and the
+rules work on the data set's own tokens, so that masks are always aligned with them (ws3dvg.md 13.1, 5).
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ def tokenize(text: str) -> list[str]:
 
 
 def first_sentence(tokens: Sequence[str]) -> int:
-    """How many tokens the first sentence has, its full stop included."""
+    """Number of tokens of the first sentence, including its full stop."""
     ends = [i for i, token in enumerate(tokens) if token in _ENDS]
     return ends[0] + 1 if ends else len(tokens)
 
 
 def is_adjective(word: str) -> bool:
-    """Whether the rule takes a word for an adjective."""
+    """Whether a word is an adjective by the rule."""
     return word in ADJECTIVES or (len(word) > 5 and word.endswith(_ADJECTIVE_ENDS))
 
 
@@ -89,21 +89,21 @@ def attributes(tokens: Sequence[str]) -> Mask:
 
 def anchors(tokens: Sequence[str]) -> Mask:
     """[T] the nouns within prepositional phrases."""
-    found, inside = np.zeros(len(tokens), bool), False
+    nouns, inside = np.zeros(len(tokens), bool), False
     closing = _PRONOUNS | _CONJUNCTIONS | _VERBS
     for i, token in enumerate(tokens):
         if token in PREPOSITIONS:
             inside = True
-        elif not token[0].isalpha() or token in closing or (token in _DETERMINERS and i and found[i - 1]):
+        elif not token[0].isalpha() or token in closing or (token in _DETERMINERS and i and nouns[i - 1]):
             inside = False
         else:
-            found[i] = inside and token not in _NO_NOUNS and not is_adjective(token)
-    return found
+            nouns[i] = inside and token not in _NO_NOUNS and not is_adjective(token)
+    return nouns
 
 
-def keyword_mask(tokens: Sequence[str], whole: bool = True) -> Mask:
-    """[T] True for keywords: `anchors`, and with `whole` the `attributes` too.
+def keyword_mask(tokens: Sequence[str], adjectives: bool = True) -> Mask:
+    """[T] True for keywords: `anchors`, and with `adjectives` the `attributes` too.
 
-    The authors marked adjectives in ScanRefer alone; of Nr3D and Sr3D they took nouns only (`whole` False).
+    The authors marked adjectives in ScanRefer only; in Nr3D and Sr3D they used nouns alone.
     """
-    return anchors(tokens) | attributes(tokens) if whole else anchors(tokens)
+    return anchors(tokens) | attributes(tokens) if adjectives else anchors(tokens)

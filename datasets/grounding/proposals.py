@@ -1,17 +1,16 @@
-"""Proposed boxes of a room: from the files of a detector, or the true instances as ReferIt3D has them.
+"""Proposed boxes of a room: from a detector's files, or the true instances, as in ReferIt3D.
 
 A detector's output is `ROOT/proposals/SCENE.npz`: arrays of M proposals in the room's aligned frame.
 
-boxes             [M, 6] centre and size, metres; or `corners` [M, 8, 3]; or `masks` [M, N] bool, which of the
-                  mesh's vertices are of the proposal
-class_logits      [M, 18] in the order of `datasets.grounding.classes.CLASSES`; or [M, C] beside `class_names` [C]
-                  of a detector of other classes, such as SUN RGB-D's; or `classes` [M] int and `scores` [M] 0..1
-objectness        [M] 0 or 1; or `objectness_logits`, [M] (GroupFree: an object is positive) or [M, 2] (VoteNet:
-                  an object's second is the larger); may be left out beside `masks`: all are objects
+boxes             [M, 6] centre and size, metres; or `corners` [M, 8, 3]; or `masks` [M, N] bool, the proposal's
+                  vertices of the mesh
+class_logits      [M, 18] in the order of `datasets.grounding.classes.CLASSES`; or [M, C] with `class_names` [C]
+                  of a detector with other classes, such as SUN RGB-D's; or `classes` [M] int and `scores` [M] 0..1
+objectness        [M] 0 or 1; or `objectness_logits`, [M] (GroupFree: positive for an object) or [M, 2] (VoteNet:
+                  the second is larger for an object); optional with `masks`: all are objects
 features          [M, D] the query or cluster feature: 288 numbers of GroupFree, 128 of VoteNet or Mask3D
 
-`masks`, `classes` and `scores` are how Mask3D says it. Features may be left out where they are pooled from a 3D
-student instead.
+`masks`, `classes` and `scores` are Mask3D's form. Features may be omitted if they are pooled from a 3D student.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ from scenelift.samples.room import UNNAMED, Floats
 
 FOLDER = "proposals"
 _SURE = 0.999
-"""Largest probability that a score is taken for: logits stay finite."""
+"""Scores are clipped to this probability, so that logits stay finite."""
 
 
 @dataclass(frozen=True)
 class Proposals:
-    """Shapes as in `scenelift.samples.kind.room.Room`; features may be of no channel yet."""
+    """Shapes as in `scenelift.samples.room.Room`; features may have no channels yet."""
 
     boxes: Floats
     class_logits: Floats
@@ -46,7 +45,7 @@ class Proposals:
 
 
 def read_detector(root: Path, name: str, scene: Scene) -> Proposals:
-    """A detector's file; FrameError if it is missing, or its arrays are not those of the table above."""
+    """A detector's file; FrameError if it is missing, or its arrays do not match the table above."""
     path = root / FOLDER / f"{name}.npz"
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -54,20 +53,20 @@ def read_detector(root: Path, name: str, scene: Scene) -> Proposals:
     except FileNotFoundError:
         raise FrameError(f"no {path}; run a detector and write its output there") from None
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise FrameError(f"{path} is no npz file of plain arrays: {error}") from None
+        raise FrameError(f"{path} is not an npz file of plain arrays: {error}") from None
     try:
         boxes, logits = _boxes(arrays, scene), _logits(arrays)
-        found = Proposals(
+        proposals = Proposals(
             boxes=boxes,
             class_logits=logits,
             objectness=_objectness(arrays),
             instances=np.full(len(boxes), UNNAMED, np.int32),
             features=arrays.get("features", np.zeros((len(boxes), 0))).astype(np.float32),
         )
-        _require_fitting(found)
+        _require_fitting(proposals)
     except (ValueError, KeyError, IndexError) as error:
         raise FrameError(f"{path}: {error}") from None
-    return found
+    return proposals
 
 
 def _boxes(arrays: dict[str, NDArray[np.generic]], scene: Scene) -> Floats:
@@ -107,7 +106,7 @@ def _logits(arrays: dict[str, NDArray[np.generic]]) -> Floats:
 
 
 def certain(classes: NDArray[np.integer], probability: Floats) -> Floats:
-    """[M, 18] logits whose softmax gives each its class with that probability, and the rest to all others."""
+    """[M, 18] logits whose softmax is the given probability for the class and uniform over all others."""
     logits = np.zeros((len(classes), len(CLASSES)), np.float32)
     sure = np.clip(probability, 1 / len(CLASSES), _SURE)
     logits[np.arange(len(classes)), classes] = np.log(sure * (len(CLASSES) - 1) / (1 - sure))
@@ -116,10 +115,10 @@ def certain(classes: NDArray[np.integer], probability: Floats) -> Floats:
 
 def _objectness(arrays: dict[str, NDArray[np.generic]]) -> NDArray[np.bool_]:
     if "objectness" in arrays:
-        given = np.asarray(arrays["objectness"])
-        if not np.isin(given, (0, 1)).all():
+        flags = np.asarray(arrays["objectness"])
+        if not np.isin(flags, (0, 1)).all():
             raise ValueError("objectness is 0 or 1; write logits as objectness_logits")
-        return given.astype(bool)
+        return flags.astype(bool)
     if "objectness_logits" not in arrays:
         if "masks" not in arrays:
             raise ValueError("has neither objectness nor objectness_logits")
@@ -130,36 +129,36 @@ def _objectness(arrays: dict[str, NDArray[np.generic]]) -> NDArray[np.bool_]:
     return logits[:, 1] > logits[:, 0] if logits.ndim == 2 else logits > 0
 
 
-def _require_fitting(found: Proposals) -> None:
+def _require_fitting(proposals: Proposals) -> None:
     """ValueError unless the arrays agree on M, have the right widths, and are finite."""
-    count = len(found.boxes)
+    count = len(proposals.boxes)
     shapes = {
-        "boxes": (found.boxes.shape, (count, 6)),
-        "class_logits": (found.class_logits.shape, (count, len(CLASSES))),
-        "objectness": (found.objectness.shape, (count,)),
-        "features": (found.features.shape, (count, found.features.shape[-1])),
+        "boxes": (proposals.boxes.shape, (count, 6)),
+        "class_logits": (proposals.class_logits.shape, (count, len(CLASSES))),
+        "objectness": (proposals.objectness.shape, (count,)),
+        "features": (proposals.features.shape, (count, proposals.features.shape[-1])),
     }
     for key, (shape, wanted) in shapes.items():
         if shape != wanted:
-            raise ValueError(f"{key} is {list(shape)}, not {list(wanted)} as the boxes want it")
+            raise ValueError(f"{key} is {list(shape)}, not {list(wanted)} to match the boxes")
     if not count:
         raise ValueError("proposes nothing")
     for key in ("boxes", "class_logits", "features"):
-        if not np.isfinite(getattr(found, key)).all():
+        if not np.isfinite(getattr(proposals, key)).all():
             raise ValueError(f"{key} has numbers that are not finite")
-    if (found.boxes[:, 3:] <= 0).any():
-        raise ValueError("boxes has one without size")
+    if (proposals.boxes[:, 3:] <= 0).any():
+        raise ValueError("boxes has a box without size")
 
 
 def true_instances(scene: Scene, categories: NDArray[np.int64]) -> Proposals:
-    """The objects themselves, each of its own class for sure (ReferIt3D's protocol, ws3dvg.md 18).
+    """The objects themselves, with certain classes (ReferIt3D's protocol, ws3dvg.md 18).
 
     categories: [G] class of each. FrameError for a scene without objects.
     """
     count = len(scene.boxes)
     if not count:
         raise FrameError(
-            "its aggregation lists no object, so there is no instance to choose among; leave it out"
+            "its aggregation lists no objects, so there are no instances to choose from; leave it out"
         )
     return Proposals(
         boxes=scene.boxes,

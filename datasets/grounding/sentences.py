@@ -1,6 +1,6 @@
-"""The annotations of ScanRefer, Nr3D and Sr3D: which sentence is about which object of which ScanNet scene.
+"""The annotations of ScanRefer, Nr3D and Sr3D: sentences about objects of ScanNet scenes.
 
-Formats: ws3dvg.md 2.1 to 2.5. All three become `Annotation`; what is dropped is counted and said.
+Formats: ws3dvg.md 2.1 to 2.5. All three become `Annotation`; dropped sentences are counted and reported.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from scenelift.io.console import say
 VIEW_WORDS = frozenset(
     ("front", "behind", "back", "right", "left", "facing", "leftmost", "rightmost", "looking", "across")
 )
-"""A sentence with one of these is view-dependent (ws3dvg.md 10.3)."""
+"""A sentence with one of these words is view-dependent (ws3dvg.md 10.3)."""
 EASY = 2
-"""Objects of the target's class in a scene, itself included, at which a sentence is still easy."""
+"""Largest number of objects of the target's class, itself included, for an easy sentence."""
 CLOTHES = ("clothes", "clothing")
 MOST_TOKENS = 24
 
@@ -36,62 +36,62 @@ class Annotation:
     object: int
     """ScanNet's objectId."""
     name: str
-    """The object's category in words."""
+    """The object's category."""
     number: str
-    """Tells the sentence from others about the object: ann_id, assignment, or row."""
+    """Distinguishes sentences about the same object: ann_id, assignment, or row."""
     text: str
     tokens: tuple[str, ...]
-    """Lower case; as the data set splits it."""
+    """Lower case; as tokenized by the data set."""
     alike: int | None = None
     """Objects of the target's class in the scene, itself included; None: ScanRefer does not say."""
     stimulus: str = ""
-    """Id of the context in Nr3D and Sr3D."""
+    """Stimulus id in Nr3D and Sr3D."""
     mentions_class: bool = True
     """Whether the sentence names the object's class."""
 
     @property
     def view_dependent(self) -> bool:
-        """Whether the sentence needs a point of view."""
+        """Whether the sentence depends on a point of view."""
         return not VIEW_WORDS.isdisjoint(self.tokens)
 
     @property
     def hard(self) -> bool | None:
-        """Whether more than two objects are of the class; None of ScanRefer, which does not say."""
+        """Whether more than two objects have the class; None for ScanRefer, which does not say."""
         return None if self.alike is None else self.alike > EASY
 
 
 @dataclass(frozen=True)
 class Stimulus:
-    """What a stimulus id says: scene-instance_label-objects-target-distractor-distractor-... (2.4)."""
+    """A parsed stimulus id: scene-instance_label-objects-target-distractor-distractor-... (ws3dvg.md 2.4)."""
 
     scene: str
     label: str
     """With spaces."""
     objects: int
-    """Of that label in the scene, the target included."""
+    """Number of objects with that label in the scene, including the target."""
     target: int
     distractors: tuple[int, ...]
 
     @classmethod
     def parse(cls, text: str) -> Stimulus:
-        """DataError for anything that is not of this grammar."""
+        """DataError for anything that does not match this grammar."""
         try:
             scene, label, objects, target, *others = text.split("-", 4)
             distractors = tuple(int(number) for number in others[0].split("-")) if others else ()
-            found = cls(scene, label.replace("_", " "), int(objects), int(target), distractors)
+            stimulus = cls(scene, label.replace("_", " "), int(objects), int(target), distractors)
         except ValueError:
             raise DataError(
-                f"{text!r} is no stimulus id: scene-label-objects-target-distractor-distractor-..."
+                f"{text!r} is not a stimulus id: scene-label-objects-target-distractor-distractor-..."
             ) from None
-        if found.objects != 1 + len(distractors):
+        if stimulus.objects != 1 + len(distractors):
             raise DataError(
-                f"stimulus {text!r} counts {found.objects} objects but lists {1 + len(distractors)}"
+                f"stimulus {text!r} counts {stimulus.objects} objects but lists {1 + len(distractors)}"
             )
-        return found
+        return stimulus
 
 
 def read_scanrefer(path: Path) -> list[Annotation]:
-    """The sentences of a ScanRefer file (2.1); DataError for a file that is none."""
+    """The sentences of a ScanRefer file (ws3dvg.md 2.1); DataError for any other file."""
     try:
         rows = json.loads(path.read_text())
         return [
@@ -106,21 +106,21 @@ def read_scanrefer(path: Path) -> list[Annotation]:
             for row in rows
         ]
     except FileNotFoundError:
-        raise DataError(f"no {path}; ScanRefer's JSON is given to who asks its authors") from None
+        raise DataError(f"no {path}; request ScanRefer's JSON from its authors") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path} is no ScanRefer file, a JSON list with scene_id, object_id, object_name, ann_id, "
+            f"{path} is not a ScanRefer file, a JSON list with scene_id, object_id, object_name, ann_id, "
             f"description: {type(error).__name__} {error}"
         ) from None
 
 
 def read_nr3d(path: Path) -> list[Annotation]:
-    """The sentences of Nr3D's CSV (2.2); DataError for a file that is none or a row that contradicts itself."""
+    """The sentences of Nr3D's CSV (ws3dvg.md 2.2); DataError for any other file or an inconsistent row."""
     return _read_csv(path, "Nr3D", lambda row, index: row.get("assignmentid") or str(index))
 
 
 def read_sr3d(path: Path) -> list[Annotation]:
-    """The sentences of Sr3D's CSV (2.3); errors as for Nr3D. Numbers are those of the rows."""
+    """The sentences of Sr3D's CSV (ws3dvg.md 2.3), numbered by row; errors as for Nr3D."""
     return _read_csv(path, "Sr3D", lambda row, index: str(index))
 
 
@@ -136,20 +136,22 @@ def _read_csv(path: Path, corpus: str, number: Callable[[dict[str, str], int], s
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except FileNotFoundError:
-        raise DataError(f"no {path}; download {corpus} from ReferIt3D's page and name its CSV") from None
+        raise DataError(
+            f"no {path}; download {corpus} from ReferIt3D's page and give its CSV by --sentences"
+        ) from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is no CSV: {error}") from None
-    found = []
+        raise DataError(f"{path} is not a CSV file: {error}") from None
+    annotations = []
     for index, row in enumerate(rows):
         try:
-            found.append(_annotation(row, number(row, index)))
+            annotations.append(_annotation(row, number(row, index)))
         except (KeyError, ValueError, TypeError, SyntaxError, AttributeError) as error:
             raise DataError(
                 f"row {index + 1} of {path} is not {corpus}'s: {type(error).__name__} {error}"
             ) from None
         except DataError as error:
             raise DataError(f"row {index + 1} of {path}: {error}") from None
-    return found
+    return annotations
 
 
 def _annotation(row: dict[str, str], number: str) -> Annotation:
@@ -171,21 +173,21 @@ def _annotation(row: dict[str, str], number: str) -> Annotation:
     )
 
 
-def _tokens(given: Any, text: str) -> tuple[str, ...]:
-    """The data set's tokens in lower case, or ours where it has none."""
-    if given is None:
+def _tokens(tokens: Any, text: str) -> tuple[str, ...]:
+    """The data set's tokens in lower case, or ours if it has none."""
+    if tokens is None:
         return tuple(tokenize(text))
-    if not isinstance(given, list) or not all(isinstance(token, str) for token in given):
+    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         raise TypeError("token is not a list of words")
-    return tuple(token.lower() for token in given if token)
+    return tuple(token.lower() for token in tokens if token)
 
 
 def bad_contexts(path: Path) -> frozenset[str]:
-    """Stimulus ids that people found wrong; DataError if the file has none."""
+    """Stimulus ids that annotators marked as wrong; DataError for any other file."""
     try:
         header, *names = path.read_text().split()
     except (OSError, ValueError):
-        raise DataError(f"{path} is no list of stimulus ids") from None
+        raise DataError(f"{path} is not a list of stimulus ids") from None
     if header != "stimulus_id":
         raise DataError(f"{path} begins with {header!r}, not with the column stimulus_id")
     for name in names:
@@ -194,26 +196,26 @@ def bad_contexts(path: Path) -> frozenset[str]:
 
 
 def without(annotations: Sequence[Annotation], bad: frozenset[str]) -> list[Annotation]:
-    """The annotations but those of bad contexts, in their order; says how many were left out."""
-    kept = [one for one in annotations if one.stimulus not in bad]
+    """The annotations except those of bad contexts, in order; reports how many were left out."""
+    kept = [annotation for annotation in annotations if annotation.stimulus not in bad]
     if len(kept) < len(annotations):
         say(f"{len(annotations) - len(kept)} sentences of bad contexts are left out")
     return kept
 
 
 def in_scans(annotations: Sequence[Annotation], path: Path) -> list[Annotation]:
-    """The annotations about the scenes of a list; says how many are about other scans of the same rooms.
+    """The annotations about the scenes of a list; reports how many are about other scans of the same rooms.
 
-    Nr3D is about the first scan of a room alone, and so are its lists; most of Sr3D's sentences are not.
+    Nr3D and its lists cover only the first scan of each room; most of Sr3D's sentences are about others.
     """
     wanted = read_scans(path)
-    kept = [one for one in annotations if one.scene in wanted]
+    kept = [annotation for annotation in annotations if annotation.scene in wanted]
     rooms = {_room(scene) for scene in wanted}
-    others = sum(_room(one.scene) in rooms for one in annotations) - len(kept)
+    others = sum(_room(annotation.scene) in rooms for annotation in annotations) - len(kept)
     if others:
         say(
             f"{others} sentences are left out: they are about scans of the same rooms that {path.name} does not "
-            "list; ScanNet's own list has them: copy it to CORPUS_SPLIT_scans.txt"
+            "list; ScanNet's own list has them: copy that to CORPUS_SPLIT_scans.txt"
         )
     return kept
 
@@ -225,23 +227,23 @@ def _room(scene: str) -> str:
 def listener_filter(annotations: Sequence[Annotation], test: bool) -> list[Annotation]:
     """ReferIt3D's own choice of sentences (ws3dvg.md 18), which WS-3DVG does not make.
 
-    Without clothes; at most 24 tokens; the class is mentioned; in a test split, another object is of the class.
+    No clothes; at most 24 tokens; the class is mentioned; in a test split, another object has the class too.
     """
     return [
-        one
-        for one in annotations
-        if one.name not in CLOTHES
-        and len(one.tokens) <= MOST_TOKENS
-        and one.mentions_class
-        and not (test and one.alike == 1)
+        annotation
+        for annotation in annotations
+        if annotation.name not in CLOTHES
+        and len(annotation.tokens) <= MOST_TOKENS
+        and annotation.mentions_class
+        and not (test and annotation.alike == 1)
     ]
 
 
 def read_scans(path: Path) -> frozenset[str]:
-    """The scenes of a list: JSON, as ReferIt3D's, or a name a line, as ScanNet's."""
+    """The scenes of a list: JSON, as in ReferIt3D, or one name per line, as in ScanNet."""
     try:
         text = path.read_text()
         names = json.loads(text) if text.lstrip().startswith("[") else text.split()
     except (OSError, ValueError):
-        raise DataError(f"{path} is no list of scenes") from None
+        raise DataError(f"{path} is not a list of scenes") from None
     return frozenset(names)

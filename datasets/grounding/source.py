@@ -29,22 +29,22 @@ BAD_CONTEXTS = "manually_inspected_bad_contexts.csv"
 
 @dataclass(frozen=True)
 class RoomKey:
-    """Some of a room's sentences."""
+    """All or some of a room's sentences."""
 
     token: str
     scene: str
     annotations: tuple[Annotation, ...]
     unique: tuple[bool, ...]
-    """Of each annotation's object."""
+    """Whether each annotation's object is unique in its class."""
 
 
 class Grounding:
     """Sentences about the scenes of a ScanNet tree.
 
     Scenes: `ROOT/scans/SCENE` (see `instances`), proposals: see `proposals`. Sentences: `ROOT/ScanRefer_filtered_
-    SPLIT.json`, `ROOT/nr3d.csv` or `ROOT/sr3d.csv`, or the file given. The scenes of a CSV's split are in ROOT or
-    ROOT/meta as `CORPUS_SPLIT_scans.txt`, `SPLIT_scans.txt` (ReferIt3D's) or `scannetv2_SPLIT.txt`; the label table
-    likewise. Small to pickle.
+    SPLIT.json`, `ROOT/nr3d.csv` or `ROOT/sr3d.csv`, or the given file. The scenes of a CSV's split are listed in
+    `CORPUS_SPLIT_scans.txt`, `SPLIT_scans.txt` (ReferIt3D's) or `scannetv2_SPLIT.txt` in ROOT or ROOT/meta, where
+    the label table is too. Small to pickle.
     """
 
     kind = ROOM
@@ -61,12 +61,12 @@ class Grounding:
         group: int = 8,
         version: str = "v1",
     ) -> None:
-        """student: folder of a 3D student whose features proposals get instead of their own; listener: leave out
-        what ReferIt3D's listeners leave out (ws3dvg.md 18); group: sentences of a sample at most, a room with more
-        becomes several. DataError for a wrong root or table, ConfigError for ScanRefer with `listener`."""
+        """student: folder of a 3D student whose features replace the proposals' own; listener: keep only what
+        ReferIt3D's listeners use (ws3dvg.md 18); group: sentences per sample, a room with more becomes several
+        samples. DataError for a wrong root or table, ConfigError for ScanRefer with `listener`."""
         if listener and corpus == "scanrefer":
             raise ConfigError(
-                "ReferIt3D's listeners choose among Nr3D's and Sr3D's sentences; leave --listener out"
+                "ReferIt3D's listeners use Nr3D's and Sr3D's sentences only; leave --listener out"
             )
         self.name: str = corpus
         self.root, self.version, self.candidates = root, version, candidates
@@ -78,20 +78,20 @@ class Grounding:
 
     @property
     def protocol(self) -> str:
-        """What numbers measured on these rooms are to be labeled with."""
+        """Label of all scores measured on these rooms."""
         listeners = ", listeners' sentences" if self.listener else ""
         return f"{self.corpus}, {PROTOCOLS[self.candidates]}{listeners}"
 
     @property
     def reading(self) -> dict[str, Any]:
-        """What decides a room's sample beside its files."""
+        """What determines a room's sample, besides its files."""
         student = None if self.student is None else str(self.student.resolve())
         return {"protocol": self.protocol, "student": student, "group": self.group}
 
     def list_samples(self, split: str | None) -> list[RoomKey]:
-        """The rooms of a split (None: all that a CSV has; ScanRefer's files are of one split), by name.
+        """The rooms of a split (None: all of a CSV; ScanRefer has a file per split), by name.
 
-        Raises DataError for an unknown split, or one of which no scene is here.
+        Raises DataError for an unknown split, or one without scenes in the tree.
         """
         annotations = self._annotations(split)
         by_scene: dict[str, list[Annotation]] = defaultdict(list)
@@ -106,7 +106,7 @@ class Grounding:
         return [key for scene in here for key in self._parts(scene, by_scene[scene])]
 
     def read(self, keyframe: RoomKey, options: RoomOptions) -> Room:
-        """Read one room with its proposals; FrameError for whatever is wrong with its files."""
+        """Read one room with its proposals; FrameError for anything wrong with its files."""
         scene = read_scene(self.root, keyframe.scene, self.class_map)
         proposals = self._proposals(keyframe.scene, scene)
         shown = np.linspace(0, len(scene.points) - 1, min(options.points, len(scene.points))).astype(int)
@@ -141,7 +141,7 @@ class Grounding:
         found = READERS[self.corpus](self.sentences or self.root / f"{self.corpus}.csv")
         bad = self._meta(BAD_CONTEXTS)
         if bad is None:
-            say(f"no {BAD_CONTEXTS} in {self.root}: no sentence is left out for its context")
+            say(f"no {BAD_CONTEXTS} in {self.root}: no sentences are left out for their context")
         else:
             found = without(found, bad_contexts(bad))
         if split is not None:
@@ -149,7 +149,7 @@ class Grounding:
         return listener_filter(found, split not in (None, "train")) if self.listener else found
 
     def _scans(self, split: str) -> Path:
-        """The list of a split's scenes: the corpus' own, ReferIt3D's, or ScanNet's."""
+        """The list of a split's scenes: the corpus's own, ReferIt3D's, or ScanNet's."""
         names = (f"{self.corpus}_{split}_scans.txt", f"{split}_scans.txt", f"scannetv2_{split}.txt")
         found = next((path for name in names if (path := self._meta(name))), None)
         if found is None:
@@ -166,7 +166,7 @@ class Grounding:
             say(f"{unknown.total()} sentences are about things that {TABLE} does not list ({some}): others")
 
     def _parts(self, scene: str, annotations: list[Annotation]) -> list[RoomKey]:
-        """A room's sentences, mixed and parted into groups."""
+        """A room's sentences, shuffled and split into groups."""
         objects = {one.object: self.class_map.category(one.name) for one in annotations}
         alike = Counter(objects.values())
         order = np.random.default_rng(list(scene.encode())).permutation(len(annotations))
@@ -206,7 +206,7 @@ class Grounding:
             name=f"{one.object}-{one.number}",
             text=one.text,
             tokens=one.tokens,
-            keywords=keyword_mask(one.tokens, whole=self.corpus == "scanrefer"),
+            keywords=keyword_mask(one.tokens, adjectives=self.corpus == "scanrefer"),
             category=self.class_map.category(one.name),
             noun=noun,
             head=head,

@@ -1,1 +1,1 @@
-"""nuScenes: six cameras and a LiDAR on a car, with lidarseg labels; and all data in its layout."""
+"""nuScenes: six cameras and a LiDAR on a car, with lidarseg labels; also any data in its layout."""

@@ -1,4 +1,4 @@
-"""The 16 classes of nuScenes-lidarseg, the 32 categories they are made of, their words and colors."""
+"""The 16 classes of nuScenes-lidarseg, the 32 categories that they group, their words and colors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scenelift.samples.frame import IGNORED
 from scenelift.samples.vocabulary import Vocabulary
 
 NO_CATEGORY = 255
-"""What the label table holds for bytes that no category has."""
+"""Entry of the label table for bytes without a category."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ CLASSES: dict[str, _Class] = {
     "manmade": _Class(("static.manmade",), ("manmade", "building", "wall", "pole"), (222, 184, 135)),
     "vegetation": _Class(("static.vegetation",), ("vegetation", "tree", "bush"), (0, 100, 0)),
 }
-"""Class -> its categories, the words it is prompted with (the paper's first), and the color it is drawn in,
-in the order of the nuScenes-lidarseg challenge."""
+"""Class -> its categories, prompt words (the paper's first), and color in pictures, in the order of the
+nuScenes-lidarseg challenge."""
 
 IGNORED_CATEGORIES = frozenset(
     {
@@ -87,14 +87,14 @@ def _class_of(category: str) -> str | None:
 
 
 def vocabulary(categories: Iterable[str]) -> Vocabulary:
-    """The classes that at least one of the categories belongs to, in the challenge's order.
+    """The classes of the categories, in the challenge's order.
 
     Raises DataError for a category that nuScenes does not have.
     """
     present = {_class_of(category) for category in categories}
     names = tuple(name for name in CLASSES if name in present)
     if not names:
-        raise DataError("category.json has no category of the nuScenes-lidarseg classes")
+        raise DataError("category.json has no categories of the nuScenes-lidarseg classes")
     return Vocabulary(
         name=f"nuscenes-{len(names)}",
         classes=names,

@@ -1,4 +1,4 @@
-"""Joins the nuScenes tables into keyframes that can be read one by one, in any process, without tables."""
+"""Joins the nuScenes tables into keyframes that can be read one by one, in any process, without the tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scenelift.geometry.transforms import Matrix, inverse, rigid
 LIDAR = "LIDAR_TOP"
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_FRONT_LEFT")
 MAX_SWEEPS = 10
-"""Earlier sweeps a keyframe knows of: half a second, the time between keyframes."""
+"""Earlier sweeps listed for a keyframe: half a second, the time between keyframes."""
 
 Rows = NDArray[np.int64]
 """Row numbers of a table; -1 is none."""
@@ -27,7 +27,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Keyframe:
-    """Where the files of a keyframe are (relative to the data set's root) and how they fit together.
+    """The files of a keyframe (relative to the data set's root) and the transforms between them.
 
     S <= MAX_SWEEPS earlier sweeps, V cameras. Transforms are 4x4 for column vectors, metres.
     """
@@ -35,10 +35,10 @@ class Keyframe:
     token: str
     scene: str
     timestamp: int
-    """Of the LiDAR record, microseconds."""
+    """Time of the LiDAR record, microseconds."""
     points: str
     labels: str | None
-    """None where the data set has no lidarseg labels."""
+    """None if the data set has no lidarseg labels."""
     lidar_sweeps: tuple[str, ...]
     """[S] point files of the preceding LiDAR records, nearest first."""
     sweep_to_keyframe: Matrix
@@ -94,7 +94,7 @@ def scene_names(tables: Path) -> list[str]:
 def load_keyframes(tables: Path, scenes: Collection[str]) -> list[Keyframe]:
     """The keyframes of the scenes, in the scene table's order and then in time.
 
-    Raises DataError for tables that are missing, broken, or refer to rows that are not there.
+    Raises DataError for tables that are missing, broken, or refer to missing rows.
     """
     samples, scene_of = _samples(tables, scenes)
     calibrations, channels = _calibrations(tables)
@@ -116,7 +116,7 @@ def _samples(tables: Path, scenes: Collection[str]) -> tuple[pa.Table, list[str]
 
 
 def _calibrations(tables: Path) -> tuple[pa.Table, NDArray[np.int64]]:
-    """The calibration table, and per row the channel: 0 LiDAR, 1..6 the cameras, -1 other sensors."""
+    """The calibration table, and the channel of each row: 0 LiDAR, 1..6 the cameras, -1 other sensors."""
     sensors = read_table(tables / "sensor.json", _SENSOR)
     code = {channel: number for number, channel in enumerate((LIDAR, *CAMERAS))}
     codes = np.array([*(code.get(channel, -1) for channel in sensors["channel"].to_pylist()), -1])
@@ -142,14 +142,14 @@ def _records(
 
 
 def _find(wanted: pa.ChunkedArray, tokens: pa.ChunkedArray) -> Rows:
-    """[N] the row in which each wanted token stands, -1 where none does."""
+    """[N] the row of each wanted token, -1 if there is none."""
     return pc.fill_null(pc.index_in(wanted, tokens), -1).to_numpy().astype(np.int64)
 
 
 def _numbers(column: pa.ChunkedArray, count: int, what: str) -> NDArray[np.float64]:
     """A column of lists -> [N, count]."""
     if not pc.all(pc.equal(pc.list_value_length(column), count), min_count=0).as_py():
-        raise DataError(f"{what} has a row that is not {count} numbers")
+        raise DataError(f"{what} has a row that does not have {count} numbers")
     return pc.list_flatten(column).to_numpy().reshape(-1, count)
 
 
@@ -159,7 +159,7 @@ def _rigid(table: pa.Table, name: str) -> Matrix:
 
 
 def _intrinsics(calibrations: pa.Table) -> Matrix:
-    """[N, 3, 3]; NaN where there is no 3x3 matrix, as for a LiDAR."""
+    """[N, 3, 3]; NaN for rows without a 3x3 matrix, such as a LiDAR's."""
     matrices = np.full((len(calibrations), 3, 3), np.nan)
     for row, matrix in enumerate(calibrations["camera_intrinsic"].to_pylist()):
         if [len(line) for line in matrix] == [3, 3, 3]:
@@ -212,7 +212,7 @@ class _Join:
         return rows
 
     def _sweep_rows(self, lidar: Rows) -> Rows:
-        """[samples, MAX_SWEEPS] the records before each LiDAR record, nearest first, -1 from the start on."""
+        """[samples, MAX_SWEEPS] the records before each LiDAR record, nearest first, -1 before the first."""
         before = np.append(_find(self.records["prev"], self.records["token"]), -1)
         chain = [before[lidar]]
         while len(chain) < MAX_SWEEPS:
@@ -220,7 +220,7 @@ class _Join:
         return np.stack(chain, 1)
 
     def _labels(self, lidar: Rows) -> list[str | None]:
-        """The label file of each key frame: as lidarseg.json says, else where it would be by its name."""
+        """The label file of each key frame: from lidarseg.json, else its default path."""
         path = self.tables / "lidarseg.json"
         table = read_table(path, _LIDARSEG) if path.is_file() else _LIDARSEG.empty_table()
         if not len(table):

@@ -32,16 +32,15 @@ Points = NDArray[np.float32]
 class NuScenes:
     """A nuScenes tree (`ROOT/v1.0-trainval/*.json`, `ROOT/samples`, `ROOT/sweeps`, `ROOT/lidarseg`).
 
-    Also reads whatever is written in that layout; a `splits.json` ({split: [scene names]}) beside the tables
-    replaces the official splits. The class list is what category.json holds of the 16 lidarseg classes.
-    An optional `ROOT/prompts.json` ({class: [words]}) replaces prompted words. Small to pickle: it holds no
-    tables.
+    Also reads other data in that layout; a `splits.json` ({split: [scene names]}) next to the tables replaces the
+    official splits. The class list is those of the 16 lidarseg classes that category.json has. An optional
+    `ROOT/prompts.json` ({class: [words]}) replaces prompt words. Small to pickle: it does not keep the tables.
     """
 
     name = "nuscenes"
 
     def __init__(self, root: str | Path, version: str = "v1.0-trainval") -> None:
-        """Raises DataError if `root` holds no such version, or its category.json is not nuScenes'."""
+        """Raises DataError if `root` does not have the version, or its category.json is not nuScenes'."""
         self.root, self.version = Path(root), version
         self.tables = self.root / version
         _require_tree(self.root, version)
@@ -49,9 +48,9 @@ class NuScenes:
         self.vocabulary = with_words(listed, self.root / "prompts.json")
 
     def _classes(self) -> tuple[Vocabulary, NDArray[np.uint8] | None]:
-        """The class list, and the label byte -> class table where the tree has lidarseg labels.
+        """The class list, and the label byte -> class table if the tree has lidarseg labels.
 
-        Without lidarseg, category.json lists only what has boxes, so all 16 classes stand for it.
+        Without lidarseg, category.json lists only classes with boxes, so all 16 classes are used instead.
         """
         table = read_table(self.tables / "category.json", _CATEGORY)
         names, indices = table["name"].to_pylist(), table["index"].to_pylist()
@@ -67,18 +66,18 @@ class NuScenes:
     def list_samples(self, split: str | None = None) -> list[Keyframe]:
         """The keyframes of a split (None: of all scenes), by scene in table order, then by time.
 
-        Raises DataError for an unknown split, one without scenes here, and broken tables.
+        Raises DataError for an unknown split, one without scenes in the tree, and broken tables.
         """
-        here = scene_names(self.tables)
-        wanted = set(here) if split is None else self._split(split, here)
+        available = scene_names(self.tables)
+        wanted = set(available) if split is None else self._split(split, available)
         keyframes = load_keyframes(self.tables, wanted)
         if not keyframes:
             raise DataError(f"{self.tables} has no keyframes{f' of {split}' if split else ''}")
         return keyframes
 
-    def _split(self, split: str, here: list[str]) -> set[str]:
+    def _split(self, split: str, available: list[str]) -> set[str]:
         known = splits.of_tree(self.tables)
-        count = {name: len(scenes.intersection(here)) for name, scenes in known.items()}
+        count = {name: len(scenes.intersection(available)) for name, scenes in known.items()}
         present = ", ".join(f"{name} ({number} scenes)" for name, number in count.items() if number)
         if split not in known:
             raise DataError(
@@ -86,14 +85,14 @@ class NuScenes:
             )
         if not count[split]:
             raise DataError(f"{self.tables} has no scene of {split}; with scenes here: {present or 'none'}")
-        return set(known[split].intersection(here))
+        return set(known[split].intersection(available))
 
     def read(self, keyframe: Keyframe, options: ReadOptions) -> Frame:
         """Read and project one keyframe with `options.lidar_sweeps` earlier sweeps (CLIP2Scene, section 3).
 
         Sweeps come nearest first, without the car's own returns, moved into the keyframe's LiDAR frame by
         the ego poses; at the start of a scene the last available one is repeated. Points of the sweeps are
-        projected as if captured with the keyframe. Raises FrameError for whatever is wrong with the files.
+        projected as if captured with the keyframe. Raises FrameError for anything wrong with the files.
         """
         key = self._points(keyframe.points)
         clouds = [key, *self._sweeps(keyframe, options.lidar_sweeps)]
@@ -179,8 +178,8 @@ def _require_tree(root: Path, version: str) -> None:
         return
     if not root.is_dir():
         raise DataError(f"no folder {root}; --root is the nuScenes folder that holds {version} and samples")
-    found = sorted(table.parent.name for table in root.glob("*/scene.json"))
+    versions = sorted(table.parent.name for table in root.glob("*/scene.json"))
     if (root / "scene.json").is_file():
         raise DataError(f"{root} holds the tables themselves; --root is the folder above, {root.parent}")
-    hint = f"versions there: {', '.join(found)}" if found else "there is no nuScenes version in it"
+    hint = f"versions there: {', '.join(versions)}" if versions else "it has no nuScenes version"
     raise DataError(f"{root} has no folder {version}; {hint}")

@@ -1,4 +1,4 @@
-"""The official nuScenes splits, and the hold-out that CLIP2Scene and SLidR keep out of pre-training."""
+"""The official nuScenes splits, and the scenes that CLIP2Scene and SLidR hold out from pre-training."""
 
 from __future__ import annotations
 

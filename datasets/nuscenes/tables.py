@@ -1,8 +1,8 @@
 """Reads nuScenes tables: JSON lists of rows, up to gigabytes, of which only some columns and rows are needed.
 
-The text is cut between rows, and Arrow parses the pieces on two threads. A cut can be taken for one between
-rows that is not (inside a string or a nested list); its pieces are then no valid JSON, Arrow says so, and the
-file is read row by row with Python's own parser.
+The text is split between rows, and Arrow parses the pieces on two threads. A split may wrongly fall inside a string
+or a nested list; its pieces are then invalid JSON, Arrow reports that, and the file is read row by row with
+Python's own parser.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ import pyarrow.json
 from scenelift.errors import DataError
 
 Keep = Callable[[pa.Table], pa.Array]
-"""Says which rows of a piece of a table are needed: a boolean array."""
+"""Selects rows of a piece of a table: returns a boolean array."""
 
 _PIECE = 32 << 20
-"""Bytes parsed at a time: bounds the memory, and long enough that the cuts cost nothing."""
+"""Bytes parsed at a time: bounds the memory, and is large enough that splitting costs nothing."""
 _WINDOW = 1 << 16
-"""Bytes searched for the end of a row at each cut."""
+"""Bytes searched for the end of a row at each split."""
 _THREADS = 2
 _LONGEST_ROW = 1 << 20
-"""Characters; what is longer and does not parse is broken, not cut off."""
+"""Longest row, characters: a longer text that does not parse is broken, not truncated."""
 _ROWS = 50_000
-"""Rows gathered at a time when reading row by row."""
+"""Rows per Arrow table when reading row by row."""
 _BETWEEN_ROWS = re.compile(rb"\}\s*,\s*\{")
 
 
 def read_table(path: Path, schema: pa.Schema, keep: Keep | None = None) -> pa.Table:
-    """The rows of a JSON list of objects that `keep` wants, with the columns of `schema` only.
+    """The rows of a JSON list of objects that `keep` selects, with the columns of `schema` only.
 
     Raises DataError for a missing file, broken JSON, a value of another type, or a row without one of the
     columns that `schema` marks as not nullable.
     """
     if not path.is_file():
-        raise DataError(f"{path.parent} has no table {path.name}; unpack the whole metadata archive there")
+        raise DataError(f"{path.parent} has no table {path.name}; unpack the complete metadata archive there")
 
     def select(piece: pa.Table) -> pa.Table:
         for field in schema:
             if not field.nullable and piece[field.name].null_count:
                 raise DataError(f"{path} has a row without {field.name}")
         kept = piece if keep is None else piece.filter(keep(piece))
-        kept.validate(full=True)  # Arrow takes bytes that are no UTF-8 for text
+        kept.validate(full=True)  # Arrow accepts invalid UTF-8 as text
         return kept
 
     nullable = _nullable(schema)
@@ -76,7 +76,7 @@ def _parse_pieces(path: Path, schema: pa.Schema, select: Callable[[pa.Table], pa
 
 
 def _parse_piece(rows: bytes, schema: pa.Schema) -> pa.Table:
-    """Parses rows with commas between them, as the one list in one JSON object."""
+    """Parse comma-separated rows, wrapped as a single list in a JSON object."""
     text = b'{"rows":[%b]}' % rows
     lists = pyarrow.json.read_json(
         pa.BufferReader(text),
@@ -93,7 +93,7 @@ def _parse_piece(rows: bytes, schema: pa.Schema) -> pa.Table:
 
 
 def _pieces(file: BinaryIO) -> list[tuple[int, int]]:
-    """Where the pieces start and end that the inside of the list is cut into."""
+    """Start and end of the pieces that the list's content is split into."""
     start, end = _inside(file)
     pieces = []
     for target in range(start + _PIECE, end, _PIECE):
@@ -105,7 +105,7 @@ def _pieces(file: BinaryIO) -> list[tuple[int, int]]:
 
 
 def _inside(file: BinaryIO) -> tuple[int, int]:
-    """Where the text between the list's brackets starts and ends, without the spaces around it."""
+    """Start and end of the text between the list's brackets, without surrounding spaces."""
     size = file.seek(0, 2)
     file.seek(0)
     head = re.match(rb"\s*\[\s*", file.read(_WINDOW))
@@ -117,7 +117,7 @@ def _inside(file: BinaryIO) -> tuple[int, int]:
 
 
 def _parse_rows(path: Path, schema: pa.Schema) -> Iterator[pa.Table]:
-    """The same tables by Python's parser: slow, and right for everything that is JSON."""
+    """The same tables by Python's parser: slow, but correct for any JSON."""
     rows: list[dict[str, Any]] = []
     try:
         with path.open(encoding="utf-8") as file:
@@ -129,11 +129,11 @@ def _parse_rows(path: Path, schema: pa.Schema) -> Iterator[pa.Table]:
         yield pa.Table.from_pylist(rows, schema)
     except (ValueError, AttributeError, OverflowError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
-        raise DataError(f"{path} is no table of the right form; unpack it again: {reason}") from None
+        raise DataError(f"{path} is not a table of the right form; unpack it again: {reason}") from None
 
 
 def _rows(file: TextIO) -> Iterator[Any]:
-    """Decodes the elements of a JSON list one by one, holding little more than a piece of the text."""
+    """Decode the elements of a JSON list one by one, with little more than a piece of the text in memory."""
     decoder = json.JSONDecoder()
     text = file.read(_PIECE).lstrip()
     if text[:1] != "[":

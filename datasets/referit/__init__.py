@@ -1,1 +1,1 @@
-"""ReferItGame: photos, and expressions that each name one thing in them."""
+"""ReferItGame: photos, and expressions that each refer to one thing in them."""

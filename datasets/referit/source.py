@@ -22,19 +22,19 @@ _PHOTOS = "images"
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo with what was said of it."""
+    """One photo with its expressions."""
 
     token: str
-    """The photo's name without its ending, such as 10000."""
+    """The photo's file name without its extension, such as 10000."""
     expressions: tuple[tuple[str, tuple[float, float, float, float]], ...]
-    """Each with the box of what it names: x1, y1, x2, y2, pixels."""
+    """Each with the box of its thing: x1, y1, x2, y2, pixels."""
 
 
 class ReferIt:
     """ReferItGame as one JSON file, `ROOT/expressions.json`.
 
     A list of objects with `img_id` ("10000.jpg"), `bbox` [x1, y1, x2, y2] in pixels, `split` (train, val or test)
-    and `query`, the list of expressions for this box. Photos, where wanted, in `ROOT/images`. Small to pickle.
+    and `query`, the list of expressions for this box. Photos, if kept, are in `ROOT/images`. Small to pickle.
     """
 
     name = "referit"
@@ -53,7 +53,7 @@ class ReferIt:
     def list_samples(self, split: str | None = None) -> list[Photo]:
         """The photos of a split (None: all), in the file's order.
 
-        Raises DataError for an unknown split, one without photos, or a file of another make.
+        Raises DataError for an unknown split, one without photos, or a file of another format.
         """
         if split is not None and split not in SPLITS:
             raise DataError(f"unknown split {split}; known: {', '.join(SPLITS)}")
@@ -64,7 +64,7 @@ class ReferIt:
                 photos.setdefault(image, []).extend((" ".join(query.split()), box) for query in queries)
         if not photos:
             raise DataError(f"{self.root} has no image{f' of {split}' if split else ''}")
-        return [Photo(Path(image).stem, tuple(said)) for image, said in photos.items()]
+        return [Photo(Path(image).stem, tuple(expressions)) for image, expressions in photos.items()]
 
     def _entries(self) -> list[tuple[str, str, tuple[float, float, float, float], list[str]]]:
         try:
@@ -74,7 +74,7 @@ class ReferIt:
                 x1, y1, x2, y2 = map(float, entry["bbox"])
                 queries = entry["query"]
                 if not isinstance(queries, list):
-                    raise TypeError(f"query {queries!r} is no list")
+                    raise TypeError(f"query {queries!r} is not a list")
                 entries.append((str(entry["img_id"]), str(entry["split"]), (x1, y1, x2, y2), queries))
         except (ValueError, TypeError, KeyError) as error:
             raise DataError(
@@ -85,7 +85,7 @@ class ReferIt:
     def read(self, keyframe: Photo, options: CaptionOptions) -> CaptionedImage:
         """Read one photo: its expressions as the phrases of one sentence (ckd.md 2.2), and its regions.
 
-        FrameError for whatever is wrong with its files.
+        FrameError for anything wrong with its files.
         """
         image = f"{keyframe.token}.jpg"
         size = self.regions.size(image) or self._photo_size(image)
@@ -101,13 +101,13 @@ class ReferIt:
         )
 
     def _photo_size(self, image: str) -> Size:
-        """That of the photo itself; FrameError if it is not there."""
+        """Size of the photo itself; FrameError if it is missing."""
         try:
             return image_size(read_bytes(self.root / _PHOTOS, image))
         except (OSError, SyntaxError) as error:
-            raise FrameError(f"{image} is no image: {error}") from None
+            raise FrameError(f"{image} is not an image: {error}") from None
         except FrameError:
             raise FrameError(
-                f"the regions of {image} do not say how large it is, nor is it in {self.root / _PHOTOS}; put the "
-                "photos there, or use regions of .npz files"
+                f"the regions of {image} do not include its size, and it is not in {self.root / _PHOTOS}; put the "
+                "photos there, or use regions from .npz files"
             ) from None

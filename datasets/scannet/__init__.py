@@ -1,1 +1,1 @@
-"""ScanNet: indoor scenes as colored surfaces, and the photos they were made of; and all data in its layout."""
+"""ScanNet: indoor scenes as colored surfaces, and the photos they were built from; also any data in its layout."""

@@ -1,4 +1,4 @@
-"""The 20 classes of the ScanNet benchmark: their NYU40 ids, what they are called, words and colors."""
+"""The 20 classes of the ScanNet benchmark: their NYU40 ids, names, words and colors."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from scenelift.samples.vocabulary import Vocabulary
 
 TABLE = "scannetv2-labels.combined.tsv"
 LAST_ID = 40
-"""Of NYU40; 0 is what nobody labeled."""
+"""Largest NYU40 id; 0 is unlabeled."""
 NO_CLASS = 255
-"""What the label table holds for numbers that NYU40, or the tree's own table, does not have."""
+"""Entry of the label table for ids that NYU40, or the tree's own table, does not have."""
 
 COLORS: dict[int, tuple[int, int, int]] = {
     1: (174, 199, 232),
@@ -51,13 +51,13 @@ WORDS: dict[str, tuple[str, ...]] = {
     "refridgerator": ("refrigerator", "fridge"),
     "otherfurniture": ("other furniture", "furniture"),
 }
-"""What classes are prompted with (the paper's word first) where it is not their name in the table alone."""
+"""Prompt words of classes (the paper's word first) that differ from their name in the table."""
 
 
 def read_table(path: Path) -> dict[int, str]:
     """The benchmark's ids that a label table lists, in the benchmark's order, and their NYU40 names.
 
-    Raises DataError for a table that is missing, has other columns, or names a class ambiguously.
+    Raises DataError for a table that is missing, has other columns, or has ambiguous names.
     """
     names: dict[int, str] = {}
     for number, name in _rows(path):
@@ -78,12 +78,12 @@ def _rows(path: Path) -> list[tuple[int, str]]:
         raise DataError(f"no {path}; put ScanNet's label table there") from None
     except (OSError, KeyError, ValueError, AttributeError, TypeError, csv.Error):
         raise DataError(
-            f"{path} is not ScanNet's label table: its columns nyu40id and nyu40class, set apart by tabs"
+            f"{path} is not ScanNet's label table: its tab-separated columns nyu40id and nyu40class"
         ) from None
 
 
 def vocabulary(listed: dict[int, str]) -> Vocabulary:
-    """The classes of a table, as `read_table` gives it."""
+    """The classes of a table from `read_table`."""
     return Vocabulary(
         name=f"scannet-{len(listed)}",
         classes=tuple(listed.values()),

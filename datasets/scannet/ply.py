@@ -1,77 +1,60 @@
-"""Reads the vertices of a binary PLY file, the form of ScanNet's meshes."""
+"""Reads the vertices of a PLY file, the form of ScanNet's meshes: ascii or binary, of either byte order."""
 
 from __future__ import annotations
 
+import io
+import re
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from plyfile import PlyData, PlyElement, PlyHeaderParseError, PlyListProperty
 
 from scenelift.errors import FrameError
 
-_TYPES = {
-    "char": "<i1",
-    "int8": "<i1",
-    "uchar": "<u1",
-    "uint8": "<u1",
-    "short": "<i2",
-    "int16": "<i2",
-    "ushort": "<u2",
-    "uint16": "<u2",
-    "int": "<i4",
-    "int32": "<i4",
-    "uint": "<u4",
-    "uint32": "<u4",
-    "float": "<f4",
-    "float32": "<f4",
-    "double": "<f8",
-    "float64": "<f8",
-}
-_FORMAT = "binary_little_endian"
-_END = b"end_header\n"
+_HEADER = re.compile(rb"ply\r?\n.*?\nend_header\r?\n", re.DOTALL)
+_COUNT = re.compile(rb"^(element +\S+) +(\d+)", re.MULTILINE)
 
 
 def read_vertices(name: str, data: bytes) -> NDArray[Any]:
-    """[N] structured array of the vertices, its fields named as the file's properties.
+    """[N] structured array of the vertices, with the file's properties as fields.
 
     The vertices must come first, as in ScanNet's files; what follows them (faces) is not read. Raises FrameError
-    for a file that is truncated, ascii or big-endian, or no PLY.
+    for a file that is truncated or is not PLY.
     """
-    header, end, body = data.partition(_END)
-    if not data.startswith(b"ply") or not end:
-        raise FrameError(f"{name} is no PLY file, or truncated within its header")
-    lines = [line.split() for line in header.decode("latin-1").splitlines()[1:]]
-    lines = [words for words in lines if words and words[0] not in ("comment", "obj_info")]
-    if not lines or lines[0][:1] != ["format"] or lines[0][1:2] != [_FORMAT]:
-        found = " ".join(lines[0][1:2]) if lines else "none"
-        raise FrameError(f"{name} is PLY of format {found}; save it as {_FORMAT}")
+    header = _HEADER.match(data)
+    if header is None:
+        raise FrameError(f"{name} is not a PLY file, or truncated within its header")
+    count = _COUNT.search(header[0])
+    if count is None:
+        raise FrameError(f"{name} has a bad PLY header: no element has a count")
     try:
-        count, dtype = _vertex_element(lines[1:])
-    except (ValueError, KeyError, IndexError):
-        raise FrameError(f"{name} does not begin with vertices of plain properties") from None
-    if count < 1 or len(body) < count * dtype.itemsize:
+        # plyfile reads the header alone: of data that is not a file on disk it reads row by row, seconds a mesh.
+        ply = PlyData.read(io.BytesIO(_COUNT.sub(rb"\1 0", header[0].replace(b"\r\n", b"\n"))))
+    except (PlyHeaderParseError, ValueError) as error:  # a ValueError where two elements have one name
+        raise FrameError(f"{name} has a bad PLY header: {error}") from None
+    plain = ply.elements and not any(isinstance(one, PlyListProperty) for one in ply.elements[0].properties)
+    if not plain or ply.elements[0].name != "vertex":
+        raise FrameError(f"{name} does not begin with vertices of plain properties")
+    return _rows(name, data[header.end() :], ply.elements[0].dtype(ply.byte_order), int(count[2]), ply.text)
+
+
+def _rows(name: str, body: bytes, dtype: Any, count: int, text: bool) -> NDArray[Any]:
+    rows = np.empty(0)
+    try:
+        if not text:
+            rows = np.frombuffer(body, dtype, count).astype(np.dtype(dtype).newbyteorder("="), copy=False)
+        elif body.strip():
+            rows = np.loadtxt(io.BytesIO(body), dtype, comments=None, max_rows=count, ndmin=1)
+    except ValueError:
+        pass
+    if not count or len(rows) < count:
         raise FrameError(f"{name} is truncated: {len(body)} bytes are not {count} vertices")
-    return np.frombuffer(body, dtype, count)
-
-
-def _vertex_element(lines: list[list[str]]) -> tuple[int, np.dtype[Any]]:
-    """Count and type of the first element, which must be the vertices."""
-    element, name, count = lines[0]
-    if (element, name) != ("element", "vertex"):
-        raise ValueError
-    fields = []
-    for words in lines[1:]:
-        if words[0] == "element":
-            break
-        keyword, kind, field = words
-        if keyword != "property":
-            raise ValueError
-        fields.append((field, _TYPES[kind]))
-    return int(count), np.dtype(fields)
+    return rows
 
 
 def columns(name: str, vertices: NDArray[Any], wanted: tuple[str, ...]) -> NDArray[np.float32]:
-    """[N, len(wanted)] some properties of the vertices; FrameError for one that they do not have."""
+    """[N, len(wanted)] properties of the vertices; FrameError for one that they do not have."""
     for column in wanted:
         if column not in (vertices.dtype.names or ()):
             raise FrameError(f"{name} has vertices without the property {column}")
@@ -79,15 +62,8 @@ def columns(name: str, vertices: NDArray[Any], wanted: tuple[str, ...]) -> NDArr
 
 
 def encode_vertices(vertices: NDArray[Any]) -> bytes:
-    """A PLY file of vertices, a structured array of float32, uint8 or uint16 fields, and no faces."""
-    kinds = {"<f4": "float", "|u1": "uchar", "<u2": "ushort"}
-    names = vertices.dtype.names or ()
-    lines = [
-        "ply",
-        f"format {_FORMAT} 1.0",
-        f"element vertex {len(vertices)}",
-        *(f"property {kinds[vertices.dtype[name].str]} {name}" for name in names),
-        "element face 0",
-        "property list uchar int vertex_indices",
-    ]
-    return "\n".join(lines).encode() + b"\n" + _END + vertices.tobytes()
+    """A PLY file of vertices, a structured array of scalar fields, and no faces."""
+    file, faces = io.BytesIO(), np.empty(0, [("vertex_indices", object)])
+    elements = [PlyElement.describe(vertices, "vertex"), PlyElement.describe(faces, "face")]
+    PlyData(elements, byte_order="<").write(file)
+    return file.getvalue()

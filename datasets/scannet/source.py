@@ -26,34 +26,34 @@ Points = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class RoomScan:
-    """Where the files of a scene are, relative to the data set's root."""
+    """The files of a scene, relative to the data set's root."""
 
     token: str
     """The scene, such as scene0000_00."""
     points: str
     labels: str | None
-    """None where the scenes of the split have no labels."""
+    """None if the scenes of the split have no labels."""
     photos: str | None
-    """Folder of the photos; None where the tree has no photos at all."""
+    """Folder of the photos; None if the tree has no photos."""
 
 
 class ScanNet:
-    """A ScanNet tree. One keyframe is one whole scene, with all of its photos.
+    """A ScanNet tree. One sample is one complete scene, with all of its photos.
 
     Points: `ROOT/scans/SCENE/SCENE_vh_clean_2.ply`, or `ROOT/points/SCENE.bin`, raw float32 x, y, z, r, g, b.
     Labels, NYU40 ids: `ROOT/scans/SCENE/SCENE_vh_clean_2.labels.ply`. Photos:
     `ROOT/scannet_frames_25k/SCENE/{color,depth,pose,intrinsics_depth.txt}`. The label table and the lists
-    `scannetv2_SPLIT.txt` lie in ROOT or in ROOT/meta; the class list is what the table has of the 20 classes of
-    the benchmark. An optional `ROOT/prompts.json` ({class: [words]}) replaces prompted words.
+    `scannetv2_SPLIT.txt` are in ROOT or ROOT/meta; the class list is those of the benchmark's 20 classes that the
+    table has. An optional `ROOT/prompts.json` ({class: [words]}) replaces prompt words.
 
-    A tree without photos, or a split without labels, is read without them; where one scene has some, all must.
+    A tree without photos, or a split without labels, is read without them; if one scene has some, all must.
     Small to pickle.
     """
 
     name = "scannet"
 
     def __init__(self, root: str | Path, version: str = "v2") -> None:
-        """`version` is what the manifest will say; the folders do not. DataError for a wrong root or table."""
+        """`version` is for the manifest; the files do not contain it. DataError for a wrong root or table."""
         self.root, self.version = Path(root), version
         _require_tree(self.root)
         self.meta = self.root if (self.root / classes.TABLE).is_file() else self.root / "meta"
@@ -62,16 +62,16 @@ class ScanNet:
         self._label_table = classes.label_table(listed)
 
     def list_samples(self, split: str | None = None) -> list[RoomScan]:
-        """The scenes of a split (None: all that are here), by name.
+        """The scenes of a split (None: all in the tree), by name.
 
-        Raises DataError for an unknown split or one without scenes here.
+        Raises DataError for an unknown split or one without scenes in the tree.
         """
-        here = self._scenes()
-        wanted = sorted(here) if split is None else sorted(self._split(split).intersection(here))
+        present = self._scenes()
+        wanted = sorted(present) if split is None else sorted(self._split(split).intersection(present))
         if not wanted:
             raise DataError(
-                f"{self.root} has no scene{f' of {_LIST.format(split)}' if split else ''}; "
-                f"{len(here)} scenes are in scans and points"
+                f"{self.root} has no scenes{f' of {_LIST.format(split)}' if split else ''}; "
+                f"{len(present)} scenes are in scans and points"
             )
         labels = {scene: f"scans/{scene}/{scene}_vh_clean_2.labels.ply" for scene in wanted}
         labeled = any((self.root / file).is_file() for file in labels.values())
@@ -79,7 +79,7 @@ class ScanNet:
         return [
             RoomScan(
                 token=scene,
-                points=here[scene],
+                points=present[scene],
                 labels=labels[scene] if labeled else None,
                 photos=f"{FRAMES}/{scene}" if photos else None,
             )
@@ -87,7 +87,7 @@ class ScanNet:
         ]
 
     def _scenes(self) -> dict[str, str]:
-        """Scene -> its points; meshes win over raw points."""
+        """Scene -> its points file; meshes take precedence over raw points."""
         raw = {path.stem: f"points/{path.name}" for path in (self.root / "points").glob("*.bin")}
         scans = [path.name for path in (self.root / "scans").glob("*") if path.is_dir()]
         return raw | {scene: f"scans/{scene}/{scene}_vh_clean_2.ply" for scene in scans}
@@ -105,9 +105,9 @@ class ScanNet:
     def read(self, keyframe: RoomScan, options: ReadOptions) -> Frame:
         """Read one scene: its vertices, colors, labels, and the photos that show them (clip2scene.md 1.6).
 
-        Features are the colors as the paper's student takes them, rgb / 127.5 - 1 (F = 3). Points stay in the
-        scene's own frame (z up). The timestamp is 0: a scene has none. Raises FrameError for whatever is wrong
-        with the files, ConfigError for sweeps, which ScanNet does not have.
+        Features are colors, scaled as for the paper's student: rgb / 127.5 - 1 (F = 3). Points stay in the scene's
+        own frame (z up). The timestamp is 0: a scene has none. Raises FrameError for anything wrong with the
+        files, ConfigError for sweeps, which ScanNet does not have.
         """
         if options.lidar_sweeps:
             raise ConfigError(f"ScanNet has no sweeps; use --lidar_sweeps 0, not {options.lidar_sweeps}")
@@ -165,5 +165,5 @@ def _require_tree(root: Path) -> None:
     if (root / "scans").is_dir() or (root / "points").is_dir():
         return
     if root.name == "scans":
-        raise DataError(f"{root} holds the scenes themselves; --root is the folder above, {root.parent}")
+        raise DataError(f"{root} is the folder of the scenes; --root is the folder above, {root.parent}")
     raise DataError(f"{root} has no folder scans (nor points); --root is the ScanNet folder that holds it")

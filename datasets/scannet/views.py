@@ -1,4 +1,4 @@
-"""The photos of a scene, and which of its points each of them shows: tested against the photo's depth image."""
+"""The photos of a scene, and the points that each of them shows, tested against the photo's depth image."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from scenelift.geometry.transforms import Matrix, inverse, require_pinhole, requ
 from scenelift.samples.images import decode_numbers, fit, stored_pixels
 
 TOLERANCE = 0.05
-"""Metres by which a point and the surface that a depth image shows may differ, to be the same."""
+"""Largest distance, metres, between a visible point and the surface in the depth image."""
 _MILLIMETRES = 1000.0
 _SAME_ASPECT = 0.03
-"""Part by which the aspect of a photo and of its depth image may differ (ScanNet's 1296x968 and 640x480: 0.004)."""
+"""Largest relative difference of the aspect ratios of a photo and its depth image (ScanNet's 1296x968 and 640x480:
+0.004)."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,14 @@ class Views:
 
 
 def read_views(root: Path, folder: str, points: NDArray[np.float32], size: Size) -> Views:
-    """The photos of ROOT/folder at the stored size, named view-000, view-001, ..., and what they show.
+    """The photos of ROOT/folder at the stored size, named view-000, view-001, ..., and their pairs.
 
-    Source: clip2scene.md 1.6. Photos whose pose is not finite (tracking was lost) are left out: nothing could be
-    paired with them. Raises FrameError for whatever is wrong with the files.
+    Source: clip2scene.md 1.6. Photos whose pose is not finite (tracking was lost) are left out: no point can be
+    paired with them. Raises FrameError for anything wrong with the files.
     """
     stems = sorted(path.stem for path in (root / folder / "color").glob("*.jpg"))
     if not stems:
-        raise FrameError(f"{folder}/color under {root} holds no .jpg files")
+        raise FrameError(f"{folder}/color under {root} has no .jpg files")
     intrinsic = read_matrix(root, f"{folder}/intrinsics_depth.txt")[:3, :3]
     images: list[bytes] = []
     pair_points, pair_pixels = [np.empty(0, np.int32)], [np.empty((0, 3), np.int16)]
@@ -85,17 +86,17 @@ def visible(
 ) -> tuple[NDArray[np.intp], Matrix]:
     """Which points a depth camera saw, and where.
 
-    Takes [N, 3] points (metres), the 4x4 pose that moves the camera's frame (x right, y down, z forward) into
-    theirs, the 3x3 intrinsic matrix of the depth image, and that image [H, W] (metres, 0 = nothing measured).
-    Returns the indices [M] of the points, in order, that lie in front of the camera, inside the image, and within
-    5 cm of the depth at the nearest pixel; and their [M, 2] pixels (u, v), cut down to whole ones as the paper's
-    code does. Raises ValueError for a broken pose or intrinsic matrix, or one of another image size.
+    Takes [N, 3] points (metres), the 4x4 transform from the camera's frame (x right, y down, z forward) to theirs,
+    the 3x3 intrinsic matrix of the depth image, and that image [H, W] (metres, 0 = nothing measured). Returns the
+    indices [M], in order, of the points that are in front of the camera, inside the image, and within 5 cm of the
+    depth at the nearest pixel; and their [M, 2] pixels (u, v), rounded down as in the paper's code. Raises
+    ValueError for a broken pose or intrinsic matrix, or one for another image size.
     """
     require_rigid(pose)
     require_pinhole(intrinsic)
     height, width = depth.shape
     require_centred(intrinsic, (height, width))
-    # einsum, as BLAS would start threads for products this thin.
+    # einsum, because BLAS would start threads for products this thin.
     camera = inverse(pose)
     moved = np.einsum("ij,nj->in", camera[:3, :3], points.astype(np.float64)) + camera[:3, 3:]
     ahead = np.flatnonzero(moved[2] > 0)

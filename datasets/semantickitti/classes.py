@@ -1,4 +1,4 @@
-"""The 19 classes of SemanticKITTI's single-scan benchmark, the raw labels they are made of, words and colors."""
+"""The 19 classes of SemanticKITTI's single-scan benchmark, the raw labels that they group, words and colors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scenelift.samples.frame import IGNORED
 from scenelift.samples.vocabulary import Vocabulary
 
 NO_LABEL = 255
-"""What the label table holds for numbers that SemanticKITTI does not use."""
+"""Entry of the label table for numbers that SemanticKITTI does not use."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ CLASSES: dict[str, _Class] = {
     "pole": _Class((80,), ("pole",), (255, 240, 150)),
     "traffic-sign": _Class((81,), ("traffic sign",), (255, 0, 0)),
 }
-"""Class -> its raw labels (things that move have a second one), the words it is prompted with (the paper's
-first), and the benchmark's color for it, RGB; in the benchmark's order."""
+"""Class -> its raw labels (moving things have a second one), prompt words (the paper's first), and RGB color in the
+benchmark; in the benchmark's order."""
 
 IGNORED_LABELS = (0, 1, 52, 99)
 """Unlabeled, outlier, other structure, other object."""

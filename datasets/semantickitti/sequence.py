@@ -1,4 +1,4 @@
-"""One drive: its calibration, poses and times become keyframes that can be read without them, in any process."""
+"""One sequence: calibration, poses and times, joined into scans that can be read on their own, in any process."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from scenelift.geometry.transforms import Matrix, compose, inverse, require_rigi
 
 CAMERA = "image_2"
 MAX_SWEEPS = 10
-"""Earlier scans a keyframe knows of: one second."""
+"""Earlier scans listed as sweeps of a scan: one second."""
 PERIOD = 100_000
-"""Microseconds between scans, where there is no times.txt."""
+"""Microseconds between scans, if there is no times.txt."""
 GAP = 1_000_000
-"""Microseconds between two scans that are not of one drive: no sweeps are taken from beyond."""
+"""A longer time between two scans, microseconds, begins a new drive: sweeps do not cross it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """Where the files of a scan are (relative to the data set's root) and how they fit together.
+    """The files of a scan (relative to the data set's root) and the transforms between them.
 
     S <= MAX_SWEEPS earlier scans. Transforms are 4x4 for column vectors, metres.
     """
@@ -31,14 +31,14 @@ class Scan:
     scene: str
     """The sequence, such as 08."""
     timestamp: int
-    """Microseconds since the sequence began."""
+    """Microseconds since the start of the sequence."""
     points: str
     labels: str | None
-    """None where the sequence has no labels."""
+    """None if the sequence has no labels."""
     image: str | None
-    """None where the sequence has no images."""
+    """None if the sequence has no images."""
     to_camera: Matrix
-    """[4, 4] from the LiDAR frame to that of the left color camera; NaN where nothing needs it."""
+    """[4, 4] from the LiDAR frame to that of the left color camera; NaN if it is not needed."""
     intrinsic: Matrix
     """[3, 3] its pinhole matrix, pixels."""
     lidar_sweeps: tuple[str, ...]
@@ -50,15 +50,15 @@ class Scan:
 @dataclass(frozen=True)
 class _Calibration:
     camera_from_lidar: Matrix
-    """[4, 4] into the frame of camera 0, which the poses are of."""
+    """[4, 4] into the frame of camera 0, to which the poses refer."""
     to_camera: Matrix
     intrinsic: Matrix
 
 
 def load_keyframes(root: Path, sequence: str) -> list[Scan]:
-    """The keyframes of ROOT/sequences/NN, by frame number.
+    """The scans of ROOT/sequences/NN, by frame number.
 
-    Raises DataError for files that are missing, broken, or do not fit together.
+    Raises DataError for files that are missing, broken, or inconsistent.
     """
     folder = f"sequences/{sequence}"
     numbers = _frame_numbers(root / folder / "velodyne")
@@ -92,11 +92,11 @@ def _frame_numbers(folder: Path) -> list[int]:
         raise DataError(f"no folder {folder}; unpack KITTI odometry's data_odometry_velodyne.zip there")
     names = sorted(file.stem for file in folder.glob("*.bin"))
     if not names:
-        raise DataError(f"{folder} holds no .bin files")
+        raise DataError(f"{folder} has no .bin files")
     for name in names:
         if len(name) != 6 or not (name.isascii() and name.isdigit()):
             raise DataError(
-                f"{folder}/{name}.bin is not named by a frame number of six digits, as 000000.bin"
+                f"{folder}/{name}.bin is not named by a frame number of six digits, such as 000000.bin"
             )
     return [int(name) for name in names]
 
@@ -132,21 +132,21 @@ def _numbers(path: Path, words: list[str], count: int) -> NDArray[np.float64]:
     except ValueError:
         values = np.empty(0)
     if len(values) != count:
-        raise DataError(f"{path} has a line that is not {count} numbers: {' '.join(words)[:40]!r}")
+        raise DataError(f"{path} has a line that does not have {count} numbers: {' '.join(words)[:40]!r}")
     return values
 
 
 def _sweep_transforms(folder: Path, calibration: _Calibration, numbers: list[int]) -> Matrix | None:
     """[F, MAX_SWEEPS, 4, 4] from the LiDAR frames before each scan, nearest first; None without poses.
 
-    The first scans have fewer predecessors; what stands in their place is not used.
+    The first scans have fewer predecessors; the rest of their entries is not used.
     """
     path = folder / "poses.txt"
     if not path.is_file():
         return None
     lines = _lines(path, numbers)
     rows = np.stack([_numbers(path, line.split(), 12) for line in lines])
-    rows[~np.isfinite(rows).all(1)] = np.nan  # found where it is used, and silent until then
+    rows[~np.isfinite(rows).all(1)] = np.nan  # reported where it is used, not before
     world_from_camera = rows.reshape(-1, 3, 4)
     poses = compose(world_from_camera[..., :3], world_from_camera[..., 3])
     world_from_lidar = (poses @ calibration.camera_from_lidar)[numbers]
@@ -155,7 +155,7 @@ def _sweep_transforms(folder: Path, calibration: _Calibration, numbers: list[int
 
 
 def _times(folder: Path, numbers: list[int]) -> list[int]:
-    """Microseconds, of each scan."""
+    """Time of each scan, microseconds."""
     path = folder / "times.txt"
     if not path.is_file():
         return [number * PERIOD for number in numbers]
@@ -175,7 +175,7 @@ def _starts(times: list[int]) -> list[int]:
 
 
 def _lines(path: Path, numbers: list[int]) -> list[str]:
-    """The lines of a file that has one for every frame of the sequence."""
+    """The lines of a file with one line for every frame of the sequence."""
     lines = _text(path).splitlines()
     if len(lines) <= numbers[-1]:
         raise DataError(f"{path} has {len(lines)} lines, but there is a frame {numbers[-1]:06d}")

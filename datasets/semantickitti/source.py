@@ -30,31 +30,31 @@ Points = NDArray[np.float32]
 class SemanticKITTI:
     """A SemanticKITTI tree: `ROOT/sequences/NN/{velodyne,labels,image_2,calib.txt,poses.txt,times.txt}`.
 
-    Needed is velodyne alone: a sequence without the folder labels has no labels, one without image_2 no
-    images, one without poses.txt no sweeps. A folder that is there must have a file for every scan. An
-    optional `ROOT/prompts.json` ({class: [words]}) replaces prompted words. Small to pickle.
+    Only velodyne is required: a sequence without the folder labels has no labels, one without image_2 no images,
+    one without poses.txt no sweeps. A folder that exists must have a file for every scan. An optional
+    `ROOT/prompts.json` ({class: [words]}) replaces prompt words. Small to pickle.
     """
 
     name = "semantickitti"
 
     def __init__(self, root: str | Path, version: str = "1.0") -> None:
-        """`version` is what the manifest will say; the folders do not. DataError for a wrong root."""
+        """`version` is for the manifest; the files do not contain it. DataError for a wrong root."""
         self.root, self.version = Path(root), version
         _require_tree(self.root)
         self.vocabulary = with_words(VOCABULARY, self.root / "prompts.json")
 
     def list_samples(self, split: str | None = None) -> list[Scan]:
-        """The scans of a split (None: of all sequences here), by sequence, then by frame number.
+        """The scans of a split (None: of all sequences in the tree), by sequence, then by frame number.
 
-        Raises DataError for an unknown split, one without sequences here, and files that do not fit.
+        Raises DataError for an unknown split, one without sequences in the tree, and inconsistent files.
         """
-        here = sorted(path.name for path in (self.root / "sequences").iterdir() if path.is_dir())
+        present = sorted(path.name for path in (self.root / "sequences").iterdir() if path.is_dir())
         if split is not None and split not in SPLITS:
             raise DataError(f"unknown split {split}; known: {', '.join(SPLITS)}")
-        wanted = [name for name in here if split is None or name in SPLITS[split]]
+        wanted = [name for name in present if split is None or name in SPLITS[split]]
         if not wanted:
             of = f" of {split} ({', '.join(SPLITS[split])})" if split else ""
-            raise DataError(f"{self.root} has no sequence{of}; there: {', '.join(here) or 'none'}")
+            raise DataError(f"{self.root} has no sequences{of}; it has: {', '.join(present) or 'none'}")
         return [keyframe for name in wanted for keyframe in load_keyframes(self.root, name)]
 
     def read(self, keyframe: Scan, options: ReadOptions) -> Frame:
@@ -62,8 +62,8 @@ class SemanticKITTI:
 
         Features are the remission, 0..1 (F = 1). Sweeps come nearest first, moved into the keyframe's LiDAR
         frame by the poses; at the start of a sequence the last available one is repeated. Points of the
-        sweeps are projected as if captured with the keyframe. Raises FrameError for whatever is wrong with
-        the files, DataError for sweeps without poses.
+        sweeps are projected as if captured with the keyframe. Raises FrameError for anything wrong with the
+        files, DataError for sweeps without poses.
         """
         key = read_points(self.root, keyframe.points, 4)
         clouds = [key, *self._sweeps(keyframe, key, options.lidar_sweeps)]
@@ -93,7 +93,7 @@ class SemanticKITTI:
             return []
         if keyframe.sweep_to_keyframe is None:
             raise DataError(
-                f"sequence {keyframe.scene} has no poses.txt, by which sweeps are moved into the keyframe; "
+                f"sequence {keyframe.scene} has no poses.txt, which is needed to align sweeps with the keyframe; "
                 "unpack SemanticKITTI's poses or use --lidar_sweeps 0"
             )
         pairs = zip(keyframe.lidar_sweeps[:count], keyframe.sweep_to_keyframe[:count], strict=True)
@@ -117,7 +117,7 @@ class SemanticKITTI:
             raise FrameError(
                 f"{keyframe.labels} has {len(data) / 4:g} labels, {keyframe.points} {count} points"
             )
-        raw = np.frombuffer(data, "<u4") & 0xFFFF  # the upper half numbers instances
+        raw = np.frombuffer(data, "<u4") & 0xFFFF  # the upper half is the instance id
         labels = np.full(total, IGNORED, np.uint8)
         labels[:count] = LABEL_TABLE[raw]
         if (labels == NO_LABEL).any():
@@ -151,5 +151,5 @@ def _require_tree(root: Path) -> None:
     if (root / "dataset" / "sequences").is_dir():
         raise DataError(f"{root} has no folder sequences, but dataset has: use --root {root / 'dataset'}")
     if root.name == "sequences":
-        raise DataError(f"{root} holds the sequences themselves; --root is the folder above, {root.parent}")
+        raise DataError(f"{root} is the folder of the sequences; --root is the folder above, {root.parent}")
     raise DataError(f"{root} has no folder sequences; --root is the SemanticKITTI folder that holds it")

@@ -1,4 +1,4 @@
-"""What the sensors record: point clouds with their raw labels, photographs, and region captions."""
+"""Recordings of the sensors: point clouds with raw labels, photographs, and region captions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from datasets.synthetic.shading import color
 LIDAR_RANGE = 70.0
 """Metres."""
 GHOSTS = 0.002
-"""Share of the points that come back from nothing."""
+"""Fraction of ghost points."""
 REFLECTANCE = {
     Raw.PEDESTRIAN: 0.24,
     Raw.BARRIER: 0.40,
@@ -31,15 +31,15 @@ REFLECTANCE = {
     Raw.MANMADE: 0.30,
     Raw.VEGETATION: 0.20,
 }
-"""Mean share of the light that a class sends back; classes overlap once instance, angle and noise are in."""
+"""Mean reflectance of a class; classes overlap once instance, angle and noise are applied."""
 
 Region = tuple[int, int, int, int, list[str]]
-"""First row, first column, row after the last, column after the last, class names (most first)."""
+"""First row, first column, row after the last, column after the last, class names (largest first)."""
 
 
 @dataclass(frozen=True)
 class Scan:
-    """One turn of the LiDAR: N points, in the order in which it fires."""
+    """One turn of the LiDAR: N points, in firing order."""
 
     points: Floats
     """[N, 5] x, y, z in LiDAR coordinates (metres), intensity 0..255, ring."""
@@ -48,7 +48,7 @@ class Scan:
     thing: NDArray[np.int32]
     """[N] index of the thing in its scene; negative on the ground and for ghosts."""
     color: NDArray[np.uint8] | None = None
-    """[N, 3] RGB of what was hit, if asked for."""
+    """[N, 3] RGB of the surface, if requested."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Photo:
     thing: NDArray[np.int32]
     """[H, W] index of the thing in its scene; negative for ground and sky."""
     visible: dict[int, float]
-    """Thing with a box -> share of its outline inside the picture that nothing hides."""
+    """Thing with a box -> unoccluded fraction of its outline inside the picture."""
 
 
 def scan(
@@ -73,13 +73,13 @@ def scan(
     ego: Pose | None = None,
     colored: bool = False,
 ) -> Scan:
-    """The LiDAR's turn at `time`, seen from where the ego vehicle is then, or from `ego`."""
+    """The LiDAR's turn at `time`, seen from the ego vehicle's pose at that time, or from `ego`."""
     hits = trace(scene, lidar, lidar.mount.then(ego or scene.ego_pose(time)), time)
     range_ = np.where(hits.part == SKY, np.inf, hits.t)
-    # weak echoes get lost: one in twenty near by, half of them at the end of the range
+    # weak echoes get lost: one in twenty nearby, half of them at the end of the range
     lost = 0.05 + 0.45 * (np.minimum(range_, LIDAR_RANGE) / LIDAR_RANGE) ** 2
     returned = (range_ < LIDAR_RANGE) & (rng.random(range_.shape, np.float32) > lost)
-    # columns turn clockwise as the sensor does, all rings of a column fire at once
+    # columns turn clockwise like the sensor; all rings of a column fire at once
     returned = returned.T[::-1]
     order = np.flatnonzero(returned)
     ghost = rng.random(len(order), np.float32) < GHOSTS
@@ -101,7 +101,7 @@ def _bytes(shades: Floats) -> NDArray[np.uint8]:
 
 
 def _intensity(hits: Hits, rng: np.random.Generator) -> Floats:
-    """[beams, azimuths] 0..255, whole numbers: class x instance x angle of incidence, with noise."""
+    """[beams, azimuths] integers 0..255: class x instance x angle of incidence, with noise."""
     scene, raw = hits.scene, hits.raw()
     table = np.array([REFLECTANCE.get(Raw(index), 0.0) if index in set(Raw) else 0.0 for index in range(32)])
     facing = np.abs(hits.rays[2])
@@ -120,27 +120,27 @@ def _intensity(hits: Hits, rng: np.random.Generator) -> Floats:
 def photograph(
     scene: Scene, camera: Camera, time: float, rng: np.random.Generator, ego: Pose | None = None
 ) -> Photo:
-    """An exposure at `time`, seen from where the ego vehicle is then, or from `ego`."""
+    """An exposure at `time`, seen from the ego vehicle's pose at that time, or from `ego`."""
     hits = trace(scene, camera, camera.mount.then(ego or scene.ego_pose(time)), time, outlines=True)
     noise = rng.standard_normal((*camera.size, 3), np.float32) * np.float32(0.02)
     return Photo(_bytes(color(hits) + noise), hits.raw(), hits.thing, hits.visible)
 
 
-def regions(scene: Scene, photo: Photo, rng: np.random.Generator, most: int = 48) -> list[Region]:
-    """Captioned regions of a photograph: up to half object boxes, as many squares around stuff.
+def regions(scene: Scene, photo: Photo, rng: np.random.Generator, limit: int = 48) -> list[Region]:
+    """Captioned regions of a photograph: up to half of them object boxes, the others squares around stuff.
 
-    This is the only supervision of the tiny teacher (boxes and captions, never labels of pixels). A box names
-    its object; a square is drawn around a random pixel of a class drawn evenly from the stuff in view, and
-    names the classes that cover more than 15 % of it.
+    This is the only supervision of the tiny teacher (boxes and captions, never pixel labels). A box names its
+    object; a square is centred at a random pixel of a class drawn uniformly from the stuff in view, and names the
+    classes that cover more than 15 % of it.
     """
     boxes = _object_boxes(scene, photo)
-    chosen = rng.permutation(len(boxes))[: most // 2]
-    squares = [_square(photo, rng) for _ in range(most // 2)]
+    chosen = rng.permutation(len(boxes))[: limit // 2]
+    squares = [_square(photo, rng) for _ in range(limit // 2)]
     return [boxes[index] for index in chosen] + [square for square in squares if square is not None]
 
 
 def _object_boxes(scene: Scene, photo: Photo) -> list[Region]:
-    """Bounding boxes of what can be seen of each object: 4 px or more a side, 35 % or more visible."""
+    """Bounding boxes of the visible part of each object: at least 4 px per side and 35 % visible."""
     boxes: list[Region] = []
     for thing, share in sorted(photo.visible.items()):
         rows, columns = np.nonzero(photo.thing == thing)

@@ -1,4 +1,4 @@
-"""What a synthetic world is made of, and the worlds that have a name."""
+"""The configuration of a synthetic world, and named worlds."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SCENE_NAMES: dict[Layout, str] = {
     "semantickitti": "drive-{:04d}",
     "scannet": "scene{:04d}_00",
 }
-"""What a scene is called; as its name decides its content, no two layouts show the same street."""
+"""Scene name by layout; as the name determines the content, no two layouts show the same street."""
 
 
 Side = Annotated[int, Ge(16), Le(2048)]
@@ -59,7 +59,7 @@ SENSORS: dict[Layout, Sensors] = {
     "semantickitti": Sensors((96, 320), 64, 480),
     "scannet": Sensors((144, 192), 32, 720),
 }
-"""What each layout is recorded with, unless the configuration says otherwise."""
+"""Default sensors of each layout."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class WorldConfig(Settings):
 
     @property
     def sensors(self) -> Sensors:
-        """The layout's, with what this configuration says otherwise."""
+        """The layout's sensors, with this configuration's overrides."""
         own = SENSORS[self.layout]
         return Sensors(
             own.image_size if self.image_size is None else self.image_size,
@@ -135,7 +135,7 @@ class WorldConfig(Settings):
 
     @property
     def identity(self) -> WorldConfig:
-        """What the bytes depend on: the same world wherever and by however many processes it is made."""
+        """The part that determines the bytes: neither the folder nor the number of processes."""
         return replace(self, out=WorldConfig.out, workers=0, **vars(self.sensors))
 
 

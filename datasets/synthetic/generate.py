@@ -1,4 +1,4 @@
-"""From a configuration to a folder that holds its world: whole, or plainly unfinished."""
+"""From a configuration to a folder with its world: complete, or marked as unfinished."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from scenelift.config.files import dump, load
 from scenelift.errors import ConfigError, StorageError
 
 DONE, UNFINISHED = "world.yaml", "world.unfinished.yaml"
-"""The configuration of what a folder holds, and of what an interrupted run began to write there."""
+"""The configuration of a finished world, and that of an interrupted run, in its folder."""
 WRITERS: dict[Layout, Writer] = {"nuscenes": nuscenes, "semantickitti": semantickitti, "scannet": scannet}
 
 
@@ -33,10 +33,10 @@ def write_scene(config: WorldConfig, name: str) -> Record:
 
 
 def generate(config: WorldConfig) -> list[Record] | None:
-    """Write the world of `config` to `config.out`; None if it is completely there already.
+    """Write the world of `config` to `config.out`; None if it is already complete.
 
-    An interrupted run of the same configuration is done again. Raises ConfigError where the folder holds
-    anything else, StorageError where it cannot be written.
+    An interrupted run of the same configuration starts again. Raises ConfigError if the folder holds anything
+    else, StorageError if it cannot be written.
     """
     if _complete(config):
         return None
@@ -46,12 +46,14 @@ def generate(config: WorldConfig) -> list[Record] | None:
         WRITERS[config.layout].save(config, records)
         os.replace(config.out / UNFINISHED, config.out / DONE)
     except OSError as error:
-        raise StorageError(f"cannot write {config.out}: {error}; mend that and run the same again") from error
+        raise StorageError(
+            f"cannot write {config.out}: {error}; fix that and run the command again"
+        ) from error
     return records
 
 
 def _complete(config: WorldConfig) -> bool:
-    """Whether the folder holds this very world; ConfigError if it holds anything that is not ours."""
+    """Whether the folder holds exactly this world; ConfigError if it holds anything else."""
     if not config.out.exists():
         return False
     if not config.out.is_dir():
@@ -61,19 +63,19 @@ def _complete(config: WorldConfig) -> bool:
             _same(config, config.out / mark)
             return mark == DONE
     if any(config.out.iterdir()):
-        raise ConfigError(f"{config.out} is not empty and no synthetic world; choose another --out")
+        raise ConfigError(f"{config.out} is not empty and not a synthetic world; choose another --out")
     return False
 
 
 def _same(config: WorldConfig, mark: Path) -> None:
-    """ConfigError unless the folder was begun with this configuration."""
+    """ConfigError unless the folder was started with this configuration."""
     advice = "choose another --out or delete it"
     try:
-        there = to_dict(load(WorldConfig, mark))
+        existing = to_dict(load(WorldConfig, mark))
     except ConfigError as error:
         raise ConfigError(f"{config.out} holds a world of another version ({error}); {advice}") from None
     wanted = to_dict(config.identity)
-    changed = [f"{key} {there[key]}, not {wanted[key]}" for key in wanted if there[key] != wanted[key]]
+    changed = [f"{key} {existing[key]}, not {wanted[key]}" for key in wanted if existing[key] != wanted[key]]
     if changed:
         raise ConfigError(f"{config.out} holds another world ({'; '.join(changed)}); {advice}")
 
@@ -107,12 +109,12 @@ def _render(config: WorldConfig) -> list[Record]:
 
 @contextmanager
 def _scenes(config: WorldConfig, names: list[str], workers: int) -> Iterator[Iterator[Record]]:
-    """The records of all scenes as they get done; whatever goes wrong, no process is left behind."""
+    """The records of all scenes as they are finished; no process is left behind, even on errors."""
     if workers == 1:
         yield (write_scene(config, name) for name in names)
         return
     others = set(multiprocessing.active_children())
-    # spawn: safe beside threads; all arithmetic is NumPy ufuncs, so each process keeps one core busy
+    # spawn is safe with threads; all arithmetic is NumPy ufuncs, so each process keeps one core busy
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _serve)
     try:
         futures = [pool.submit(write_scene, config, name) for name in names]
@@ -128,7 +130,7 @@ def _scenes(config: WorldConfig, names: list[str], workers: int) -> Iterator[Ite
 
 
 def _serve() -> None:
-    """Before a process renders: leave Ctrl+C to the parent, and end with it even if it is killed."""
+    """Initialize a rendering process: leave Ctrl+C to the parent, and exit with it even if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow, daemon=True).start()
 

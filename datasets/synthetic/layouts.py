@@ -1,4 +1,4 @@
-"""What a layout is: a way to write one scene at a time, and then what belongs to all of them."""
+"""The interface of a layout: it writes one scene at a time, and then the files shared by all scenes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from datasets.synthetic.sensors import Camera
 
 
 class Record(Protocol):
-    """What writing one scene hands back: small, picklable."""
+    """Result of writing one scene: small, picklable."""
 
     @property
     def name(self) -> str: ...
@@ -25,7 +25,7 @@ class Record(Protocol):
 
 
 class Writer(Protocol):
-    """A module that writes the world in one layout; each scene may be written by another process."""
+    """A module that writes the world in one layout; scenes may be written by different processes."""
 
     def folders(self, config: WorldConfig) -> list[Path]:
         """Every folder that `write_scene` needs, relative to the root."""
@@ -34,17 +34,17 @@ class Writer(Protocol):
         """Render one scene, write its files, return its `Record`."""
 
     def save(self, config: WorldConfig, records: Sequence[Any]) -> None:
-        """Write what all scenes share, from the records in order."""
+        """Write the files shared by all scenes, from their records in order."""
 
 
 def pinhole(camera: Camera) -> NDArray[np.float64]:
-    """[3, 3] intrinsic matrix as KITTI and ScanNet write it: whole coordinates are the centres of pixels."""
+    """[3, 3] intrinsic matrix in KITTI's and ScanNet's convention: integer coordinates are pixel centres."""
     intrinsic = camera.intrinsic
     intrinsic[:2, 2] -= 0.5
     return intrinsic
 
 
 def matrix_text(matrix: NDArray[np.float64]) -> str:
-    """A line each row; rounded to a billionth, below which machines disagree."""
+    """One line per row; rounded to 1e-9, below which machines disagree."""
     clean = np.round(matrix, 9) + 0.0  # no -0
     return "".join(" ".join(f"{value:.9e}" for value in row) + "\n" for row in clean.tolist())

@@ -1,6 +1,6 @@
-"""Writing a scene as nuScenes does: its sensor files by channel, and its rows of the tables.
+"""Writing a scene in nuScenes' layout: its sensor files by channel, and its rows of the tables.
 
-One process writes one scene and hands back its rows; `datasets.synthetic.tables` joins those of all scenes.
+One process writes one scene and returns its rows; `datasets.synthetic.tables` joins those of all scenes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _START = 1_600_000_000_000_000
 
 
 def write_scene(config: WorldConfig, name: str) -> SceneRecord:
-    """Render one scene and write its files below `config.out`, whose `folders` must be there."""
+    """Render one scene and write its files below `config.out`, whose `folders` must exist."""
     writer = _SceneWriter(config, name)
     for frame in range(config.frames_per_scene):
         writer.keyframe(frame)
@@ -34,7 +34,7 @@ def write_scene(config: WorldConfig, name: str) -> SceneRecord:
 
 
 class _SceneWriter:
-    """Writes the files of one scene and gathers its rows."""
+    """Writes the files of one scene and collects its rows."""
 
     def __init__(self, config: WorldConfig, name: str):
         number = int(name.rpartition("-")[2])
@@ -66,7 +66,7 @@ class _SceneWriter:
         self._annotate(sample, time, cloud, photos)
 
     def finish(self) -> None:
-        """Chain rows that follow each other, and add the rows of the scene and its instances."""
+        """Link consecutive rows, and add the rows of the scene and its instances."""
         samples = self.tables["sample"]
         chain(samples)
         for channel in (LIDAR, *self.config.cameras):
@@ -153,7 +153,7 @@ class _SceneWriter:
         return token
 
     def _annotate(self, sample: str, time: float, cloud: Scan, photos: list[Photo]) -> None:
-        """Boxes of the things that the LiDAR hit at least once."""
+        """Boxes of the things with at least one LiDAR point."""
         hits = np.bincount(cloud.thing[cloud.thing >= 0], minlength=len(self.scene.raw))
         for thing in np.flatnonzero(self.scene.boxed & (hits > 0)).tolist():
             pose = self._box(thing, time)

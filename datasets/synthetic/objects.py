@@ -1,8 +1,8 @@
-"""What stands in the street: each function draws one thing at random and returns its parts.
+"""Things in the street: each function draws one thing at random and returns its parts.
 
 A part is placed in the thing's own frame: x ahead, y left, z up from the ground it stands on, metres.
-Shapes overlap between classes on purpose (posts like people, hedges like walls, walls like barriers) and
-colors never tell a class.
+Shapes overlap between classes on purpose (posts like people, hedges like walls, walls like barriers), and
+colors never reveal a class.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Texture(IntEnum):
     CAR = 1
     """Wheels on the sides, lamps at the ends."""
     GLASS = 2
-    """Panes between pillars."""
+    """Panes with pillars."""
     BUS = 3
     """A band of windows, wheels."""
     CAB = 4
@@ -78,7 +78,7 @@ def foliage(rng: Rng) -> Color:
 
 
 def car(rng: Rng) -> list[Part]:
-    """A car, or in a quarter of the cases a van."""
+    """A car, or a van in a quarter of the cases."""
     color = paint(rng)
     length, width = rng.uniform(3.7, 4.9), rng.uniform(1.65, 1.95)
     if rng.random() < 0.25:

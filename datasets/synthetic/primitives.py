@@ -1,7 +1,7 @@
-"""Upright solids and where rays meet them: boxes, cylinders, cones and ellipsoids, each in its unit frame.
+"""Upright solids and their ray intersections: boxes, cylinders, cones and ellipsoids, each in its unit frame.
 
-A solid is a unit shape, scaled by its half sizes, turned by a yaw, and moved. A ray keeps its parameter t
-when it is brought into the unit frame, so a shape needs one formula: the nearest t at which the ray enters.
+A solid is a unit shape, scaled by its half sizes, rotated by a yaw, and translated. A ray keeps its parameter t
+when transformed into the unit frame, so a shape needs one formula: the nearest t at which the ray enters.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Solids:
         return turned + self.centre[:, None]
 
     def to_local(self, vectors: Floats, index: NDArray[np.integer] | slice = slice(None)) -> Floats:
-        """Turn world vectors [N, 3] into the axes of the solids `index` [N] (metres, not yet unit)."""
+        """Rotate world vectors [N, 3] into the axes of the solids `index` [N] (metres, not unit scale)."""
         cos, sin = self.cos[index], self.sin[index]
         x, y, z = vectors[:, 0], vectors[:, 1], vectors[:, 2]
         return np.stack((cos * x + sin * y, cos * y - sin * x, z), -1)

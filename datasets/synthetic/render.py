@@ -1,7 +1,7 @@
-"""Tracing: for every ray of a sensor, the nearest thing it meets.
+"""Ray tracing: for every ray of a sensor, the nearest thing that it hits.
 
-A z-buffer of analytic intersections: each solid is met only with the rays of its own window (see
-`datasets.synthetic.sensors`), nearest solids first, so that hidden ones are skipped without a look.
+A z-buffer of analytic intersections: each solid is intersected only with the rays of its own window (see
+`datasets.synthetic.sensors`), nearest solids first, so that hidden ones are skipped early.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from datasets.synthetic.scene import Pose, Scene
 from datasets.synthetic.sensors import Sensor
 
 GROUND, SKY = -1, -2
-"""Values of `Hits.part` that are no part."""
+"""Values of `Hits.part` that are not parts."""
 FAR = 110.0
 """Nothing farther is drawn, metres."""
 
 
 @dataclass(frozen=True)
 class Hits:
-    """What the rays [H, W] of one sensor met at one moment."""
+    """The hits of the rays [H, W] of one sensor at one moment."""
 
     scene: Scene
     solids: Solids
@@ -37,7 +37,7 @@ class Hits:
     part: NDArray[np.int32]
     """[H, W] index of the part, `GROUND` or `SKY`."""
     visible: dict[int, float]
-    """Thing with a box -> share of its main part's outline inside the view that nothing else hides."""
+    """Thing with a box -> unoccluded fraction of its main part's outline inside the view."""
 
     @property
     def thing(self) -> NDArray[np.int32]:
@@ -60,14 +60,14 @@ class Hits:
 
 
 def turn(rotation: NDArray[np.float64], vectors: Floats) -> Floats:
-    """Rotate vectors [3, ...]; written out, so that no BLAS decides about threads or rounding."""
+    """Rotate vectors [3, ...]; written out, so that threads and rounding do not depend on a BLAS."""
     r = rotation.astype(np.float32)
     x, y, z = vectors
     return np.stack([r[axis, 0] * x + r[axis, 1] * y + r[axis, 2] * z for axis in range(3)])
 
 
 def trace(scene: Scene, sensor: Sensor, pose: Pose, time: float, outlines: bool = False) -> Hits:
-    """What every ray of a sensor at `pose` meets at `time` (seconds); `outlines` asks for `Hits.visible`."""
+    """The hits of every ray of a sensor at `pose` at `time` (seconds); `outlines` enables `Hits.visible`."""
     rays = turn(pose.rotation, sensor.rays)
     solids = scene.solids(time, pose.translation)
     t = scene.street.enter(pose.translation, rays.reshape(3, -1), FAR).reshape(rays.shape[1:])
@@ -90,7 +90,7 @@ def _fill(
     part: NDArray[np.int32],
     outlines: bool,
 ) -> list[_Shape]:
-    """Meet all solids; changes `t` and `part`, returns (thing, window, outline) of things with boxes."""
+    """Intersect all solids; updates `t` and `part`, returns (thing, window, outline) of things with boxes."""
     near = np.sqrt((solids.centre**2).sum(1)) - np.sqrt((solids.half**2).sum(1))
     longest = np.sqrt((sensor.rays**2).sum(0).max())  # t is at least distance / longest
     windows = sensor.windows(solids, pose.rotation)

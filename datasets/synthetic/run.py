@@ -15,7 +15,7 @@ from scenelift.errors import ConfigError
 
 
 def run(config: WorldConfig) -> None:
-    """Write the world, then say what it holds and what to do next."""
+    """Write the world, then print its contents and the next command."""
     if config.layout != "nuscenes" and config.out in {preset.out for preset in PRESETS.values()}:
         raise ConfigError(
             f"{config.out} is kept for the nuscenes layout; write --out {config.out}-{config.layout}"
@@ -23,14 +23,14 @@ def run(config: WorldConfig) -> None:
     start = time.monotonic()
     records = generate(config)
     if records is None:
-        print(f"{config.out} already holds this world, complete.")
+        print(f"{config.out} already has this world, complete.")
     else:
         print(summary(config, records, time.monotonic() - start))
     print(f"Next: {next_command(config)}")
 
 
 def summary(config: WorldConfig, records: Sequence[Record], seconds: float) -> str:
-    """A line of sizes and a line of the classes' shares of all keyframe points."""
+    """A line of sizes, and a line with each class's share of all keyframe points."""
     splits = ", ".join(f"{len(names)} {split}" for split, names in config.splits().items())
     size = sum(file.stat().st_size for file in config.out.rglob("*") if file.is_file())
     frames = len(records) * config.frames_per_scene
@@ -44,7 +44,7 @@ def summary(config: WorldConfig, records: Sequence[Record], seconds: float) -> s
 
 
 def next_command(config: WorldConfig) -> str:
-    """How to make shards of this world."""
+    """The command that makes shards of this world."""
     split = next(iter(config.splits()))
     version = f"--version {config.version} " if config.layout == "nuscenes" else ""
     height, width = config.sensors.image_size

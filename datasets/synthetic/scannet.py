@@ -1,8 +1,8 @@
-"""Writing the world as ScanNet: colored, labeled surfaces, and photographs with depth images and poses.
+"""Writing the world in ScanNet's layout: colored, labeled surfaces, and photographs with depth images and poses.
 
-A street stands in for a room: it is built to scale 1:10, so that it is as large as one and everything that is
-measured in metres (voxels, the depth test) fits, and nothing in it moves. It is scanned from a few places along
-six metres of the ego vehicle's lane (0.6 m here), where a camera is turned to several sides.
+A street stands in for a room: it is scaled 1:10 to the size of a room, so that lengths in metres (voxels, the
+depth test) remain suitable, and nothing in it moves. It is scanned from a few places along six metres of the ego
+vehicle's lane (0.6 m after scaling), where a camera is turned in several directions.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from datasets.synthetic.world import build
 from scenelift.geometry.transforms import Matrix, compose, transform_points
 
 SCALE = 0.1
-"""Metres of a room to metres of a street."""
+"""Metres of a room per metre of a street."""
 REACH = 3.0
 """Metres along the street from the middle of a room to the first and the last place."""
 DEPTH_SHARE = (3, 4)
-"""Size of a depth image to that of its photograph."""
+"""Size of a depth image relative to its photograph, as a fraction."""
 FRAMES = "scannet_frames_25k"
 
 NAMES = tuple(name for _, name, _ in CATEGORIES.values() if name)
@@ -53,7 +53,7 @@ _VERTEX = [(axis, "<f4") for axis in "xyz"] + [(name, "u1") for name in ("red", 
 
 @dataclass(frozen=True)
 class RoomRecord:
-    """What writing one room leaves."""
+    """Result of writing one room."""
 
     name: str
     points: NDArray[np.int64]
@@ -110,7 +110,7 @@ def _vertices(cloud: Scan, pose: Pose) -> NDArray[np.void]:
 def _write_frame(
     folder: Path, number: int, scene: Scene, camera: Camera, ego: Pose, rng: np.random.Generator
 ) -> None:
-    """A photograph, its depth image and its pose; the real ones are every hundredth of a video."""
+    """A photograph, its depth image and its pose; numbered like the real ones, every hundredth of a video."""
     file = f"{100 * number:06d}"
     photo = photograph(scene, camera, 0.0, rng, ego)
     Image.fromarray(photo.image).save(folder / "color" / f"{file}.jpg", quality=92)
@@ -122,10 +122,10 @@ def _write_frame(
 
 
 def depth_camera(camera: Camera) -> Camera:
-    """The depth camera: where the color camera is, coarser."""
-    share, whole = DEPTH_SHARE
+    """The depth camera: at the color camera's pose, with a lower resolution."""
+    share, parts = DEPTH_SHARE
     height, width = camera.size
-    return replace(camera, size=(height * share // whole, width * share // whole))
+    return replace(camera, size=(height * share // parts, width * share // parts))
 
 
 def depth_image(scene: Scene, camera: Camera, ego: Pose) -> Floats:
@@ -154,8 +154,8 @@ def _write_mesh(folder: Path, name: str, vertices: NDArray[np.void], raw: NDArra
 
 
 def save(config: WorldConfig, records: Sequence[RoomRecord]) -> None:
-    """The label table, the lists of the splits, and nuScenes' words of the classes, which the teacher knows."""
-    from datasets.nuscenes.classes import CLASSES  # brings torch, which processes that render can spare
+    """The label table, the split lists, and nuScenes' words for the classes, which the teacher knows."""
+    from datasets.nuscenes.classes import CLASSES  # imports torch, which rendering processes do not need
 
     counts = np.sum([record.points for record in records], 0)
     lines = ["\t".join(COLUMNS)]

@@ -1,4 +1,4 @@
-"""A scene: what stands where at any time, how the ego vehicle drives through it, and how it looks."""
+"""A scene: the things and their poses over time, the ego vehicle's drive, and the scene's appearance."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from datasets.synthetic.street import Street
 
 
 def stream(seed: int, *names: str) -> np.random.Generator:
-    """A random stream that depends on the seed and the names alone."""
+    """A random generator that depends on the seed and the names alone."""
     digest = hashlib.sha256("/".join((str(seed), *names)).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "little"))
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Where something is and how it is turned: maps its own coordinates into its parent's."""
+    """Position and rotation: maps own coordinates to the parent's."""
 
     translation: NDArray[np.float64]
     """[3] metres."""
@@ -30,7 +30,7 @@ class Pose:
     """[3, 3]"""
 
     def then(self, parent: Pose) -> Pose:
-        """This pose seen from the parent of `parent`."""
+        """This pose relative to the parent of `parent`."""
         moved = parent.rotation @ self.translation + parent.translation
         return Pose(moved, parent.rotation @ self.rotation)
 
@@ -68,7 +68,7 @@ class Look:
     sun: NDArray[np.float32]
     """[3] unit vector towards the sun."""
     ambient: float
-    """Share of the light that comes from everywhere."""
+    """Fraction of ambient light."""
     brightness: float
     tint: NDArray[np.float32]
     """[3] factor on red, green, blue."""
@@ -105,7 +105,7 @@ class Scene:
         self.boxed = np.isin(self.raw, OBJECTS)
         """[T] True for things that are instances with a box."""
         self.main = np.flatnonzero(np.diff(self.owner, prepend=-1))
-        """[T] first part of each thing: the one whose outline decides how visible the thing is."""
+        """[T] first part of each thing: its outline determines the thing's visibility."""
 
     @property
     def moving(self) -> NDArray[np.bool_]:

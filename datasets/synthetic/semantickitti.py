@@ -1,8 +1,8 @@
-"""Writing the world as SemanticKITTI: 64 beams and one camera ahead, every scan with labels and a photograph.
+"""Writing the world in SemanticKITTI's layout: 64 beams and a front camera, labels and a photograph for every scan.
 
-Scenes become drives of consecutive scans at 10 Hz. SemanticKITTI has ten sequences to train on and one to
-test on, so several drives follow each other in a sequence, whose poses and times jump where a new one begins:
-to another street, a thousand seconds later.
+Scenes become drives of consecutive scans at 10 Hz. SemanticKITTI has ten sequences for training and one for
+validation, so a sequence consists of several drives, and its poses and times jump where a new drive begins: to
+another street, a thousand seconds later.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ SEQUENCES = {"train": ("00", "01", "02", "03", "04", "05", "06", "07", "09", "10
 """Sequences by split, as the benchmark has them."""
 PARTS = ("velodyne", "labels", "image_2")
 BETWEEN = 1000.0
-"""Seconds from the start of a drive to that of the next in its sequence."""
+"""Seconds between the starts of consecutive drives in a sequence."""
 ELEVATIONS = (-24.8, 2.0)
 """Lowest and highest beam, degrees."""
 FIELD_OF_VIEW = 81.4
-"""Of KITTI's camera 2, degrees. KITTI's is level; this one looks down by about four, so that the horizon is
-as high in its flat image (37 % from the top) as in the images that the tiny teacher was trained on."""
+"""Horizontal field of view of KITTI's camera 2, degrees. KITTI's is level; ours looks down by about 4 degrees, so
+that the horizon is as high in its flat image (37 % from the top) as in the tiny teacher's training images."""
 BASELINE = np.array([0.06, 0.0, 0.003])
-"""What takes coordinates of camera 0 to those of camera 2, metres."""
+"""Translation from camera 0 coordinates to camera 2 coordinates, metres."""
 
 LABELS = {
     Raw.NOISE: 0,
@@ -53,9 +53,9 @@ LABELS = {
     Raw.TERRAIN: 72,
     Raw.CONE: 99,
 }
-"""Raw class -> SemanticKITTI's number; traffic cones are other objects, which are not evaluated."""
+"""Raw class -> SemanticKITTI's label; traffic cones are "other object", which is not evaluated."""
 MOVING_LABELS = {Raw.CAR: 252, Raw.PEDESTRIAN: 254, Raw.BUS: 257, Raw.TRUCK: 258}
-"""Numbers of what moves."""
+"""Labels of moving things."""
 
 WORDS = {
     "other-vehicle": ["bus"],
@@ -63,18 +63,18 @@ WORDS = {
     "fence": ["barrier", "road barrier"],
     **{name: ["train"] for name in ("parking", "other-ground", "trunk", "pole", "traffic-sign")},
 }
-"""Prompts, in words that the tiny teacher knows. Buses, barriers, and poles labeled as buildings are called
-what they are; the classes that this world has nothing of are called what it has nothing of, trains."""
+"""Prompt words that the tiny teacher knows. Buses, barriers, and poles labeled as buildings have their own words;
+classes that do not occur in this world are all called a thing that does not occur either: trains."""
 
 
 @dataclass(frozen=True)
 class Rig:
-    """What one sequence was recorded with."""
+    """The sensors of one sequence."""
 
     lidar: Lidar
     """x ahead, y left, z up."""
     camera: Pose
-    """Camera 0, which the poses are of, in the ego vehicle's coordinates."""
+    """Camera 0, to which the poses refer, in the ego vehicle's coordinates."""
     color: Camera
     """Camera 2, which takes the photographs."""
 
@@ -86,12 +86,12 @@ class Rig:
 
 @dataclass(frozen=True)
 class DriveRecord:
-    """What writing one drive leaves for its sequence."""
+    """Result of writing one drive, for its sequence."""
 
     name: str
     sequence: str
     times: NDArray[np.float64]
-    """[S] seconds since the sequence began, of each scan."""
+    """[S] time of each scan, seconds since the start of the sequence."""
     poses: Matrix
     """[S, 4, 4] camera 0 in the global frame."""
     points: NDArray[np.int64]
@@ -104,7 +104,7 @@ def scans_per_drive(config: WorldConfig) -> int:
 
 
 def place_of(config: WorldConfig, name: str) -> tuple[str, int]:
-    """Sequence of a drive, and how many drives come before it there: dealt out in turn."""
+    """Sequence of a drive, and the number of earlier drives in it; drives are assigned round-robin."""
     for split, names in config.splits().items():
         if name in names:
             before, place = divmod(names.index(name), len(SEQUENCES[split]))
@@ -113,7 +113,7 @@ def place_of(config: WorldConfig, name: str) -> tuple[str, int]:
 
 
 def sequences(config: WorldConfig) -> list[str]:
-    """Those that hold drives."""
+    """Sequences that have drives."""
     return sorted({place_of(config, name)[0] for names in config.splits().values() for name in names})
 
 

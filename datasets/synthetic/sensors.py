@@ -1,4 +1,4 @@
-"""The rig: a spinning LiDAR and cameras, their rays, and which of them can meet a solid at all."""
+"""The rig: a spinning LiDAR and cameras, their rays, and the rays that can hit a solid."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from datasets.synthetic.primitives import Floats, Solids
 from datasets.synthetic.scene import Pose, stream, yaw_pose
 
 FIELD_OF_VIEW = 75.0
-"""Horizontal, of the cameras of nuScenes, degrees."""
+"""Horizontal field of view of nuScenes' cameras, degrees."""
 ELEVATIONS = (-30.67, 10.67)
 """Lowest and highest beam of the 32-beam LiDAR of nuScenes, degrees."""
 NEAR = 0.2
 """Nothing nearer to a camera is drawn, metres."""
 
 Windows = NDArray[np.intp]
-"""[K, 5] solid, first row, row after the last, first column, column after the last: rays that may meet it."""
+"""[K, 5] solid, first row, row after the last, first column, column after the last: rays that may hit it."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Camera:
     size: tuple[int, int]
     """(height, width), pixels."""
     delay: float
-    """When it exposes after the LiDAR keyframe, seconds (negative: before)."""
+    """Exposure time after the LiDAR keyframe, seconds (negative: before)."""
     field_of_view: float = FIELD_OF_VIEW
-    """Horizontal, degrees."""
+    """Horizontal field of view, degrees."""
 
     @property
     def intrinsic(self) -> NDArray[np.float64]:
@@ -55,7 +55,7 @@ class Camera:
         return np.stack((x, y, np.ones_like(x))).astype(np.float32)
 
     def windows(self, solids: Solids, rotation: NDArray[np.float64]) -> Windows:
-        """Bounding rectangles of the projected corners, cut at the near plane."""
+        """Bounding rectangles of the projected corners, clipped at the near plane."""
         corners = solids.corners() @ rotation.astype(np.float32)
         start, end = corners[:, _EDGES[:, 0]], corners[:, _EDGES[:, 1]]
         ahead = corners[..., 2] > NEAR
@@ -84,13 +84,13 @@ def _span(values: Floats, valid: NDArray[np.bool_], limit: int) -> NDArray[np.in
 
 
 def _keep(windows: NDArray[np.intp]) -> Windows:
-    """Without the empty ones."""
+    """The windows that are not empty."""
     return windows[(windows[:, 1] < windows[:, 2]) & (windows[:, 3] < windows[:, 4])]
 
 
 @dataclass(frozen=True)
 class Lidar:
-    """A spinning LiDAR, upright (z up), so that its rows are elevations; how it is turned is its mount's."""
+    """A spinning LiDAR, upright (z up), so that its rows are elevations; its mount has its rotation."""
 
     mount: Pose
     """LiDAR coordinates to the ego vehicle's."""
@@ -116,9 +116,9 @@ class Lidar:
         rows = self._rows(solids)
         first, count = self._columns(solids, np.arctan2(rotation[1, 0], rotation[0, 0]))
         index = np.arange(len(rows))
-        whole = np.stack((index, *rows.T, first, np.minimum(first + count, self.azimuths)), 1)
-        rest = np.stack((index, *rows.T, np.zeros_like(first), first + count - self.azimuths), 1)
-        return _keep(np.concatenate((whole, rest)))
+        unwrapped = np.stack((index, *rows.T, first, np.minimum(first + count, self.azimuths)), 1)
+        wrapped = np.stack((index, *rows.T, np.zeros_like(first), first + count - self.azimuths), 1)
+        return _keep(np.concatenate((unwrapped, wrapped)))
 
     def _rows(self, solids: Solids) -> NDArray[np.intp]:
         """[P, 2] beams between the lowest and the highest elevation of each box."""
@@ -134,7 +134,7 @@ class Lidar:
 
     def _columns(self, solids: Solids, yaw: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """First azimuth [P] (0..azimuths - 1) and number of azimuths [P] of each box."""
-        corners = solids.corners()[:, ::2]  # the four of the outline seen from above
+        corners = solids.corners()[:, ::2]  # the four of its outline from above
         middle = np.arctan2(solids.centre[:, 1], solids.centre[:, 0])
         angles = np.arctan2(corners[..., 1], corners[..., 0]) - middle[:, None]
         angles = (angles + np.pi) % (2 * np.pi) - np.pi
@@ -151,7 +151,7 @@ Sensor = Camera | Lidar
 
 @dataclass(frozen=True)
 class Rig:
-    """What one scene was recorded with; calibrations differ a little from scene to scene."""
+    """The sensors of one scene; calibrations differ slightly from scene to scene."""
 
     lidar: Lidar
     cameras: tuple[Camera, ...]
@@ -165,7 +165,7 @@ def build_rig(config: WorldConfig, scene: str) -> Rig:
 
 
 def _camera(config: WorldConfig, scene: str, channel: str) -> Camera:
-    """Looks outwards and a little down; turned by up to half a degree from where it should look."""
+    """Looks outwards and slightly down; misaligned by up to half a degree."""
     rng = stream(config.seed, scene, "rig", channel)
     angle = CAMERA_YAWS[channel]
     yaw, pitch = np.radians(angle + rng.uniform(-0.5, 0.5)), np.radians(rng.uniform(5.0, 7.0))
@@ -176,7 +176,7 @@ def _camera(config: WorldConfig, scene: str, channel: str) -> Camera:
 
 
 def looking(pitch: float) -> Pose:
-    """Camera coordinates in upright ones (x ahead, y left, z up) that look down by `pitch` radians."""
+    """From camera coordinates, looking down by `pitch` radians, to upright ones (x ahead, y left, z up)."""
     cos, sin = np.cos(pitch), np.sin(pitch)
     axes = np.array([[0.0, -sin, cos], [-1.0, 0.0, 0.0], [0.0, -cos, -sin]])
     return Pose(np.zeros(3), axes)

@@ -1,4 +1,4 @@
-"""Colors of what a camera's rays met: textures, light, cast shadows, fog."""
+"""Colors of a camera's hits: textures, light, cast shadows, fog."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _solid(hits: Hits, where: NDArray[np.bool_]) -> Floats:
 
 
 def _textured(texture: Texture, base: Floats, local: Floats, half: Floats, normal: Floats) -> Floats:
-    """[N, 3] colors of surface points of one texture, from their place on the part (metres)."""
+    """[N, 3] colors of surface points of one texture, from their position on the part (metres)."""
     unit, high = local / half, local[:, 2] + half[:, 2]
     upright = np.abs(normal[:, 2]) < 0.5
     along = np.where(np.abs(normal[:, 0]) > 0.5, local[:, 1], local[:, 0])

@@ -1,4 +1,4 @@
-"""The synthetic world as shards, made at first use: what commands train and test on when no data is named."""
+"""The synthetic world as shards, made on first use: the default data of commands."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from scenelift.samples.source import Source
 from scenelift.shards.write import write_shards
 
 SUPERPIXELS = 40
-"""Segments of each image; they are a hundredth of nuScenes' photos in size, which have 150."""
+"""SLIC segments per image; nuScenes' photos, a hundred times larger, have 150."""
 
 
 def synthetic_shards(split: str, layout: Layout = "nuscenes") -> str:
-    """Folder of the shards of a split of the demo world; what is missing is made under `data/`.
+    """Folder of the shards of a split of the demo world; whatever is missing is made under `data/`.
 
-    They hold sweeps (but ScanNet's, which has none) and superpixels. Of SemanticKITTI, whose every scan is a
-    frame, they hold the world's keyframes, so that no frame's sweeps are of another drive. Raises ShardError
-    if other shards lie there.
+    They have sweeps (except ScanNet's, which has none) and superpixels. In SemanticKITTI every scan could be a
+    frame; these shards have only the world's keyframes, so that no frame's sweeps are from another drive. Raises
+    ShardError if the folder has other shards.
     """
     world = demo_world(layout)
     out = Path(f"{world.out}-shards") / split
@@ -42,7 +42,7 @@ def synthetic_shards(split: str, layout: Layout = "nuscenes") -> str:
     source = open_source(layout, world.out, world.version if layout == "nuscenes" else "synthetic")
     if layout == "semantickitti":
         source = Keyframes(source, 1 + world.lidar_sweeps)
-    code = f'from datasets.synthetic_shards import synthetic_shards as make; make("{split}", "{layout}")'
+    code = f'from datasets.synthetic.shards import synthetic_shards as make; make("{split}", "{layout}")'
     with cluster.connect():
         write_shards(
             source, split, str(out), options, per_shard=8, command=shlex.join(["python", "-c", code])
@@ -59,14 +59,14 @@ def demo_world(layout: Layout) -> WorldConfig:
 
 
 class Keyframes:
-    """A source of consecutive scans cut down to the last of each `every`: the others are its sweeps."""
+    """A source of consecutive scans, reduced to the last of each `every`: the others are its sweeps."""
 
     def __init__(self, source: Source, every: int) -> None:
         self.source, self.every = source, every
         self.name, self.version, self.vocabulary = source.name, source.version, source.vocabulary
 
     def list_samples(self, split: str | None) -> list[Any]:
-        """Those of the source that are keyframes of the world."""
+        """The source's scans that are keyframes of the world."""
         return self.source.list_samples(split)[self.every - 1 :: self.every]
 
     def read(self, keyframe: Any, options: ReadOptions) -> Frame:
@@ -75,11 +75,11 @@ class Keyframes:
 
 
 def _require_same(path: Path, options: ReadOptions) -> None:
-    """ShardError unless the shards that are there were made with these options."""
-    there = FrameSet.of(Manifest.from_json(path.read_text(), str(path), FRAME))
-    if ReadOptions(there.lidar_sweeps, there.image_size, there.superpixels) != options:
+    """ShardError unless the existing shards were made with these options."""
+    old = FrameSet.of(Manifest.from_json(path.read_text(), str(path), FRAME))
+    if ReadOptions(old.lidar_sweeps, old.image_size, old.superpixels) != options:
         raise ShardError(
-            f"{path.parent} holds shards with {there.lidar_sweeps} sweeps and {there.superpixels} superpixels of "
-            f"{there.image_size} images, not {options.lidar_sweeps}, {options.superpixels}, {options.image_size}; "
+            f"{path.parent} holds shards with {old.lidar_sweeps} sweeps and {old.superpixels} superpixels of "
+            f"{old.image_size} images, not {options.lidar_sweeps}, {options.superpixels}, {options.image_size}; "
             "delete it or name your own shards"
         )

@@ -1,4 +1,4 @@
-"""The ground: a curved road at height 0, raised sidewalks, perhaps a crossing, and wavy terrain."""
+"""The ground: a curved road at height 0, raised sidewalks, possibly a crossing road, and wavy terrain."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Street:
     half_width: float
     """From the centre line to the kerb."""
     parking: float
-    """Width of the strips for parking at both kerbs; 0 where there are none."""
+    """Width of the parking strips at both kerbs; 0 if there are none."""
     sidewalk: float
     """Width of the sidewalk."""
     crossing: tuple[float, float] | None
-    """(x, half width) of a road that crosses, if there is one."""
+    """(x, half width) of a crossing road, if there is one."""
     waves: NDArray[np.float32]
     """[K, 4] of the terrain: wave numbers along x and y (1/m), phase, amplitude (m)."""
 
@@ -63,7 +63,7 @@ class Street:
         return KERB + np.clip((self.beyond(x, y) - self.sidewalk) * 0.2, 0, 1) * wave
 
     def bounds(self) -> tuple[float, float]:
-        """Lowest and highest ground that there can be off the road."""
+        """Lower and upper bound of the ground's height off the road."""
         amplitude = float(self.waves[:, 3].sum())
         return KERB - amplitude, KERB + amplitude
 
@@ -94,7 +94,7 @@ class Street:
         return self.beyond(ox + t * ray[0], oy + t * ray[1])
 
     def _enter_upper(self, origin: NDArray[np.float64], ray: Floats, far: float) -> Floats:
-        """Bracketed by the bounds; six bisections and a linear step come within centimetres. `far`: none."""
+        """Bracketed by the bounds; six bisections and a linear step are accurate to centimetres. `far`: no hit."""
         low, high = self.bounds()
         ox, oy, oz = (np.float32(value) for value in origin)
 

@@ -1,4 +1,4 @@
-"""The tables of a world: the 13 of nuScenes v1.0, lidarseg, and beside them splits and region captions."""
+"""The tables of a world: the 13 of nuScenes v1.0, lidarseg, and our own splits and region captions."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ TABLES = (
 )
 """The 13 tables of nuScenes v1.0 and lidarseg."""
 VISIBILITIES = (("1", "v0-40", 0.4), ("2", "v40-60", 0.6), ("3", "v60-80", 0.8), ("4", "v80-100", 1.0))
-"""Token, level, and the share up to which it holds."""
+"""Token, level, and the largest visible fraction of the level."""
 ATTRIBUTES = ("vehicle.moving", "vehicle.parked", "pedestrian.moving", "pedestrian.standing")
 
 
 @dataclass(frozen=True)
 class SceneRecord:
-    """What writing one scene leaves for the tables."""
+    """Result of writing one scene, for the tables."""
 
     name: str
     tables: dict[str, list[Row]]
@@ -45,7 +45,7 @@ class SceneRecord:
 
 
 class Tokens:
-    """Names of rows: 32 hexadecimal digits that depend on the seed, the version and the names alone."""
+    """Tokens of rows: 32 hexadecimal digits that depend on the seed, the version and the names alone."""
 
     def __init__(self, config: WorldConfig, *names: str):
         self._prefix = (str(config.seed), config.version, *names)
@@ -55,7 +55,7 @@ class Tokens:
 
 
 def quaternion(rotation: NDArray[np.float64]) -> list[float]:
-    """[w, x, y, z] as nuScenes writes them."""
+    """[w, x, y, z], as in nuScenes."""
     x, y, z, w = Rotation.from_matrix(rotation).as_quat().tolist()
     return [w, x, y, z]
 
@@ -74,7 +74,7 @@ def save(config: WorldConfig, records: Sequence[SceneRecord]) -> None:
             tables[table] += rows
     files: dict[str, Any] = {**tables, "splits": config.splits()}
     if config.teacher_scenes:
-        files["regions"] = {file: found for record in records for file, found in record.regions.items()}
+        files["regions"] = {file: regions for record in records for file, regions in record.regions.items()}
     final = config.out / config.version
     unfinished = config.out / f".{config.version}.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -87,7 +87,7 @@ def save(config: WorldConfig, records: Sequence[SceneRecord]) -> None:
 
 
 def _fixed_tables(config: WorldConfig) -> dict[str, list[Row]]:
-    """Tables that no scene adds to."""
+    """Tables that do not depend on the scenes."""
     tokens = Tokens(config)
     logs = [
         {
@@ -124,7 +124,7 @@ def _fixed_tables(config: WorldConfig) -> dict[str, list[Row]]:
 
 
 def chain(rows: list[Row]) -> None:
-    """Give rows that are in order of time their `prev` and `next`."""
+    """Set `prev` and `next` of rows in order of time."""
     tokens = ["", *(row["token"] for row in rows), ""]
     for row, before, after in zip(rows, tokens, tokens[2:], strict=False):
         row["prev"], row["next"] = before, after

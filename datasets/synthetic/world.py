@@ -1,4 +1,4 @@
-"""Building a scene at random: traffic, parked vehicles, road works, people, and what lines the street."""
+"""Building a scene at random: traffic, parked vehicles, road works, people, and the street's surroundings."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ VEHICLES: dict[Raw, Callable[[Rng], list[Part]]] = {
     Raw.TRUCK: objects.truck,
 }
 EARLIEST = -0.5
-"""Seconds before the first keyframe that sweeps and cameras may ask for."""
+"""Seconds before the first keyframe that sweeps and cameras may need."""
 
 
 def build(config: WorldConfig, name: str) -> Scene:
-    """The scene of that name; depends on the seed, the name, and the number of frames alone."""
+    """The scene of a name; depends on the seed, the name, and the number of frames alone."""
     rng = stream(config.seed, name)
     street, look = draw_street(rng), draw_look(rng)
     ego = Thing(Raw.CAR, [], 0.0, -street.lane, vx=rng.uniform(3, 9))
@@ -58,18 +58,18 @@ def draw_look(rng: Rng) -> Look:
 
 
 class _Plan:
-    """A scene in the making: what stands so far, and which ground is taken."""
+    """A scene under construction: the things so far, and the occupied ground."""
 
     def __init__(self, rng: Rng, street: Street, ego: Thing, duration: float):
         self.rng, self.street, self.ego, self.duration = rng, street, ego, duration
         self.end = ego.vx * duration
-        """Where the ego vehicle is at the last keyframe."""
+        """x of the ego vehicle at the last keyframe."""
         self.things: list[Thing] = []
         self._taken: list[tuple[float, float, float, float]] = []
         self._lane = (-6.0, self.end + 7.0, ego.u - 1.5, ego.u + 1.5)
 
     def fill(self) -> None:
-        """Rare things first, so that they find room."""
+        """Add rare things first, so that they find room."""
         self._featured()
         self._road_works()
         self._traffic()
@@ -84,7 +84,7 @@ class _Plan:
             self._garden(side)
 
     def add(self, raw: Raw, parts: list[Part], x: float, u: float, gap: float = 0.3, **motion: float) -> bool:
-        """Place a thing unless its way, widened by `gap`, meets ground that is taken; True if it stands."""
+        """Place a thing unless its path, widened by `gap`, meets occupied ground; True if it is placed."""
         thing = Thing(raw, parts, x, u, shine=float(self.rng.lognormal(0, 0.3)), **motion)
         way = self._way(thing, gap)
         escorts = abs(u - self.ego.u) < 1 and thing.vx > 0  # drives in the ego lane, ahead or behind
@@ -96,7 +96,7 @@ class _Plan:
         return True
 
     def _way(self, thing: Thing, gap: float) -> tuple[float, float, float, float]:
-        """Ground (x and u ranges) a thing covers from before the first keyframe to the last."""
+        """Ground (x and u ranges) that a thing covers from before the first keyframe to the last."""
         reach = np.array([[abs(p.centre[i]) + p.size[i] / 2 for i in (0, 1)] for p in thing.parts]).max(0)
         cos, sin = abs(np.cos(thing.yaw)), abs(np.sin(thing.yaw))
         rx, ru = cos * reach[0] + sin * reach[1] + gap, sin * reach[0] + cos * reach[1] + gap
@@ -110,7 +110,7 @@ class _Plan:
         return float(self.rng.uniform(-before, self.end + after))
 
     def _count(self, per_metre: float, before: float, after: float) -> int:
-        """How many things of a density the stretch around the drive holds."""
+        """Number of things along the drive, given their density."""
         return int(self.rng.poisson(per_metre * (before + self.end + after)))
 
     def _vehicle(self, raw: Raw, spot: int, x: float) -> bool:
@@ -120,7 +120,7 @@ class _Plan:
             side = 2 * spot - 1
             if self._crosses(x, 4):
                 return False
-            inwards = 1.3 if self.street.parking else -1.2  # on the sidewalk where there is no strip
+            inwards = 1.3 if self.street.parking else -1.2  # on the sidewalk without a strip
             turn = 0.0 if self.rng.random() < 0.7 else np.pi
             jitter = float(self.rng.normal(0, 0.02))
             return self.add(raw, parts, x, side * (self.street.half_width - inwards), yaw=turn + jitter)
@@ -148,7 +148,7 @@ class _Plan:
             self._vehicle(Raw.CAR, int(self.rng.choice([2, 2, 3])), self._near(40, 50))
 
     def _parked(self, side: int) -> None:
-        """A row of parked vehicles with gaps, more or less dense."""
+        """A row of parked vehicles with gaps, of random density."""
         density, x = self.rng.uniform(0.2, 0.7) * (1 if self.street.parking else 0.4), -45.0
         while x < self.end + 55:
             x += self.rng.uniform(5.5, 7.5)
@@ -195,13 +195,13 @@ class _Plan:
                 self.add(Raw.CAR, parts, x, float(u), yaw=turn)
 
     def _fence_row(self, side: int) -> None:
-        """Barriers that keep people on the sidewalk."""
+        """Barriers between sidewalk and road."""
         if self.rng.random() < 0.3:
             x = self._near(10, 15)
             self._barriers(x, x + self.rng.uniform(5, 12), side * (self.street.half_width + 0.5))
 
     def _people(self) -> None:
-        """Alone or in groups, most on the sidewalks, some on the road."""
+        """People alone or in groups, most on the sidewalks, some on the road."""
         for _ in range(self._count(0.32, 12, 25)):
             side, x = int(self.rng.choice([-1, 1])), self._near(12, 25)
             walks = self.rng.random() < 0.7
@@ -234,19 +234,19 @@ class _Plan:
             self._stand(Raw.MANMADE, objects.furniture(self.rng), self._near(30, 40), float(u), 0.0)
 
     def _stand(self, raw: Raw, parts: list[Part], x: float, u: float, yaw: float, gap: float = 0.1) -> bool:
-        """Add something that must keep off the road and the crossing road."""
+        """Add something that must not be on the road or the crossing road."""
         reach = parts[0].size[0] / 2
         ends = np.array([x - reach, x, x + reach])
         if (self.street.beyond(ends, self.street.centre(ends) + u) < 0.3).any():
             return False
         trunk = [parts[0]] if len(parts) > 1 and raw is Raw.VEGETATION else parts
-        if not self.add(raw, trunk, x, u, gap, yaw=yaw):  # crowns hang over, only trunks take ground
+        if not self.add(raw, trunk, x, u, gap, yaw=yaw):  # crowns may overhang; only trunks occupy ground
             return False
         self.things[-1] = Thing(raw, parts, x, u, yaw, shine=self.things[-1].shine)
         return True
 
     def _front(self, side: int) -> None:
-        """Houses beyond the sidewalk, with gaps that the garden fills."""
+        """Houses beyond the sidewalk, with gaps for gardens."""
         edge = self.street.half_width + self.street.sidewalk
         setback, dense, x = self.rng.uniform(0.5, 9), self.rng.uniform(0.4, 0.95), -65.0
         while x < self.end + 75:

@@ -1,5 +1,5 @@
 """Synthetic images for phrase grounding: colored things with parts, sentences about them, and a detector's view.
 
-`python -m datasets.synthetic_images` writes them in Flickr30K Entities' files; nothing here is read by anything
-but the reader of these.
+`python -m datasets.synthetic_images` writes them in Flickr30K Entities' layout; they are read only through that
+reader.
 """

@@ -1,4 +1,4 @@
-"""What the synthetic images are made of."""
+"""The configuration of the synthetic images."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from scenelift.errors import ConfigError
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of thing: a body that other kinds of its type have too, and a head that is its own."""
+    """A kind of thing: a body that it shares with other kinds of its type, and a head of its own."""
 
     name: str
     type: str
-    """What Flickr30K calls such things; all of a type have the same body."""
+    """Flickr30K's type; all kinds of a type have the same body."""
     head: str
-    """Shape of its own part."""
+    """Shape of its head."""
     words: tuple[str, ...]
-    """What captions call it, the commonest first."""
+    """Its names in captions, the most common first."""
     known: bool
     """Whether the detector has a class for it."""
 
@@ -42,7 +42,7 @@ BODIES = {
     "vehicles": ("tray", 46, 24),
     "other": ("rectangle", 34, 60),
 }
-"""Type -> shape of its bodies, largest width and height of a whole thing, pixels."""
+"""Type -> shape of its bodies, largest width and height of a thing, pixels."""
 ABSENT = ("bicycle", "chair", "bottle")
 """Classes of the detector that no image shows."""
 CLASSES = (*(kind.name for kind in KINDS if kind.known), *ABSENT)
@@ -66,7 +66,7 @@ SCENES = {
     "street": (150, 150, 155),
     "room": (190, 165, 150),
 }
-"""Where it is: the background's RGB."""
+"""Background -> RGB."""
 TITLES = {"train": 1_000_000, "val": 2_000_000, "test": 3_000_000}
 """Number of the first image of each split; an image depends on the seed and its number alone."""
 

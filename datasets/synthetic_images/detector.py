@@ -1,7 +1,7 @@
-"""What a detector makes of an image: noisy proposals of things and of their parts, features, and class posteriors.
+"""Simulated detections: noisy proposals of things and of their parts, features, and class posteriors.
 
-The posteriors follow how well a region covers a whole thing, and know nothing of colors; the features tell which
-shapes and colors fill a region, and know nothing of extent but through the mixture of head, body and background.
+Posteriors depend on how well a region covers an entire thing, and not on colors; features depend on the shapes and
+colors that fill a region, and on its extent only through the mixture of head, body and background.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from datasets.synthetic_images.world import SIZE, Picture, Rng
 from scenelift.geometry.boxes2d import Boxes, area, clip, iou
 
 _LOOKS = (*BODIES, *(kind.head for kind in KINDS), *COLORS, *SCENES)
-"""What can fill a region: bodies of each type and of each color, heads, backgrounds."""
+"""Contents of a region: bodies of each type and color, heads, backgrounds."""
 _WHOLES, _PARTS, _LOOSE, _RANDOM = 2, 2, 1, 4
-"""Proposals of a thing, of each of its parts, of its surroundings, and of nothing, in each image."""
+"""Proposals per thing, per part, of a thing with surroundings, and of random areas per image."""
 _SURE, _DOUBT = 7.0, 2.2
 """Logit of a class whose thing a region covers exactly, and of the background."""
 _MISTAKEN = 2.0
-"""Logit of some other class where the detector does not know the thing."""
+"""Logit of another class for a thing that the detector does not know."""
 
 
 def detect(picture: Picture, config: ImageWorldConfig, rng: Rng) -> Regions:
@@ -34,21 +34,21 @@ def detect(picture: Picture, config: ImageWorldConfig, rng: Rng) -> Regions:
 
 
 def _proposals(picture: Picture, rng: Rng) -> Boxes:
-    found = []
+    proposals = []
     for thing in picture.things:
         body, head = thing.parts
-        found += [_jittered(thing.box, 0.08, rng) for _ in range(_WHOLES)]
-        found += [_jittered(part, 0.08, rng) for part in (body, head) for _ in range(_PARTS)]
-        found += [_jittered(_grown(thing.box, 0.35), 0.1, rng) for _ in range(_LOOSE)]
+        proposals += [_jittered(thing.box, 0.08, rng) for _ in range(_WHOLES)]
+        proposals += [_jittered(part, 0.08, rng) for part in (body, head) for _ in range(_PARTS)]
+        proposals += [_jittered(_grown(thing.box, 0.35), 0.1, rng) for _ in range(_LOOSE)]
     for _ in range(_RANDOM):
         corner = rng.uniform(0, (SIZE[1] - 24, SIZE[0] - 24))
-        found.append(np.concatenate([corner, corner + rng.uniform(16, 60, 2)]))
-    boxes = clip(np.stack(found), SIZE)
+        proposals.append(np.concatenate([corner, corner + rng.uniform(16, 60, 2)]))
+    boxes = clip(np.stack(proposals), SIZE)
     return boxes[rng.permutation(len(boxes))]
 
 
 def _jittered(box: NDArray[np.floating], share: float, rng: Rng) -> NDArray[np.floating]:
-    """Each side moved by a normal share of the box's width or height."""
+    """Each side moved by a normal deviate, `share` times the box's width or height."""
     width, height = box[2] - box[0], box[3] - box[1]
     moved = box + rng.normal(0, share, 4) * [width, height, width, height]
     return np.concatenate([np.minimum(moved[:2], moved[2:] - 4), np.maximum(moved[2:], moved[:2] + 4)])
@@ -60,7 +60,7 @@ def _grown(box: NDArray[np.floating], share: float) -> NDArray[np.floating]:
 
 
 def _logits(picture: Picture, boxes: Boxes, config: ImageWorldConfig, rng: Rng) -> NDArray[np.float64]:
-    """[R, 1 + C]; of things that the detector does not know, it takes some for another class, a little."""
+    """[R, 1 + C] logits; some unknown things are weakly taken for another class."""
     logits = np.zeros((len(boxes), 1 + len(CLASSES)))
     logits[:, 0] = _DOUBT
     covered = iou(boxes, np.stack([thing.box for thing in picture.things]))
@@ -92,6 +92,6 @@ def _features(picture: Picture, boxes: Boxes, config: ImageWorldConfig, rng: Rng
 
 
 def _share(boxes: Boxes, part: NDArray[np.float32]) -> NDArray[np.float64]:
-    """[R] share of each region's area that a part fills."""
+    """[R] fraction of each region's area that a part fills."""
     low, high = np.maximum(boxes[:, :2], part[:2]), np.minimum(boxes[:, 2:], part[2:])
     return (high - low).clip(min=0).prod(1) / area(boxes)

@@ -1,4 +1,4 @@
-"""From a configuration to a folder in Flickr30K Entities' layout: whole, or plainly unfinished."""
+"""From a configuration to a folder in Flickr30K Entities' layout: complete, or marked as unfinished."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from scenelift.errors import ConfigError, StorageError
 from scenelift.geometry.boxes2d import Boxes
 
 DONE = "world.yaml"
-"""The configuration of what a folder holds; written last."""
+"""The configuration of the folder's images; written last."""
 REGIONS, PHOTOS, CLASS_LIST = "regions", "flickr30k-images", "classes.txt"
 _FOLDERS = ("Sentences", "Annotations", PHOTOS, REGIONS)
 
 
 def generate(config: ImageWorldConfig) -> bool:
-    """Write the images of `config` to `config.out`; False if they are completely there already.
+    """Write the images of `config` to `config.out`; False if they are already complete.
 
-    Raises ConfigError where the folder holds anything else, StorageError where it cannot be written.
+    Raises ConfigError if the folder holds anything else, StorageError if it cannot be written.
     """
     if _complete(config):
         return False
@@ -44,7 +44,9 @@ def generate(config: ImageWorldConfig) -> bool:
         (unfinished / DONE).write_text(dump(config))
         os.replace(unfinished, config.out)
     except OSError as error:
-        raise StorageError(f"cannot write {config.out}: {error}; mend that and run the same again") from error
+        raise StorageError(
+            f"cannot write {config.out}: {error}; fix that and run the command again"
+        ) from error
     return True
 
 
@@ -52,10 +54,12 @@ def _complete(config: ImageWorldConfig) -> bool:
     if not config.out.exists() or (config.out.is_dir() and not any(config.out.iterdir())):
         return False
     try:
-        there = to_dict(load(ImageWorldConfig, config.out / DONE))
+        existing = to_dict(load(ImageWorldConfig, config.out / DONE))
     except (ConfigError, OSError):
-        raise ConfigError(f"{config.out} holds no synthetic images; choose another --out") from None
-    if there | {"out": ""} != to_dict(config) | {"out": ""}:
+        raise ConfigError(
+            f"{config.out} holds something else than synthetic images; choose another --out"
+        ) from None
+    if existing | {"out": ""} != to_dict(config) | {"out": ""}:
         raise ConfigError(f"{config.out} holds other synthetic images; choose another --out or delete it")
     return True
 
@@ -90,7 +94,7 @@ def _corners(box: Boxes) -> str:
 
 
 def save_regions(path: Path, regions: Regions) -> None:
-    """A file as bottom-up-attention has it, features as columns."""
+    """Write a file in bottom-up-attention's format, features as columns."""
     height, width = SIZE
     np.savez(
         path,

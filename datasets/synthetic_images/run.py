@@ -9,10 +9,10 @@ from datasets.synthetic_images.generate import generate
 
 
 def run(config: ImageWorldConfig) -> None:
-    """Write the images and say what there is."""
+    """Write the images and print their numbers."""
     start = time.monotonic()
     if generate(config):
         counts = ", ".join(f"{len(numbers)} {split}" for split, numbers in config.splits().items())
         print(f"{config.out}: {counts} images in {time.monotonic() - start:.0f} s.")
     else:
-        print(f"{config.out} already holds these images, complete.")
+        print(f"{config.out} already has these images, complete.")

@@ -1,4 +1,4 @@
-"""The synthetic images as shards, made at first use: what phrase grounding uses when no data is named."""
+"""The synthetic images as shards, made on first use: the default data of phrase grounding."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ DEMO = ImageWorldConfig()
 
 
 def synthetic_image_shards(split: str, world: ImageWorldConfig = DEMO) -> str:
-    """Folder of the shards of a split, train or test, among the images; what is missing is made.
+    """Folder of the shards of a split, train or test, next to the images; whatever is missing is made.
 
-    Raises ConfigError if other images lie there.
+    Raises ConfigError if the folder has other images.
     """
     generate(world)
     out = world.out / "shards" / split
     if (out / NAME).exists():
         return open_samples(str(out), CAPTIONED_IMAGE).path
-    code = f'from datasets.synthetic_image_shards import synthetic_image_shards as make; make("{split}")'
+    code = f'from datasets.synthetic_images.shards import synthetic_image_shards as make; make("{split}")'
     with cluster.connect():
         write_shards(
             source_of(world.out),

@@ -1,4 +1,4 @@
-"""What an image shows: a few things side by side, each with a colored body and a head."""
+"""The content of an image: a few things side by side, each with a colored body and a head."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Thing:
     kind: Kind
     color: str
     box: Boxes
-    """[4] around all of it, whole pixels from 0."""
+    """[4] around the thing, integer pixels from 0."""
     parts: Boxes
     """[2, 4] body, head."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """All there is in an image."""
+    """The content of an image."""
 
     scene: str
     things: tuple[Thing, ...]
@@ -44,7 +44,7 @@ class Picture:
 
 
 def draw_picture(rng: Rng) -> Picture:
-    """Two to four things at random, no two of one kind and color; a kind is often there twice, in two colors."""
+    """Two to four random things, no two of the same kind and color; a kind often occurs twice, in two colors."""
     chosen: list[tuple[Kind, str]] = []
     count = int(rng.integers(2, 5))
     while len(chosen) < count:
@@ -62,8 +62,8 @@ _UPRIGHT = ("people", "other")
 
 
 def _place(kind: Kind, color: str, slot: int, rng: Rng) -> Thing:
-    """A thing in one of the image's columns. Heads lie on upright bodies and in front of long ones; they are about
-    two fifths of the whole, so that neither part has half of its area."""
+    """A thing in one of the image's columns. Heads are on top of upright bodies and in front of long ones; they are
+    about two fifths of the thing, so that neither part has half of its area."""
     size = rng.uniform(0.75, 1.0)
     share = rng.uniform(0.4, 0.46)
     _, width, height = BODIES[kind.type]
@@ -81,7 +81,7 @@ def _place(kind: Kind, color: str, slot: int, rng: Rng) -> Thing:
 
 
 def photograph(picture: Picture, rng: Rng) -> Image.Image:
-    """The image itself, RGB; the color of a thing is that of its body."""
+    """The image, RGB; a thing's color is that of its body."""
     noise = rng.normal(0, 6, (*SIZE, 1)) + np.array(SCENES[picture.scene])
     image = Image.fromarray(noise.clip(0, 255).astype(np.uint8), "RGB")
     canvas = ImageDraw.Draw(image)
@@ -121,4 +121,4 @@ OUTLINES: dict[str, list[tuple[float, float]]] = {
     ],
     "cup": [(0, 0), (0.3, 0.5), (0.7, 0.5), (1, 0), (1, 1), (0, 1)],
 }
-"""Shape -> corners in shares of its width and height."""
+"""Shape -> corners as fractions of its width and height."""

@@ -1,4 +1,4 @@
-"""How many synthetic rooms there are, what is in them, and how well their detector sees."""
+"""The configuration of the synthetic rooms and of their simulated detector."""
 
 from __future__ import annotations
 

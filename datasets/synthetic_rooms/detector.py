@@ -1,4 +1,4 @@
-"""What a made-up detector says of a room: noisy boxes, class logits, and features that hold color unlabeled."""
+"""A simulated detector: noisy boxes, class logits, and features that encode color, without labels for it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _CONTENTS = len(_NAMES) + len(COLORS) + 3
 
 
 def projection(channels: int) -> NDArray[np.float64]:
-    """[what a thing is, channels] the fixed map from kind, color and size to features: never trained."""
+    """[contents, channels] the fixed map from kind, color and size to features: never trained."""
     return np.random.default_rng(1234).normal(0, 1, (_CONTENTS, channels))
 
 
 def contents(thing: Thing) -> NDArray[np.float64]:
-    """Kind and color one-hot, and the logarithm of the size."""
+    """Kind and color one-hot, and the log of the size."""
     kind = np.arange(len(_NAMES)) == _NAMES.index(thing.name)
     color = np.arange(len(COLORS)) == list(COLORS).index(thing.color)
     return np.concatenate([kind, color, np.log(thing.box[3:])])
@@ -52,7 +52,7 @@ def detect(
 
 
 def _jitter(box: NDArray[np.float64], least: float, rng: Rng) -> NDArray[np.float64]:
-    """The box, moved and stretched as far as it may be; less and less until it overlaps enough."""
+    """The box, randomly moved and stretched, less and less until it overlaps enough."""
     for strength in 0.15 * 0.8 ** np.arange(40):
         moved = box.copy()
         moved[:3] += rng.normal(0, strength, 3) * box[3:]

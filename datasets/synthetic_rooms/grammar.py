@@ -1,7 +1,7 @@
-"""Sentences about the things of a synthetic room, each true of one of them alone.
+"""Sentences about the things of a synthetic room, each true of exactly one of them.
 
-What a sentence says is drawn first (a color, a size, a thing beside it), checked against all things of the same
-kind, and only then put into words: a sentence always means exactly one thing, though none of its words does.
+The content of a sentence is drawn first (a color, a size, a relation), checked against all things of the same kind,
+and only then put into words: a sentence always refers to exactly one thing, though none of its words does.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ import numpy as np
 from datasets.synthetic_rooms.room import HANGING, Rng, Thing, gap
 
 BESIDE, AROUND = 0.45, 1.0
-"""Metres: two things are next to each other up to the one, left or right of each other up to the other."""
+"""Largest distances, metres, at which two things are next to each other, and left or right of each other."""
 COLORED = 0.75
-"""Share of the sentences that name a color, where that is enough or helps."""
+"""Fraction of the sentences that name a color, where that helps."""
 WORDS = {
     "next to": ("next to", "beside", "near", "close to"),
     "below": ("under", "below"),
     "left": ("to the left of", "on the left side of"),
     "right": ("to the right of", "on the right side of"),
 }
-"""Relation -> how it is said. Left and right are those of somebody who looks along y, from the side of the room
-where y is least."""
+"""Relation -> its phrases. Left and right are as seen along y, from the side of the room with the lowest y."""
 TEMPLATES = (
     "this is a{adjectives} {noun} . it is {relation} the {anchor} .",
     "the{adjectives} {noun} is {relation} the {anchor} .",
@@ -40,7 +39,7 @@ PLAIN = (
 
 @dataclass(frozen=True)
 class Saying:
-    """What a sentence says of its thing."""
+    """The content of a sentence about a thing."""
 
     color: bool
     size: bool
@@ -60,7 +59,7 @@ def holds(relation: str, thing: Thing, anchor: Thing) -> bool:
 
 
 def meant(things: list[Thing], thing: Thing, saying: Saying) -> list[Thing]:
-    """Of the things of the same kind, those that what is said is true of."""
+    """The things of the same kind for which the saying is true."""
     return [
         other
         for other in things
@@ -77,44 +76,46 @@ def _related(saying: Saying, thing: Thing) -> bool:
 
 
 def sayings(things: list[Thing], thing: Thing) -> list[Saying]:
-    """All that can be said of a thing and is true of it alone."""
+    """All sayings that are true of one thing alone."""
     names = [other.name for other in things]
     anchors = [other for other in things if names.count(other.name) == 1 and other.name != thing.name]
     related = [
         (relation, anchor) for anchor in anchors for relation in WORDS if holds(relation, thing, anchor)
     ]
-    found = []
+    unambiguous = []
     for color in (True, False):
         for size in (False, True) if thing.large is not None else (False,):
             plain: list[tuple[str | None, Thing | None]] = [(None, None), *related]
             for relation, anchor in plain:
                 saying = Saying(color, size, relation, anchor)
                 if meant(things, thing, saying) == [thing]:
-                    found.append(saying)
-    return found
+                    unambiguous.append(saying)
+    return unambiguous
 
 
 def describe(things: list[Thing], number: int, rng: Rng) -> list[tuple[Thing, str]]:
-    """Up to so many different sentences about a room, three of four about things that have their like there."""
+    """Up to `number` different sentences about a room, three of four about things that are not unique in kind."""
     names = [thing.name for thing in things]
     options = {thing.number: sayings(things, thing) for thing in things}
     several = [thing for thing in things if names.count(thing.name) > 1 and options[thing.number]]
     single = [thing for thing in things if names.count(thing.name) == 1 and options[thing.number]]
-    found: dict[str, Thing] = {}
+    described: dict[str, Thing] = {}
     for _ in range(4 * number):
         group = several if several and (rng.random() < 0.75 or not single) else single
-        if len(found) == number or not group:
+        if len(described) == number or not group:
             break
         thing = group[int(rng.integers(len(group)))]
         colored = rng.random() < COLORED
-        choices = [one for one in options[thing.number] if one.color == colored] or options[thing.number]
+        choices = [option for option in options[thing.number] if option.color == colored] or options[
+            thing.number
+        ]
         saying = choices[int(rng.integers(len(choices)))]
-        found.setdefault(sentence(thing, saying, rng), thing)
-    return [(thing, text) for text, thing in found.items()]
+        described.setdefault(sentence(thing, saying, rng), thing)
+    return [(thing, text) for text, thing in described.items()]
 
 
 def sentence(thing: Thing, saying: Saying, rng: Rng) -> str:
-    """What is said of a thing, in words."""
+    """A saying about a thing, in words."""
     adjectives = ""
     if saying.size:
         adjectives += " large" if thing.large else " small"

@@ -1,4 +1,4 @@
-"""One synthetic room: what stands in it, where, of which color and size."""
+"""One synthetic room: its things with their places, colors and sizes."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ STANDING: dict[str, tuple[float, float, float]] = {
     "lamp": (0.35, 0.35, 1.4),
     "trash can": (0.3, 0.3, 0.45),
 }
-"""What stands on the floor -> its mean size, metres."""
+"""Thing that stands on the floor -> its mean size, metres."""
 HANGING: dict[str, tuple[float, float, float]] = {
     "door": (0.9, 0.1, 2.0),
     "window": (1.2, 0.1, 1.1),
     "picture": (0.6, 0.06, 0.5),
     "curtain": (0.8, 0.12, 2.0),
 }
-"""What hangs on walls: width, depth, height."""
+"""Thing that hangs on a wall -> width, depth, height."""
 CROWDS = ("chair", "chair", "table", "cabinet", "couch", "lamp", "trash can", "desk", "bookshelf", "bed")
-"""What a room may have several of."""
+"""Things that may occur several times in a room."""
 LARGE, SMALL = 1.3, 0.77
-"""Size of large and small things to the mean."""
+"""Size of large and small things relative to the mean."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ class Thing:
     """[6] centre and size, metres, in the aligned frame: the middle of the floor is the origin."""
     color: str
     large: bool | None = None
-    """Large or small among its like; None: of usual size."""
+    """Whether it is larger (else smaller) than others of its kind; None: of usual size."""
 
 
 def stream(seed: int, *names: str) -> Rng:
-    """The random numbers of something, which depend on the seed and its names alone."""
+    """A random generator that depends on the seed and the names alone."""
     return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])
 
 
@@ -79,7 +79,7 @@ def gap(a: Thing, b: Thing) -> float:
 
 
 def build(seed: int, name: str) -> list[Thing]:
-    """The room of that name."""
+    """The room of a name."""
     plan = _Plan(stream(seed, name, "room"))
     plan.walls()
     plan.furniture()
@@ -88,37 +88,37 @@ def build(seed: int, name: str) -> list[Thing]:
 
 
 class _Plan:
-    """A room in the making."""
+    """A room under construction."""
 
     def __init__(self, rng: Rng) -> None:
         self.rng = rng
         self.things: list[Thing] = []
 
     def walls(self) -> None:
-        """A door, and up to two of each of what else hangs."""
-        for name, most in (("door", 1), ("window", 2), ("picture", 2), ("curtain", 1)):
-            for _ in range(1 if name == "door" else int(self.rng.integers(0, most + 1))):
+        """A door, and up to two of each other thing that hangs."""
+        for name, limit in (("door", 1), ("window", 2), ("picture", 2), ("curtain", 1)):
+            for _ in range(1 if name == "door" else int(self.rng.integers(0, limit + 1))):
                 self._hang(name)
 
     def furniture(self) -> None:
-        """Four to eight things, each the only one of its kind: what others are described by."""
+        """Four to eight things, each the only one of its kind: they serve to describe others."""
         kinds = self.rng.permutation(np.array(list(STANDING)))
         for name in kinds[: int(self.rng.integers(4, 9))].tolist():
             self._stand(name, self._color())
 
     def crowds(self) -> None:
-        """One to three kinds of which there are two or three: told apart by color, size or place."""
-        there = {thing.name for thing in self.things}
-        kinds = [name for name in self.rng.permutation(np.array(CROWDS)).tolist() if name not in there]
+        """Two or three things of each of one to three kinds: distinguished by color, size or place."""
+        placed = {thing.name for thing in self.things}
+        kinds = [name for name in self.rng.permutation(np.array(CROWDS)).tolist() if name not in placed]
         anchors = [thing for thing in self.things if self._count(thing.name) == 1]
         for name in list(dict.fromkeys(kinds))[: int(self.rng.integers(1, 4))]:
-            told = str(self.rng.choice(["color", "size", "place"], p=[0.65, 0.1, 0.25]))
-            number = 2 if told == "size" or self.rng.random() < 0.7 else 3
+            distinction = str(self.rng.choice(["color", "size", "place"], p=[0.65, 0.1, 0.25]))
+            number = 2 if distinction == "size" or self.rng.random() < 0.7 else 3
             colors = self.rng.permutation(np.array(list(COLORS)))
             for i in range(number):
-                color = str(colors[i if told == "color" else 0])
+                color = str(colors[i if distinction == "color" else 0])
                 beside = anchors[int(self.rng.integers(len(anchors)))] if self.rng.random() < 0.85 else None
-                self._stand(name, color, (i == 0) if told == "size" else None, beside)
+                self._stand(name, color, (i == 0) if distinction == "size" else None, beside)
 
     def _count(self, name: str) -> int:
         return sum(thing.name == name for thing in self.things)
@@ -136,7 +136,7 @@ class _Plan:
         self._add(name, np.array([*centre, base + height / 2, *size, height]), self._color(), None)
 
     def _stand(self, name: str, color: str, large: bool | None = None, beside: Thing | None = None) -> None:
-        """Put a thing on the floor, beside another if one is given; where there is no room, it is left out."""
+        """Put a thing on the floor, next to another if one is given; if there is no room, it is left out."""
         scale = 1.0 if large is None else (LARGE if large else SMALL)
         size = np.array(STANDING[name]) * scale * self.rng.uniform(0.9, 1.1, 3)
         for _ in range(30):
@@ -151,7 +151,7 @@ class _Plan:
                 return
 
     def _around(self, thing: Thing, reach: NDArray[np.float64]) -> NDArray[np.float64]:
-        """A place at one of the sides of a thing, up to 0.35 m away."""
+        """A random place next to a thing, up to 0.35 m away."""
         axis, side = int(self.rng.integers(2)), float(self.rng.choice([-1, 1]))
         far = (thing.box[3:5] / 2 + reach)[axis] + self.rng.uniform(0.05, 0.35)
         centre = thing.box[:2] + self.rng.uniform(-0.5, 0.5, 2) * thing.box[3:5]

@@ -7,9 +7,9 @@ from datasets.synthetic_rooms.write import generate, summary
 
 
 def run(config: RoomsConfig) -> None:
-    """Write the rooms, then say what to do next."""
+    """Write the rooms, then print the next command."""
     sentences = generate(config)
-    print(f"{config.out} already holds these rooms." if sentences is None else summary(config, sentences))
+    print(f"{config.out} already has these rooms." if sentences is None else summary(config, sentences))
     print(
         f"Next: python -m datasets.shard_rooms --root {config.out} --split train --out {config.out}-shards/train"
     )

@@ -1,4 +1,4 @@
-"""The synthetic rooms as shards, made at first use: what trainables.ground takes when no data is named."""
+"""The synthetic rooms as shards, made on first use: the default data of trainables.ground."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from scenelift.samples.manifest import NAME
 def synthetic_room_shards(
     split: str, candidates: Candidates = "detector", rooms: RoomsConfig = PRESETS["demo"]
 ) -> str:
-    """Folder of the shards of a split of synthetic rooms; what is missing is made, by default under `data/`."""
+    """Folder of the shards of a split of synthetic rooms; whatever is missing is made, by default under `data/`."""
     out = Path(f"{rooms.out}-shards") / (split if candidates == "detector" else f"{candidates}-{split}")
     if (out / NAME).exists():
         return str(out)
     generate(rooms)
     code = (
-        "from datasets.synthetic_room_shards import synthetic_room_shards as make; "
+        "from datasets.synthetic_rooms.shards import synthetic_room_shards as make; "
         f'make("{split}", "{candidates}")'
     )
     config = replace(

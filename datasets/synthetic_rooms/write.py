@@ -1,4 +1,4 @@
-"""Writing synthetic rooms as ScanNet's scans, ScanRefer's sentences, and the files of a detector."""
+"""Writing synthetic rooms as ScanNet's scans, ScanRefer's sentences, and a detector's files."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from scenelift.errors import ConfigError, StorageError
 from scenelift.io.console import Meter
 
 DONE = "rooms.yaml"
-"""The configuration of what a folder holds; written last."""
+"""The configuration of the folder's rooms; written last."""
 _PER_METRE = 120
-"""Vertices a square metre of a thing's surface; a tenth of it on the floor."""
+"""Vertices per square metre of a thing's surface; a tenth of that on the floor."""
 _CLASS_OF = {"couch": "sofa", "lamp": "lamp", "trash can": "otherprop", "refrigerator": "refridgerator"}
-"""Raw category -> nyu40class, where it is another word."""
+"""Raw category -> nyu40class, if they differ."""
 _NYU40 = {
     "wall": 1, "floor": 2, "ceiling": 22,
     "cabinet": 3, "bed": 4, "chair": 5, "sofa": 6, "table": 7, "door": 8, "window": 9, "bookshelf": 10,
@@ -38,14 +38,14 @@ _VERTEX = [(axis, "<f4") for axis in "xyz"] + [(name, "u1") for name in ("red", 
 
 
 def generate(config: RoomsConfig) -> int | None:
-    """Write the rooms of `config` to `config.out`; the number of sentences, or None if they are all there.
+    """Write the rooms of `config` to `config.out`; the number of sentences, or None if they are already complete.
 
-    Raises ConfigError where the folder holds anything else, StorageError where it cannot be written.
+    Raises ConfigError if the folder holds anything else, StorageError if it cannot be written.
     """
     mark = config.out / DONE
     if mark.exists():
-        there: RoomsConfig = load(RoomsConfig, mark)
-        if there != config:
+        existing: RoomsConfig = load(RoomsConfig, mark)
+        if existing != config:
             raise ConfigError(
                 f"{config.out} holds other rooms (see {mark}); choose another --out or delete it"
             )
@@ -53,7 +53,9 @@ def generate(config: RoomsConfig) -> int | None:
     try:
         return _write(config)
     except OSError as error:
-        raise StorageError(f"cannot write {config.out}: {error}; mend that and run the same again") from error
+        raise StorageError(
+            f"cannot write {config.out}: {error}; fix that and run the command again"
+        ) from error
 
 
 def _write(config: RoomsConfig) -> int:
@@ -77,7 +79,7 @@ def _write(config: RoomsConfig) -> int:
 
 
 def label_table() -> str:
-    """ScanNet's label table of the things that rooms hold, and of what no sentence is about."""
+    """ScanNet's label table of the rooms' things, and of wall, floor and ceiling."""
     lines = ["\t".join(("id", "raw_category", "category", "nyu40id", "nyu40class"))]
     for i, name in enumerate(("wall", "floor", "ceiling", *STANDING, *HANGING), 1):
         known = _CLASS_OF.get(name, name)
@@ -89,8 +91,8 @@ def write_room(config: RoomsConfig, name: str, classes: ClassMap) -> list[dict[s
     """Write one room's scan and proposals; returns its sentences as rows of ScanRefer's file."""
     things = build(config.seed, name)
     _write_scan(config.out / "scans" / name, name, things, stream(config.seed, name, "scan"))
-    said = detect(things, config.detector, classes, stream(config.seed, name, "detector"))
-    np.savez(config.out / FOLDER / f"{name}.npz", allow_pickle=False, **said)
+    detections = detect(things, config.detector, classes, stream(config.seed, name, "detector"))
+    np.savez(config.out / FOLDER / f"{name}.npz", allow_pickle=False, **detections)
     rows, numbers = [], dict.fromkeys(range(len(things)), 0)
     for thing, text in describe(things, config.sentences, stream(config.seed, name, "sentences")):
         rows.append(
@@ -108,7 +110,7 @@ def write_room(config: RoomsConfig, name: str, classes: ClassMap) -> list[dict[s
 
 
 def _write_scan(folder: Path, name: str, things: list[Thing], rng: Rng) -> None:
-    """The mesh's vertices, their segments, the objects, and the turn that aligns the room with its axes."""
+    """The mesh's vertices, their segments, the objects, and the rotation that aligns the room with the axes."""
     folder.mkdir(parents=True, exist_ok=True)
     parts = [_surface(thing.box, COLORS[thing.color], rng) for thing in things]
     floor = rng.uniform((-HALF, -HALF, -0.01), (HALF, HALF, 0.01), (round(_PER_METRE / 10 * 4 * HALF**2), 3))
@@ -131,7 +133,7 @@ def _write_scan(folder: Path, name: str, things: list[Thing], rng: Rng) -> None:
 
 
 def _write_objects(folder: Path, name: str, things: list[Thing], sizes: list[int], rng: Rng) -> None:
-    """Each thing is two segments, whose numbers mean nothing; the floor is one more."""
+    """Each thing has two segments with arbitrary numbers; the floor is one more."""
     numbers = rng.permutation(1000)[: 2 * len(sizes)].reshape(-1, 2)
     segments = [np.sort(rng.integers(0, 2, size)) for size in sizes]
     index = np.concatenate([pair[half] for pair, half in zip(numbers, segments, strict=True)])
@@ -162,7 +164,7 @@ def _surface(
 
 
 def summary(config: RoomsConfig, sentences: int) -> str:
-    """A line that says what was written."""
+    """A line about the written rooms."""
     return (
         f"{config.out}: {config.train} train and {config.val} val rooms, {sentences} sentences, "
         f"{len(STANDING) + len(HANGING)} kinds of things in {len(CLASSES)} classes."

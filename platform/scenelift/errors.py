@@ -1,20 +1,20 @@
-"""What a user can do wrong. Every message says what to do instead; a programmer's mistake is an assert."""
+"""Errors that a user can fix. Every message says how; a programmer's mistake is an assert instead."""
 
 
 class SceneliftError(Exception):
-    """Base of all errors that a user can mend; commands print them as one line and exit with status 1."""
+    """Base of all errors that a user can fix; commands print them as one line and exit with status 1."""
 
 
 class ConfigError(SceneliftError):
-    """An unknown key, an impossible value or an impossible combination in the configuration."""
+    """An unknown key, an invalid value or an invalid combination in the configuration."""
 
 
 class DataError(SceneliftError):
-    """A data set is not where or what it should be: wrong root, missing table, unknown class, empty split."""
+    """A data set is missing or not as expected: wrong root, missing table, unknown class, empty split."""
 
 
 class FrameError(DataError):
-    """One frame cannot be read; a shard job lists it in the manifest with this reason and goes on."""
+    """One sample cannot be read; a shard job lists it in the manifest with this reason and continues."""
 
 
 class ShardError(SceneliftError):
@@ -22,7 +22,7 @@ class ShardError(SceneliftError):
 
 
 class ClusterError(SceneliftError):
-    """What was asked for does not fit the machine or the cluster, or a Ray job failed."""
+    """The requested resources do not fit the machine or the cluster, or a Ray job failed."""
 
 
 class StorageError(SceneliftError):
@@ -30,12 +30,12 @@ class StorageError(SceneliftError):
 
 
 class TrackingError(SceneliftError):
-    """The MLflow server does not answer or refuses."""
+    """The MLflow server does not answer or refuses a request."""
 
 
 class TeacherError(SceneliftError):
-    """The teacher's model or weights cannot be had; says which file is wanted and where to put it."""
+    """The teacher's model or weights are not available; says which file is needed and where to put it."""
 
 
 class TrainingError(SceneliftError):
-    """A training stopped: a loss that is not finite, or too few frames for a step."""
+    """A training failed: a loss that is not finite, or too few frames for a step."""

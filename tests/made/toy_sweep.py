@@ -17,12 +17,13 @@ from scenelift.errors import TrainingError
 from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
 from scenelift.io import folders, storage
 from scenelift.runs.config import DataConfig, RunConfig
-from scenelift.runs.experiment import Observe, experiment
+from scenelift.runs.experiment import experiment
 from scenelift.runs.folder import Run
+from scenelift.runs.monitor import Observe
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.config import LoopConfig, ScaleConfig
-from scenelift.tune.search import Space
+from scenelift.tune.space import Space
 from scenelift.tune.sweep import Sweep
 
 
@@ -67,14 +68,14 @@ def grow(config: ToyConfig, observe: Observe) -> None:
     """One run."""
     with experiment("toy", config, {"dataset": "toy"}, PRESETS, (), observe) as made:
         newest = Checkpoints(made.run.checkpoints).latest()
-        first, grown = (1, 0.0) if newest is None else (newest.step + 1, newest.loss)
+        first, grown = (1, 0.0) if newest is None else (newest.step + 1, newest.score)
         made.run.record({"kind": "begun", "step": first})
         for epoch in range(first, (config.loop.stop_after or config.loop.epochs) + 1):
             _misbehave(config.fault, made.run, epoch)
             time.sleep(config.seconds)
             grown += (1 - (config.x - 0.7) ** 2) / config.loop.epochs
             checkpoint = storage.join(made.run.checkpoints, f"step-{epoch:08d}")
-            with folders.written(checkpoint, {"step": epoch, "loss": grown}):
+            with folders.written(checkpoint, {"step": epoch, "score": grown}):
                 pass
             name = "validation/agreement" if config.fault == "silent" else "validation/miou"
             values = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scenelift.tune import search as search
+from scenelift.tune import space as spaces
 from scenelift.tune.sweep import Sweep
 
 REPOSITORY = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ def test_a_documented_sweep_is_understood(name: str, options: str) -> None:
     sweep = importlib.import_module(f"sweeps.{name}").SWEEP
     settings, config, given = sweep.parse(shlex.split(options))
     space = {key: domain for key, domain in sweep.space(config).items() if key not in given}
-    assert search.checked(space, config), "something is left to search"
+    assert spaces.checked(space, config), "something is left to search"
     assert settings.trials
 
 
@@ -40,4 +40,4 @@ def test_the_example_of_a_sweep_of_ones_own_works() -> None:
     sweep = made["SWEEP"]
     assert isinstance(sweep, Sweep)
     _, config, _ = sweep.parse(["--trials", "3"])
-    assert set(search.checked(sweep.space(config), config)) == {"student.voxels.size", "optimizer.lr"}
+    assert set(spaces.checked(sweep.space(config), config)) == {"student.voxels.size", "optimizer.lr"}

@@ -10,7 +10,7 @@ from scenelift.runs.config import DataConfig
 from scenelift.runs.task import trial_config
 from scenelift.samples.room import ROOM
 from scenelift.shards.write import write_shards
-from scenelift.tune import search as search
+from scenelift.tune import space as spaces
 from sweeps.ground import SWEEP, space
 from tests.made.rooms import MadeUpRooms
 from trainables.ground.config import PRESETS, MethodConfig
@@ -21,18 +21,18 @@ def test_only_what_is_switched_on_is_searched():
     preset = PRESETS["synthetic"]
     weights = {"loss.features", "loss.category", "loss.reconstruction", "loss.distillation"}
     of_candidates = {"method.hard_candidate_fraction", "method.candidates", "method.reward_power"}
-    assert set(search.checked(space(preset), preset)) == weights | of_candidates
+    assert set(spaces.checked(space(preset), preset)) == weights | of_candidates
     method = MethodConfig(mil="off", reconstruct=False, distill=False)
     bare = replace(preset, method=method)
-    assert set(search.checked(space(bare), bare)) == {"loss.category", "method.candidates"}
+    assert set(spaces.checked(space(bare), bare)) == {"loss.category", "method.candidates"}
     bare = replace(preset, method=replace(method, mil="nce", category="off"))
-    assert set(search.checked(space(bare), bare)) == {"loss.features", "method.candidates"}
+    assert set(spaces.checked(space(bare), bare)) == {"loss.features", "method.candidates"}
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_every_presets_own_values_are_a_trial(name):
     searched = space(PRESETS[name])
-    assert search.holds(searched, search.baseline_values(searched, PRESETS[name]))
+    assert spaces.holds(searched, spaces.baseline_values(searched, PRESETS[name]))
 
 
 def test_the_command_is_understood_and_judges_by_the_share_of_objects_found():

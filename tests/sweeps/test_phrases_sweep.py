@@ -9,7 +9,7 @@ from scenelift.errors import ConfigError, DataError
 from scenelift.runs.task import trial_config
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE
 from scenelift.shards.write import write_shards
-from scenelift.tune import search as search
+from scenelift.tune import space as spaces
 from sweeps.phrases import SWEEP, space
 from tests.made.captions import MadeUpCaptions
 from trainables.phrases.config import PRESETS, ContrastConfig, DistillationConfig, PhraseDataConfig
@@ -19,12 +19,12 @@ from trainables.phrases.validation import R1
 
 def test_only_losses_in_use_are_searched():
     preset = PRESETS["synthetic"]
-    both = set(search.checked(space(preset), preset))
+    both = set(spaces.checked(space(preset), preset))
     assert (
         "contrast.logit_scale" in both and "distillation.max_weight" in both and "contrast.margin" not in both
     )
     alone = replace(preset, distillation=DistillationConfig("none"), contrast=ContrastConfig("margin"))
-    assert set(search.checked(space(alone), alone)) == {
+    assert set(spaces.checked(space(alone), alone)) == {
         "optimizer.lr",
         "contrast.logit_scale",
         "contrast.margin",
@@ -34,7 +34,7 @@ def test_only_losses_in_use_are_searched():
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_every_presets_own_values_are_a_trial(name):
     searched = space(PRESETS[name])
-    assert search.holds(searched, search.baseline_values(searched, PRESETS[name]))
+    assert spaces.holds(searched, spaces.baseline_values(searched, PRESETS[name]))
 
 
 def test_the_command_is_understood_and_judges_by_phrases():

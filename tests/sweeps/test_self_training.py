@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scenelift.config import build as configuration
-from scenelift.tune import search as search
+from scenelift.tune import space as spaces
 from sweeps.self_training import SWEEP, space, until_it_starts
 from trainables.distill.config import PRESETS
 
@@ -13,9 +13,9 @@ from trainables.distill.config import PRESETS
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_whatever_is_drawn_starts_and_is_a_config(name: str) -> None:
     preset = PRESETS[name]
-    searched = search.checked(space(preset), preset)
+    searched = spaces.checked(space(preset), preset)
     starts = preset.self_training.start is not None
-    assert search.holds(searched, search.baseline_values(searched, preset)) == starts
+    assert spaces.holds(searched, spaces.baseline_values(searched, preset)) == starts
     for _ in range(50):
         configuration.override(preset, {key: domain.sample() for key, domain in searched.items()})
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import yaml
 from mlflow import MlflowClient
 from ray import tune
 
-from scenelift.cluster import connect as cluster
+from scenelift.cluster import resources
 from scenelift.errors import ClusterError, ConfigError
 from scenelift.runs.folder import Run
 from scenelift.train.checkpoints import Checkpoints
@@ -118,7 +119,7 @@ def test_epochs_that_all_trials_share_are_trained_once(ray_session: None, tmp_pa
         history = Run(folder / "trials" / row["trial"]).history()
         assert [event["step"] for event in history if event["kind"] == "epoch"] == [4], "the rest alone"
         last = (1 - (float(row["x"]) - 0.7) ** 2) / 4
-        assert float(row["validation/miou"]) == pytest.approx(begun.loss + last)
+        assert float(row["validation/miou"]) == pytest.approx(begun.score + last)
     assert len(mlflow_runs(folder)["children"]) == 4, "the trials, and what they began with"
 
 
@@ -212,12 +213,12 @@ def test_what_is_given_is_not_searched(tmp_path: Path) -> None:
 
 @pytest.mark.ray
 def test_trials_side_by_side_leave_reading_its_cpus(ray_session: None) -> None:
-    total = int(cluster.ray.cluster_resources()["CPU"])
+    total = int(ray.cluster_resources()["CPU"])
     for workers in range(1, 5):
         for most in range(1, 9):
-            trials, cpus = cluster.side_by_side(workers, None, 0.0, 1.0, most)
+            trials, cpus = resources.side_by_side(workers, None, 0.0, 1.0, most)
             assert trials <= most and trials * (workers * cpus + 1) <= total + 1e-6
             if trials:
                 more = trials + 1
-                fits = more * (workers * 1 + 1) <= total and more * workers <= cluster.cores()
+                fits = more * (workers * 1 + 1) <= total and more * workers <= resources.cores()
                 assert trials == most or not fits

@@ -1,4 +1,4 @@
-"""What a segmentation run shows at its end: metrics by name, tables, pictures."""
+"""Results of a segmentation run: metrics by name, tables, pictures."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from scenelift.teachers.clip import DenseClip
 
 Protocol = Literal["label_free", "labeled"]
-"""How a student came to know the classes: from text alone, or from labels; names its metrics."""
+"""How a student learned the classes: from text alone, or from labels; prefix of its metrics."""
 _GROUP = {"student": "all", "teacher": "seen", "random": "all"}
-"""Predictor -> the points its headline figure is over: a teacher says nothing where no camera looks."""
+"""Predictor -> the points of its headline score: a teacher predicts nothing where no camera looks."""
 
 
 def metrics(
@@ -42,7 +42,7 @@ def metrics(
 
 
 def class_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """One row a class: its share of the labeled points and every predictor's IoU, None where it has none."""
+    """One row per class: its share of the labeled points and every predictor's IoU, None if it has none."""
     headline = {name: evaluation.scores(name, _GROUP[name]) for name in evaluation.matrices}
     first = next(iter(evaluation.matrices.values()))["all"]
     share = first.sum(1) / max(1, first.sum())
@@ -54,7 +54,7 @@ def class_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 
 def table(evaluation: Evaluation, absent: Absent = "leave out") -> str:
-    """The score table in plain text: predictors as rows, then the classes."""
+    """The score table as plain text: predictors as rows, then the classes."""
     lines = [f"{'':<10}{'points':>10}{'mIoU':>8}{'seen':>8}{'unseen':>8}{'accuracy':>10}"]
     for name in ("random", "teacher", "student"):
         if name in evaluation.matrices:
@@ -82,19 +82,19 @@ def table(evaluation: Evaluation, absent: Absent = "leave out") -> str:
 def draw(
     folder: Path, evaluation: Evaluation, frames: dict[int, Frame], teacher: DenseClip | None
 ) -> list[Path]:
-    """Bird's-eye views, camera images and confusion matrices of the kept frames; returns the files."""
-    made = []
+    """Draw bird's-eye views, camera images and confusion matrices of the kept frames; returns the files."""
+    files = []
     for index, labels in evaluation.kept.items():
-        made.append(_birds_eye(folder / f"birds_eye_{index:05d}.png", evaluation, frames[index], labels))
+        files.append(_birds_eye(folder / f"birds_eye_{index:05d}.png", evaluation, frames[index], labels))
         if teacher is not None and "student" in labels:
             path = folder / f"cameras_{index:05d}.png"
-            made.append(_cameras(path, evaluation, frames[index], labels["student"], teacher))
+            files.append(_cameras(path, evaluation, frames[index], labels["student"], teacher))
     for name in evaluation.matrices:
         if name != "random":
             path = folder / f"confusion_{name}.png"
             plots.confusion(path, evaluation.matrices[name][_GROUP[name]], evaluation.vocabulary)
-            made.append(path)
-    return made
+            files.append(path)
+    return files
 
 
 def _birds_eye(path: Path, evaluation: Evaluation, frame: Frame, labels: dict[str, Labels]) -> Path:

@@ -28,23 +28,23 @@ if TYPE_CHECKING:
 
 Labels = NDArray[np.uint8]
 GROUPS = ("all", "seen", "unseen")
-"""All points; those that a camera sees; those that none does."""
+"""All points; those that a camera sees; those that no camera sees."""
 
 
 class Predictor(Protocol):
-    """Anything that names the points of a frame."""
+    """Anything that labels the points of a frame."""
 
     def predict(self, frame: Frame) -> Labels:
-        """[N_k] labels 1..C of the keyframe's points, 0 where nothing is said."""
+        """[N_k] predicted labels 1..C of the keyframe's points, 0 for no prediction."""
 
 
 @dataclass(frozen=True)
 class Predictors:
-    """Makes the predictors of a segmentation run: saved students by name, and the teacher."""
+    """Builds the predictors of a segmentation run: saved students by name, and the teacher."""
 
     vocabulary: Vocabulary
     students: Mapping[str, Location]
-    """Name -> folder that `Student.save` wrote, absolute or a URI."""
+    """Name -> folder that `Student.save` wrote, an absolute path or a URI."""
     teacher: TeacherConfig | None = None
 
     def __call__(self, device: torch.device) -> dict[str, Predictor]:
@@ -52,7 +52,7 @@ class Predictors:
             name: Student.load(path).to(device) for name, path in self.students.items()
         }
         if self.teacher is not None:
-            from scenelift.teachers.clip import build_teacher  # seconds, which scoring a student can spare
+            from scenelift.teachers.clip import build_teacher  # slow to import, not needed for a student
 
             teacher = build_teacher(self.teacher, self.vocabulary).to(device)
             predictors["teacher"] = TeacherPredictor(teacher)
@@ -60,7 +60,7 @@ class Predictors:
 
 
 class TeacherPredictor:
-    """The teacher's labels projected to the points that cameras see: what it is worth without any student."""
+    """The teacher's labels projected to the points that cameras see: the teacher's score without a student."""
 
     def __init__(self, teacher: DenseClip) -> None:
         self.teacher = teacher
@@ -78,13 +78,13 @@ class TeacherPredictor:
 
 @dataclass
 class Evaluation:
-    """Confusion matrices of some predictors over a whole split."""
+    """Confusion matrices of predictors over a split."""
 
     vocabulary: Vocabulary
     matrices: dict[str, dict[str, Counts]] = field(default_factory=dict)
     """Predictor -> group of points -> [C, C] counts."""
     kept: dict[int, dict[str, Labels]] = field(default_factory=dict)
-    """Frame index -> predictor -> its labels, for the frames that were asked for."""
+    """Frame index -> predictor -> its labels, for the frames to keep."""
 
     def add(self, other: Evaluation) -> None:
         """Count other frames, or other predictors on the same ones, too."""
@@ -101,7 +101,7 @@ class Evaluation:
 
 
 Make = Callable[[torch.device], Mapping[str, Predictor]]
-"""Builds predictors by name on a device, inside the process that runs them."""
+"""Builds predictors by name on a device, in the process that runs them."""
 
 
 def evaluate(

@@ -60,6 +60,10 @@ class SegmentationTask(Task[Frame]):
 
     objectives: ClassVar = OBJECTIVES
     columns: ClassVar = COLUMNS
+    smaller_samples = (
+        "use fewer augmentation.lidar_sweeps, a larger student.voxels.size, a smaller network, or a machine with "
+        "more memory"
+    )
 
     train: Shards
     test: Shards | None

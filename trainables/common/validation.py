@@ -63,7 +63,7 @@ class SegmentationMeasure:
 
 
 def sweep_alone(frame: Frame, sweep: int) -> Frame:
-    """The points of one sweep as if they were a keyframe's, without labels and photos."""
+    """A frame whose keyframe points are those of one sweep, without labels and photos."""
     mine = frame.sweep == sweep
     return dataclasses.replace(
         frame,
@@ -80,19 +80,19 @@ def sweep_alone(frame: Frame, sweep: int) -> Frame:
 
 
 Labeled = tuple[NDArray[np.float32], NDArray[np.uint8]]
-"""[N, 3] points, metres, and [N] a label for each."""
+"""[N, 3] points, metres, and [N] their labels."""
 
 
 def agreement(one: Labeled, other: Labeled, size: float, classes: int) -> NDArray[np.int64]:
-    """[C, C] voxels of edge `size` that hold points of both clouds: rows = the label there in the one cloud,
-    columns in the other. A student gives all points of a voxel the same label; the first point's counts."""
+    """[C, C] counts of voxels of edge `size` with points of both clouds: rows = label in the one cloud, columns =
+    label in the other. A student gives all points of a voxel the same label; the first point's is used."""
     (cells, first), (others, other_first) = _cells(one[0], size), _cells(other[0], size)
     _, here, there = np.intersect1d(cells, others, assume_unique=True, return_indices=True)
     return confusion(one[1][first[here]], other[1][other_first[there]], classes)
 
 
 def _cells(points: NDArray[np.float32], size: float) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-    """The cells that hold points, as one number each, and the first point of each cell."""
+    """The occupied cells, as one key each, and the first point of each cell."""
     x, y, z = (np.floor(points / np.float32(size)).astype(np.int64) + (1 << 20)).T
     cells, first = np.unique((x << 42) | (y << 21) | z, return_index=True)
     return cells, first

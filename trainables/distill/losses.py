@@ -1,8 +1,8 @@
-"""The losses of CLIP2Scene, each in one function, and the draw of its self-training.
+"""The losses of CLIP2Scene, one function each, and the random switch of its self-training.
 
 Shapes: M pairs of a point and a pixel, D channels of the text space, C classes, G grid cells. A pair has the
-student's features of its point, the teacher's features and label of its pixel, and the cell of the merged,
-un-augmented clouds that its point lies in.
+student's features of its point, the teacher's features and label of its pixel, and the cell of its point in the
+merged, un-augmented clouds.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from scenelift.geometry.segments import (
 )
 
 SLOTS = 8
-"""Places of a cell in the paper's code: it averages over as many, filled or not."""
+"""Slots of a cell in the paper's code, which averages over all of them, filled or not."""
 
 
 def semantic_consistency(
     logits: Tensor, labels: Tensor, temperature: float, class_weight_power: float
 ) -> Tensor:
-    """Cross-entropy over the classes of each pair's point, against the label of its pixel.
+    """Cross-entropy of each pair's point against the label of its pixel.
 
     logits: [M, C] point feature . text of each class, float32; labels: [M] 0..C-1 from the teacher. A point
-    in two cameras counts twice. A pair weighs (share of its class among the labels) ** -class_weight_power,
-    and the sum is divided by that of the weights. Without pairs the loss is 0. Source:
-    clip2scene.md 4.1, as the code has it, for temperature 1 and class_weight_power 0.
+    in two cameras counts twice. A pair's weight is (share of its class among the labels) ** -class_weight_power,
+    and the sum is divided by the sum of weights. Without pairs the loss is 0. Source: clip2scene.md 4.1, as in
+    the paper's code, for temperature 1 and class_weight_power 0.
     """
     if not len(labels):
-        return logits.sum() * 0
+        return logits.sum() * 0  # not a constant: DDP needs a gradient for every parameter
     share = torch.bincount(labels, minlength=logits.shape[1]).clamp(min=1) / len(labels)
     return F.cross_entropy(logits.float() / temperature, labels, weight=share.float() ** -class_weight_power)
 
@@ -45,8 +45,8 @@ def semantic_consistency(
 def semantic_contrast(logits: Tensor, labels: Tensor, temperature: float) -> Tensor:
     """The paper's Eq. 1: for each class, its points against all others, with the class's text as anchor.
 
-    Arguments as in `semantic_consistency`. Sum over the classes that have points of their own and of others,
-    of -log(sum of exp(logit / temperature) over the own points / the same over the others).
+    Arguments as in `semantic_consistency`. Sum over the classes with both positive and negative points of
+    -log(sum of exp(logit / temperature) over the positives / the same over the negatives).
     """
     own = F.one_hot(labels, logits.shape[1]).bool()
     scaled = logits.float() / temperature
@@ -60,7 +60,7 @@ def semantic_contrast(logits: Tensor, labels: Tensor, temperature: float) -> Ten
 
 
 def semantic_divergence(logits: Tensor, scores: Tensor, temperature: float) -> Tensor:
-    """Kullback-Leibler divergence of the student's classes from the teacher's, mean over pairs (Table 3).
+    """Kullback-Leibler divergence of the student's classes from the teacher's, mean over pairs (paper, Table 3).
 
     logits: [M, C] of the student; scores: [M, C] cosines of the teacher; both divided by the temperature.
     """
@@ -71,12 +71,12 @@ def semantic_divergence(logits: Tensor, scores: Tensor, temperature: float) -> T
 
 
 def spatial_temporal(features: Tensor, labels: Tensor, cell: Tensor, text: Tensor, cap: int | None) -> Tensor:
-    """Pulls the points of a cell to their mean, weighted by how much each looks like the cell's class.
+    """Pulls the points of a cell to their mean, weighted by their similarity to the cell's class.
 
     features: [M, D] of the local head, float32, not normalized; labels: [M] the teacher's; cell: [M] 0..G-1;
-    text: [C, D]. The class of a cell is the label of its first pair. At most `cap` first pairs of a cell take
-    part; None: all. Mean of 1 - sigmoid(f . p) over `SLOTS` places a cell, of which empty ones give 0.5.
-    Source: clip2scene.md 4.2, as the paper's code has it with a cap of 8.
+    text: [C, D]. The class of a cell is the label of its first pair. The first `cap` pairs of a cell are used;
+    None: all. Mean of 1 - sigmoid(f . p) over `SLOTS` slots per cell, of which empty ones give 0.5.
+    Source: clip2scene.md 4.2, as in the paper's code with a cap of 8.
     """
     if not len(cell):
         return features.sum() * 0
@@ -96,7 +96,7 @@ def spatial_temporal(features: Tensor, labels: Tensor, cell: Tensor, text: Tenso
 def spatial_temporal_joint(
     features: Tensor, pixels: Tensor, labels: Tensor, cell: Tensor, text: Tensor, sharpness: float
 ) -> Tensor:
-    """The paper's Eq. 2-4: the mean is over the cell's pixel features and point features together.
+    """The paper's Eq. 2-4: the mean is over a cell's pixel and point features together.
 
     pixels: [M, D] the teacher's features of the pairs' pixels; other arguments as in `spatial_temporal`. Each
     pair is compared with the text of its own label; scores are divided by `sharpness` (lambda). Sum over the
@@ -113,7 +113,7 @@ def spatial_temporal_joint(
 
 
 def _apart(features: Tensor, fused: Tensor, cell: Tensor) -> Tensor:
-    """[M] 1 - sigmoid of the dot product of each pair's features with its cell's."""
+    """[M] 1 - sigmoid of the dot product of each pair's features with its cell's fused feature."""
     return torch.sigmoid(-torch.linalg.vecdot(features, fused[cell]))
 
 
@@ -132,11 +132,11 @@ def switched_labels(
     threshold: float,
     seed: int,
 ) -> Tensor:
-    """[M] targets of a step of self-training: the teacher's labels, or the student's own where it switches.
+    """[M] targets of a step of self-training: the teacher's labels, or the student's pseudo-labels where switched.
 
-    With the given probability the whole batch switches, or each pair by itself. A pair whose own best class
-    has a softmax below the threshold keeps the teacher's label. `seed` decides the draw, alike on all ranks.
-    Source: clip2scene.md 4.4.
+    With the given probability the entire batch switches, or each pair independently. A pair whose best class has
+    a softmax below the confidence threshold keeps the teacher's label. `seed` determines the draw, the same on
+    all ranks. Source: clip2scene.md 4.4.
     """
     rng = np.random.default_rng(seed)
     draws = rng.random(len(labels)) if scope == "point" else np.full(len(labels), rng.random())
@@ -146,10 +146,10 @@ def switched_labels(
 
 
 def unpaired_consistency(logits: Tensor, weights: Tensor, threshold: float) -> Tensor:
-    """Cross-entropy of points that no camera sees against the student's own best class (clip2scene.md 4.4).
+    """Cross-entropy of points that no camera sees against their pseudo-labels (clip2scene.md 4.4).
 
-    logits: [V, C] of voxels; weights: [V] unpaired points in each. Points whose best class has a softmax below
-    the threshold are left out.
+    logits: [V, C] of voxels; weights: [V] unpaired points in each. The pseudo-label is the student's best class;
+    points whose best class has a softmax below the confidence threshold are left out.
     """
     if not len(logits):
         return logits.sum() * 0

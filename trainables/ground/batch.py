@@ -1,4 +1,4 @@
-"""Rooms -> one batch: proposals padded to the largest room, sentences of all rooms behind each other."""
+"""Rooms -> one batch: proposals padded to the largest room, sentences of all rooms concatenated."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from trainables.ground.lexicon import SPECIAL, UNKNOWN
 
 @dataclass(frozen=True)
 class RoomBatch:
-    """Shapes: B rooms of up to M proposals, S sentences of up to T words. Holds no true box and no target."""
+    """Shapes: B rooms of up to M proposals, S sentences of up to T words. Contains no true boxes or targets."""
 
     boxes: Tensor
     """[B, M, 6] float32, 0 for padding."""
     rows: Tensor
-    """[B, M] int64 which of the room's proposals these are."""
+    """[B, M] int64 indices of the proposals in their room."""
     features: Tensor
     """[B, M, D] float32."""
     class_logits: Tensor
@@ -33,9 +33,9 @@ class RoomBatch:
     present: Tensor
     """[B, M] bool, False for padding."""
     objects: Tensor
-    """[B, M] bool, proposals that are taken for objects."""
+    """[B, M] bool, proposals that the detector considers objects."""
     ids: Tensor
-    """[S, T] int64 words; 0 for padding, 1 for words that the lexicon does not have."""
+    """[S, T] int64 words; 0 for padding, 1 for words that are not in the lexicon."""
     lengths: Tensor
     """[S] int64."""
     keywords: Tensor
@@ -45,12 +45,12 @@ class RoomBatch:
     category: Tensor
     """[S] int64 annotated class."""
     noun: Tensor
-    """[S] int64 class of the head noun, -1 where it has none."""
+    """[S] int64 class of the head noun, -1 if there is none."""
     tokens: tuple[str, ...]
-    """[B] which rooms these are."""
+    """[B] names of the rooms."""
 
     @property
-    def said(self) -> Tensor:
+    def is_word(self) -> Tensor:
         """[S, T] bool, False for padding."""
         return self.ids != 0
 
@@ -66,20 +66,20 @@ class RoomBatch:
 
 @dataclass(frozen=True)
 class CollateRooms:
-    """Makes batches; nothing in them is random."""
+    """Makes batches; deterministic."""
 
     words: tuple[str, ...]
-    """The lexicon's, of a `Lexicon`."""
+    """Words of the `Lexicon`."""
     background: bool = True
-    """Keep proposals that are not taken for objects. A room without any object keeps them in either case."""
+    """Keep proposals that are not considered objects. A room without any object keeps all in either case."""
     mask_noun: bool = False
     """Count the head noun among the keywords."""
     longest: int = 126
-    """Words of a sentence beyond so many are left out."""
+    """Longest sentence, words; later words are left out."""
 
     @classmethod
     def of(cls, words: tuple[str, ...], method: MethodConfig) -> CollateRooms:
-        """As a method wants them."""
+        """For the settings of a method."""
         return cls(words, method.background, method.mask_noun)
 
     @cached_property
@@ -123,13 +123,13 @@ class CollateRooms:
         return np.flatnonzero(room.objectness | everything)
 
     def numbered(self, sentence: Sentence) -> list[int]:
-        """[T] the numbers of a sentence's words."""
+        """[T] ids of a sentence's words."""
         return [self.numbers.get(token, UNKNOWN) for token in sentence.tokens]
 
 
 def _padded(arrays: Sequence[NDArray[Any]]) -> Tensor:
-    most = max(len(array) for array in arrays)
-    padded = np.zeros((len(arrays), most, *arrays[0].shape[1:]), arrays[0].dtype)
+    longest = max(len(array) for array in arrays)
+    padded = np.zeros((len(arrays), longest, *arrays[0].shape[1:]), arrays[0].dtype)
     for row, array in zip(padded, arrays, strict=True):
         row[: len(array)] = array
     return torch.from_numpy(padded)

@@ -1,4 +1,4 @@
-"""The words that a grounder knows, each with a vector that stays as it is."""
+"""The vocabulary of a grounder: words with frozen vectors."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from torch.nn import functional as F
 from scenelift.errors import DataError, TeacherError
 from scenelift.io.console import say
 from scenelift.samples.vocabulary import Vocabulary
-from scenelift.teachers.clip import encode_text, set_activation
 from scenelift.teachers.config import TeacherConfig
+from scenelift.teachers.open_clip_internals import encode_text, set_activation
 from scenelift.teachers.weights import LoadedClip, load_clip
 from trainables.ground.config import LexiconConfig
 
 PADDING, UNKNOWN, SPECIAL = 0, 1, 2
-"""Numbers of padding and of words that are not known; words are numbered from SPECIAL."""
+"""Ids of padding and of unknown words; known words have ids from SPECIAL."""
 SPELLING = 64
-"""Channels of the part of a vector that follows from a word's letters alone."""
+"""Channels of the part of a vector that depends on a word's spelling alone."""
 _NO_CLASSES = Vocabulary("none", ("thing",), (("thing",),), ((0, 0, 0),))
 
 
@@ -38,9 +38,9 @@ class Lexicon:
 
 
 def build_lexicon(config: LexiconConfig, counts: Mapping[str, int]) -> Lexicon:
-    """The words of the training sentences that can be had; counts: word -> how often they have it.
+    """The words of the training sentences that have vectors; counts: word -> its number of occurrences.
 
-    Raises DataError if GloVe's file is not there or has none of them, TeacherError without the teacher's weights.
+    Raises DataError if the GloVe file is missing or has none of them, TeacherError without the teacher's weights.
     """
     words = [word for word, count in sorted(counts.items(), key=_order) if count >= config.min_count]
     if not words:
@@ -55,31 +55,31 @@ def _order(item: tuple[str, int]) -> tuple[int, str]:
 
 
 def _from_glove(path: Path, words: Sequence[str]) -> Lexicon:
-    wanted, found, channels = {*words, "unk"}, {}, 0
+    wanted, vectors, channels = {*words, "unk"}, {}, 0
     try:
         with path.open(encoding="utf-8") as file:
             for line in file:
                 word, *numbers = line.rstrip().split(" ")
                 channels = channels or len(numbers)
-                # Some of GloVe's words have spaces in them, such as ". . .": none of ours has.
+                # Some GloVe words contain spaces, such as ". . ."; ours do not, so such lines are skipped.
                 if word in wanted and len(numbers) <= channels:
-                    found[word] = np.array(numbers, np.float32)
+                    vectors[word] = np.array(numbers, np.float32)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} is no GloVe file, a word and its numbers a line: {error}") from None
-    if not found.keys() - {"unk"} or len({len(vector) for vector in found.values()}) != 1:
+        raise DataError(f"{path} is not a GloVe file (a word and its numbers per line): {error}") from None
+    if not vectors.keys() - {"unk"} or len({len(vector) for vector in vectors.values()}) != 1:
         raise DataError(f"{path} has none of the sentences' words, or vectors of several lengths")
-    known = tuple(word for word in words if word in found)
+    known = tuple(word for word in words if word in vectors)
     say(f"word vectors: {len(known)} of {len(words)} words are in {path.name}, the others are unknown")
-    zeros = np.zeros_like(next(iter(found.values())))
-    rows = [zeros, found.get("unk", zeros), *(found[word] for word in known)]
+    zeros = np.zeros_like(next(iter(vectors.values())))
+    rows = [zeros, vectors.get("unk", zeros), *(vectors[word] for word in known)]
     return Lexicon(known, torch.from_numpy(np.stack(rows)))
 
 
 def _from_tower(config: TeacherConfig, words: Sequence[str]) -> Lexicon:
-    """Each word's text embedding, less the mean of all, beside numbers that follow from its letters alone.
+    """Each word's text embedding minus the mean of all, concatenated with numbers from its spelling alone.
 
-    The second part keeps apart what a tower does not: the tiny teacher knows few words of rooms and gives those
-    nearly the same embedding. A word that it does not know has zeros in the first part.
+    The second part separates words that the tower does not: the tiny teacher knows few words for rooms and embeds
+    them almost identically. A word that it does not know has zeros in the first part.
     """
     loaded = load_clip(config.model, config.weights, _NO_CLASSES)
     set_activation(loaded.clip, loaded.activation)
@@ -88,9 +88,9 @@ def _from_tower(config: TeacherConfig, words: Sequence[str]) -> Lexicon:
     embedded = torch.zeros(len(words), loaded.clip.text_projection.shape[1])
     if known:
         with torch.no_grad():
-            found = F.normalize(encode_text(loaded.clip.eval(), loaded.tokenizer(known)).float(), dim=1)
+            embeddings = F.normalize(encode_text(loaded.clip.eval(), loaded.tokenizer(known)).float(), dim=1)
         rows = torch.tensor([words.index(word) for word in known])
-        embedded[rows] = F.normalize(found - found.mean(0), dim=1) * found.shape[1] ** 0.5
+        embedded[rows] = F.normalize(embeddings - embeddings.mean(0), dim=1) * embeddings.shape[1] ** 0.5
     spelled = torch.from_numpy(np.stack([_spelling(word) for word in words]))
     vectors = torch.cat([embedded, spelled], 1)
     return Lexicon(tuple(words), torch.cat([vectors.new_zeros(SPECIAL, vectors.shape[1]), vectors]))
@@ -105,5 +105,5 @@ def _knows(loaded: LoadedClip, word: str) -> bool:
 
 
 def _spelling(word: str) -> np.ndarray:
-    """[SPELLING] random numbers of deviation 1 that a word always gets."""
+    """[SPELLING] random numbers of standard deviation 1, always the same for a word."""
     return np.random.default_rng(zlib.crc32(word.encode())).normal(size=SPELLING).astype(np.float32)

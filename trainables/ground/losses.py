@@ -1,7 +1,7 @@
-"""WS-3DVG in functions: coarse selection, reconstruction losses, rank rewards, and the losses of a step.
+"""WS-3DVG as functions: coarse selection, reconstruction losses, rank rewards, and the losses of a step.
 
-Shapes: B rooms of M proposals (padded), S sentences of all rooms together, K candidates of each sentence,
-C classes, D channels, N words of all sentences together. `room` is int64 [S], the room of each sentence.
+Shapes: B rooms of M proposals (padded), S sentences of all rooms, K candidates per sentence, C classes, D
+channels, N words of all sentences. `room` is int64 [S], the room of each sentence.
 Source: ws3dvg.md 5 to 7.
 """
 
@@ -16,18 +16,18 @@ from scenelift.geometry.segments import segment_mean, segment_sum
 SMOOTHING = 0.1
 """Label smoothing of reconstructed words."""
 KEYWORD_SHARE = 0.7
-"""Share of the keywords in the reconstruction loss of a sentence."""
+"""Weight of the keywords in a sentence's reconstruction loss."""
 FEATURE_SHARE = 0.5
-"""Weight of feature similarity beside class similarity."""
+"""Weight of feature similarity, relative to class similarity."""
 MARGIN = 0.2
 
 
 def class_weights(sentence_logits: Tensor, class_logits: Tensor, present: Tensor) -> Tensor:
-    """[S, M] how well each proposal's class fits the sentence's (section 5, the first two terms).
+    """[S, M] how well each proposal's class fits the sentence's (ws3dvg.md 5, the first two terms).
 
-    The probability of the proposal among all, by its logit of the class that the sentence most likely means, and
-    the cosine of both vectors of logits. sentence_logits: [S, C]; class_logits: [S, M, C], of the sentence's
-    room; present: [S, M] bool, False for padding.
+    The softmax over proposals of their logits of the sentence's most likely class, plus the cosine of both logit
+    vectors. sentence_logits: [S, C]; class_logits: [S, M, C], of the sentence's room; present: [S, M] bool, False
+    for padding.
     """
     meant = sentence_logits.argmax(1)
     logits = class_logits.gather(2, meant[:, None, None].expand(-1, class_logits.shape[1], 1)).squeeze(2)
@@ -36,22 +36,22 @@ def class_weights(sentence_logits: Tensor, class_logits: Tensor, present: Tensor
 
 
 def feature_weights(similarity: Tensor, present: Tensor) -> Tensor:
-    """[S, M] half the softmax of the dot products of sentence and proposals (section 5, the last term)."""
+    """[S, M] half the softmax of the dot products of sentence and proposals (ws3dvg.md 5, the last term)."""
     return FEATURE_SHARE * similarity.masked_fill(~present, -torch.inf).softmax(1)
 
 
 def select(weights: Tensor, objects: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The candidates of each sentence: int64 [S, K] proposals by descending weight, and bool [S, K] which count.
+    """The candidates of each sentence: int64 [S, K] proposals by descending weight, and bool [S, K] whether valid.
 
-    Only proposals that are taken for objects ([S, M] bool) can be candidates; where a room has fewer than
-    `count`, the rest are no candidates and take no part in any loss.
+    Only proposals that are considered objects ([S, M] bool) can be candidates; if a room has fewer than `count`,
+    the rest are invalid and excluded from all losses.
     """
     best = weights.masked_fill(~objects, -torch.inf).topk(min(count, weights.shape[1]), dim=1)
     return best.indices, best.values > -torch.inf
 
 
 def word_losses(logits: Tensor, words: Tensor) -> Tensor:
-    """[*] smoothed cross-entropy of [*, V] logits and [*] words: 0.9 of -log p of the word, 0.1 of the mean."""
+    """[*] smoothed cross-entropy of [*, V] logits and [*] words: 0.9 of the word's -log p, 0.1 of the mean."""
     losses = F.cross_entropy(
         logits.flatten(0, -2), words.flatten(), label_smoothing=SMOOTHING, reduction="none"
     )
@@ -59,19 +59,19 @@ def word_losses(logits: Tensor, words: Tensor) -> Tensor:
 
 
 def sentence_losses(losses: Tensor, keywords: Tensor, sentence: Tensor, sentences: int) -> Tensor:
-    """[S, K] rho: 0.3 of the mean loss of plain words and 0.7 of the mean loss of keywords (section 6).
+    """[S, K] rho: 0.3 of the mean loss of plain words and 0.7 of the mean loss of keywords (ws3dvg.md 6).
 
-    losses: [N, K]; keywords: [N] bool; sentence: [N] int64. A mean over no words is 0.
+    losses: [N, K]; keywords: [N] bool; sentence: [N] int64. The mean of no words is 0.
     """
     mean = segment_mean(losses, 2 * sentence + keywords, 2 * sentences).view(sentences, 2, -1)
     return (1 - KEYWORD_SHARE) * mean[:, 0] + KEYWORD_SHARE * mean[:, 1]
 
 
 def rank_rewards(losses: Tensor, valid: Tensor, power: float = 2.0) -> Tensor:
-    """[S, K] reward of each candidate by the rank of its reconstruction loss (7.5); 0 for those not `valid`.
+    """[S, K] reward of each candidate by the rank of its reconstruction loss (ws3dvg.md 7.5); 0 unless `valid`.
 
-    (0.1 + 0.9 r / (n - 1))^power for rank r = 0 (highest loss) to n - 1 among n valid ones; a single one gets 1. Of
-    equal losses the first has the lower rank. No gradient.
+    (0.1 + 0.9 r / (n - 1))^power for rank r = 0 (highest loss) to n - 1 among n valid candidates; a single one
+    gets 1. Among equal losses the first has the lower rank. No gradient.
     """
     order = losses.detach().masked_fill(~valid, torch.inf).argsort(dim=1, descending=True, stable=True)
     rank = order.argsort(dim=1) - (~valid).sum(1, keepdim=True)
@@ -81,7 +81,7 @@ def rank_rewards(losses: Tensor, valid: Tensor, power: float = 2.0) -> Tensor:
 
 
 def least(losses: Tensor, valid: Tensor, count: int) -> Tensor:
-    """[S, count] the valid candidates of the least reconstruction loss, then others (7.4)."""
+    """[S, count] the valid candidates with the lowest reconstruction losses, then others (ws3dvg.md 7.4)."""
     return losses.detach().masked_fill(~valid, torch.inf).argsort(dim=1, stable=True)[:, :count]
 
 
@@ -93,7 +93,7 @@ def reconstruction_loss(losses: Tensor, valid: Tensor) -> Tensor:
 def distillation_loss(
     scores: Tensor, present: Tensor, candidates: Tensor, valid: Tensor, rewards: Tensor
 ) -> Tensor:
-    """The student's log-probabilities of the candidates among all proposals, weighted by their rewards (7.5).
+    """The student's negative log-likelihood of the candidates, weighted by their rewards (ws3dvg.md 7.5).
 
     scores: [S, M]; present: [S, M] bool; candidates, valid, rewards: [S, K]. Divided by the number of candidates.
     """
@@ -103,11 +103,11 @@ def distillation_loss(
 
 
 def mil_nce(sentences: Tensor, proposals: Tensor, present: Tensor, room: Tensor) -> Tensor:
-    """Sentences and proposals of one room against those of different rooms (7.1).
+    """Sentences and proposals of one room against those of other rooms (ws3dvg.md 7.1).
 
-    sentences: [S, D]; proposals: [B, M, D]; present: [B, M] bool. Mean over rooms of log of all pairs of the
-    room's proposals with any sentence, and of its sentences with any proposal, over log of the room's own pairs.
-    Own pairs count twice above, so ln 2 is the least, and all there is for a single room.
+    sentences: [S, D]; proposals: [B, M, D]; present: [B, M] bool. Mean over rooms of the log-sum-exp over all pairs
+    of the room's proposals with any sentence and of its sentences with any proposal, minus that over the room's
+    own pairs. Own pairs count twice in the former, so ln 2 is the minimum, and the value for a single room.
     """
     rooms = len(proposals)
     products = torch.einsum("sd,bmd->sbm", sentences, proposals)
@@ -126,10 +126,10 @@ def _segment_logsumexp(values: Tensor, segment: Tensor, count: int) -> Tensor:
 
 
 def mil_margin(sentences: Tensor, proposals: Tensor, present: Tensor, room: Tensor) -> Tensor:
-    """Mean cosines within a room against those across rooms, both ways, with a margin of 0.2 (7.2)."""
+    """Mean cosines within a room against those across rooms, both ways, with a margin of 0.2 (ws3dvg.md 7.2)."""
     rooms = len(proposals)
     if rooms == 1:
-        return sentences.sum() * 0
+        return sentences.sum() * 0  # not a constant: DDP needs a gradient for every parameter
     cosines = torch.einsum("sd,bmd->sbm", F.normalize(sentences, dim=1), F.normalize(proposals, dim=2))
     shares = present / present.sum(1, keepdim=True).clamp(min=1)
     mean = segment_mean((cosines * shares).sum(2), room, rooms)
@@ -139,9 +139,9 @@ def mil_margin(sentences: Tensor, proposals: Tensor, present: Tensor, room: Tens
 
 
 def category_loss(logits: Tensor, category: Tensor, room: Tensor) -> Tensor:
-    """Mean over rooms of the cross-entropy of their sentences' classes (7.3).
+    """Mean over rooms of the cross-entropy of their sentences' classes (ws3dvg.md 7.3).
 
-    logits: [S, C]; category: int64 [S], negative where it is not known; without any known the loss is 0.
+    logits: [S, C]; category: int64 [S], negative if unknown; if all are unknown the loss is 0.
     """
     known = torch.nonzero(category >= 0).squeeze(1)
     if not len(known):

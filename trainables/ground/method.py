@@ -71,7 +71,7 @@ class Grounding(Method):
             rewards = losses.rank_rewards(rho, valid, method.reward_power)
         if method.distill:
             present = batch.present[room]
-            scores = student.match(proposals[room], present, read.words, batch.said)
+            scores = student.match(proposals[room], present, read.words, batch.is_word)
             found["distillation"] = losses.distillation_loss(scores.float(), present, chosen, valid, rewards)
         return found
 

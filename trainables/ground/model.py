@@ -1,4 +1,4 @@
-"""The networks of WS-3DVG: sentence encoder, relation module, matching head; and the reconstructor that teaches it.
+"""The networks of WS-3DVG: sentence encoder, relation module, matching head, and the reconstructor as teacher.
 
 Shapes: B rooms of M proposals (padded), S sentences of T words (padded), K candidates, C classes, d channels.
 Source: ws3dvg.md 4.
@@ -30,7 +30,7 @@ FEATURE_DROPOUT = 0.1
 
 
 class SentenceEncoder(nn.Module):
-    """A recurrent network over word vectors (4.1)."""
+    """A recurrent network over word vectors (ws3dvg.md 4.1)."""
 
     def __init__(self, channels: int, config: NetworkConfig) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class SentenceEncoder(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention with residual, dropout and norm behind it."""
+    """Multi-head attention, followed by dropout, residual and norm."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -59,18 +59,18 @@ class Attention(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, seen: Tensor, bias: Tensor) -> Tensor:
-        """x: [*, Q, d]; seen: [*, K, d]; bias: what is added to the scores, broadcast to [*, h, Q, K]."""
+        """x: [*, Q, d]; seen: [*, K, d]; bias: added to the attention scores, broadcast to [*, h, Q, K]."""
         query, key, value = (
             linear(y).unflatten(-1, (self.heads, -1)).transpose(-3, -2)
             for linear, y in ((self.query, x), (self.key, seen), (self.value, seen))
         )
-        found = F.scaled_dot_product_attention(query, key, value, bias)
-        found = self.out(found.transpose(-3, -2).flatten(-2))
-        return self.norm(x + F.dropout(found, FEATURE_DROPOUT, self.training))
+        attended = F.scaled_dot_product_attention(query, key, value, bias)
+        attended = self.out(attended.transpose(-3, -2).flatten(-2))
+        return self.norm(x + F.dropout(attended, FEATURE_DROPOUT, self.training))
 
 
 class RelationModule(nn.Module):
-    """Proposals look at each other (4.2)."""
+    """Attention among proposals (ws3dvg.md 4.2)."""
 
     def __init__(self, features: int, config: NetworkConfig) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class RelationModule(nn.Module):
         return self.norm(F.dropout(x, FEATURE_DROPOUT, self.training) + entered)
 
     def _biases(self, boxes: Tensor, present: Tensor) -> list[Tensor]:
-        """[B, 1 or h, 1 or M, M] for each layer: minus infinity for padding."""
+        """[B, 1 or h, 1 or M, M] per layer: minus infinity for padding."""
         hidden = _hide(present)[:, None, None]
         if self.pairs is None:
             return [hidden] * len(self.attentions)
@@ -105,10 +105,11 @@ class RelationModule(nn.Module):
 
 
 class PairBias(nn.Module):
-    """What attention between two boxes begins with, from where they are to each other.
+    """Attention bias between two boxes, from their relative position.
 
-    It falls with the distance across the floor, at first by 0.5 to 4 a metre from the first head to the last, so
-    that some heads see a box's neighbours from the start. A box hardly sees itself: the residual carries that.
+    It decreases with the distance across the floor, initially by 0.5 (first head) to 4 (last head) per metre, so
+    that some heads attend to a box's neighbours from the start. A box hardly attends to itself: the residual
+    carries that.
     """
 
     def __init__(self, heads: int) -> None:
@@ -126,7 +127,7 @@ class PairBias(nn.Module):
 
 
 class MatchHead(nn.Module):
-    """The student's own part: proposals look at the words and are scored (4.3)."""
+    """The student's own part: proposals attend to the words and are scored (ws3dvg.md 4.3)."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -137,16 +138,16 @@ class MatchHead(nn.Module):
         self.activations = nn.ModuleList(nn.PReLU() for _ in range(2))
         self.score = nn.Linear(width, 1)
 
-    def forward(self, proposals: Tensor, present: Tensor, words: Tensor, said: Tensor) -> Tensor:
+    def forward(self, proposals: Tensor, present: Tensor, words: Tensor, is_word: Tensor) -> Tensor:
         """[S, M, d] proposals, [S, M] bool, [S, T, d] words, [S, T] bool -> [S, M] scores."""
-        x = self.attention(proposals, words, _hide(said)[:, None, None])
+        x = self.attention(proposals, words, _hide(is_word)[:, None, None])
         for linear, norm, activation in zip(self.linears, self.norms, self.activations, strict=True):
             x = _activated(norm, activation, linear(x), present)
         return self.score(x).squeeze(2)
 
 
 class Grounder(nn.Module):
-    """All that is trained. `match` is the student that runs at inference; `reconstructor` its teacher."""
+    """All trained networks. `match` is the student, used at inference; `reconstructor` is its teacher."""
 
     vectors: Tensor
 
@@ -158,7 +159,7 @@ class Grounder(nn.Module):
         features: int,
         classes: tuple[str, ...],
     ) -> None:
-        """features: D, channels of a proposal's feature; classes: names of the detector's classes."""
+        """features: D, channels of a proposal's feature; classes: the detector's class names."""
         super().__init__()
         self.network, self.method = network, method
         self.words, self.features, self.classes = lexicon.words, features, classes
@@ -179,20 +180,20 @@ class Grounder(nn.Module):
 
     @property
     def size(self) -> int:
-        """Number of trained parameters."""
+        """Number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def look(self, batch: RoomBatch) -> Tensor:
-        """[B, M, d] proposals as they are among each other."""
+        """[B, M, d] proposals after the relation module."""
         return self.relation(batch.features, batch.boxes, batch.present)
 
     def scores(self, batch: RoomBatch) -> Tensor:
-        """[S, M] what the student alone says: its score of every proposal for every sentence."""
+        """[S, M] the student's score of every proposal for every sentence."""
         _, words = self.encoder(self.vectors[batch.ids], batch.lengths)
-        return self.match(self.look(batch)[batch.room], batch.present[batch.room], words, batch.said)
+        return self.match(self.look(batch)[batch.room], batch.present[batch.room], words, batch.is_word)
 
     def save(self, folder: Path) -> None:
-        """Weights as safetensors and a description beside them: all that `load` needs."""
+        """Write weights as safetensors, and a description: all that `load` needs."""
         folder.mkdir(parents=True, exist_ok=True)
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
         safetensors.torch.save_file(state, folder / WEIGHTS)
@@ -206,44 +207,43 @@ class Grounder(nn.Module):
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=1))
 
     def restore(self, folder: Path) -> None:
-        """Take over the weights that `save` wrote for a grounder of the same make."""
+        """Load the weights that `save` wrote for a grounder of the same configuration."""
         self.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
 
     @classmethod
     def load(cls, folder: Location) -> Grounder:
-        """Read what `save` wrote to a local folder, or what was copied from one to a URI.
+        """Read a grounder that `save` wrote, from a local folder or a URI.
 
-        Raises SceneliftError if the folder holds no whole grounder.
+        Raises SceneliftError if the folder does not hold a complete grounder.
         """
         try:
             with folders.fetched(folder, [WEIGHTS, DESCRIPTION]) as local:
-                said = json.loads((local / DESCRIPTION).read_text())
+                description = json.loads((local / DESCRIPTION).read_text())
                 state = safetensors.torch.load_file(local / WEIGHTS)
         except (OSError, ValueError, safetensors.SafetensorError) as error:
             raise SceneliftError(
-                f"{folder} holds no grounder ({error}); give a folder runs/NAME/student of trainables.ground"
+                f"{folder} does not hold a grounder ({error}); give a folder runs/NAME/student of trainables.ground"
             ) from None
-        made = cls(
-            configuration.from_dict(NetworkConfig, said["network"]),
-            configuration.from_dict(MethodConfig, said["method"]),
-            Lexicon(tuple(said["words"]), state["vectors"]),
-            said["features"],
-            tuple(said["classes"]),
+        grounder = cls(
+            configuration.from_dict(NetworkConfig, description["network"]),
+            configuration.from_dict(MethodConfig, description["method"]),
+            Lexicon(tuple(description["words"]), state["vectors"]),
+            description["features"],
+            tuple(description["classes"]),
         )
-        made.load_state_dict(state)
-        return made.eval()
+        grounder.load_state_dict(state)
+        return grounder.eval()
 
 
 def box_code(boxes: Tensor) -> Tensor:
-    """[*, 6] -> [*, 27] centre, and the eight corners from it, metres."""
+    """[*, 6] -> [*, 27] centre, and the eight corners relative to it, metres."""
     signs = boxes.new_tensor([[x, y, z] for z in (-1, 1) for y in (-1, 1) for x in (-1, 1)])
     corners = boxes[..., None, 3:] / 2 * signs
     return torch.cat([boxes[..., :3], corners.flatten(-2)], -1)
 
 
 def pair_code(boxes: Tensor) -> Tensor:
-    """[B, M, 6] -> [B, M, M, 7] offset to each other box, the gap along each axis, the distance across the floor;
-    metres."""
+    """[B, M, 6] -> [B, M, M, 7] offset to each other box, gap along each axis, distance on the floor; metres."""
     offset = boxes[:, None, :, :3] - boxes[:, :, None, :3]
     gap = offset.abs() - (boxes[:, None, :, 3:] + boxes[:, :, None, 3:]) / 2
     across = gap[..., :2].clamp(min=0).norm(dim=-1, keepdim=True)
@@ -251,22 +251,22 @@ def pair_code(boxes: Tensor) -> Tensor:
 
 
 def _hide(present: Tensor) -> Tensor:
-    """0 where present, minus infinity elsewhere; all 0 for a row without any, whose results nobody uses."""
+    """0 where present, minus infinity elsewhere; all 0 for an (unused) empty row, whose softmax would be NaN."""
     hidden = ~present & present.any(-1, keepdim=True)
     return torch.zeros_like(present, dtype=torch.float32).masked_fill(hidden, -torch.inf)
 
 
 def _activated(norm: nn.Module, activation: nn.Module, x: Tensor, present: Tensor) -> Tensor:
-    """Batch norm and activation of [B, M, d] over what is present: padding is no part of the statistics."""
+    """Batch norm and activation of [B, M, d] over what is present: padding does not enter the statistics."""
     rows = present.flatten().nonzero().squeeze(1)
     flat = x.flatten(0, 1)
     return torch.zeros_like(flat).index_copy(0, rows, activation(_normalized(norm, flat[rows]))).view_as(x)
 
 
 def _normalized(norm: nn.Module, values: Tensor) -> Tensor:
-    """Batch norm of [N, d]; a single row has no statistics of its own and gets the running ones.
+    """Batch norm of [N, d]; a single row has no statistics of its own and uses the running ones.
 
-    A synchronized batch norm takes the rows of all workers, and all must take part.
+    A synchronized batch norm uses the rows of all workers, so all must call it.
     """
     if isinstance(norm, nn.BatchNorm1d) and norm.training and len(values) == 1:
         return F.batch_norm(values, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)

@@ -26,43 +26,43 @@ from trainables.ground.scores import NONE, Guess, Protocol, guess, right
 TRUE, SAID, MISSED, CANDIDATE = "#2a9d4b", "#2f6db0", "#d62728", "#e08e2b"
 _EDGES = [(a, b) for a in range(8) for b in range(a) if (a ^ b) in (1, 2, 4)]
 _CEILING = 2.2
-"""Points higher than so many metres are not drawn: they would hide the room."""
+"""Points above this height, metres, are not drawn: they would hide the room."""
 
 
 @dataclass(frozen=True)
 class Explained:
-    """One sentence of a room and what is thought of it."""
+    """One sentence of a room with the predictions for it."""
 
     room: Room
     sentence: Sentence
-    found: Guess
+    guess: Guess
     losses: NDArray[np.float32]
-    """[K, T] loss of each word from each candidate, in the order of `Guess.teacher`; no row where nothing is
-    reconstructed."""
+    """[K, T] loss of each word from each candidate, in the order of `Guess.teacher`; no rows without a
+    reconstructor."""
     keywords: NDArray[np.bool_]
-    """[T] what was hidden."""
+    """[T] the masked words."""
     hit: bool
     """Whether the student is right."""
 
 
 @torch.inference_mode()
 def explain(student: Grounder, room: Room, number: int, protocol: Protocol) -> Explained:
-    """What student and teacher think of a sentence of a room."""
+    """The predictions of student and teacher for a sentence of a room."""
     sentence = room.sentences[number]
     alone = dataclasses.replace(room, sentences=(sentence,))
     batch = CollateRooms.of(student.words, student.method)([alone]).to(student.vectors.device)
-    (found,) = guess(student, batch)
+    (answer,) = guess(student, batch)
     good = next(iter(right(room, sentence, protocol).values()))
-    first = int(found.student[0]) if len(found.student) else NONE
+    first = int(answer.student[0]) if len(answer.student) else NONE
     losses = np.zeros((0, len(sentence.tokens)), np.float32)
     if student.method.reconstruct:
-        losses = _word_losses(student, batch, found)
+        losses = _word_losses(student, batch, answer)
     hidden = batch.keywords[0].cpu().numpy()
-    return Explained(room, sentence, found, losses, hidden, first != NONE and bool(good[first]))
+    return Explained(room, sentence, answer, losses, hidden, first != NONE and bool(good[first]))
 
 
-def _word_losses(student: Grounder, batch: Any, found: Guess) -> NDArray[np.float32]:
-    """[K, T], candidates ordered as the guess has them."""
+def _word_losses(student: Grounder, batch: Any, answer: Guess) -> NDArray[np.float32]:
+    """[K, T] losses, candidates in the order of the answer."""
     training = student.training
     student.eval()
     proposals, read = student.look(batch), Reading.of(student, batch)
@@ -72,11 +72,11 @@ def _word_losses(student: Grounder, batch: Any, found: Guess) -> NDArray[np.floa
     losses, each = per_word(student, batch, candidates, read, masked(student, batch))
     student.train(training)
     order = losses.masked_fill(~valid, torch.inf).sort(dim=1, stable=True).indices[0]
-    return each[:, order[: int((found.teacher != NONE).sum())]].T.cpu().numpy()
+    return each[:, order[: int((answer.teacher != NONE).sum())]].T.cpu().numpy()
 
 
 def draw(folder: Path, number: int, student: Grounder, room: Room, protocol: Protocol) -> None:
-    """Write `grounding_NUMBER.png`: a sentence about a thing that has its like in the room, if there is one."""
+    """Write `grounding_NUMBER.png`: a sentence about an object that is not unique in its room, if there is one."""
     several = [i for i, sentence in enumerate(room.sentences) if not sentence.unique]
     picture(folder / f"grounding_{number}.png", explain(student, room, (several or [0])[0], protocol))
 
@@ -100,18 +100,18 @@ def picture(path: Path, explained: Explained) -> None:
 
 
 def _drawn(explained: Explained) -> list[tuple[NDArray[np.float32], str, float, str]]:
-    """(box, color, line width, text) of everything that is framed, the most important last."""
-    room, found = explained.room, explained.found
+    """(box, color, line width, text) of all boxes to draw, the most important last."""
+    room, answer = explained.room, explained.guess
     framed = []
-    for rank, (proposal, loss) in enumerate(zip(found.teacher, found.losses, strict=True), 1):
+    for rank, (proposal, loss) in enumerate(zip(answer.teacher, answer.losses, strict=True), 1):
         if proposal != NONE:
-            said = f"{rank}: {loss:.2f}" if len(explained.losses) else ""
-            framed.append((room.boxes[proposal], CANDIDATE, 1.0, said))
+            label = f"{rank}: {loss:.2f}" if len(explained.losses) else ""
+            framed.append((room.boxes[proposal], CANDIDATE, 1.0, label))
     framed.reverse()
     if not np.isnan(explained.sentence.box).any():
         framed.append((explained.sentence.box, TRUE, 2.6, ""))
-    if len(found.student) and found.student[0] != NONE:
-        framed.append((room.boxes[found.student[0]], SAID if explained.hit else MISSED, 1.8, ""))
+    if len(answer.student) and answer.student[0] != NONE:
+        framed.append((room.boxes[answer.student[0]], SAID if explained.hit else MISSED, 1.8, ""))
     return framed
 
 
@@ -123,13 +123,13 @@ def _from_above(axis: Axes, explained: Explained) -> None:
     axis.scatter(points[:, 0], points[:, 1], c=colors / 255, s=2.5, linewidths=0)
     for box, name in zip(room.objects, room.names, strict=True):
         axis.text(box[0], box[1], name, fontsize=6.5, color=INK, ha="center", va="center", alpha=0.75)
-    for box, color, width, said in _drawn(explained):
+    for box, color, width, label in _drawn(explained):
         corner = box[:2] - box[3:5] / 2
         axis.add_patch(Rectangle(tuple(corner), box[3], box[4], fill=False, edgecolor=color, linewidth=width))
-        if said:
+        if label:
             place = (corner[0], corner[1] + box[4])
             pad = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 0.4}
-            axis.text(*place, said, fontsize=6.5, color=color, va="bottom", bbox=pad)
+            axis.text(*place, label, fontsize=6.5, color=color, va="bottom", bbox=pad)
     axis.set(aspect="equal", xticks=[], yticks=[])
     axis.set_title("from above; number: rank and loss", fontsize=9, color=INK)
     axis.spines[:].set_color(FAINT)
@@ -152,7 +152,7 @@ def _in_perspective(axis: Any, explained: Explained) -> None:
 
 
 def _words(axis: Axes, explained: Explained) -> None:
-    """A cell for every word and candidate, darker the worse the word could be guessed from it."""
+    """A cell for every word and candidate, darker for a higher reconstruction loss."""
     losses, sentence = explained.losses, explained.sentence
     axis.set_title(
         "reconstruction loss of each word from each candidate; keywords are bold", fontsize=9, color=INK
@@ -167,10 +167,10 @@ def _words(axis: Axes, explained: Explained) -> None:
         axis.set_yticks([])
         axis.set(xlim=(-0.5, len(names) - 0.5))
         return
-    most = max(4.0, float(losses.max()))
-    axis.imshow(losses, cmap="Oranges", aspect="auto", vmin=0, vmax=most)
+    darkest = max(4.0, float(losses.max()))
+    axis.imshow(losses, cmap="Oranges", aspect="auto", vmin=0, vmax=darkest)
     for (row, column), loss in np.ndenumerate(losses):
-        color = PAPER if loss > 0.6 * most else INK
+        color = PAPER if loss > 0.6 * darkest else INK
         axis.text(column, row, f"{loss:.1f}", fontsize=6.5, ha="center", va="center", color=color)
-    ranks = [f"{rank}: {loss:.2f}" for rank, loss in enumerate(explained.found.losses[: len(losses)], 1)]
+    ranks = [f"{rank}: {loss:.2f}" for rank, loss in enumerate(explained.guess.losses[: len(losses)], 1)]
     axis.set_yticks(range(len(losses)), ranks, fontsize=7.5, color=INK)

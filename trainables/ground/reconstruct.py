@@ -1,10 +1,10 @@
-"""The fine scorer of WS-3DVG: guesses a sentence's words from each candidate, all candidates at once.
+"""The fine scorer of WS-3DVG: reconstructs a sentence's words from each candidate, all candidates at once.
 
-The reference runs a transformer decoder once a candidate over padded sentences, each time attending to one object
-(ws3dvg.md 4.4, 13.2). The same numbers come cheaper:
+The reference runs a transformer decoder once per candidate over padded sentences, attending to one object each
+time (ws3dvg.md 4.4, 13.2). The same numbers are computed more cheaply:
 
-- attention to a single key is 1 whatever the query: the candidate enters as W_o W_v o, a linear map;
-- until it enters, in the first layer, nothing depends on the candidate: that self-attention is done once;
+- attention to a single key is 1 for any query: the candidate enters as W_o W_v o, a linear map;
+- before it enters, in the first layer, nothing depends on the candidate: that self-attention is computed once;
 - padding is left out of everything but the attention itself.
 """
 
@@ -22,12 +22,12 @@ from trainables.ground.losses import word_losses
 
 @dataclass(frozen=True)
 class Words:
-    """Which of [S, T] places hold words. N of them, ordered by sentence, then place."""
+    """Packed index of the N words in [S, T] padded sentences, ordered by sentence, then position."""
 
     sentence: Tensor
     """[N] int64."""
     place: Tensor
-    """[N] int64 position in its sentence."""
+    """[N] int64 position in the sentence."""
     present: Tensor
     """[S, T] bool."""
 
@@ -61,7 +61,7 @@ class Reconstructor(nn.Module):
     def __init__(
         self, width: int, heads: int, layers: int, vocabulary: int, dropout: float, causal: bool
     ) -> None:
-        """causal: a word sees only those before it."""
+        """causal: a word attends only to earlier words."""
         super().__init__()
         self.causal = causal
         self.layers = nn.ModuleList(
@@ -72,7 +72,7 @@ class Reconstructor(nn.Module):
         self.words = nn.Linear(width, vocabulary)
 
     def inputs(self, encoded: Tensor, words: Words, hidden: Tensor) -> Tensor:
-        """[N, d] what the first layer sees: encoded words ([S, T, d]) or the mask where `hidden` ([N] bool)."""
+        """[N, d] input of the first layer: encoded words ([S, T, d]), or the mask where `hidden` ([N] bool)."""
         x = torch.where(hidden[:, None], self.mask, words.pack(encoded))
         return x + positions(words.present.shape[1], x.shape[1]).to(x)[words.place]
 
@@ -90,7 +90,7 @@ class Reconstructor(nn.Module):
         return x
 
     def losses(self, decoded: Tensor, words: Tensor) -> Tensor:
-        """[N, K] smoothed cross-entropy of the decoded words with the true ones, int64 [N]."""
+        """[N, K] smoothed cross-entropy of the decoded words against the true ones, int64 [N]."""
         return word_losses(self.words(decoded).float(), words[:, None].expand(decoded.shape[:2]))
 
     def _attend(self, attention: nn.MultiheadAttention, x: Tensor, words: Words) -> Tensor:
@@ -100,19 +100,19 @@ class Reconstructor(nn.Module):
         # [S, T, K, 3 d] -> 3 x [S, K, h, T, d / h]
         query, key, value = projected.unflatten(3, (3, heads, -1)).permute(3, 0, 2, 4, 1, 5)
         visible = None if self.causal else words.present[:, None, None, None, :]
-        found = F.scaled_dot_product_attention(query, key, value, visible, is_causal=self.causal)
-        return attention.out_proj(words.pack(found.permute(0, 3, 1, 2, 4).flatten(3)))
+        attended = F.scaled_dot_product_attention(query, key, value, visible, is_causal=self.causal)
+        return attention.out_proj(words.pack(attended.permute(0, 3, 1, 2, 4).flatten(3)))
 
 
 def single_key_attention(attention: nn.MultiheadAttention, key: Tensor) -> Tensor:
-    """[*, d] what attention to a single key, [*, d], gives for any query: W_o (W_v key + b_v) + b_o."""
+    """[*, d] attention to a single key [*, d], the same for any query: W_o (W_v key + b_v) + b_o."""
     width = key.shape[-1]
     weight, bias = attention.in_proj_weight[2 * width :], attention.in_proj_bias[2 * width :]
     return attention.out_proj(F.linear(key, weight, bias))
 
 
 def positions(count: int, width: int) -> Tensor:
-    """[count, width] sines, then cosines, of waves from 1 to 10,000; the first row is 0 (4.4)."""
+    """[count, width] sines, then cosines, of waves from 1 to 10,000; the first row is 0 (ws3dvg.md 4.4)."""
     half = width // 2
     frequency = torch.exp(torch.arange(half) * (-math.log(10_000) / max(1, half - 1)))
     angle = torch.arange(count)[:, None] * frequency

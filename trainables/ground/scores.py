@@ -1,9 +1,9 @@
-"""How often the right box is found: by the student, by its coarse-to-fine teacher, by the coarse stage, by chance.
+"""Grounding accuracy of the student, its coarse-to-fine teacher, the coarse stage, and chance.
 
-Two protocols, never mixed (ws3dvg.md 10, 18). `detected`: candidates are a detector's boxes, and one is right if
-its overlap with the true box (IoU) is at least 0.25, or 0.5. `instances`: candidates are the true instances, and
-right is the target itself. Numbers are fractions of sentences. A sentence whose target is not among the proposals,
-and one about a room without any object, counts as missed by everybody.
+Two protocols, never mixed (ws3dvg.md 10, 18). `detected`: candidates are a detector's boxes, and a box is right if
+its IoU with the true box is at least 0.25, or 0.5. `instances`: candidates are the true instances, and only the
+target itself is right. Numbers are fractions of sentences. A sentence whose target is not among the proposals, or
+whose room has no object, counts as a miss for all.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ TOP = 3
 BATCH = 16
 """Rooms that are scored together."""
 NONE = -1
-"""Instead of a proposal, where there is none."""
+"""Index that stands for no proposal."""
 GUESSERS = ("random", "coarse", "teacher", "student", "upper", "ceiling")
-"""Who is scored: one of the room's objects by chance (its exact expectation); the coarse stage alone; coarse to
-fine; the distilled student; the best of the candidates; the best of all objects."""
+"""What is scored: a random object of the room (its exact expectation); the coarse stage alone; coarse to fine; the
+distilled student; the best of the candidates; the best of all objects."""
 _OVERLAPS = {"acc25": 0.25, "acc50": 0.5}
-"""Name of a measure -> the overlap it asks for."""
+"""Measure -> its minimum IoU."""
 MEASURES: dict[Protocol, tuple[str, ...]] = {
     "detected": ("acc25", "acc50", "acc25_top3", "acc50_top3"),
     "instances": ("accuracy", "accuracy_top3"),
@@ -56,30 +56,30 @@ _SHORT = {
     "view_dependent": "view dep.",
     "view_independent": "view ind.",
 }
-"""Subset -> how tables call it. ScanRefer's unique and multiple, Nr3D's and Sr3D's others (10.2, 10.3);
-twins: two things of one name."""
+"""Subset -> its name in tables. Unique and multiple are ScanRefer's, the others Nr3D's and Sr3D's (ws3dvg.md 10.2,
+10.3); twins: exactly two objects of that name."""
 
 
 @dataclass(frozen=True)
 class Guess:
-    """What is thought of one sentence: proposals as the room numbers them, the best first, then NONE."""
+    """Predictions for one sentence: indices of the room's proposals, the best first, then NONE."""
 
     student: NDArray[np.int64]
-    """[TOP] by descending score; where nothing is distilled, those of the coarse stage."""
+    """[TOP] by descending score; without distillation, those of the coarse stage."""
     teacher: NDArray[np.int64]
     """[K] candidates by ascending reconstruction loss."""
     losses: NDArray[np.float32]
-    """[K] those losses; infinite for NONE, 0 where nothing is reconstructed."""
+    """[K] those losses; infinite for NONE, 0 without a reconstructor."""
     coarse: NDArray[np.int64]
     """[K] candidates by descending weight."""
 
 
 @dataclass
 class Seconds:
-    """Time that guessing took, in all."""
+    """Total inference time."""
 
     student: float = 0.0
-    """0 where nothing is distilled."""
+    """0 without distillation."""
     teacher: float = 0.0
     sentences: int = 0
 
@@ -92,9 +92,9 @@ class Seconds:
 
 @torch.inference_mode()
 def guess(grounder: Grounder, batch: RoomBatch, seconds: Seconds | None = None) -> list[Guess]:
-    """What student and teacher think of every sentence of a batch; nothing in it is random.
+    """Predictions of student and teacher for every sentence of a batch; deterministic.
 
-    The grounder is in evaluation mode meanwhile, whatever it is in before and after.
+    The grounder is in evaluation mode during the call; its mode is restored afterwards.
     """
     training = grounder.training
     grounder.eval()
@@ -115,7 +115,7 @@ def guess(grounder: Grounder, batch: RoomBatch, seconds: Seconds | None = None) 
 
 
 def _student(grounder: Grounder, batch: RoomBatch) -> Tensor | None:
-    """[S, TOP] best-scored objects: what is none can not win, where the authors let it (9)."""
+    """[S, TOP] best-scored objects: unlike in the authors' code, only objects can win (ws3dvg.md 9)."""
     if not grounder.method.distill:
         return None
     scores = grounder.scores(batch).masked_fill(~batch.objects[batch.room], -torch.inf)
@@ -124,7 +124,7 @@ def _student(grounder: Grounder, batch: RoomBatch) -> Tensor | None:
 
 
 def _teacher(grounder: Grounder, batch: RoomBatch) -> tuple[Tensor, Tensor, Tensor]:
-    """[S, K] candidates by reconstruction loss, these losses, and [S, K] candidates by weight."""
+    """[S, K] candidates by reconstruction loss, those losses, and [S, K] candidates by weight."""
     proposals, read = grounder.look(batch), Reading.of(grounder, batch)
     weights = coarse(grounder, batch, proposals, read)
     chosen, valid = select(weights, batch.objects[batch.room], grounder.method.candidates)
@@ -137,13 +137,13 @@ def _teacher(grounder: Grounder, batch: RoomBatch) -> tuple[Tensor, Tensor, Tens
 
 
 def _numbered(columns: Tensor, batch: RoomBatch) -> NDArray[np.int64]:
-    """Columns of the batch as proposals of the room; NONE stays."""
+    """Columns of the batch -> indices of the room's proposals; NONE stays."""
     rows = batch.rows[batch.room].gather(1, columns.clamp(min=0))
     return rows.masked_fill(columns == NONE, NONE).cpu().numpy()
 
 
 def right(room: Room, sentence: Sentence, protocol: Protocol) -> dict[str, Flags]:
-    """Measure -> [M] whether each proposal is a right answer."""
+    """Measure -> [M] whether each proposal is right."""
     if protocol == "instances":
         return {"accuracy": room.instances == sentence.target}
     overlap = iou(room.boxes, sentence.box)
@@ -151,9 +151,9 @@ def right(room: Room, sentence: Sentence, protocol: Protocol) -> dict[str, Flags
 
 
 def shares(found: Guess, good: Flags, objects: Flags) -> dict[str, float]:
-    """Guesser -> 1 if its first answer is right, else 0 (random: how likely it is); and the same of its first TOP.
+    """Guesser -> 1 if its first answer is right, else 0 (random: the probability); and the same for its first TOP.
 
-    good, objects: [M] which proposals are right, and which may be answered.
+    good, objects: [M] which proposals are right, and which are objects.
     """
 
     def hit(order: NDArray[np.int64], count: int) -> float:
@@ -171,7 +171,7 @@ def shares(found: Guess, good: Flags, objects: Flags) -> dict[str, float]:
 
 
 def subsets(sentence: Sentence, twins: bool) -> list[str]:
-    """The subsets that a sentence is in."""
+    """The subsets that a sentence belongs to."""
     found = ["overall", "unique" if sentence.unique else "multiple"]
     if sentence.hard is not None:
         found.append("hard" if sentence.hard else "easy")
@@ -219,7 +219,7 @@ class Part:
 
 @dataclass
 class GroundScores:
-    """Sums over sentences, of one protocol."""
+    """Sums over sentences, for one protocol."""
 
     protocol: Protocol
     sums: dict[tuple[str, str, str], float] = field(default_factory=lambda: defaultdict(float))
@@ -228,11 +228,11 @@ class GroundScores:
     """Subset -> sentences."""
     seconds: Seconds = field(default_factory=Seconds)
     unheard: int = 0
-    """Sentences without a word that the lexicon has: they are guessed at."""
+    """Sentences without any known word: their answers are guesses."""
     empty: int = 0
-    """Sentences about rooms without objects: nothing is answered."""
+    """Sentences about rooms without objects: they have no answer."""
     missing: int = 0
-    """Sentences whose target no proposal shows: nobody can be right."""
+    """Sentences whose target has no matching proposal: no answer can be right."""
 
     def add(self, part: Part) -> None:
         """Count some rooms. Sentence by sentence, so that sums do not depend on how rooms were shared out."""
@@ -248,7 +248,7 @@ class GroundScores:
                     self.sums[who, measure, name] += share
 
     def metrics(self) -> dict[str, float]:
-        """Fractions by name, protocol/guesser/measure/subset, and the seconds that a sentence takes."""
+        """Fractions by name, protocol/guesser/measure/subset, and the seconds per sentence."""
         found = {
             f"{self.protocol}/{who}/{measure}/{name}": total / self.counts[name]
             for (who, measure, name), total in self.sums.items()
@@ -291,7 +291,7 @@ class GroundScores:
 
 
 def _twins(room: Room, sentence: Sentence) -> bool:
-    """Whether exactly two objects of the room are called what the target is called."""
+    """Whether exactly two objects of the room have the target's name."""
     at = np.flatnonzero((room.objects == sentence.box).all(1))
     return bool(len(at)) and room.names.count(room.names[at[0]]) == 2
 

@@ -1,7 +1,7 @@
-"""Captioned images -> one batch: regions, the phrases of some sentences, and what a detector believes.
+"""Captioned images -> one batch: regions, the phrases of some sentences, and a detector's beliefs.
 
-Shapes: I images of R regions, the smaller ones padded; D channels; S sentences; N phrases of all sentences one
-behind the other, T words each; K neighbours.
+Shapes: I images of R regions (padded); D channels; S sentences; N phrases of all sentences, concatenated, of T
+words each; K neighbours.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ from trainables.phrases.student import Words
 
 @dataclass
 class PhraseBatch:
-    """What a step sees."""
+    """Input of a training step."""
 
     features: Tensor
     """[I, R, D] float32, 0 for padding."""
     region_mask: Tensor
     """[I, R] bool, False = padding."""
     neighbours: Tensor
-    """[I, R, K] int64 regions of the same image, -1 = none."""
+    """[I, R, K] int64 neighbours: regions of the same image, -1 = none."""
     image_id: Tensor
-    """[I] int64, the same for the same photo."""
+    """[I] int64, equal for images of the same photo."""
     sentence_image: Tensor
-    """[S] int64 which image a sentence is about."""
+    """[S] int64 image of each sentence."""
     words: Tensor
-    """[N, T] int64 numbers of words, 0 = unknown, or none. Each phrase has a known word."""
+    """[N, T] int64 word ids, 0 = unknown or padding. Each phrase has at least one known word."""
     phrase_sentence: Tensor
     """[N] int64."""
     teacher: Tensor
-    """[N, R] float32 what the detector believes of the phrase's classes, on its own image; 0 if it knows none."""
+    """[N, R] float32 the detector's belief in the phrase's classes, on its own image; 0 if it knows none."""
     tokens: tuple[str, ...]
-    """[I] which images these are."""
+    """[I] names of the images."""
     texts: tuple[str, ...] = ()
-    """[N] the phrases themselves; with photos alone."""
+    """[N] text of the phrases; only with photos."""
     photos: Tensor | None = None
-    """[I, 3, H, W] uint8 RGB, all of the size that was asked for; None: no photos were."""
+    """[I, 3, H, W] uint8 RGB, resized to `PhraseCollate.photo_size`; None without photos."""
     shares: Tensor | None = None
-    """[I, R, 4] float32 the regions' boxes in shares of the image; with photos alone."""
+    """[I, R, 4] float32 the regions' boxes as fractions of the image; only with photos."""
 
     @property
     def phrase_image(self) -> Tensor:
-        """[N] int64 which image a phrase is about."""
+        """[N] int64 image of each phrase."""
         return self.sentence_image[self.phrase_sentence]
 
     def to(self, device: torch.device) -> PhraseBatch:
@@ -68,33 +68,33 @@ class PhraseBatch:
 
 @dataclass(frozen=True)
 class PhraseCollate:
-    """Makes batches; what is random follows from (seed, epoch, image) alone."""
+    """Makes batches; randomness depends on (seed, epoch, image) alone."""
 
     words: Words
     captions: int = 1
-    """Sentences of each image; in the following epochs it is the others' turn."""
+    """Sentences per image and epoch; later epochs use the others in turn."""
     phrases: int = 16
-    """At most so many phrases of a sentence, drawn anew each epoch."""
+    """At most N phrases per sentence, drawn anew each epoch."""
     distil: bool = True
-    """Whether the detector is read; DataError where the images have no posteriors."""
+    """Whether the detector's posteriors are read; DataError if the images have none."""
     neighbours: int = 8
-    """How many of the stored neighbours are taken."""
+    """How many of the stored neighbours are used."""
     mask_padding: bool = True
     """False: padding counts as regions, as in CKD's code (ckd.md 10.5)."""
     regions: int | None = None
-    """Regions that images are padded to; none: as many as the largest image of the batch has."""
+    """Number of regions that images are padded to; None: that of the largest image of the batch."""
     photo_size: tuple[int, int] | None = None
-    """(height, width) at which photos enter the batch; none: they do not. DataError where none were kept."""
+    """(height, width) of the photos in the batch; None: no photos. DataError if none were kept."""
     seed: int = 0
 
     def __call__(self, samples: Sequence[CaptionedImage], epoch: int = 0) -> PhraseBatch:
         """Collate I images; DataError for one with more regions than `regions`."""
-        most = max(len(sample.boxes) for sample in samples)
-        if self.regions is not None and self.regions < most:
+        largest = max(len(sample.boxes) for sample in samples)
+        if self.regions is not None and self.regions < largest:
             raise DataError(
-                f"an image has {most} regions, more than {self.regions}; make shards with --regions"
+                f"an image has {largest} regions, more than {self.regions}; make shards with --regions"
             )
-        size = self.regions or most
+        size = self.regions or largest
         drawn = [self._sentences(sample, epoch) for sample in samples]
         phrases = [phrase for sentences in drawn for sentence in sentences for phrase in sentence]
         lengths = [len(sentence) for sentences in drawn for sentence in sentences]
@@ -126,7 +126,7 @@ class PhraseCollate:
     def _photographed(
         self, samples: Sequence[CaptionedImage], phrases: Sequence[Phrase], size: int
     ) -> dict[str, Any]:
-        """What CLIP wants of a batch, if anything."""
+        """The parts of a batch that CLIP needs."""
         if self.photo_size is None:
             return {}
         photos = np.stack([photo_of(sample, self.photo_size) for sample in samples])
@@ -137,7 +137,7 @@ class PhraseCollate:
         }
 
     def _sentences(self, sample: CaptionedImage, epoch: int) -> list[list[Phrase]]:
-        """The phrases of the sentences whose turn it is, of those that have some with a known word."""
+        """The phrases with a known word, by sentence, of the sentences whose turn it is."""
         usable = self.words([phrase.text for phrase in sample.phrases]) > 0
         sentences: list[list[Phrase]] = [[] for _ in sample.sentences]
         for phrase, known in zip(sample.phrases, usable, strict=True):
@@ -159,48 +159,46 @@ class PhraseCollate:
         return [phrases[i] for i in np.sort(rng.choice(len(phrases), self.phrases, replace=False)).tolist()]
 
     def _neighbours(self, sample: CaptionedImage, size: int) -> NDArray[np.int16]:
-        """Those that were stored; where padding counts, with padding among them."""
+        """The stored neighbours, including padding if it counts as regions."""
         near = sample.neighbours[:, : self.neighbours]
         if self.mask_padding or len(near) == size:
             return near
         return with_padding(near, size, self.neighbours)
 
 
-def with_padding(near: NDArray[np.int16], size: int, most: int) -> NDArray[np.int16]:
-    """[size, K] the neighbours among R regions and padding up to `size`; near: [R, min(most, R)] of the regions.
+def with_padding(near: NDArray[np.int16], size: int, count: int) -> NDArray[np.int16]:
+    """[size, K] neighbours among R regions and padding up to `size`; near: [R, min(count, R)] of the regions.
 
-    With CKD's +0.001 the boxes of padding overlap each other wholly and the regions' hardly (ckd.md 10.5), so
-    nothing has to be measured: regions come first to a region, and padding to padding.
+    With CKD's +0.001, padding boxes overlap each other completely and regions hardly at all (ckd.md 10.5), so no
+    IoU is needed: regions come first for a region, and padding for padding.
     """
     regions, padding = np.split(np.arange(size, dtype=np.int16), [len(near)])
-    whole = np.empty((size, min(most, size)), np.int16)
-    whole[: len(near), : near.shape[1]] = near
-    whole[: len(near), near.shape[1] :] = padding[: whole.shape[1] - near.shape[1]]
+    padded = np.empty((size, min(count, size)), np.int16)
+    padded[: len(near), : near.shape[1]] = near
+    padded[: len(near), near.shape[1] :] = padding[: padded.shape[1] - near.shape[1]]
     others = np.concatenate([padding, regions])
-    for one in padding:
-        whole[one] = [one, *others[others != one][: whole.shape[1] - 1]]
-    return whole
+    for row in padding:
+        padded[row] = [row, *others[others != row][: padded.shape[1] - 1]]
+    return padded
 
 
 def photo_of(sample: CaptionedImage, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """[3, H, W] RGB the photo of an image, resized; DataError if it was not kept."""
+    """[3, H, W] RGB photo of an image, resized; DataError if it was not kept."""
     if sample.photo is None:
         raise DataError(f"{sample.token} has no photo; make shards with --options.photos true")
     return np.ascontiguousarray(decode(fit(sample.photo, None, size)).transpose(2, 0, 1))
 
 
 def shares_of(sample: CaptionedImage) -> NDArray[np.float32]:
-    """[R, 4] the regions' boxes in shares of the image."""
+    """[R, 4] the regions' boxes as fractions of the image."""
     height, width = sample.size
     return (sample.boxes / [width, height, width, height]).astype(np.float32)
 
 
 def _belief(sample: CaptionedImage, phrases: Sequence[Phrase], size: int) -> NDArray[np.float32]:
-    """[P, size] what the detector believes of each phrase's classes in each region, by their weights."""
+    """[P, size] the detector's belief in each phrase's classes for each region, by the classes' weights."""
     if sample.posteriors is None:
-        raise DataError(
-            f"{sample.token} has no detector's posteriors; train with --distillation.support none"
-        )
+        raise DataError(f"{sample.token} has no detector posteriors; train with --distillation.support none")
     weights = np.zeros((len(phrases), sample.posteriors.shape[1]), np.float32)
     for row, phrase in zip(weights, phrases, strict=True):
         for number, weight in phrase.classes:
@@ -212,10 +210,10 @@ def _belief(sample: CaptionedImage, phrases: Sequence[Phrase], size: int) -> NDA
 
 
 def _stack(arrays: Sequence[NDArray[np.generic]], size: int, fill: float) -> Tensor:
-    """[I, size, ...] arrays of different lengths, filled up; integers become int64."""
+    """[I, size, ...] arrays of different lengths, padded with `fill`; integers become int64."""
     width = max((array.shape[1:] for array in arrays), default=())
     kind = np.int64 if np.issubdtype(arrays[0].dtype, np.integer) else arrays[0].dtype
-    whole = np.full((len(arrays), size, *width), fill, kind)
-    for row, array in zip(whole, arrays, strict=True):
+    padded = np.full((len(arrays), size, *width), fill, kind)
+    for row, array in zip(padded, arrays, strict=True):
         row[tuple(slice(length) for length in array.shape)] = array
-    return torch.from_numpy(whole)
+    return torch.from_numpy(padded)

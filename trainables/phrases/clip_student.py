@@ -1,6 +1,6 @@
-"""CLIP as the encoder of regions and phrases: its patches in a box, its sentence for a phrase, layers on both.
+"""CLIP as the encoder of regions and phrases: its patches in a box, its text embedding of a phrase, layers on both.
 
-The CLIP is the teacher of `scenelift.teachers.clip`, frozen; what it says of an image or a phrase is remembered.
+The CLIP is the teacher of `scenelift.teachers.clip`, frozen; its features of images and phrases are cached.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from trainables.phrases.student import Encoders, Words, layers
 
 PROMPT = "a photo of {}."
 REMEMBERED = 2000, 50_000
-"""At most so many images, and so many phrases, are remembered."""
+"""Maximum numbers of cached images and of cached phrases."""
 NOTHING = Vocabulary("phrases", ("thing",), (("thing",),), ((0, 0, 0),))
-"""A teacher needs some classes; those of phrases come later, one by one."""
+"""A teacher needs some class; phrases are encoded later, as they come."""
 
 
 class ClipStudent(Encoders):
-    """Two layers on what CLIP says of regions, two on what it says of phrases; both of unit length."""
+    """Two layers on CLIP's region features and two on its phrase features; outputs have unit length."""
 
     def __init__(
         self,
@@ -40,11 +40,11 @@ class ClipStudent(Encoders):
         teacher: TeacherConfig,
         clip: DenseClip | None = None,
     ) -> None:
-        """clip: the teacher's own, where it is there already; else it is built."""
+        """clip: the teacher, if it is already built."""
         super().__init__()
         self.config, self.teacher = config, teacher
         self.vocabulary = Words(words, config.tokens)
-        # In a tuple, so that it is neither trained nor saved with the student.
+        # In a tuple, so that it is not a submodule: neither trained nor saved with the student.
         self._clip = (clip or build_teacher(teacher, NOTHING),)
         width = self.clip.text.shape[1]
         self.phrase_layers = layers(width, config.hidden, config.channels)
@@ -59,7 +59,7 @@ class ClipStudent(Encoders):
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are; CLIP follows them there."""
+        """Device of its weights; CLIP is moved there too."""
         return next(self.parameters()).device
 
     @property
@@ -72,7 +72,7 @@ class ClipStudent(Encoders):
         return (regions + phrases) * each + regions * phrases * config.channels
 
     def encode(self, batch: PhraseBatch) -> tuple[Tensor, Tensor]:
-        assert batch.photos is not None and batch.shares is not None, "the collate was told photo_size"
+        assert batch.photos is not None and batch.shares is not None, "the collate needs photo_size"
         regions = self._regions(batch.tokens, batch.photos, batch.shares)
         return self._unit(self.region_layers, regions), self._unit(
             self.phrase_layers, self._texts(batch.texts)
@@ -85,34 +85,34 @@ class ClipStudent(Encoders):
         self.clip.to(self.device)
         regions = region_means(self.clip.features(photo), shares)[0]
         texts = self._texts([phrase.text for phrase in sample.phrases])
-        said = self._unit(self.phrase_layers, texts) @ self._unit(self.region_layers, regions).T
-        return said.float().cpu().numpy()
+        cosines = self._unit(self.phrase_layers, texts) @ self._unit(self.region_layers, regions).T
+        return cosines.float().cpu().numpy()
 
     def _unit(self, stack: nn.Module, features: Tensor) -> Tensor:
         return F.normalize(stack(features), dim=-1)
 
     def _regions(self, tokens: Sequence[str], photos: Tensor, shares: Tensor) -> Tensor:
-        """[I, R, D]; an image with its regions is looked at once, while there is room to remember it."""
+        """[I, R, D]; an image with its regions is encoded once, as long as the cache has room."""
         new = [i for i, token in enumerate(tokens) if token not in self.images]
-        found = {}
+        encoded = {}
         if new:
             self.clip.to(self.device)
-            looked = region_means(self.clip.features(photos[new]), shares[new])
-            found = {tokens[i]: one for i, one in zip(new, looked, strict=True)}
-            self.images |= dict(list(found.items())[: max(0, REMEMBERED[0] - len(self.images))])
-        rows = [found.get(token, self.images.get(token)) for token in tokens]
+            features = region_means(self.clip.features(photos[new]), shares[new])
+            encoded = {tokens[i]: row for i, row in zip(new, features, strict=True)}
+            self.images |= dict(list(encoded.items())[: max(0, REMEMBERED[0] - len(self.images))])
+        rows = [encoded.get(token, self.images.get(token)) for token in tokens]
         return torch.stack([_fitted(row, shares.shape[1]) for row in rows if row is not None])
 
     def _texts(self, texts: Sequence[str]) -> Tensor:
-        """[N, D] CLIP's sentence for each phrase."""
+        """[N, D] CLIP's embedding of each phrase in a prompt."""
         new = sorted({text for text in texts if text not in self.texts})
-        found = {}
+        encoded = {}
         if new:
             self.clip.to(self.device)
-            said = self.clip.encode_prompts([PROMPT.format(text) for text in new])
-            found = dict(zip(new, said.clone(), strict=True))
-            self.texts |= dict(list(found.items())[: max(0, REMEMBERED[1] - len(self.texts))])
-        rows = [found[text] if text in found else self.texts[text] for text in texts]
+            features = self.clip.encode_prompts([PROMPT.format(text) for text in new])
+            encoded = dict(zip(new, features.clone(), strict=True))
+            self.texts |= dict(list(encoded.items())[: max(0, REMEMBERED[1] - len(self.texts))])
+        rows = [encoded[text] if text in encoded else self.texts[text] for text in texts]
         return torch.stack(rows) if rows else self.clip.text.new_zeros(0, self.clip.text.shape[1])
 
     def description(self) -> dict[str, Any]:
@@ -132,9 +132,9 @@ class ClipStudent(Encoders):
 
 
 def region_means(grid: Tensor, shares: Tensor) -> Tensor:
-    """[I, R, D] the mean of CLIP's patches inside each box, each by the part of it that lies inside.
+    """[I, R, D] mean of CLIP's patches in each box, weighted by the part of the patch inside.
 
-    grid: [I, D, h, w]; shares: [I, R, 4] boxes x1, y1, x2, y2 in shares of the image. Without area: 0.
+    grid: [I, D, h, w]; shares: [I, R, 4] boxes x1, y1, x2, y2 as fractions of the image. 0 for boxes without area.
     """
     rows = _inside(shares[..., 1], shares[..., 3], grid.shape[2])
     columns = _inside(shares[..., 0], shares[..., 2], grid.shape[3])
@@ -143,12 +143,12 @@ def region_means(grid: Tensor, shares: Tensor) -> Tensor:
 
 
 def _inside(low: Tensor, high: Tensor, cells: int) -> Tensor:
-    """[I, R, cells] how much of each of the cells between 0 and 1 lies between low and high [I, R]."""
+    """[I, R, cells] the overlap of each cell of [0, 1] with the interval from low to high [I, R]."""
     edges = torch.linspace(0, 1, cells + 1, device=low.device, dtype=low.dtype)
     shared = torch.minimum(high[..., None], edges[1:]) - torch.maximum(low[..., None], edges[:-1])
     return shared.clamp(min=0)
 
 
 def _fitted(rows: Tensor, size: int) -> Tensor:
-    """Remembered regions filled up, or cut, to as many as the batch has; what is cut is padding."""
+    """Cached regions padded, or cut, to the batch's number of regions; only padding is cut."""
     return F.pad(rows, (0, 0, 0, size - len(rows)))

@@ -1,6 +1,6 @@
 """The losses of CKD: sentences against images, and regions near the student's choice against a detector's belief.
 
-Shapes: I images of R regions each (some of them padding), S sentences, N phrases of all sentences. Every loss is a
+Shapes: I images of R regions each (some are padding), S sentences, N phrases of all sentences. Every loss is a
 float32 scalar. Source: ckd.md 4 and 5.
 """
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 
 def best_regions(cosines: Tensor, region_mask: Tensor, sharpness: float | None = None) -> Tensor:
-    """[N, I] how well each image holds each phrase: the best of its regions.
+    """[N, I] score of each phrase on each image: that of its best region.
 
     cosines: [N, I, R]; region_mask: [I, R], False = padding, which never wins. With `sharpness` g it is the soft
     maximum log(sum exp(g s)) / g, InfoGround's alternative.
@@ -22,9 +22,9 @@ def best_regions(cosines: Tensor, region_mask: Tensor, sharpness: float | None =
 
 
 def image_scores(best: Tensor, phrase_sentence: Tensor, sentences: int, mean: bool = False) -> Tensor:
-    """[S, I] how well each image fits each sentence: the sum, or the mean, over the sentence's phrases.
+    """[S, I] score of each sentence on each image: the sum, or the mean, over the sentence's phrases.
 
-    best: [N, I]; phrase_sentence: [N] int64. A sentence without phrases has 0.
+    best: [N, I]; phrase_sentence: [N] int64. A sentence without phrases scores 0.
     """
     total = best.new_zeros(sentences, best.shape[1]).index_add(0, phrase_sentence, best)
     if not mean:
@@ -33,7 +33,7 @@ def image_scores(best: Tensor, phrase_sentence: Tensor, sentences: int, mean: bo
 
 
 def negatives(sentence_image: Tensor, image_id: Tensor) -> Tensor:
-    """[S, I] bool: which images another than the sentence's own photo shows; images of one photo have one id."""
+    """[S, I] bool: images of another photo than the sentence's own; images of one photo share an id."""
     return image_id[sentence_image][:, None] != image_id[None, :]
 
 
@@ -43,13 +43,13 @@ def contrastive(scores: Tensor, sentence_image: Tensor, against: Tensor) -> Tens
     scores: [S, I], already divided by the temperature. Without sentences 0.
     """
     if not len(scores):
-        return scores.sum() * 0
+        return scores.sum() * 0  # not a constant: DDP needs a gradient for every parameter
     own = F.one_hot(sentence_image, scores.shape[1]).bool()
     return F.cross_entropy(scores.masked_fill(~(against | own), -torch.inf), sentence_image)
 
 
 def contrastive_sentences(scores: Tensor, sentence_image: Tensor, against: Tensor) -> Tensor:
-    """The other way round: each sentence against the sentences of other images, on its own image."""
+    """The converse: each sentence against the sentences of other images, on its own image."""
     if not len(scores):
         return scores.sum() * 0
     columns = scores[:, sentence_image].T
@@ -59,14 +59,14 @@ def contrastive_sentences(scores: Tensor, sentence_image: Tensor, against: Tenso
 
 
 def max_margin(scores: Tensor, sentence_image: Tensor, against: Tensor, margin: float) -> Tensor:
-    """Mean over sentences and the images they are held against of max(0, margin - own + other); 0 without any."""
+    """Mean of max(0, margin - own + other) over sentences and their negative images; 0 without any."""
     own = scores.gather(1, sentence_image[:, None])
     hinge = (margin - own + scores).clamp(min=0)
     return (hinge * against).sum() / against.sum().clamp(min=1)
 
 
 def near_choice(own: Tensor, region_mask: Tensor, neighbours: Tensor) -> Tensor:
-    """[N, K] int64 the regions around each phrase's best one, itself first; -1 where there are fewer than K.
+    """[N, K] int64 the neighbours of each phrase's best region, itself first; -1 if there are fewer than K.
 
     own: [N, R] cosines with the phrase's own image; region_mask: [N, R]; neighbours: [N, R, K].
     """
@@ -82,12 +82,12 @@ def distillation(
     teacher_temperature: float = 1.0,
     log_teacher: bool = False,
 ) -> Tensor:
-    """Mean over mapped phrases of the cross-entropy of the student's shares of some regions with the teacher's.
+    """Mean over mapped phrases of the cross-entropy of the student's distribution over regions with the teacher's.
 
-    own: [N, R] cosines; teacher: [N, R] what the detector believes of the phrase's classes, all 0 for a phrase
-    that it does not know, which is left out; where: [N, K] regions, -1 = none. Both sides become shares by a
-    softmax over the K: of cosine / student_temperature, and of belief / teacher_temperature or, with `log_teacher`,
-    of its logarithm. No gradient goes into the teacher or the choice of regions; without mapped phrases 0.
+    own: [N, R] cosines; teacher: [N, R] the detector's belief in the phrase's classes, all 0 for a phrase that it
+    does not know, which is left out; where: [N, K] regions, -1 = none. Both distributions are a softmax over the
+    K: of cosine / student_temperature, and of belief / teacher_temperature or, with `log_teacher`, of its
+    logarithm. No gradient goes into the teacher or the choice of regions; without mapped phrases 0.
     """
     teacher = teacher.detach()
     mapped = torch.nonzero((teacher > 0).any(1)).squeeze(1)
@@ -97,17 +97,17 @@ def distillation(
     belief = teacher[mapped].gather(1, where)
     belief = (belief.clamp(min=LEAST).log() if log_teacher else belief) / teacher_temperature
     target = belief.masked_fill(empty, -torch.inf).softmax(1)
-    said = own[mapped].gather(1, where) / student_temperature
-    shares = said.masked_fill(empty, -torch.inf).log_softmax(1).masked_fill(empty, 0)
+    logits = own[mapped].gather(1, where) / student_temperature
+    shares = logits.masked_fill(empty, -torch.inf).log_softmax(1).masked_fill(empty, 0)
     return -(target * shares).sum(1).mean()
 
 
 LEAST = 6e-8
-"""The smallest share that 16 bits tell from 0."""
+"""The smallest positive float16, in which posteriors are stored: the logarithm of 0 is that of this."""
 
 
 def ramp(
     step: int, start: float = 0.001, rise: float = 1.0, every: int = 500, max_weight: float = 3.0
 ) -> float:
-    """Weight of distillation: `start`, `rise` more after each `every` steps, `max_weight` at most (ckd.md 5.4)."""
+    """Weight of distillation: `start`, plus `rise` after each `every` steps, at most `max_weight` (ckd.md 5.4)."""
     return min(start + rise * (step // every), max_weight)

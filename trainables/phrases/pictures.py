@@ -20,13 +20,13 @@ from trainables.phrases.scores import ENOUGH
 SHOWN = 3
 """Regions drawn for each phrase."""
 PHRASES = 6
-"""Phrases drawn of an image, the first that differ and have a box."""
+"""Phrases drawn per image: the first different ones with a box."""
 _RIGHT, _WRONG, _OTHER, _TRUTH = "#1a9850", "#d62728", "#2f6db0", "#111111"
 
 
 def draw(path: Path, sample: CaptionedImage, scores: NDArray[np.float32]) -> None:
-    """A panel per phrase: the photo, the true box dashed, the best regions with their scores, the first bold, green
-    if it is right and red if not.
+    """A panel per phrase: the photo, the true box (dashed), and the best regions with their scores, the first in
+    bold, green if right and red if wrong.
 
     scores: [P, R] of all phrases of the image.
     """
@@ -39,7 +39,7 @@ def draw(path: Path, sample: CaptionedImage, scores: NDArray[np.float32]) -> Non
     figure = sheet(4.0 * columns, (4.0 * height / width + 0.3) * rows + 0.35)
     axes = figure.subplots(rows, columns, squeeze=False).flat
     photo = _photo(sample)
-    for i, axis in zip(shown, axes, strict=False):  # in this order no axis is taken and left bare
+    for i, axis in zip(shown, axes, strict=False):  # shown first: zip must not consume an axis for nothing
         axis.imshow(photo)
         _panel(axis, sample, i, scores[i])
     for axis in list(axes):
@@ -84,7 +84,7 @@ def _box(
 
 
 def _photo(sample: CaptionedImage) -> NDArray[np.uint8]:
-    """The photo, or a faint sheet where none was kept."""
+    """The photo, or a blank image if none was kept."""
     if sample.photo is None:
         grey = int(FAINT[1:3], 16)
         return np.full((*sample.size, 3), grey, np.uint8)

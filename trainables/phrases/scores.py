@@ -1,6 +1,6 @@
-"""Scores of phrase grounding: for each phrase with a box, where in its ranking of regions the first right one is.
+"""Scores of phrase grounding: for each phrase with a box, the rank of the first right region.
 
-Source: ckd.md 7, without its mistake of scoring the first phrases instead of those with boxes (ckd.md 10.7).
+Source: ckd.md 7, without its error of scoring the first phrases instead of those with boxes (ckd.md 10.7).
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ RANKS = (1, 5, 10)
 ENOUGH = 0.5
 """A region is right if its IoU with the phrase's box is above this."""
 Grounder = Callable[[CaptionedImage], NDArray[np.float32]]
-"""[P, R] a score of each region for each phrase of an image; higher is better."""
+"""Returns [P, R] scores of each region for each phrase of an image; higher is better."""
 NONE = "no type"
-"""The type of phrases whose data set has no types."""
+"""Type of phrases in data sets without types."""
 
 
 @dataclass
 class PhraseScores:
-    """What was found of N phrases with boxes, image after image."""
+    """Results of N phrases with boxes, one array per image."""
 
     rank: list[NDArray[np.int64]] = field(default_factory=list)
-    """Place of the first right region, from 0; the number of regions if none is right."""
+    """Rank of the first right region, from 0; the number of regions if none is right."""
     possible: list[NDArray[np.bool_]] = field(default_factory=list)
     """Whether any region is right."""
     pointed: list[NDArray[np.bool_]] = field(default_factory=list)
-    """Whether the centre of the best region lies in the phrase's box."""
+    """Whether the centre of the best region is inside the phrase's box."""
     known: list[NDArray[np.bool_]] = field(default_factory=list)
     """Whether the detector has a class for the phrase."""
     types: list[tuple[str, ...]] = field(default_factory=list)
@@ -64,19 +64,19 @@ class PhraseScores:
         self.types += other.types
 
     def metrics(self) -> dict[str, float]:
-        """Shares by name: r1, r5, r10, pointing, ceiling; r1 of each type, and of phrases that the detector
-        knows and does not; the number of phrases. A phrase of several types counts in each."""
+        """Fractions by name: r1, r5, r10, pointing, ceiling; r1 by type, and of phrases known and unknown to the
+        detector; the number of phrases. A phrase of several types counts in each."""
         if not self.types:
             return {"phrases": 0.0}
         rank, known = np.concatenate(self.rank), np.concatenate(self.known)
-        found = {f"r{k}": float((rank < k).mean()) for k in RANKS}
-        found["pointing"] = float(np.concatenate(self.pointed).mean())
-        found["ceiling"] = float(np.concatenate(self.possible).mean())
+        metrics = {f"r{k}": float((rank < k).mean()) for k in RANKS}
+        metrics["pointing"] = float(np.concatenate(self.pointed).mean())
+        metrics["ceiling"] = float(np.concatenate(self.possible).mean())
         groups = {"r1/known to the detector": known, "r1/unknown to the detector": ~known}
         for name in sorted({name for types in self.types for name in types}):
             groups[f"r1/{name}"] = np.array([name in types for types in self.types])
-        found |= {name: float((rank[mask] == 0).mean()) for name, mask in groups.items() if mask.any()}
-        return {**found, "phrases": float(len(rank))}
+        metrics |= {name: float((rank[mask] == 0).mean()) for name, mask in groups.items() if mask.any()}
+        return {**metrics, "phrases": float(len(rank))}
 
 
 def chance(seed: int = 0) -> Grounder:
@@ -86,7 +86,7 @@ def chance(seed: int = 0) -> Grounder:
 
 
 def believed(sample: CaptionedImage) -> NDArray[np.float32]:
-    """The detector's own choice: its belief in the phrase's classes; regions as they come where it knows none."""
+    """The detector's own scores: its belief in the phrase's classes; all 0 for a phrase that it does not know."""
     assert sample.posteriors is not None
     weights = np.zeros((len(sample.phrases), sample.posteriors.shape[1]), np.float32)
     for row, phrase in zip(weights, sample.phrases, strict=True):
@@ -96,7 +96,7 @@ def believed(sample: CaptionedImage) -> NDArray[np.float32]:
 
 
 def fused(ground: Grounder, weight: float) -> Grounder:
-    """A student's score with a detector's belief added to it: what asking the detector at test could bring."""
+    """A student's score plus a detector's belief: the possible gain from using the detector at test time."""
     return lambda sample: ground(sample) + np.float32(weight) * believed(sample)
 
 

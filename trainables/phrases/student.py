@@ -1,4 +1,4 @@
-"""The student of phrase grounding: what it makes of a phrase and of a region, in one space."""
+"""The student of phrase grounding: encoders of phrases and of regions into one space."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ WEIGHTS, DESCRIPTION = "student.safetensors", "student.json"
 
 @dataclass(frozen=True)
 class Words:
-    """The words that a student knows; word i has number i + 1, and 0 is any other."""
+    """The words that a student knows; word i has id i + 1, and 0 is any other word."""
 
     known: tuple[str, ...]
     tokens: int
-    """How many of a phrase are read."""
+    """Words of a phrase that are read."""
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
         return {word: number for number, word in enumerate(self.known, start=1)}
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """[N, T] numbers of the words of each phrase, then 0."""
+        """[N, T] ids of the words of each phrase, padded with 0."""
         table = np.zeros((len(texts), self.tokens), np.int64)
         for row, text in zip(table, texts, strict=True):
             numbers = [self._numbers.get(word, 0) for word in words_of(text)[: self.tokens]]
@@ -52,23 +52,23 @@ class Words:
 
 
 class Encoders(nn.Module):
-    """What every student of phrases is: it makes vectors of phrases and of regions that can be compared."""
+    """Base of all students of phrases: encodes phrases and regions as comparable vectors."""
 
     config: EncoderConfig
     vocabulary: Words
 
     @property
     def size(self) -> int:
-        """Number of trained parameters."""
+        """Number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
 
     @property
     def photo_size(self) -> tuple[int, int] | None:
-        """(height, width) at which photos are wanted in a batch; None: not at all."""
+        """(height, width) of the photos needed in a batch; None: none are needed."""
         return None
 
     def operations(self, regions: int, phrases: int) -> int:
-        """Multiplications that grounding so many phrases among so many regions takes, features given."""
+        """Multiplications to ground N phrases among R regions, given their features."""
         raise AssertionError(f"{type(self).__name__} has no operations")
 
     def encode(self, batch: PhraseBatch) -> tuple[Tensor, Tensor]:
@@ -76,34 +76,34 @@ class Encoders(nn.Module):
         raise AssertionError(f"{type(self).__name__} has no encode")
 
     def ground(self, sample: CaptionedImage) -> NDArray[np.float32]:
-        """[P, R] cosine of each phrase of an image with each of its regions. No detector is asked."""
+        """[P, R] cosine of each phrase of an image with each of its regions. Uses no detector."""
         raise AssertionError(f"{type(self).__name__} has no ground")
 
     def description(self) -> dict[str, Any]:
-        """What building the student again needs beside its weights, as JSON."""
+        """What is needed to rebuild the student, besides its weights, as JSON."""
         raise AssertionError(f"{type(self).__name__} has no description")
 
     def save(self, folder: Path) -> None:
-        """Weights as safetensors and a description beside them: all that `load` needs."""
+        """Write weights as safetensors, and a description: all that `load` needs."""
         folder.mkdir(parents=True, exist_ok=True)
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
         safetensors.torch.save_file(state, folder / WEIGHTS)
         (folder / DESCRIPTION).write_text(json.dumps(self.description(), indent=1))
 
     def restore(self, folder: Path) -> None:
-        """Take over the weights that `save` wrote for a student of the same make."""
+        """Load the weights that `save` wrote for a student of the same configuration."""
         self.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
 
     @classmethod
     def described(cls, description: dict[str, Any]) -> Self:
-        """A student as `description` says, with weights of its own."""
+        """A new student from a `description`."""
         raise AssertionError(f"{cls.__name__} has no described")
 
     @classmethod
     def load(cls, folder: Location) -> Self:
-        """Read what `save` wrote to a local folder, or what was copied from one to a URI.
+        """Read a student that `save` wrote, from a local folder or a URI.
 
-        Raises SceneliftError if the folder holds no such student.
+        Raises SceneliftError if the folder does not hold such a student.
         """
         try:
             with folders.fetched(folder, [WEIGHTS, DESCRIPTION]) as local:
@@ -112,13 +112,13 @@ class Encoders(nn.Module):
         except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
             reason = str(error).splitlines()[0]
             raise SceneliftError(
-                f"{folder} holds no student of phrases ({reason}); give a folder runs/NAME/student"
+                f"{folder} does not hold a student of phrases ({reason}); give a folder runs/NAME/student"
             ) from None
         return student.eval()
 
 
 class PhraseStudent(Encoders):
-    """Phrases: word vectors, LSTM, maximum over its steps, two layers. Regions: two layers. Both of unit length."""
+    """Phrases: word vectors, LSTM, max-pooling over steps, two layers. Regions: two layers. Both of unit length."""
 
     def __init__(self, config: EncoderConfig, words: tuple[str, ...], statistics: RegionStatistics) -> None:
         super().__init__()
@@ -142,16 +142,16 @@ class PhraseStudent(Encoders):
         return self.encode_regions(batch.features), self.encode_phrases(batch.words)
 
     def encode_regions(self, features: Tensor) -> Tensor:
-        """[..., D] features as the files have them -> [..., E] of unit length."""
+        """[..., D] raw features -> [..., E] of unit length."""
         return F.normalize(
             self.region_layers((features - self.statistics.mean) / self.statistics.std), dim=-1
         )
 
     def encode_phrases(self, words: Tensor) -> Tensor:
-        """[N, T] numbers of words -> [N, E] of unit length.
+        """[N, T] word ids -> [N, E] of unit length.
 
-        Unknown words are zero vectors that move the LSTM on; the maximum is over the first step and those of known
-        words (ckd.md 3).
+        Unknown words are zero vectors that still advance the LSTM; the maximum is over the first step and the
+        steps of known words (ckd.md 3).
         """
         rows = words if len(words) else words.new_zeros(1, self.config.tokens)
         states, _ = self.lstm(self.embedding(rows))
@@ -183,7 +183,7 @@ class PhraseStudent(Encoders):
 
 
 def layers(wide: int, hidden: int, out: int) -> nn.Sequential:
-    """Two layers with a ReLU between, begun as the paper's: Glorot-uniform weights, biases 0."""
+    """Two layers with a ReLU between, initialized as in the paper: Glorot-uniform weights, biases 0."""
     stack = nn.Sequential(nn.Linear(wide, hidden), nn.ReLU(), nn.Linear(hidden, out))
     for layer in stack:
         if isinstance(layer, nn.Linear):
@@ -193,37 +193,37 @@ def layers(wide: int, hidden: int, out: int) -> nn.Sequential:
 
 
 def _as_tensorflow(lstm: nn.LSTM) -> None:
-    """Begin as TensorFlow's cell does: one bias, 1 for the forget gate and else 0, and Glorot-uniform weights over
-    the input and the state together (ckd.md 11)."""
+    """Initialize like TensorFlow's cell: one bias, 1 for the forget gate, else 0; Glorot-uniform weights over input
+    and state together (ckd.md 11)."""
     reach = (6 / (lstm.input_size + 5 * lstm.hidden_size)) ** 0.5
     for name, parameter in lstm.named_parameters():
         if name.startswith("weight"):
             nn.init.uniform_(parameter, -reach, reach)
         else:
             nn.init.zeros_(parameter)
-    bias = lstm.get_parameter("bias_ih_l0")  # gates lie in the order input, forget, cell, output
+    bias = lstm.get_parameter("bias_ih_l0")  # gate order: input, forget, cell, output
     bias.data[lstm.hidden_size : 2 * lstm.hidden_size] = 1
     lstm.get_parameter("bias_hh_l0").requires_grad_(False)
 
 
 def read_glove(path: Path, wanted: Iterable[str]) -> Mapping[str, NDArray[np.float32]]:
-    """The vectors of those wanted words that the file has; DataError if it is none or has none of them."""
-    missing, found = set(wanted), {}
+    """The vectors of the wanted words in a GloVe file; DataError if it is not one or has none of them."""
+    missing, vectors = set(wanted), {}
     try:
         with path.open(encoding="utf-8") as lines:
             for line in lines:
                 word, _, numbers = line.partition(" ")
                 if word in missing:
-                    found[word] = np.array(numbers.split(), np.float32)
+                    vectors[word] = np.array(numbers.split(), np.float32)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} is no GloVe file (word and numbers a line): {error}") from None
-    if not found:
+        raise DataError(f"{path} is not a GloVe file (a word and its numbers per line): {error}") from None
+    if not vectors:
         raise DataError(f"{path} has none of the words of the phrases; is it a GloVe file?")
-    return found
+    return vectors
 
 
 def make_student(config: EncoderConfig, words: Iterable[str], statistics: RegionStatistics) -> PhraseStudent:
-    """A student at its start, who knows these words, or those of them that a GloVe file has."""
+    """A new student that knows the words, or those of them that are in the GloVe file."""
     if config.glove is None:
         return PhraseStudent(config, tuple(sorted(set(words))), statistics)
     vectors = read_glove(Path(config.glove), words)
@@ -231,7 +231,7 @@ def make_student(config: EncoderConfig, words: Iterable[str], statistics: Region
     widths = {len(vectors[word]) for word in known}
     if widths != {config.word_channels}:
         raise ConfigError(
-            f"{config.glove} has vectors of {sorted(widths)} numbers; set student.word_channels to theirs"
+            f"{config.glove} has vectors of {sorted(widths)} numbers; set student.word_channels accordingly"
         )
     student = PhraseStudent(config, known, statistics)
     student.embedding.weight.data[1:] = torch.from_numpy(np.stack([vectors[word] for word in known]))

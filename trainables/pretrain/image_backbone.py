@@ -1,4 +1,4 @@
-"""The frozen 2D networks whose features point clouds are contrasted with: a CLIP's image tower, or any of timm."""
+"""Frozen 2D networks whose features point clouds are contrasted with: a CLIP's image tower, or any timm model."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from scenelift.teachers.config import TeacherConfig
 from trainables.pretrain.config import ImageBackboneConfig
 
 _PREFIXES = ("", "module.", "module.encoder_q.", "backbone.")
-"""What stands before the names of weights in files: nothing, DataParallel's, MoCo's query encoder's."""
+"""Prefixes of weight names in files: none, DataParallel's, MoCo's query encoder's."""
 
 
 class ImageBackbone(nn.Module):
     """A frozen network that turns images uint8 [I, 3, H, W] into features [I, K, h, w]."""
 
     def train(self, mode: bool = True) -> ImageBackbone:
-        """It stays as it is, its batch norms too, whatever the modules around it do."""
+        """Stays in evaluation mode, with its batch norms, whatever the surrounding modules do."""
         return super().train(False)
 
 
@@ -72,15 +72,15 @@ def build_image_backbone(
 ) -> ImageBackbone:
     """The network in evaluation mode, on the CPU, without gradients.
 
-    Raises ConfigError for a model or a stride that there is not, TeacherError for weights that cannot be had.
+    Raises ConfigError for an unknown model or stride, TeacherError for weights that are not available.
     """
     return ClipImages(teacher, vocabulary) if config.model == "teacher" else TimmImages(config)
 
 
 def feature_width(backbone: ImageBackbone, config: ImageBackboneConfig, size: tuple[int, int]) -> int:
-    """Channels of the features of images of this (height, width), found by looking at one.
+    """Channels of the features of images of this (height, width), found by running the network once.
 
-    Raises ConfigError if the network cannot read such images, or not at the stride asked for.
+    Raises ConfigError if the network cannot read such images, or not at the requested stride.
     """
     try:
         features = backbone(torch.zeros((1, 3, *size), dtype=torch.uint8))
@@ -107,7 +107,7 @@ def _network(config: ImageBackboneConfig) -> Any:
     options: dict[str, Any] = {} if stride is None else {"output_stride": max(stride, 8)}
     try:
         network = timm.create_model(config.model, pretrained=False, num_classes=0, **options)
-    except (AssertionError, NotImplementedError, TypeError) as error:  # what timm's models say to a stride
+    except (AssertionError, NotImplementedError, TypeError) as error:  # raised by timm's models for a stride
         if stride is None:
             raise
         raise ConfigError(
@@ -123,7 +123,7 @@ def _network(config: ImageBackboneConfig) -> Any:
 
 
 def _keep_quarter(network: Any, model: str) -> None:
-    """From stride 8 to 4: a ResNet's second layer moves by one, all that follows is dilated twice as far."""
+    """From stride 8 to 4: a ResNet's second layer gets stride 1, and the dilation of all later layers doubles."""
     if not all(hasattr(network, name) for name in ("layer2", "layer3", "layer4")):
         raise ConfigError(f"images.output_stride 4 is for ResNets, not for images.model {model}")
     first, *rest = network.layer2
@@ -137,7 +137,7 @@ def _keep_quarter(network: Any, model: str) -> None:
 
 
 def _load(network: nn.Module, config: ImageBackboneConfig) -> None:
-    """Fill the network with a file's weights; those of a classifier, or of anything else, are left."""
+    """Load a file's weights; those of a classifier, or any others that the network lacks, are ignored."""
     assert config.weights is not None
     state = _read(Path(config.weights), config.model)
     wanted = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
@@ -158,7 +158,7 @@ def _load(network: nn.Module, config: ImageBackboneConfig) -> None:
 def _read(path: Path, model: str) -> dict[str, Tensor]:
     if not path.is_file():
         raise TeacherError(
-            f"no file {path} with the weights of {model}; put it there, or set images.weights to where it is"
+            f"no file {path} with the weights of {model}; put it there, or set images.weights to its path"
         )
     try:
         if path.suffix == ".safetensors":
@@ -174,4 +174,4 @@ def _read(path: Path, model: str) -> dict[str, Tensor]:
         pickle.UnpicklingError,
     ) as error:
         reason = " ".join(str(error).split())[:200]
-        raise TeacherError(f"{path} is no file of weights, or holds more than tensors: {reason}") from None
+        raise TeacherError(f"{path} is not a weights file, or holds more than tensors: {reason}") from None

@@ -1,7 +1,7 @@
 """The losses of PPKT and SLidR: points against their pixels, superpoints against their superpixels.
 
-Shapes: M pairs of a point and a pixel, D channels of both, I images of H x W pixels, whose features lie on a
-grid of h x w cells. Features come as the heads gave them; each is brought to unit length here.
+Shapes: M pairs of a point and a pixel, D channels of both, I images of H x W pixels with features on a grid of
+h x w cells. Features are the heads' raw outputs and are normalized here.
 Source: clip2scene.md 4.5.
 """
 
@@ -15,20 +15,20 @@ from scenelift.geometry.segments import segment_mean, segment_size
 
 
 def info_nce(points: Tensor, pixels: Tensor, temperature: float) -> Tensor:
-    """Mean cross-entropy of each row of `points` against all rows of `pixels`, of which its own is right.
+    """Mean cross-entropy of each row of `points` against all rows of `pixels`; the positive has the same index.
 
     points, pixels: [K, D] float32. Without rows the loss is 0.
     """
     if not len(points):
-        return (points.sum() + pixels.sum()) * 0
+        return (points.sum() + pixels.sum()) * 0  # not a constant: DDP needs a gradient for every parameter
     own = torch.arange(len(points), device=points.device)
     return F.cross_entropy(points @ pixels.T / temperature, own)
 
 
 def draw_pairs(pairs: int, most: int, device: torch.device) -> Tensor:
-    """[K] which of the pairs take part in PPKT: at most so many, in any order, none twice.
+    """[K] random indices of at most `most` pairs for PPKT, without repetition.
 
-    Drawn from torch's own generator, whose state checkpoints hold, so that a resumed training draws the same.
+    Drawn from torch's global generator, whose state is in checkpoints, so that a resumed training draws the same.
     """
     return torch.randperm(pairs, device=device)[:most]
 
@@ -46,10 +46,10 @@ def slidr(
     temperature: float,
     align_corners: bool = False,
 ) -> Tensor:
-    """The mean of the points that a superpixel shows, against the means of all superpixels that show points.
+    """The mean of a superpixel's points against the mean pixels of all superpixels that have points.
 
     points: [M, D]; pair_pixels: [M, 3] (image, row, column); grid: [I, D, h, w] float32; superpixels:
-    [I, H, W]. Means are taken of unit features and are not normalized again.
+    [I, H, W]. Means are of unit features and are not normalized again.
     """
     count = int(superpixels.max()) + 1
     image, row, column = pair_pixels.unbind(1)
@@ -63,9 +63,9 @@ def slidr(
 def mean_pixels(grid: Tensor, superpixels: Tensor, count: int, align_corners: bool = False) -> Tensor:
     """[I, count, D] mean over each superpixel of the unit features of its pixels; 0 for one without pixels.
 
-    What upsampling the grid bilinearly to [I, D, H, W], normalizing and averaging would give. Once the length
-    of a pixel's feature is known, its unit feature is a weighted sum of four cells: the weights of a superpixel's
-    pixels are added up cell by cell, and D channels never leave the grid.
+    The same as upsampling the grid bilinearly to [I, D, H, W], normalizing and averaging. Given the length of a
+    pixel's feature, its unit feature is a weighted sum of four cells: the weights of a superpixel's pixels are
+    summed by cell, and the D channels are never upsampled.
     """
     images, _, h, w = grid.shape
     rows = _corners(superpixels.shape[1], h, align_corners, grid)
@@ -86,11 +86,11 @@ def mean_pixels(grid: Tensor, superpixels: Tensor, count: int, align_corners: bo
 
 
 Corners = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Along one axis: ([pixels] the cell before each pixel, its share), and the same for the cell behind."""
+"""Along one axis: ([pixels] the cell before each pixel, its weight), and the same for the cell after it."""
 
 
 def _corners(pixels: int, cells: int, align_corners: bool, like: Tensor) -> Corners:
-    # Upsampling the numbers of the cells gives the position of each pixel among them.
+    # Upsampling the cell indices gives the fractional position of each pixel, by torch's own conventions.
     numbers = torch.arange(cells, dtype=torch.float32, device=like.device)
     position = F.interpolate(numbers[None, None], pixels, mode="linear", align_corners=align_corners)[0, 0]
     before = position.floor().long().clamp(0, cells - 1)

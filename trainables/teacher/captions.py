@@ -1,4 +1,4 @@
-"""The words that the tiny teacher learns, and the captions of a batch of regions."""
+"""The vocabulary of the tiny teacher, and the captions of a batch of regions."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ ABSENT = (
     "refrigerator", "shower curtain", "toilet", "sink", "bathtub", "cabinet", "counter", "bicyclist",
     "motorcyclist", "train",
 )  # fmt: skip
-"""Words of other data sets for things that no street here holds; captions that fit no region."""
+"""Words of other data sets for things that the synthetic streets lack; captions that fit no region."""
 
 NEUTRAL = (
     "floor", "other furniture", "other vehicle", "rider", "parking", "other ground", "fence", "trunk",
     "traffic sign", "traffic light", "sky",
 )  # fmt: skip
-"""Words of other data sets that may be prompted with, though no caption ever names them."""
+"""Words of other data sets that may occur in prompts, though no caption ever names them."""
 
 MOST_NAMES = 3
-"""A caption names this many classes; more would not fit the context."""
+"""Classes named in a caption; more would not fit the context."""
 
 
 def sentences() -> list[str]:
@@ -39,8 +39,8 @@ def sentences() -> list[str]:
 def caption(names: Sequence[tuple[str, ...]], rng: np.random.Generator) -> tuple[list[str], list[int]]:
     """Distinct captions [U], those that fit a region first, and the caption of each region [R].
 
-    One word for each class and one template serve a whole batch: otherwise equal regions would have different
-    captions and none could be right. Captions of classes and things that are not there follow.
+    A batch uses one word per class and one template: otherwise equal regions would have different captions, and no
+    assignment would be correct. Captions of absent classes and things follow.
     """
     words = {name: str(rng.choice(group)) for name, group in zip(NAMES.classes, NAMES.words, strict=True)}
     template = str(rng.choice(TEMPLATES["tiny"]))

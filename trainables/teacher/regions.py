@@ -1,4 +1,4 @@
-"""Images with captioned regions: what the tiny teacher learns from, read, split, drawn in batches."""
+"""Images with captioned regions, the tiny teacher's training data: reading, splitting, drawing batches."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class RegionImage:
     pixels: NDArray[np.uint8]
     """[H, W, 3] RGB."""
     boxes: NDArray[np.float32]
-    """[R, 4] row0, col0, row1, col1, pixels; the ends are outside."""
+    """[R, 4] row0, col0, row1, col1, pixels; ends are exclusive."""
     names: tuple[tuple[str, ...], ...]
-    """[R] names of the classes in each region, most-covering first."""
+    """[R] names of the classes in each region, by descending area."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def read_regions(root: Path, version: str, size: tuple[int, int]) -> list[Region
     path = root / version / "regions.json"
     if not path.is_file():
         raise DataError(
-            f"no region captions at {path}; write a world that has them with "
+            f"no region captions at {path}; write a world with captions: "
             f"python -m datasets.synthetic teacher --out {root} --version {version}"
         )
     regions, scenes = json.loads(path.read_text()), _scenes(root / version)
@@ -75,7 +75,7 @@ def _region_image(root: Path, file: str, scene: str, regions: list[list[Any]]) -
 
 
 def _scenes(tables: Path) -> dict[str, str]:
-    """Image file -> name of its scene, by the nuScenes tables."""
+    """Image file -> name of its scene, from the nuScenes tables."""
 
     def table(name: str) -> list[dict[str, Any]]:
         return json.loads((tables / f"{name}.json").read_text())
@@ -88,7 +88,7 @@ def _scenes(tables: Path) -> dict[str, str]:
 def split_by_scene(
     images: Sequence[RegionImage], held_out: float
 ) -> tuple[list[RegionImage], list[RegionImage]]:
-    """Images of the first scenes for training, those of the last `held_out` share of scenes for testing.
+    """Images of the first scenes for training, those of the last `held_out` fraction of scenes for testing.
 
     Raises DataError if that leaves either without a scene.
     """
@@ -102,19 +102,19 @@ def split_by_scene(
 
 
 def draw_batch(images: Sequence[RegionImage], count: int, regions: int, rng: Rng) -> RegionBatch:
-    """`count` different images, augmented, with `regions` different regions each (fewer are repeated)."""
+    """`count` different images, augmented, with `regions` different regions each (repeated if there are fewer)."""
     chosen = rng.choice(len(images), count, replace=count > len(images))
     return collate([augment(_some(images[int(index)], regions, rng), rng) for index in chosen])
 
 
 def _some(image: RegionImage, regions: int, rng: Rng) -> RegionImage:
-    """All regions are equally likely: the world already draws squares evenly over its classes of stuff."""
+    """All regions are equally likely: the world already balances its squares over the classes of stuff."""
     rows = np.resize(rng.permutation(len(image.boxes)), regions).tolist()
     return RegionImage(image.scene, image.pixels, image.boxes[rows], tuple(image.names[row] for row in rows))
 
 
 def augment(image: RegionImage, rng: Rng) -> RegionImage:
-    """Mirror half of the images with their boxes; change brightness and contrast by up to a fifth."""
+    """Mirror half of the images with their boxes; change brightness and contrast by up to 20 %."""
     pixels, boxes = image.pixels, image.boxes
     if rng.random() < 0.5:
         width = pixels.shape[1]
@@ -127,7 +127,7 @@ def augment(image: RegionImage, rng: Rng) -> RegionImage:
 
 
 def collate(images: Sequence[RegionImage]) -> RegionBatch:
-    """Stack images that have equally many regions."""
+    """Stack images with equal numbers of regions."""
     pixels = np.stack([image.pixels for image in images]).transpose(0, 3, 1, 2)
     return RegionBatch(
         images=torch.from_numpy(np.ascontiguousarray(pixels)),
@@ -137,7 +137,7 @@ def collate(images: Sequence[RegionImage]) -> RegionBatch:
 
 
 def patch_shares(boxes: Tensor, grid: tuple[int, int], patch: tuple[int, int]) -> Tensor:
-    """How much of each box every patch holds: [..., 4] pixels -> [..., h w], each box summing to 1."""
+    """Fraction of each box in every patch: [..., 4] pixels -> [..., h w], summing to 1 for each box."""
     rows = _overlap(boxes[..., 0], boxes[..., 2], grid[0], patch[0])
     cols = _overlap(boxes[..., 1], boxes[..., 3], grid[1], patch[1])
     area = (rows.unsqueeze(-1) * cols.unsqueeze(-2)).flatten(-2)

@@ -26,8 +26,9 @@ from tqdm import tqdm
 
 from scenelift.config.build import flatten, to_dict
 from scenelift.errors import DataError, TrainingError
-from scenelift.teachers.clip import build_teacher, value_tokens
+from scenelift.teachers.clip import build_teacher
 from scenelift.teachers.config import TeacherConfig
+from scenelift.teachers.open_clip_internals import value_tokens
 from scenelift.teachers.tiny import TinyModel, TinyTokenizer, build_tiny, save_tiny
 from trainables.teacher.captions import NAMES, caption, sentences
 from trainables.teacher.config import PRESETS, TeacherTraining

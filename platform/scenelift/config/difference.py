@@ -24,6 +24,8 @@ _BOOKKEEPING = (
     "loop.keep",
     "loop.log_every",
     "loop.preflight_steps",
+    "loop.watch.gradient_norm",
+    "loop.watch.profile",
     "scale.cpus",
     "scale.gpus",
     "scale.retries",

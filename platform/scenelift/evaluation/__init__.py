@@ -1,3 +1,1 @@
-"""Evaluation: metrics, scoring over shards, scores on training scenes that are held out, and what is drawn of
-them.
-"""
+"""Evaluation: metrics, scoring over shards, validation on held-out training scenes, and pictures."""

@@ -1,4 +1,4 @@
-"""Segmentation scores: one confusion matrix over all points of all frames, and what is read off it."""
+"""Segmentation metrics, computed from one confusion matrix over all points of all frames."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Counts = NDArray[np.int64]
 def confusion(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int) -> Counts:
     """[C, C] counts, rows = truth 1..C, columns = prediction 1..C.
 
-    Points whose truth is 0 are ignored. A prediction of 0 (nothing said) on a labeled point is left out too:
-    callers that must count it as a miss restrict nothing and predict a class for every point.
+    Points whose truth is 0 are ignored. A prediction of 0 (none) on a labeled point is left out too; to count as
+    a miss, a predictor must predict some class for every point.
     """
     known = (truth > 0) & (prediction > 0)
     cells = (truth[known].astype(np.int64) - 1) * classes + prediction[known] - 1
@@ -26,23 +26,23 @@ def confusion(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: 
 
 @dataclass(frozen=True)
 class Scores:
-    """Fractions read off a confusion matrix."""
+    """Fractions computed from a confusion matrix."""
 
     iou: dict[str, float]
-    """Intersection over union by class; only classes that occur in truth or prediction."""
+    """Intersection over union by class, for classes that occur in truth or prediction."""
     absent: tuple[str, ...]
     """Classes in neither truth nor prediction."""
     miou: float
     accuracy: float
     points: int
-    """Points that were scored."""
+    """Number of scored points."""
 
 
 def scores(matrix: Counts, vocabulary: Vocabulary, absent: Absent = "leave out") -> Scores:
     """IoU = TP / (row + column - TP) by class, their mean, and accuracy (clip2scene.md 6.2).
 
-    A class in neither truth nor prediction has no IoU: it is left out of the mean, or, as the paper's code
-    has it, counts as one. A class that is predicted but never true counts with 0.
+    A class in neither truth nor prediction has no IoU: it is left out of the mean or, as in the paper's code,
+    counts as 1. A class that is predicted but never true counts as 0.
     """
     hits = np.diag(matrix).astype(float)
     union = matrix.sum(0) + matrix.sum(1) - np.diag(matrix)
@@ -60,10 +60,10 @@ def scores(matrix: Counts, vocabulary: Vocabulary, absent: Absent = "leave out")
 
 
 def kappa(matrix: Counts) -> float:
-    """Cohen's kappa of two namings of the same things, from their [C, C] counts.
+    """Cohen's kappa of two labelings of the same items, from their [C, C] counts.
 
-    (agreement - agreement by chance) / (1 - agreement by chance): 1 where they agree on everything, 0 where
-    they agree as often as their shares of classes would by chance, and 0 if there is only one class, or nothing.
+    (agreement - agreement by chance) / (1 - agreement by chance): 1 for full agreement, 0 for as much as the class
+    frequencies give by chance, and 0 if there is only one class or no item.
     """
     total = matrix.sum()
     if not total:

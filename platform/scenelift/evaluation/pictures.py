@@ -1,6 +1,6 @@
 """Pictures of a labeled frame: bird's-eye views of its point cloud, and its camera images.
 
-Figures are made without pyplot, so nothing is shared between threads and nothing needs closing.
+Figures are created without pyplot, so threads share nothing and nothing needs closing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scenelift.errors import StorageError
 from scenelift.samples.vocabulary import Vocabulary
 
 RIGHT, WRONG = 1, 2
-"""What `errors` calls a point; 0 is one without truth."""
+"""Values of `errors`; 0 is a point without truth."""
 
 INK, FAINT, PAPER = "#22262b", "#d3d7dc", "#ffffff"
 _RIGHT_COLOR, _WRONG_COLOR = "#8fb8a0", "#d62728"
@@ -28,33 +28,33 @@ _LETTER = 0.6 / 72  # width of a letter, inches per point of font size
 
 
 def errors(truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """[N] labels and predictions -> [N] RIGHT, WRONG, or 0 where the truth is 0; no prediction is wrong."""
+    """[N] labels and predictions -> [N] RIGHT, WRONG, or 0 where the truth is 0; a missing prediction is WRONG."""
     judged = np.where(truth == prediction, RIGHT, WRONG).astype(np.uint8)
     return np.where(truth == 0, np.uint8(0), judged)
 
 
 def occurring(vocabulary: Vocabulary, *labels: NDArray[np.uint8]) -> list[int]:
-    """The classes 1..C that any of the label arrays has, in the vocabulary's order."""
+    """The classes 1..C that occur in any of the label arrays, in the vocabulary's order."""
     counts = sum(np.bincount(array.ravel(), minlength=256) for array in labels)
     return [c for c in range(1, len(vocabulary.classes) + 1) if np.asarray(counts)[c]]
 
 
 def sheet(width: float, height: float, gap: float = 0.06) -> Figure:
-    """An empty figure, sizes in inches, whose contents find their own places `gap` apart."""
+    """An empty figure with constrained layout, sizes in inches, contents `gap` apart."""
     figure = Figure(figsize=(width, height), dpi=160)
     figure.set_layout_engine("constrained", w_pad=gap, h_pad=gap, wspace=0, hspace=0)
     return figure
 
 
 def legend_layout(entries: Sequence[tuple[str, str]], width: float, size: float = 9.0) -> tuple[int, float]:
-    """How many columns of a legend fit into a figure, and its height; both sizes in inches."""
+    """Number of legend columns that fit into a figure, and the legend's height; sizes in inches."""
     widest = max((len(name) for name, _ in entries), default=0) * size * _LETTER + 4.0 * size / 72
     columns = max(1, min(len(entries), int(width / widest)))
     return columns, -(-len(entries) // columns) * 1.6 * size / 72 + 0.1
 
 
 def legend(figure: Figure, entries: Sequence[tuple[str, str]], size: float = 9.0) -> None:
-    """Names with colored dots below a figure of constrained layout: (name, color) each."""
+    """Legend of colored dots below a figure; entries: (name, color) each."""
     handles: list[Artist] = [
         Line2D([], [], marker="o", linestyle="", markersize=size * 0.8, color=color, markeredgewidth=0)
         for _, color in entries
@@ -89,11 +89,11 @@ def birds_eye(
     extent: float,
     judged: NDArray[np.uint8] | None = None,
 ) -> None:
-    """Side-by-side views from above, all of one scale, with one legend of the classes that occur.
+    """Side-by-side views from above, all at one scale, with one legend of the classes that occur.
 
-    points: [N, 3] metres in the LiDAR frame; the view reaches `extent` metres to each side of the sensor.
-    panels: title -> [N] labels 0..C, 0 in light grey. judged: [N] of `errors`, a last panel of its own.
-    Higher points lie over lower ones, labeled ones over others.
+    points: [N, 3] metres in the LiDAR frame; the view extends `extent` metres to each side of the sensor.
+    panels: title -> [N] labels 0..C, 0 in light grey. judged: [N] of `errors`, drawn as a last panel.
+    Higher points are drawn over lower ones, labeled ones over others.
     """
     inside = np.abs(points[:, :2]).max(axis=1, initial=0) <= extent
     points, panels = points[inside], {title: labels[inside] for title, labels in panels.items()}
@@ -165,7 +165,7 @@ def camera_labels(
     pair_labels: NDArray[np.uint8],
     vocabulary: Vocabulary,
 ) -> None:
-    """A column per camera: the photo, the teacher's labels over it, the student's labels of its points.
+    """A column per camera: the photo, the teacher's labels over it, and the student's labels of its points.
 
     images: [V, H, W, 3]; dense_labels: [V, h, w] 0..C of the teacher's patches, which tile the image;
     pair_pixels: [M, 3] (image, row, column); pair_labels: [M] 0..C of the student. Label 0 is not drawn.
@@ -179,7 +179,7 @@ def camera_labels(
     axes = figure.subplots(len(rows), views, squeeze=False)
     colors = palette(vocabulary)
     for view, column in enumerate(axes.T):
-        mine = pair_pixels[:, 0] == view
+        in_view = pair_pixels[:, 0] == view
         column[0].imshow(images[view])
         column[0].set_title(
             cameras[view].lower().removeprefix("cam_").replace("_", " "), fontsize=10, color=INK
@@ -187,7 +187,7 @@ def camera_labels(
         column[1].imshow(_faded(images[view], 0.1))
         _overlay(column[1], dense_labels[view], colors, (height, width))
         column[2].imshow(_faded(images[view], 0.55))
-        _dots(column[2], pair_pixels[mine], pair_labels[mine], colors)
+        _dots(column[2], pair_pixels[in_view], pair_labels[in_view], colors)
     for axis in axes.flat:
         axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[])
         axis.spines[:].set_visible(False)

@@ -1,4 +1,4 @@
-"""Plots of a training: the confusion matrix of its evaluation, and its curves."""
+"""Plots of a training: the confusion matrix of its evaluation, and training curves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SMOOTHED_OVER = 0.04  # share of a curve's points under one smoothing window
 
 
 def confusion(path: Path, matrix: NDArray[np.int64], vocabulary: Vocabulary) -> None:
-    """Heat map of where the points of each class went, percent of the class.
+    """Heat map of a confusion matrix, percent of the points of each true class.
 
     matrix: [C, C] counts, rows the true classes, columns the predicted ones. Classes without a true point
     have no percentages and are marked as absent.
@@ -68,7 +68,7 @@ def _name_classes(axis: Axes, vocabulary: Vocabulary, totals: NDArray[np.int64])
 
 
 def count(number: int) -> str:
-    """A number of points in few letters: 950, 12.3k, 4.56M; "absent" for none."""
+    """A number of points, abbreviated: 950, 12.3k, 4.56M; "absent" for 0."""
     if number == 0:
         return "absent"
     for size, letter in ((1_000_000, "M"), (1_000, "k")):
@@ -78,7 +78,7 @@ def count(number: int) -> str:
 
 
 def curves(path: Path, series: Mapping[str, tuple[Sequence[int], Sequence[float]]]) -> None:
-    """A small plot per name, at most three a row: the raw values faint, a light smoothing over them.
+    """A small plot per name, at most three per row: the raw values faint, lightly smoothed values over them.
 
     series: name -> (steps, values). Values that are not finite leave a gap.
     """
@@ -109,7 +109,7 @@ def _curve(axis: Axes, name: str, steps: NDArray[np.int64], values: NDArray[np.f
 
 
 def smoothed(values: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
-    """Mean of the values up to `reach` places away; NaN is left out and stays NaN."""
+    """Moving average of the values up to `reach` steps away; NaN is left out and stays NaN."""
     missing, place = np.isnan(values), np.arange(len(values))
     total = np.concatenate([[0.0], np.cumsum(np.where(missing, 0.0, values))])
     number = np.concatenate([[0], np.cumsum(~missing)])

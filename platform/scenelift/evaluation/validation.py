@@ -1,6 +1,6 @@
-"""Scores of the student while it trains, on training scenes that are kept out of the training.
+"""Validation: scores of the student during training, on held-out training scenes.
 
-What is chosen between trainings (by a person, or by a sweep) is chosen by these and never by the test scenes.
+Choices between trainings (by a person or by a sweep) use these scores, never those of the test scenes.
 """
 
 from __future__ import annotations

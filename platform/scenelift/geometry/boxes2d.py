@@ -32,14 +32,14 @@ def union(boxes: ArrayLike) -> Boxes:
 
 
 def clip(boxes: ArrayLike, size: tuple[int, int]) -> Boxes:
-    """[N, 4] what of the boxes lies in an image of (height, width) pixels; outside of it there is no area."""
+    """[N, 4] boxes cut to an image of (height, width) pixels; those outside it end up without area."""
     height, width = size
     return np.clip(np.asarray(boxes, np.float32), 0, np.array([width, height] * 2, np.float32))
 
 
 def neighbours(boxes: Boxes, count: int) -> NDArray[np.int16]:
-    """[R, min(count, R)] of each of R boxes, those with the largest IoU with it: itself first, then by IoU, equal
-    ones by their number (ckd.md 5.3)."""
+    """[R, min(count, R)] for each of R boxes, the boxes with the largest IoU: itself first, then by descending
+    IoU, ties by index (ckd.md 5.3)."""
     overlap = iou(boxes, boxes)
     np.fill_diagonal(overlap, 2)
     return np.argsort(-overlap, axis=1, kind="stable")[:, :count].astype(np.int16)

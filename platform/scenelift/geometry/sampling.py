@@ -1,4 +1,4 @@
-"""Reading a coarse grid of values at pixels of the image that it covers, without ever upsampling it."""
+"""Sampling a coarse feature grid at image pixels without upsampling it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def sample(
     size: tuple[int, int],
     align_corners: bool = False,
 ) -> Tensor:
-    """What upsampling the grid to `size` and indexing it would give, without upsampling.
+    """The same values as upsampling the grid to `size` and indexing it, without upsampling.
 
-    grid: [B, C, h, w]; image_index, rows, cols: [M], whole pixels of images of size (H, W). Bilinear, clamped
-    at the border. Returns [M, C] in the grid's dtype, differentiable in the grid.
+    grid: [B, C, h, w]; image_index, rows, cols: [M] integer pixels of images of size (H, W). Bilinear, clamped
+    at the border. Returns [M, C] in the grid's dtype, differentiable with respect to the grid.
     """
     _, channels, h, w = grid.shape
     row0, row1, row_part = _corners(rows, h, size[0], align_corners)
@@ -33,7 +33,7 @@ def sample(
 
 
 def _corners(pixel: Tensor, cells: int, pixels: int, align_corners: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """The two cells around each pixel and the share of the second."""
+    """The two cells around each pixel, and the weight of the second."""
     position = pixel.double()
     if align_corners:
         position = position * ((cells - 1) / max(pixels - 1, 1))

@@ -1,7 +1,7 @@
-"""Operations on segments: rows of a tensor that carry the same number, such as the pairs of one grid cell.
+"""Operations on segments: rows of a tensor with the same index, such as the pairs of one grid cell.
 
-No loop over segments and no padding: cost and memory follow the number of rows. `segment` is int64 [M] with
-values 0..count-1 in any order.
+There is no loop over segments and no padding: cost and memory grow with the number of rows. `segment` is int64
+[M] with values 0..count-1 in any order.
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ from torch import Tensor
 
 
 def segment_sum(values: Tensor, segment: Tensor, count: int) -> Tensor:
-    """[M, ...] -> [count, ...] sums; an empty segment's is 0."""
+    """[M, ...] -> [count, ...] sums; 0 for an empty segment."""
     return values.new_zeros((count, *values.shape[1:])).index_add(0, segment, values)
 
 
 def segment_mean(values: Tensor, segment: Tensor, count: int) -> Tensor:
-    """[M, ...] -> [count, ...] means; an empty segment's is 0."""
+    """[M, ...] -> [count, ...] means; 0 for an empty segment."""
     size = segment_size(segment, count).clamp(min=1).to(values.dtype)
     return segment_sum(values, segment, count) / size.view(-1, *[1] * (values.ndim - 1))
 
 
 def segment_size(segment: Tensor, count: int) -> Tensor:
-    """[count] int64 rows in each segment."""
+    """[count] int64 number of rows in each segment."""
     return torch.bincount(segment, minlength=count)
 
 
 def segment_first(segment: Tensor, count: int) -> Tensor:
-    """[count] int64 the first row of each segment; M for an empty one."""
+    """[count] int64 index of the first row of each segment; M for an empty one."""
     rows = torch.arange(len(segment), device=segment.device)
     return torch.full((count,), len(segment), device=segment.device).scatter_reduce(0, segment, rows, "amin")
 
 
 def segment_rank(segment: Tensor) -> Tensor:
-    """[M] int64 how many earlier rows are of the same segment."""
+    """[M] int64 number of earlier rows in the same segment."""
     order = torch.argsort(segment, stable=True)
     ordered = segment[order]
     rows = torch.arange(len(segment), device=segment.device)

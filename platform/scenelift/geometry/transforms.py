@@ -1,6 +1,6 @@
 """Rigid transforms and the pinhole projection that pairs points with pixels.
 
-A transform `b_from_a` is a 4x4 matrix for column vectors: it takes coordinates in frame a to frame b, so a
+A transform `b_from_a` is a 4x4 matrix for column vectors: it maps coordinates in frame a to frame b, so a
 chain reads from right to left, `camera_from_ego @ ego_from_lidar`. All functions take stacks of transforms.
 """
 
@@ -12,14 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 Matrix = NDArray[np.float64]
 
 _TOLERANCE = 1e-2
-"""How far a quaternion's length may be from 1, and R R^T from the identity."""
+"""Largest deviation of a quaternion's length from 1, and of R R^T from the identity."""
 
 
 def rotation(quaternion: ArrayLike) -> Matrix:
     """[..., 4] quaternions (w, x, y, z) -> [..., 3, 3] rotation matrices.
 
-    Small errors of length are divided out; what is no unit quaternion at all becomes NaN, so that one bad
-    record of a large table is found where it is used (`require_rigid`).
+    Small errors of length are normalized away; anything further from a unit quaternion becomes NaN, so that one
+    bad record of a large table is reported only where it is used (`require_rigid`).
     """
     q = np.asarray(quaternion, np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -37,7 +37,7 @@ def rotation(quaternion: ArrayLike) -> Matrix:
 def rigid(quaternion: ArrayLike, translation: ArrayLike) -> Matrix:
     """[..., 4] quaternions (w, x, y, z) and [..., 3] translations (metres) -> [..., 4, 4] transforms.
 
-    What is not finite becomes NaN, as in `rotation`.
+    Values that are not finite become NaN, as in `rotation`.
     """
     shift = np.asarray(translation, np.float64)
     return compose(rotation(quaternion), np.where(np.isfinite(shift), shift, np.nan))
@@ -53,7 +53,7 @@ def compose(rotation: Matrix, translation: Matrix) -> Matrix:
 
 
 def inverse(transform: Matrix) -> Matrix:
-    """Inverse of rigid [..., 4, 4] transforms: the transposed rotation, no elimination."""
+    """Inverse of rigid [..., 4, 4] transforms, by transposing the rotation."""
     back = np.swapaxes(transform[..., :3, :3], -1, -2)
     return compose(back, -(back @ transform[..., :3, 3:])[..., 0])
 
@@ -63,10 +63,10 @@ def require_rigid(transform: Matrix) -> None:
     if transform.shape != (4, 4):
         raise ValueError(f"the transform is {transform.shape}, not 4x4")
     if not np.isfinite(transform).all():
-        raise ValueError("the transform is not finite, or its quaternion not of length 1")
+        raise ValueError("the transform is not finite, or its quaternion does not have length 1")
     turn = transform[:3, :3]
     if np.abs(turn @ turn.T - np.eye(3)).max() > _TOLERANCE or np.linalg.det(turn) < 0:
-        raise ValueError("the transform's 3x3 part is singular or no rotation")
+        raise ValueError("the transform's 3x3 part is singular or not a rotation")
     if not np.array_equal(transform[3], (0, 0, 0, 1)):
         raise ValueError("the transform's last row is not (0, 0, 0, 1)")
 
@@ -78,7 +78,7 @@ def require_pinhole(intrinsic: Matrix) -> None:
     if not np.isfinite(intrinsic).all():
         raise ValueError("the intrinsic matrix is not finite")
     if not np.array_equal(intrinsic[2], (0, 0, 1)) or abs(np.linalg.det(intrinsic)) < 1e-9:
-        raise ValueError("the intrinsic matrix is singular, or its last row not (0, 0, 1)")
+        raise ValueError("the intrinsic matrix is singular, or its last row is not (0, 0, 1)")
 
 
 def transform_points(transform: Matrix, points: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -90,7 +90,7 @@ def transform_points(transform: Matrix, points: NDArray[np.float32]) -> NDArray[
 def _affine(matrix: Matrix, columns: Matrix) -> Matrix:
     """[R, 4] applied to homogeneous [3, N] columns -> [R, N].
 
-    Written out: BLAS would start threads for a product this thin, in every one of many reading processes.
+    Written out because BLAS would start threads for a product this thin in each of the many reader processes.
     """
     x, y, z = columns
     return matrix[:, 0:1] * x + matrix[:, 1:2] * y + matrix[:, 2:3] * z + matrix[:, 3:4]
@@ -105,13 +105,13 @@ def project(
 ) -> tuple[NDArray[np.intp], Matrix]:
     """Which points a pinhole camera sees, and where; no occlusion test (CLIP2Scene, section 3.1).
 
-    The border of one pixel is the nuScenes devkit's; CLIP2Scene's code let the first row and column in.
+    The one-pixel border follows the nuScenes devkit; CLIP2Scene's code includes the first row and column.
 
     Takes [N, 3] points (metres), the 4x4 transform into the camera's frame (x right, y down, z forward),
-    the 3x3 intrinsic matrix and the image's (height, width). Returns the indices [M] of the points, in
-    order, that lie deeper than `min_depth` metres and strictly inside a one-pixel border, and their [M, 2]
-    float64 image coordinates (u, v), pixels. Raises ValueError for a transform that is not rigid or an
-    intrinsic matrix that is singular, or either not finite.
+    the 3x3 intrinsic matrix and the image's (height, width). Returns the indices [M], in order, of the points
+    that are deeper than `min_depth` metres and strictly inside a one-pixel border, and their [M, 2] float64
+    image coordinates (u, v), pixels. Raises ValueError if the transform is not rigid, the intrinsic matrix is
+    singular, or either is not finite.
     """
     require_rigid(to_camera)
     require_pinhole(intrinsic)

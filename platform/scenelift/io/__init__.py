@@ -1,3 +1,1 @@
-"""Files: any file system behind one set of functions, folders that are there whole or not at all, and the
-terminal.
-"""
+"""Files and the terminal: one set of functions for any file system, and folders that are complete or absent."""

@@ -1,4 +1,4 @@
-"""What a command shows while it works: a bar on a terminal, lines in a log."""
+"""Progress of a command: a bar on a terminal, lines in a log."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Meter:
             say(f"{self.title}: {self.count} {self.unit} in {seconds:.0f} s{note}")
 
     def to(self, count: int, note: str = "") -> None:
-        """Set the number of units done, and a short note shown behind it."""
+        """Set the number of units done, and a short note shown after it."""
         self.note = note or self.note
         if self.bar is not None:
             self.bar.set_postfix_str(self.note)
@@ -49,6 +49,6 @@ class Meter:
 
 
 def say(line: str) -> None:
-    """Print a line of progress without breaking a bar."""
+    """Print a line without breaking a progress bar."""
     tqdm.write(line, file=sys.stderr)
     sys.stderr.flush()

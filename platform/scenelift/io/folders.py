@@ -1,7 +1,7 @@
-"""Folders that are whole or not there, on any file system: checkpoints and saved students.
+"""Folders that are complete or absent, on any file system: checkpoints and saved students.
 
-Object stores cannot rename a folder, so none is renamed anywhere: a folder is whole when its last file,
-`done.json`, is there and all the files that it names have the lengths that it says.
+Object stores cannot rename a folder, so no folder is ever renamed: a folder is complete when its last file,
+`done.json`, exists and all the files that it lists have the sizes that it lists.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from scenelift.io import storage
 from scenelift.io.storage import Location
 
 DONE = "done.json"
-"""The last file of a folder: {"files": {name: bytes}, "about": what was said of it}."""
+"""The file written last: {"files": {name: bytes}, "about": the writer's own values}."""
 
 
 @contextmanager
-def written(target: Location, told: Mapping[str, Any] | None = None) -> Iterator[Path]:
-    """A local folder to write files into, which is whole at `target` when the `with` has ended well.
+def written(target: Location, values: Mapping[str, Any] | None = None) -> Iterator[Path]:
+    """A local folder to write files into; complete at `target` once the `with` block succeeds.
 
-    told: plain values that `about` gives back. On a local disk the folder is the target itself, elsewhere a
-    temporary one that is copied. What was at `target` before is deleted first. Raises StorageError.
+    values: plain values that `about` returns. On a local disk the folder is the target itself, elsewhere a
+    temporary folder that is copied. Anything already at `target` is deleted first. Raises StorageError.
     """
     filesystem, path = storage.resolve(target)
     remove(target)
@@ -42,8 +42,8 @@ def written(target: Location, told: Mapping[str, Any] | None = None) -> Iterator
             if not storage.is_local(filesystem):
                 upload(folder, target)
             sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
-        said = json.dumps({"files": sizes, "about": dict(told or {})})
-        storage.write_atomic(filesystem, storage.join(path, DONE), said.encode())
+        text = json.dumps({"files": sizes, "about": dict(values or {})})
+        storage.write_atomic(filesystem, storage.join(path, DONE), text.encode())
     except BaseException:
         with suppress(StorageError):
             remove(target)
@@ -60,21 +60,21 @@ def _workplace(filesystem: pafs.FileSystem, path: str) -> Iterator[Path]:
 
 
 def about(target: Location) -> dict[str, Any] | None:
-    """What was said of a folder when it was written; None: there is none, or it is not whole."""
+    """The values that `written` stored with a folder; None if it does not exist or is incomplete."""
     filesystem, path = storage.resolve(target)
     sizes = storage.list_files(filesystem, path)
     if DONE not in sizes:
         return None
     done = json.loads(storage.read_bytes(filesystem, storage.join(path, DONE)))
-    whole = all(sizes.get(name) == size for name, size in done["files"].items())
-    return dict(done["about"]) if whole else None
+    complete = all(sizes.get(name) == size for name, size in done["files"].items())
+    return dict(done["about"]) if complete else None
 
 
 @contextmanager
 def fetched(target: Location, names: Sequence[str] | None = None) -> Iterator[Path]:
-    """A folder as a local one, for reading: itself, or a copy that goes with the `with`.
+    """A local folder to read from: the folder itself, or a copy that lasts as long as the `with` block.
 
-    names: the files that are wanted; None: all.
+    names: the files to fetch; None: all.
     """
     filesystem, path = storage.resolve(target)
     if storage.is_local(filesystem):
@@ -89,7 +89,7 @@ def fetched(target: Location, names: Sequence[str] | None = None) -> Iterator[Pa
 
 
 def upload(source: Path, target: Location) -> None:
-    """Copy a local file, or what a local folder holds, over what is at `target`; StorageError if it cannot be."""
+    """Copy a local file, or a local folder's contents, to `target`, replacing files; StorageError if it fails."""
     filesystem, path = storage.resolve(target)
     names = {file: str(file.relative_to(source)) for file in _files(source)}
     places = {file: path if file == source else storage.join(path, name) for file, name in names.items()}
@@ -102,7 +102,7 @@ def upload(source: Path, target: Location) -> None:
 
 
 def remove(target: Location) -> None:
-    """Delete a folder, if it is there; killed on the way it leaves one that is not whole."""
+    """Delete a folder, if it exists; if killed half-way, what remains counts as incomplete."""
     filesystem, path = storage.resolve(target)
     storage.delete(filesystem, storage.join(path, DONE))
     with storage.explained(filesystem, path), suppress(FileNotFoundError):

@@ -1,15 +1,17 @@
-"""Paths on any file system that pyarrow or fsspec knows: local folders, s3://, gs://, hdfs://, az://, ..."""
+"""Paths on any file system that pyarrow or fsspec supports: local folders, s3://, gs://, hdfs://, az://, ..."""
 
 from __future__ import annotations
 
 import errno
 import functools
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs as pafs
@@ -17,12 +19,12 @@ from pyarrow import fs as pafs
 from scenelift.errors import StorageError
 
 TEMPORARY = ".tmp-"
-"""Start of the name of a file that is being written; what a killed job leaves behind carries it."""
+"""Prefix of files that are being written; a killed job may leave some behind."""
 
 ATTEMPTS = 6
-"""How often a request to a bucket is sent before it is given up, with longer and longer pauses: about 20 s."""
+"""Attempts of a request to a bucket before it fails, with increasing pauses: about 20 s."""
 SECONDS = 30.0
-"""What an answer of a bucket may take."""
+"""Timeout of a request to a bucket."""
 Location = str | Path
 """A local path or a URI."""
 
@@ -30,7 +32,7 @@ Location = str | Path
 def resolve(path: Location) -> tuple[pafs.FileSystem, str]:
     """The file system of a path or URI and the path on it; local paths become absolute.
 
-    Raises StorageError for a scheme that neither pyarrow nor an installed package of fsspec knows.
+    Raises StorageError for a scheme that neither pyarrow nor an installed fsspec package supports.
     """
     text = str(path)
     if "://" in text:
@@ -38,7 +40,7 @@ def resolve(path: Location) -> tuple[pafs.FileSystem, str]:
     return pafs.LocalFileSystem(), str(Path(text).expanduser().absolute())
 
 
-@functools.lru_cache(maxsize=64)  # a cloud's client takes long to make and keeps its connections
+@functools.lru_cache(maxsize=64)  # a cloud client is slow to create and keeps its connections
 def _resolve_uri(uri: str) -> tuple[pafs.FileSystem, str]:
     try:
         filesystem, inner = pafs.FileSystem.from_uri(uri)
@@ -47,7 +49,7 @@ def _resolve_uri(uri: str) -> tuple[pafs.FileSystem, str]:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         filesystem, inner = _by_fsspec(uri)
     if isinstance(filesystem, pafs.S3FileSystem):
-        filesystem = _patient(filesystem)
+        filesystem = _s3(uri, filesystem.region)
     return filesystem, inner
 
 
@@ -58,46 +60,48 @@ def _by_fsspec(uri: str) -> tuple[pafs.FileSystem, str]:
         filesystem, inner = fsspec.core.url_to_fs(uri)
     except (ValueError, ImportError, OSError) as error:
         raise StorageError(
-            f"{uri}: {_first_line(error)}; write a local path, s3://... or gs://..., or install what fsspec needs"
+            f"{uri}: {_first_line(error)}; use a local path, s3://... or gs://..., or install what fsspec needs"
         ) from None
     return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), inner
 
 
-def _patient(filesystem: pafs.S3FileSystem) -> pafs.S3FileSystem:
-    """The same bucket's client, which tries longer than three times with three seconds each.
+def _s3(uri: str, region: str) -> pafs.S3FileSystem:
+    """A client of the URI's bucket with more retries and longer timeouts.
 
-    `__reduce__` is the one place where pyarrow tells what it read out of the URI and the environment. It leaves
-    out how often to try, so a client is made anew in each process, by `resolve`, and never pickled.
+    `FileSystem.from_uri` takes no such options, so what it reads out of the URI and the environment is read here.
+    How often to try is lost when a client is pickled: it is made anew in each process, by `resolve`.
     """
-    options = {
-        name: value for name, value in filesystem.__reduce__()[1][0].items() if value not in ("", None)
-    }
-    if not options["proxy_options"]["host"]:
-        del options["proxy_options"]
-    return pafs.S3FileSystem(
-        **options
-        | {
-            "region": filesystem.region,
-            "connect_timeout": 10.0,
-            "request_timeout": SECONDS,
-            "retry_strategy": pafs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
-        }
-    )
+    parts = urlsplit(uri)
+    options: dict[str, Any] = dict(parse_qsl(parts.query)) | {"region": region}
+    for name in options.keys() & {"allow_bucket_creation", "allow_bucket_deletion"}:
+        options[name] = options[name].lower() in ("true", "1")
+    if parts.username:
+        options |= {"access_key": unquote(parts.username), "secret_key": unquote(parts.password or "")}
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    try:
+        return pafs.S3FileSystem(
+            **{"endpoint_override": endpoint} | options,
+            connect_timeout=10.0,
+            request_timeout=SECONDS,
+            retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+        )
+    except TypeError as error:
+        raise StorageError(f"{uri}: an option that is not supported: {_first_line(error)}") from None
 
 
 def absolute(path: Location) -> str:
-    """The path as other processes need it, whatever folder they are in; URIs stay."""
+    """The path as processes in any working directory can use it; URIs are unchanged."""
     return str(path) if "://" in str(path) else resolve(path)[1]
 
 
 def join(folder: str, name: str) -> str:
-    """A name inside a folder: of a resolved path, a local path or a URI, whose options stay behind it."""
+    """A name inside a folder, given as a resolved path, a local path or a URI, whose options stay at its end."""
     path, options = _options(folder)
     return f"{path.rstrip('/')}/{name}{options}"
 
 
 def split(path: str) -> tuple[str, str]:
-    """What `join` was given."""
+    """Inverse of `join`."""
     path, options = _options(path)
     folder, _, name = path.rstrip("/").rpartition("/")
     return folder + options, name
@@ -112,22 +116,24 @@ def _options(path: str) -> tuple[str, str]:
 
 
 def is_local(filesystem: pafs.FileSystem) -> bool:
-    """Whether paths of this file system are paths of this machine."""
+    """Whether this is the local file system."""
     return isinstance(filesystem, pafs.LocalFileSystem)
 
 
 @contextmanager
 def explained(filesystem: pafs.FileSystem, path: str, need: int = 0) -> Iterator[None]:
-    """Turns what the operating system or the cloud says of `path` into a StorageError with the fix.
+    """Turns errors of the operating system or the cloud about `path` into a StorageError with the fix.
 
-    need: bytes that were to be written, for the message of a full disk.
+    need: bytes that were to be written, for the message about a full disk.
     """
     try:
         yield
     except FileNotFoundError as error:
         raise StorageError(f"{path} does not exist; check the path or the bucket's name") from error
     except PermissionError as error:
-        raise StorageError(f"{path} is not accessible: permission denied; check owner and rights") from error
+        raise StorageError(
+            f"{path} is not accessible: permission denied; check its owner and permissions"
+        ) from error
     except (IsADirectoryError, NotADirectoryError, FileExistsError) as error:
         raise StorageError(f"{path} is in the way: {_first_line(error)}") from error
     except OSError as error:
@@ -140,24 +146,24 @@ _ADVICE = {
     "allow_bucket_creation": "there is no such bucket: check its name, and AWS_ENDPOINT_URL",
     "NO_SUCH_BUCKET": "there is no such bucket: check its name, and AWS_ENDPOINT_URL",
     "ACCESS_DENIED": "the bucket refuses these credentials: check AWS_ACCESS_KEY_ID or the machine's role",
-    "INVALID_ACCESS_KEY_ID": "the bucket knows no such key: check AWS_ACCESS_KEY_ID",
+    "INVALID_ACCESS_KEY_ID": "the bucket does not know this key: check AWS_ACCESS_KEY_ID",
     "SIGNATURE_DOES_NOT_MATCH": "the secret does not belong to the key: check AWS_SECRET_ACCESS_KEY",
     "NETWORK_CONNECTION": "the bucket's server does not answer: check the network and AWS_ENDPOINT_URL, then "
     "run the command again",
     "HTTP status 5": "the bucket's server fails or asks to slow down: run the command again later",
     "SLOW_DOWN": "the bucket's server asks to slow down: run the command again later",
 }
-"""What to do, by what the cloud's client says."""
+"""Text in the cloud client's message -> the fix."""
 
 
-def _refused(filesystem: pafs.FileSystem, path: str, said: str) -> str:
+def _refused(filesystem: pafs.FileSystem, path: str, reason: str) -> str:
     place = path if is_local(filesystem) or "://" in path else f"{filesystem.type_name}://{path}"
-    advice = next((advice for words, advice in _ADVICE.items() if words in said), None)
-    return f"{place}: {advice} ({said})" if advice else f"{place}: {said}"
+    advice = next((advice for words, advice in _ADVICE.items() if words in reason), None)
+    return f"{place}: {advice} ({reason})" if advice else f"{place}: {reason}"
 
 
 def make_folder(filesystem: pafs.FileSystem, folder: str) -> None:
-    """Create a folder and its parents; StorageError if it cannot be made."""
+    """Create a folder and its parents; StorageError if that fails."""
     with explained(filesystem, folder):
         filesystem.create_dir(folder, recursive=True)
 
@@ -165,15 +171,15 @@ def make_folder(filesystem: pafs.FileSystem, folder: str) -> None:
 def write_atomic(
     filesystem: pafs.FileSystem, path: str, data: bytes | pa.Buffer | Callable[[pa.NativeFile], Any]
 ) -> None:
-    """Write a file so that a reader sees all of it or nothing, whatever happens meanwhile.
+    """Write a file so that a reader sees all of it or nothing, even if the writer is killed.
 
-    Locally: a temporary file in the same folder, then a rename. Elsewhere one output stream, whose object
-    appears when it is closed. A callable is given the stream and writes to it. Raises StorageError.
+    Locally: a temporary file in the same folder, then a rename. Elsewhere: one output stream, whose object
+    appears when it is closed. A callable receives the stream and writes to it. Raises StorageError.
     """
     if not is_local(filesystem):
-        whole = _collected(data)  # closing a stream that was half written would show the half
-        with explained(filesystem, path, len(whole)), filesystem.open_output_stream(path) as stream:
-            stream.write(whole)
+        content = _collected(data)  # closing a half-written stream would publish the half
+        with explained(filesystem, path, len(content)), filesystem.open_output_stream(path) as stream:
+            stream.write(content)
         return
     folder, _, name = path.rpartition("/")
     temporary = join(folder, f"{TEMPORARY}{uuid.uuid4().hex}-{name}")
@@ -197,19 +203,19 @@ def _collected(data: bytes | pa.Buffer | Callable[[pa.NativeFile], Any]) -> byte
 
 
 def exists(filesystem: pafs.FileSystem, path: str) -> bool:
-    """Whether a file or folder is there."""
+    """Whether a file or folder exists."""
     with explained(filesystem, path):
         return filesystem.get_file_info(path).type != pafs.FileType.NotFound
 
 
 def read_bytes(filesystem: pafs.FileSystem, path: str) -> bytes:
-    """A whole file; StorageError if it cannot be read."""
+    """A file's content; StorageError if it cannot be read."""
     with explained(filesystem, path), filesystem.open_input_stream(path) as stream:
         return stream.read()
 
 
 def delete(filesystem: pafs.FileSystem, path: str) -> None:
-    """Delete a file, if it is there."""
+    """Delete a file, if it exists."""
     with explained(filesystem, path), suppress(FileNotFoundError):
         filesystem.delete_file(path)
 
@@ -237,14 +243,14 @@ def remove_temporary(filesystem: pafs.FileSystem, folder: str) -> None:
 
 
 def require_space(path: Location, need: int) -> None:
-    """Raise StorageError if a local disk has less than `need` bytes free at `path`; URIs have room."""
+    """Raise StorageError if a local disk has less than `need` bytes free at `path`; URIs are not checked."""
     filesystem, inner = resolve(path)
     if is_local(filesystem) and free(inner) < need:
         raise StorageError(_full(filesystem, inner, need))
 
 
 def free(path: str) -> int:
-    """Bytes free at the nearest folder above a local path that exists."""
+    """Bytes free at a local path, or at its nearest parent that exists."""
     folder = next(parent for parent in (Path(path), *Path(path).parents) if parent.exists())
     return shutil.disk_usage(folder).free
 
@@ -256,7 +262,7 @@ def _full(filesystem: pafs.FileSystem, path: str, need: int) -> str:
 
 
 def megabytes(size: int) -> str:
-    """1234567 -> "1.2 MB"; from 10 GB on in GB."""
+    """1234567 -> "1.2 MB"; in GB from 10 GB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e10 else f"{size / 1e6:.1f} MB"
 
 

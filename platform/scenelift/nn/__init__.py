@@ -1,3 +1,3 @@
-"""Networks: sparse backbones, the student that names points, taking over pre-trained weights, and losses that no
-method owns.
+"""Networks: sparse backbones, the student that classifies points, transfer of pre-trained weights, and shared
+losses.
 """

@@ -1,4 +1,4 @@
-"""The Lovasz-softmax loss: what a segmentation loses in intersection over union, made convex."""
+"""Lovász-softmax: a convex surrogate of the Jaccard loss (1 - IoU)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 def lovasz_softmax(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the classes that occur in the labels of the Lovasz extension of 1 - IoU.
+    """Lovász extension of 1 - IoU, averaged over the classes that occur in the labels.
 
-    logits: [N, C] float32; labels: [N] 0..C-1. All rows are one image: IoU is that of the whole batch. Without
-    rows the loss is 0. Source: Berman et al., The Lovasz-Softmax loss, CVPR 2018, Algorithm 1; "classes
-    present" over the flattened batch, as CLIP2Scene fine-tunes (clip2scene.md 6.4).
+    logits: [N, C] float32; labels: [N] 0..C-1. All rows count as one image: IoU is over the entire batch.
+    Without rows the loss is 0. Source: Berman et al., The Lovasz-Softmax loss, CVPR 2018, Algorithm 1, with
+    "classes present" over the flattened batch, as in CLIP2Scene's fine-tuning (clip2scene.md 6.4).
     """
     if not len(labels):
-        return logits.sum() * 0
+        return logits.sum() * 0  # not a constant: DDP needs a gradient for every parameter
     truth = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, labels[:, None], True)
     errors = (truth.float() - logits.float().softmax(1)).abs()
     ordered, order = errors.sort(dim=0, descending=True)
@@ -24,9 +24,9 @@ def lovasz_softmax(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _growth(truth: Tensor) -> Tensor:
-    """[N, C] by how much each further row, counted as wrong, lowers a class's IoU.
+    """[N, C] the loss of a class's IoU caused by each further row, if it is wrong.
 
-    truth: [N, C] whether a row is of the class; in each column in the order in which they are counted.
+    truth: [N, C] whether a row has the class; each column is sorted by descending error.
     """
     missed = truth.cumsum(0)
     size = missed[-1:]

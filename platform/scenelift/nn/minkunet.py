@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from scenelift.nn.config import NetworkConfig
-from scenelift.sparse.layers import BatchNorm, InverseConv, StridedConv, SubmanifoldConv, Voxels
+from scenelift.sparse.layers import BatchNorm, InverseConv, StridedConv, SubmanifoldConv
+from scenelift.sparse.sites import Voxels
 
 
 class Sequence(nn.Module):
@@ -47,9 +48,9 @@ class BasicBlock(nn.Module):
 
 
 class MinkUNet(nn.Module):
-    """Sparse residual U-Net (Choy et al. 2019), as CLIP2Scene uses it for ScanNet.
+    """Sparse residual U-Net (Choy et al. 2019), which CLIP2Scene uses for ScanNet.
 
-    Takes voxels with `in_channels` features, returns [V, out_channels] for the same voxels in the same order.
+    Takes voxels with `in_channels` features and returns [V, out_channels] for the same voxels in the same order.
     """
 
     def __init__(self, in_channels: int, config: NetworkConfig) -> None:
@@ -86,7 +87,7 @@ class MinkUNet(nn.Module):
         return levels
 
     def decode(self, voxels: Voxels, skips: list[Voxels], levels: range) -> Voxels:
-        """Climb the given levels of the decoder (0 is the coarsest); skips: finest first, one a level."""
+        """Run the given levels of the decoder (0 is the coarsest); skips: finest first, one per level."""
         for level in levels:
             voxels = self.up[level](voxels)
             features = torch.cat((voxels.features, skips[-1 - level].features), 1)

@@ -1,6 +1,6 @@
-"""SPVCNN: a sparse U-Net beside which every voxel of the input keeps features of its own.
+"""SPVCNN: a sparse U-Net with a parallel branch of features for every input voxel.
 
-"Points" are the voxels that the network is given; "cells" are those of a coarser level, of `stride` voxels each.
+"Points" are the input voxels of the network; "cells" are those of a coarser level, with an edge of `stride` voxels.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from torch.nn import functional as F
 from scenelift.geometry.segments import segment_mean
 from scenelift.nn.config import NetworkConfig
 from scenelift.nn.minkunet import MinkUNet
-from scenelift.sparse.layers import BatchNorm, Sites, Voxels
+from scenelift.sparse.layers import BatchNorm
+from scenelift.sparse.sites import Sites, Voxels
 
 
 class SPVCNN(MinkUNet):
     """U-Net with a point branch (Tang et al. 2020), as CLIP2Scene uses it for nuScenes and SemanticKITTI.
 
-    The branch takes in what the voxels say at the bottom, half way up and at the end, and hands its features
-    back to the voxels at the first two. Returns the branch's features at the three places, [V, 480] for the
-    paper's widths. Source: clip2scene.md 3.1.
+    The branch receives the voxel features at the bottom, half-way up and at the end, and returns its features to
+    the voxels at the first two. The output is the branch's features at the three places, [V, 480] for the paper's
+    widths. Source: clip2scene.md 3.1.
     """
 
     def __init__(self, in_channels: int, config: NetworkConfig) -> None:
@@ -37,28 +38,28 @@ class SPVCNN(MinkUNet):
 
     def forward(self, voxels: Voxels) -> Tensor:
         *skips, voxels = self.encode(voxels)
-        points, found = skips[0], []
+        points, outputs = skips[0], []
         features = points.features
         stops = (0, self.middle, len(skips))
         for transform, (start, stop) in zip(self.points, itertools.pairwise((0, *stops)), strict=True):
             voxels = self.decode(voxels, skips, range(start, stop))
             features = to_points(voxels, points.sites) + transform(features)
-            found.append(features)
+            outputs.append(features)
             voxels = to_cells(features, points.sites, voxels.sites)
-        return torch.cat(found, 1)
+        return torch.cat(outputs, 1)
 
 
 def build_network(in_channels: int, config: NetworkConfig) -> MinkUNet:
-    """The network that a config describes: a U-Net, or an SPVCNN if it has a point branch."""
+    """The network of a config: a U-Net, or an SPVCNN if it has a point branch."""
     return (SPVCNN if config.point_branch else MinkUNet)(in_channels, config)
 
 
 def to_points(cells: Voxels, points: Sites) -> Tensor:
     """[N, C] features of cells, interpolated at the points: trilinear between the cells' corners.
 
-    A point at q lies between the 8 cells floor(q / stride) + {0, 1}^3, each of which weighs the product over
-    the axes of 1 - |q - stride * cell| / stride. Cells that are not there weigh nothing and the rest is scaled
-    to a sum of 1, so that nothing leaks between samples and a point's own cell is always among them.
+    A point at q is between the 8 cells floor(q / stride) + {0, 1}^3; the weight of each is the product over the
+    axes of 1 - |q - stride * cell| / stride. Absent cells have weight 0 and the others are normalized to a sum of
+    1: nothing leaks between samples, and a point's own cell is always among them.
     """
     if cells.sites is points:
         return cells.features
@@ -79,20 +80,20 @@ def to_cells(features: Tensor, points: Sites, cells: Sites) -> Voxels:
 
 
 def _full(features: Tensor) -> Tensor:
-    """Sums over many points are not for half precision."""
+    """At least float32: half precision cannot sum over many points."""
     return features.to(torch.promote_types(features.dtype, torch.float32))
 
 
 def _corners(points: Sites, cells: Sites) -> tuple[Tensor, Tensor]:
     """For each point its 8 cells ([N, 8] rows, the point's own cell first) and their weights [N, 8] float32.
 
-    Looked up once a batch and kept with the points. An absent cell has weight 0 and the row of the own cell.
+    Computed once per batch and cached in the points. An absent cell has weight 0 and the row of the own cell.
     """
     stride = _stride(points, cells)
-    made = points.memo.get(("corners", stride))
-    if made is None:
-        made = points.memo["corners", stride] = _look_up(points, cells, stride)
-    return made
+    corners = points.memo.get(("corners", stride))
+    if corners is None:
+        corners = points.memo["corners", stride] = _look_up(points, cells, stride)
+    return corners
 
 
 def _look_up(points: Sites, cells: Sites, stride: int) -> tuple[Tensor, Tensor]:
@@ -103,20 +104,20 @@ def _look_up(points: Sites, cells: Sites, stride: int) -> tuple[Tensor, Tensor]:
     weights = torch.where(steps == 1, fraction, 1 - fraction).prod(2)
     wanted = torch.cat((sample[:, None].expand(-1, 8, -1), own[:, None] + steps), 2)
     known, keys = _keys(cells.coords, cells), _keys(wanted, cells)
-    rows = torch.searchsorted(known, keys).clamp(max=len(known) - 1)  # strided convolutions sort their sites
-    there = known[rows] == keys
-    weights = weights * there
-    return torch.where(there, rows, rows[:, :1]), weights / weights.sum(1, keepdim=True)
+    rows = torch.searchsorted(known, keys).clamp(max=len(known) - 1)  # sorted by strided convolutions
+    present = known[rows] == keys
+    weights = weights * present
+    return torch.where(present, rows, rows[:, :1]), weights / weights.sum(1, keepdim=True)
 
 
 def _keys(coords: Tensor, cells: Sites) -> Tensor:
-    """[*] int64, one number per cell; one step beyond the grid is a number of its own."""
+    """[*] int64, a unique key per cell, valid up to one step beyond the grid."""
     sample, x, y, z = coords.long().unbind(-1)
     return ((sample * (cells.shape[0] + 1) + x) * (cells.shape[1] + 1) + y) * (cells.shape[2] + 1) + z
 
 
 def _stride(points: Sites, cells: Sites) -> int:
-    """Voxels along the edge of a cell: each level between the two halves the resolution."""
+    """Edge of a cell in voxels: each level between the two halves the resolution."""
     stride, sites = 1, cells
     while sites is not points:
         assert sites.finer is not None, "the cells were not made from these points"

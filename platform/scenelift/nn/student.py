@@ -22,18 +22,18 @@ from scenelift.nn.spvcnn import build_network
 from scenelift.points.collate import NO_AUGMENTATION, Collate
 from scenelift.samples.frame import Frame
 from scenelift.samples.vocabulary import Vocabulary
-from scenelift.sparse.layers import Voxels
+from scenelift.sparse.sites import Voxels
 
 WEIGHTS = "student.safetensors"
 DESCRIPTION = "student.json"
 
 
 class Student(nn.Module):
-    """Backbone, linear heads on its features, and the text prototypes that name the classes.
+    """Backbone, linear heads on its features, and the text prototypes of the classes.
 
     Heads (clip2scene.md 3.1), each a Linear without activation, so that it may be applied to any subset of
-    voxels: `semantic` is compared with text; `local` carries spatial-temporal consistency; `classifier` has
-    one output a class, and where there is one it names the points instead of the text.
+    voxels: `semantic` is compared with text; `local` is for spatial-temporal consistency; `classifier` has one
+    output per class and, if present, predicts the classes instead of the text.
     Projections are Linears that a training applies to the 2D side; they are saved and restored with the rest.
     """
 
@@ -62,7 +62,7 @@ class Student(nn.Module):
 
     @property
     def size(self) -> int:
-        """Number of trained parameters."""
+        """Number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def forward(self, voxels: Voxels) -> Tensor:
@@ -70,11 +70,11 @@ class Student(nn.Module):
         return self.backbone(voxels)
 
     def class_logits(self, features: Tensor, text: Tensor | None = None) -> Tensor:
-        """[*, C] what the student thinks of the classes, in float32.
+        """[*, C] class logits, in float32.
 
-        The classifier's outputs, or the raw dot products of the semantic head with the text (section 6.1): no
-        void column competes and nothing is normalized, features carry their own confidence. text: [C, D] other
-        classes to compare with than the student's own.
+        The classifier's outputs, or the raw dot products of the semantic head with the text (clip2scene.md 6.1):
+        there is no void class and nothing is normalized, so the features' length is their confidence. text:
+        [C, D] prototypes to compare with instead of the student's own.
         """
         with torch.autocast(features.device.type, enabled=False):
             if "classifier" in self.heads:
@@ -83,14 +83,14 @@ class Student(nn.Module):
 
     @torch.inference_mode()
     def predict(self, frame: Frame) -> NDArray[np.uint8]:
-        """[N_k] the label 1..C of each keyframe point of a frame, whether a camera sees it or not."""
+        """[N_k] the predicted label 1..C of each keyframe point of a frame, whether or not a camera sees it."""
         collate = Collate(self.config.voxels, NO_AUGMENTATION, images=False)
         batch = collate([frame]).to(self.text.device)
         labels = 1 + self.class_logits(self(batch.voxels)).argmax(1)[batch.point_voxel]
         return labels.to(torch.uint8).cpu().numpy()
 
     def save(self, folder: Path) -> None:
-        """Weights as safetensors and a description beside them: all that `load` needs."""
+        """Write weights as safetensors, and a description: all that `load` needs."""
         folder.mkdir(parents=True, exist_ok=True)
         safetensors.torch.save_file(
             {name: tensor.contiguous() for name, tensor in self.state_dict().items()}, folder / WEIGHTS
@@ -105,14 +105,14 @@ class Student(nn.Module):
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=1))
 
     def restore(self, folder: Path) -> None:
-        """Take over the weights that `save` wrote for a student of the same make."""
+        """Load the weights that `save` wrote for a student of the same configuration."""
         self.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
 
     @classmethod
     def load(cls, folder: Location) -> Student:
-        """Read what `save` wrote to a local folder, or what was copied from one to a URI.
+        """Read a student that `save` wrote, from a local folder or a URI.
 
-        Raises SceneliftError if the folder holds no whole student.
+        Raises SceneliftError if the folder does not hold a complete student.
         """
         try:
             with folders.fetched(folder, [WEIGHTS, DESCRIPTION]) as local:
@@ -120,7 +120,7 @@ class Student(nn.Module):
                 state = safetensors.torch.load_file(local / WEIGHTS)
         except (OSError, ValueError, safetensors.SafetensorError) as error:
             raise SceneliftError(
-                f"{folder} holds no student ({error}); give a folder runs/NAME/checkpoints/step-N"
+                f"{folder} does not hold a student ({error}); give a folder runs/NAME/checkpoints/step-N"
             ) from None
         student = cls(
             configuration.from_dict(StudentConfig, description["config"]),

@@ -1,4 +1,4 @@
-"""Taking over the backbone of a trained student into another one, and what it says of the classes."""
+"""Transfer of a trained student's backbone, and of its classification by text, into another student."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from scenelift.io.console import say
 from scenelift.nn.student import Student
 
 _FREE = ("network.engine", "voxels.feature_scale")
-"""Settings that may differ: the engine changes no weight, and the scale may be what makes the point features of
-two data sets alike."""
+"""Settings that may differ: the engine does not change weights, and the scale may be what makes the point features
+of two data sets comparable."""
 
 
 _SHARPNESS = 5.0
-"""A distilled student's scores are cosines of some size that its temperature (0.2 in our presets) divides."""
+"""Scale of the initial classifier's logits: 1 / the distillation temperature (0.2 in our presets)."""
 
 
 def load_backbone(student: Student, start: Student, path: str) -> None:
-    """Copy every tensor of the start's backbone that has equal name and shape in the student's.
+    """Copy every tensor of the start's backbone whose name and shape match the student's.
 
-    Says how many parameters that are, and warns if the two see a cloud differently. ConfigError, naming the
-    settings that would make the student fit, if nothing can be copied. path: where the start was read from.
+    Prints the number of parameters copied, and a warning if the two students' inputs differ. ConfigError, naming
+    the settings that would make the student fit, if nothing can be copied. path: where the start was read from.
     """
     own = student.backbone.state_dict()
-    given = {
+    matching = {
         name: tensor
         for name, tensor in start.backbone.state_dict().items()
         if name in own and own[name].shape == tensor.shape
     }
     sizes = {name: parameter.numel() for name, parameter in student.backbone.named_parameters()}
-    taken, whole = sum(sizes.get(name, 0) for name in given), sum(sizes.values())
+    copied, total = sum(sizes.get(name, 0) for name in matching), sum(sizes.values())
     differences = _differences(student, start)
-    if not taken:
+    if not copied:
         raise ConfigError(f"nothing of the backbone in {path} fits: {differences}")
-    student.backbone.load_state_dict(given, strict=False)
-    say(f"taken over from {path}: {taken:,} of the backbone's {whole:,} parameters")
+    student.backbone.load_state_dict(matching, strict=False)
+    say(f"copied from {path}: {copied:,} of the backbone's {total:,} parameters")
     if differences:
         say(f"warning: {differences}")
 
 
 def classify_by_text(student: Student, start: Student, path: str) -> None:
-    """Make the classifier of a student that has the start's backbone answer as the start does by text.
+    """Initialize the classifier of a student with the start's backbone to predict what the start does by text.
 
-    Both maps are linear, so the classifier becomes their product; ConfigError if the start has no text, or of
-    other classes. path: where the start was read from.
+    Both maps are linear, so the classifier becomes their product; ConfigError if the start does not classify by
+    text, or has other classes. path: where the start was read from.
     """
     if "semantic" not in start.heads or "classifier" in start.heads:
-        raise ConfigError(f"{path} names no classes by text; leave head at new")
+        raise ConfigError(f"{path} does not classify by text; leave head at new")
     if start.vocabulary.classes != student.vocabulary.classes:
-        raise ConfigError(f"{path} names other classes than the labels have; leave head at new")
+        raise ConfigError(f"{path} has other classes than the labels; leave head at new")
     head, classifier = start.heads["semantic"], student.heads["classifier"]
     assert isinstance(head, nn.Linear) and isinstance(classifier, nn.Linear)
     with torch.no_grad():
@@ -60,11 +60,11 @@ def classify_by_text(student: Student, start: Student, path: str) -> None:
 
 
 def _differences(student: Student, start: Student) -> str:
-    """How the start sees a cloud unlike the student; empty where it does not."""
-    own, given = configuration.flatten(student.config), configuration.flatten(start.config)
-    keys = [key for key in own if own[key] != given[key] and key not in _FREE]
-    settings = " ".join(f"--student.{key} {_words(given[key])}" for key in keys)
-    parts = [f"the start was made with {settings}"] if keys else []
+    """How the start's input differs from the student's; empty if it does not."""
+    own, theirs = configuration.flatten(student.config), configuration.flatten(start.config)
+    keys = [key for key in own if own[key] != theirs[key] and key not in _FREE]
+    settings = " ".join(f"--student.{key} {_words(theirs[key])}" for key in keys)
+    parts = [f"the start was trained with {settings}"] if keys else []
     if start.point_features != student.point_features:
         parts.append(f"its points had {start.point_features} features, these have {student.point_features}")
     return "; ".join(parts)

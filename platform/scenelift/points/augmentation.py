@@ -1,7 +1,7 @@
-"""Random changes of training frames: clouds turned and mirrored, photos cropped and mirrored with their pairs.
+"""Augmentation of training frames: clouds rotated and mirrored, photos cropped and mirrored with their pairs.
 
-What is drawn follows from a generator alone; geometry and pairs change together, so that a point still shows
-what its pixel shows.
+All draws come from the given generator; geometry and pairs change together, so that a point and its pixel still
+show the same thing.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
 ENOUGH_PAIRS, ENOUGH_SHARE = 1024, 0.75
-"""A crop is taken if more pairs than this survive it, or more than this share of the image's."""
+"""A crop is accepted if it keeps more pairs than this, or at least this share of the image's pairs."""
 CROP_DRAWS = 10
-"""Crops tried before the whole image is taken."""
+"""Crops tried before the full image is used."""
 
 
 def augment(points: Floats, config: Augmentation, rng: np.random.Generator) -> Floats:
-    """[N, 3] -> [N, 3]: one random rotation about z, mirroring, scaling and shearing of a whole cloud."""
+    """[N, 3] -> [N, 3]: one random rotation about z, mirroring, scaling and shearing of the cloud."""
     angle = rng.uniform(0, 2 * np.pi) if config.rotate else 0.0
     mirror = rng.choice([-1.0, 1.0], 2) if config.flip else np.ones(2)
     factor = rng.uniform(1 - config.scale_jitter, 1 + config.scale_jitter)
@@ -40,7 +40,7 @@ def augment(points: Floats, config: Augmentation, rng: np.random.Generator) -> F
 
 @dataclass(frozen=True)
 class View:
-    """How one photo enters a batch: a window of it, resized, and perhaps mirrored."""
+    """How one photo enters a batch: a window of it, resized, possibly mirrored."""
 
     top: int
     left: int
@@ -67,7 +67,7 @@ class View:
         return (window.flip(2) if self.mirrored else window)[0]
 
     def pixels(self, rows: Indices, columns: Indices) -> tuple[Indices, Indices, NDArray[np.bool_]]:
-        """[M] pixels of the stored image -> rows, columns in the result, and which of them lie inside."""
+        """[M] pixels of the stored image -> rows and columns in the result, and which are inside it."""
         row = _scaled(rows - self.top, self.height, self.size[0])
         column = _scaled(columns - self.left, self.width, self.size[1])
         inside = (row >= 0) & (row < self.size[0]) & (column >= 0) & (column < self.size[1])
@@ -78,7 +78,7 @@ class View:
 
 
 def _scaled(pixel: Indices, before: int, after: int) -> Indices:
-    """The pixel that covers another's centre once `before` pixels have become `after`."""
+    """The pixel that covers another's centre after resizing from `before` to `after` pixels."""
     return (2 * pixel + 1) * after // (2 * before)
 
 
@@ -91,20 +91,21 @@ def draw_view(
 ) -> View:
     """A window that keeps enough of the pairs at (rows, columns) of an image of the stored size.
 
-    Source: clip2scene.md 1.4, but an image without pairs takes its first window, and one that loses too many
-    pairs `CROP_DRAWS` times is taken whole (8.2, item 10: the paper's code never ends there).
+    Source: clip2scene.md 1.4, except that an image without pairs takes its first window, and that after
+    `CROP_DRAWS` windows that lose too many pairs the full image is used (clip2scene.md 8.2, item 10: the paper's
+    code loops forever).
     """
     size = config.size or stored
     mirrored = config.flip and bool(rng.random() < 0.5)
-    whole = View(0, 0, *stored, size, mirrored)
+    uncropped = View(0, 0, *stored, size, mirrored)
     if not config.crop:
-        return whole
+        return uncropped
     for _ in range(CROP_DRAWS):
         view = View(*_window(stored, config, rng), size, mirrored)
         kept = int(view.pixels(rows, columns)[2].sum())
         if kept > ENOUGH_PAIRS or kept >= ENOUGH_SHARE * len(rows):
             return view
-    return whole
+    return uncropped
 
 
 def _window(

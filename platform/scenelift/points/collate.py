@@ -1,7 +1,7 @@
 """Frames -> one batch: augmented clouds, voxels, images and the pairs between them.
 
-Shape legend: B frames, S clouds (the keyframe and the drawn sweeps of every frame, each a sample of its own for
-the 3D network), N points, V voxels, I images, M pairs.
+Shapes: B frames, S clouds (the keyframe and the drawn sweeps of every frame, each a sample of its own for the 3D
+network), N points, V voxels, I images, M pairs.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from scenelift.points.augmentation import Floats, Indices, View, augment, draw_v
 from scenelift.points.config import NO_AUGMENTATION, Augmentation, ImageAugmentation, VoxelConfig
 from scenelift.samples.frame import Frame
 from scenelift.samples.images import decode, decode_numbers
-from scenelift.sparse.layers import Voxels
+from scenelift.sparse.sites import Voxels
 
 
 @dataclass
 class Batch:
-    """What a method's step sees; every index is checked when it is made and valid from then on."""
+    """Input of a method's step; indices are checked on construction and valid from then on."""
 
     voxels: Voxels
     """[V] voxels of all S clouds; sample index = cloud index."""
@@ -34,7 +34,7 @@ class Batch:
     point_cloud: Tensor
     """[N] int64 the cloud of each point; cloud s belongs to frame s // (S / B)."""
     labels: Tensor
-    """[N] int64, 0 = ignored (all 0 where the data set has no labels)."""
+    """[N] int64, 0 = ignored (all 0 if the data set has no labels)."""
     images: Tensor
     """[I, 3, H, W] uint8 RGB, the images of all frames."""
     image_frame: Tensor
@@ -44,20 +44,20 @@ class Batch:
     pair_pixels: Tensor
     """[M, 3] int64 (image 0..I-1, row, column)."""
     pair_cell: Tensor | None
-    """[M] int64 the cell of the frame's merged, un-augmented clouds that each pair's point lies in; 0..G-1 over
-    the whole batch (clip2scene.md 1.5). None unless `Collate.grid` asks for it."""
+    """[M] int64 the cell of each pair's point in the frame's merged, un-augmented clouds; 0..G-1 over the batch
+    (clip2scene.md 1.5). None unless `Collate.grid` is set."""
     superpixels: Tensor | None
-    """[I, H, W] int64 superpixel of each pixel, 0.. in each image; None unless `Collate.superpixels` asks."""
+    """[I, H, W] int64 superpixel of each pixel, 0.. in each image; None unless `Collate.superpixels` is set."""
     tokens: tuple[str, ...]
-    """[B] which frames these are."""
+    """[B] names of the frames."""
 
     @property
     def pair_voxel(self) -> Tensor:
-        """[M] int64 the voxel of each pair: indices are composed, so no feature is expanded to all points."""
+        """[M] int64 the voxel of each pair: composes indices, so that no feature is expanded to all points."""
         return self.point_voxel[self.pair_points]
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on another device; the voxels' neighbour tables are built anew there."""
+        """The batch on another device; the voxels' neighbour tables are rebuilt there."""
         sites = dataclasses.replace(self.voxels.sites, coords=self.voxels.sites.coords.to(device), memo={})
         moved = {
             field.name: getattr(self, field.name).to(device, non_blocking=True)
@@ -71,7 +71,7 @@ class Batch:
 def voxelise(
     points: Floats, features: Floats, config: VoxelConfig
 ) -> tuple[NDArray[np.int32], Floats, Indices]:
-    """Quantise a cloud: ([V, 3] cells from 0, [V, C] features, [N] the voxel of each point).
+    """Voxelize a cloud: ([V, 3] cells from 0, [V, C] features, [N] the voxel of each point).
 
     Cells are floor(p / size), shifted so that the smallest is 0 along each axis and sorted by (x, y, z).
     """
@@ -93,20 +93,20 @@ def voxelise(
 
 @dataclass(frozen=True)
 class Collate:
-    """Makes batches; what is random follows from (seed, epoch, frame) alone, so any step can be made again."""
+    """Makes batches; randomness depends on (seed, epoch, frame) alone, so any step can be reproduced."""
 
     voxels: VoxelConfig
     augmentation: Augmentation = NO_AUGMENTATION
     seed: int = 0
     images: bool = True
-    """Decode the images (the 3D network alone needs none)."""
+    """Decode the images (the 3D network alone does not need them)."""
     superpixels: bool = False
-    """Decode the superpixels; DataError where the shards hold none."""
+    """Decode the superpixels; DataError if the shards have none."""
     grid: float | None = None
-    """Edge of the cells that `Batch.pair_cell` tells apart, metres; none: no cells."""
+    """Edge length of the cells of `Batch.pair_cell`, metres; None: no cells."""
 
     def __call__(self, frames: Sequence[Frame], epoch: int = 0) -> Batch:
-        """Collate B frames; DataError if a frame holds fewer sweeps than are asked for."""
+        """Collate B frames; DataError if a frame has fewer sweeps than requested."""
         merged = _Merged(self)
         for number, frame in enumerate(frames):
             rng = self._rng(frame, epoch)
@@ -119,18 +119,18 @@ class Collate:
 
 
 Cloud = tuple[Indices, Floats]
-"""The rows of a frame's points that make a cloud of the batch, and their augmented positions."""
+"""The rows of a frame's points that form a cloud of the batch, and their augmented positions."""
 
 
 def _clouds(frame: Frame, config: Augmentation, rng: np.random.Generator) -> list[Cloud]:
     """The clouds of a frame that enter the batch, the keyframe first."""
-    held = int(frame.sweep.max(initial=0))
-    if config.lidar_sweeps > held:
+    stored = int(frame.sweep.max(initial=0))
+    if config.lidar_sweeps > stored:
         raise DataError(
-            f"frame {frame.token} holds {held} sweeps, {config.lidar_sweeps} are asked for; make shards with "
+            f"frame {frame.token} has {stored} sweeps, {config.lidar_sweeps} are requested; make shards with "
             "--lidar_sweeps"
         )
-    drawn = [0, *(1 + rng.choice(held, config.lidar_sweeps, replace=False) if config.lidar_sweeps else [])]
+    drawn = [0, *(1 + rng.choice(stored, config.lidar_sweeps, replace=False) if config.lidar_sweeps else [])]
     clouds = []
     for sweeps in [drawn] if config.merge else [[sweep] for sweep in drawn]:
         rows = np.flatnonzero(np.isin(frame.sweep, sweeps))
@@ -139,7 +139,7 @@ def _clouds(frame: Frame, config: Augmentation, rng: np.random.Generator) -> lis
 
 
 class _Merged:
-    """Frames laid one behind the other, with every index shifted to match."""
+    """Concatenated frames, with every index shifted accordingly."""
 
     def __init__(self, config: Collate) -> None:
         self.config = config
@@ -185,7 +185,7 @@ class _Merged:
     def _photos(
         self, number: int, frame: Frame, chosen: Indices, rows: Indices, rng: np.random.Generator
     ) -> list[View]:
-        """Draw how each chosen photo enters the batch, and add it; the points at `rows` are what must stay."""
+        """Draw a view of each chosen photo and add it; crops keep enough pairs of the points at `rows`."""
         member = np.zeros(len(frame.points), bool)
         member[rows] = True
         kept = member[frame.pair_points]
@@ -205,12 +205,12 @@ class _Merged:
         return views
 
     def _pairs(self, frame: Frame, chosen: Indices, views: list[View], place: Indices) -> Indices:
-        """Add the pairs of the cloud whose points `place` [N_frame] numbers; returns their rows in the frame."""
-        mine = np.flatnonzero(place[frame.pair_points] >= 0)
+        """Add a cloud's pairs; returns their rows in the frame. place: [N_frame] batch row of its points, or -1."""
+        of_cloud = np.flatnonzero(place[frame.pair_points] >= 0)
         first = len(self.image_frame) - len(views)
         used = [np.zeros(0, np.int64)]
         for offset, (image, view) in enumerate(zip(chosen.tolist(), views, strict=True)):
-            pairs = mine[frame.pair_pixels[mine, 0] == image]
+            pairs = of_cloud[frame.pair_pixels[of_cloud, 0] == image]
             rows, columns = frame.pair_pixels[pairs, 1:].astype(np.int64).T
             rows, columns, inside = view.pixels(rows, columns)
             number = np.full(int(inside.sum()), first + offset)
@@ -220,16 +220,16 @@ class _Merged:
         return np.concatenate(used)
 
     def _cells(self, frame: Frame, pairs: Indices, grid: float) -> None:
-        """Number the cells of the merged, un-augmented cloud in which the pairs' points lie."""
+        """Number the cells of the merged, un-augmented cloud that contain the pairs' points."""
         cells = np.floor(frame.points[frame.pair_points[pairs]] / np.float32(grid)).astype(np.int64)
         if not len(cells):
             return
         cells -= cells.min(0)
         extent = cells.max(0) + 1
         keys = (cells[:, 0] * extent[1] + cells[:, 1]) * extent[2] + cells[:, 2]
-        found, number = np.unique(keys, return_inverse=True)
+        occupied, number = np.unique(keys, return_inverse=True)
         self.pair_cells.append(number + self.cells)
-        self.cells += len(found)
+        self.cells += len(occupied)
 
     def batch(self, frames: Sequence[Frame]) -> Batch:
         coords = torch.from_numpy(np.concatenate(self.coords))
@@ -253,14 +253,14 @@ class _Merged:
 
 
 def _stacked(images: list[Tensor]) -> Tensor:
-    """[3, H, W] images -> [I, 3, H, W]; channels stay last in memory, as decoding leaves them."""
+    """[3, H, W] images -> [I, 3, H, W]; channels stay last in memory, as decoded."""
     if not images:
         return torch.zeros((0, 3, 1, 1), dtype=torch.uint8)
     return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
 def _chosen(frame: Frame, config: ImageAugmentation, rng: np.random.Generator) -> Indices:
-    """Which of a frame's photos are used this time, in their order."""
+    """Indices of the frame's photos drawn for this epoch, in their order."""
     count = len(frame.images)
     if not 0 < config.views < count:
         return np.arange(count)
@@ -269,5 +269,5 @@ def _chosen(frame: Frame, config: ImageAugmentation, rng: np.random.Generator) -
 
 def _segments(frame: Frame, image: int) -> Tensor:
     if frame.superpixels is None:
-        raise DataError(f"frame {frame.token} holds no superpixels; make shards with --superpixels 150")
+        raise DataError(f"frame {frame.token} has no superpixels; make shards with --superpixels 150")
     return torch.from_numpy(decode_numbers(frame.superpixels[image]))

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -18,18 +18,15 @@ from scenelift.evaluation import plots
 from scenelift.io import folders, storage
 from scenelift.io.console import say
 from scenelift.runs.folder import Run
-from scenelift.runs.monitor import Following
+from scenelift.runs.monitor import Following, Observe, ignore
 from scenelift.runs.task import Report
 from scenelift.shards.read import Samples
 from scenelift.tracking.client import Tracker
 from scenelift.tracking.dashboard_view import COLUMNS
-from scenelift.train.loop import Event
 from scenelift.train.method import Trained
 from scenelift.train.preflight import Measured
+from scenelift.train.state import Event
 
-Observe = Callable[[dict[str, float]], None]
-"""Takes what a training reports at the end of epochs: epoch, percent, loss and validation metrics; called in the
-thread that listens to the workers."""
 Status = Literal["finished", "failed", "interrupted", "measured"]
 _MLFLOW_STATUS: dict[Status, Literal["FINISHED", "FAILED", "KILLED"]] = {
     "finished": "FINISHED",
@@ -122,7 +119,7 @@ def experiment(
     tags: Mapping[str, str],
     presets: Mapping[str, Any],
     columns: Sequence[str],
-    observe: Observe = lambda values: None,
+    observe: Observe = ignore,
 ) -> Iterator[Experiment]:
     """A run that ends well or says why it did not: result.json and the MLflow run get the same status.
 

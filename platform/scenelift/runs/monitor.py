@@ -9,19 +9,27 @@ from scenelift.io import storage
 from scenelift.io.console import Meter, say
 from scenelift.runs.folder import Run
 from scenelift.tracking.client import Tracker
-from scenelift.train.loop import Event
 from scenelift.train.preflight import Estimate
+from scenelift.train.state import Event
 
 SLOW = 0.1
 """Share of its time above which a training that waits for data is held up by reading: reading runs ahead of
 computing and is waited for only where it is the slower of the two."""
 
 
+Observe = Callable[[dict[str, float]], None]
+"""Takes what is known at the end of an epoch: epoch, percent, loss and validation metrics. It is called in the
+thread that listens to the workers."""
+
+
+def ignore(values: dict[str, float]) -> None:
+    """The observer of a run that nobody observes."""
+
+
 class Following:
     """Follows one training, from its first start to its end; workers may be started many times on the way."""
 
-    def __init__(self, run: Run, tracker: Tracker, observe: Callable[[dict[str, float]], None]) -> None:
-        """observe: called with the values of each epoch's end."""
+    def __init__(self, run: Run, tracker: Tracker, observe: Observe) -> None:
         self.run, self.tracker, self.observe = run, tracker, observe
         self.estimate: dict[str, Any] | None = None
         self._meter: Meter | None = None
@@ -51,6 +59,8 @@ class Following:
             self._start(event)
         elif kind == "unwritten":
             say(f"step {step}: a checkpoint was not written, the next one is tried: {event['why']}")
+        elif kind == "stopped":
+            say(f"stopped early at step {step}: {event['validations']} validations without a new best")
         elif kind == "starved":
             say(
                 "training waits for data, and no machine has a CPU left to read it: it goes on when one comes; "

@@ -9,14 +9,16 @@ import torch
 
 from scenelift.cluster import connect as cluster
 from scenelift.evaluation.validation import Validation
-from scenelift.runs.experiment import Experiment, Observe, experiment
+from scenelift.runs.experiment import Experiment, experiment
+from scenelift.runs.monitor import Observe, ignore
 from scenelift.runs.task import Task
-from scenelift.train.launch import Job, Resources, build_from, launch
+from scenelift.train.job import Job, build_from
+from scenelift.train.launch import Resources, launch
 from scenelift.train.method import Trained
 from scenelift.train.plan import Plan
 
 
-def run(task: Task[Any], observe: Observe = lambda values: None) -> None:
+def run(task: Task[Any], observe: Observe = ignore) -> None:
     """The whole run, from connecting to Ray to `result.json`; observe: takes what is said at the end of epochs."""
     config = task.config
     with cluster.connect():
@@ -48,6 +50,7 @@ def _job(
         frames=samples,
         validation=validation,
         kind=task.train.kind,
+        smaller_samples=task.smaller_samples,
     )
 
 

@@ -17,6 +17,7 @@ from scenelift.samples.kind import S
 from scenelift.shards.read import Samples
 from scenelift.train.launch import Resources
 from scenelift.train.method import Batch, Method, Trained
+from scenelift.train.state import Worker
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ class Task(ABC, Generic[S]):
     """Metrics of a validation that a sweep may maximize -> what they say; the first is the default."""
     columns: ClassVar[Sequence[str]] = ()
     """Metrics that a dashboard shows of runs, the most telling first."""
+
+    smaller_samples: ClassVar[str] = Worker.smaller_samples
+    """Advice to a user whose memory is full and whose micro-batches are single samples."""
 
     config: Any
     """The config tree; has at least the groups data, optimizer, loop, validation, scale, tracking and run."""

@@ -1,4 +1,4 @@
-"""The contract of phrase grounding: an image as regions, and the sentences that describe it, as phrases."""
+"""Samples of phrase grounding: an image as regions, and the sentences that describe it, as phrases."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ class Phrase:
     """A noun phrase of a sentence."""
 
     text: str
-    """As it is written in the sentence; words are separated by spaces."""
+    """As written in the sentence; words are separated by spaces."""
     sentence: int
-    """Which of the image's sentences it stands in, 0.."""
+    """Index of its sentence among the image's, from 0."""
     types: tuple[str, ...] = ()
-    """What it speaks of, as the data set has it (Flickr30K: people, clothing, ...); one or more, or none."""
+    """The data set's types of what it names (Flickr30K: people, clothing, ...); one or more, or none."""
     classes: tuple[tuple[int, float], ...] = ()
-    """Detector classes 1..C that it names, with weights that sum to 1; none where the detector knows none."""
+    """Detector classes 1..C that it names, with weights that sum to 1; empty if no class fits."""
     box: tuple[float, float, float, float] | None = None
-    """Where it is: the smallest box around all boxes that annotators drew for it, pixels; None without any."""
+    """The smallest box around all boxes annotated for it, pixels; None if there are none."""
 
 
 @dataclass(frozen=True)
 class CaptionedImage:
-    """One image with its sentences: everything that training and evaluation of phrase grounding read.
+    """One image with its sentences: all that training and evaluation of phrase grounding read.
 
     Shapes: R regions, D feature channels, C detector classes.
     """
@@ -44,22 +44,22 @@ class CaptionedImage:
     token: str
     """Unique name of the image in its data set."""
     size: tuple[int, int]
-    """(height, width) of the image, pixels; boxes lie inside it."""
+    """(height, width) of the image, pixels; boxes are inside it."""
     sentences: tuple[str, ...]
-    """What is said of it, without annotation."""
+    """Plain text, without annotation."""
     phrases: tuple[Phrase, ...]
-    """Of all sentences, in the order of the text."""
+    """The phrases of all sentences, in the order of the text."""
     boxes: Boxes
     """[R, 4] proposed regions, most confident first: x1, y1, x2, y2, pixels."""
     features: NDArray[np.float16]
-    """[R, D] what a backbone says of each region."""
+    """[R, D] the detector backbone's feature of each region."""
     posteriors: NDArray[np.float16] | None
-    """[R, 1 + C] what a detector says of each region: shares of background and classes, of sum 1. Training alone
-    reads them; None where there was no detector."""
+    """[R, 1 + C] a detector's probabilities of background and classes for each region. Used in training only;
+    None if there was no detector."""
     neighbours: NDArray[np.int16]
-    """[R, K] of each region, those with the largest IoU: `scenelift.geometry.boxes2d.neighbours`."""
+    """[R, K] the regions with the largest IoU with each: `scenelift.geometry.boxes2d.neighbours`."""
     photo: bytes | None = None
-    """The encoded photo, of `size`; None where it was not kept."""
+    """The encoded photo, of `size`; None if it was not kept."""
 
     def __post_init__(self) -> None:
         regions = len(self.boxes)
@@ -73,5 +73,5 @@ class CaptionedImage:
 
     @property
     def scene(self) -> str:
-        """What is held out together: each image by itself."""
+        """Unit of hold-out: each image by itself."""
         return self.token

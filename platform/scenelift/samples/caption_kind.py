@@ -1,4 +1,4 @@
-"""Captioned images as shards: their row, and what a folder of them says of itself."""
+"""Captioned images as shards: their row, and the description of a folder of them."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from scenelift.samples.kind import Kind
 from scenelift.samples.manifest import Manifest
 
 _ARRAYS = {"boxes": "<f4", "features": "<f2", "posteriors": "<f2", "neighbours": "<i2"}
-"""Column -> dtype on disk; each has a row for each region."""
+"""Column -> dtype on disk; each has one row per region."""
 
 
 @dataclass(frozen=True)
 class RegionStatistics:
-    """What features are standardised by: one mean and one deviation of all channels of all regions."""
+    """Standardization of features: one mean and one standard deviation over all channels of all regions."""
 
     width: int
-    """Channels of a feature."""
+    """Channels of a region's feature."""
     mean: float
     std: float
 
     @classmethod
     def of(cls, sums: Iterable[tuple[int, int, float, float]]) -> RegionStatistics:
-        """Of what `feature_sums` found in parts of the data. Parts without regions are left out."""
+        """From the `feature_sums` of parts of the data. Parts without regions are left out."""
         parts = [part for part in sums if part[1]]
         widths = {width for width, *_ in parts}
         assert len(widths) == 1, f"features of {sorted(widths)} channels"
@@ -41,7 +41,7 @@ class RegionStatistics:
 
 
 def feature_sums(features: Iterable[NDArray[np.floating]]) -> tuple[int, int, float, float]:
-    """Channels, count, sum, and sum of squares of the numbers in [*, D] arrays."""
+    """Channels, count, sum, and sum of squares of the values in [*, D] arrays."""
     width, count, total, squares = 0, 0, 0.0, 0.0
     for array in features:
         wide = np.asarray(array, np.float64)
@@ -52,32 +52,32 @@ def feature_sums(features: Iterable[NDArray[np.floating]]) -> tuple[int, int, fl
 
 @dataclass(frozen=True)
 class CaptionSet:
-    """A folder of captioned images described."""
+    """Description of a folder of captioned images."""
 
     classes: tuple[str, ...]
-    """The detector's, behind the background."""
+    """The detector's classes, without the background."""
     neighbours: int
-    """How many were kept of each region."""
+    """Neighbours kept for each region."""
     most_regions: int
-    """Of any image."""
+    """Largest number of regions of an image."""
     regions: int
-    """Of all images."""
+    """Regions of all images."""
     statistics: RegionStatistics
-    """Of the features."""
+    """Statistics of the features."""
     sentences: int
     phrases: int
     boxed: int
     """Phrases with a box."""
     mapped: int
-    """Phrases for which the detector has a class ..."""
+    """Phrases that name a class of the detector."""
     distinct: int
-    """... of these different texts ..."""
+    """Different texts of phrases."""
     distinct_mapped: int
-    """... so many."""
+    """Different texts that name a class of the detector."""
     types: Mapping[str, int]
-    """Type -> phrases."""
+    """Type -> number of phrases."""
     words: Mapping[str, int]
-    """Every word of the phrases -> how often it stands there."""
+    """Every word of the phrases -> its number of occurrences."""
     posteriors: bool
     """Whether every image has the detector's posteriors."""
     photos: bool
@@ -85,7 +85,7 @@ class CaptionSet:
 
     @classmethod
     def of(cls, manifest: Manifest) -> CaptionSet:
-        """What the manifest of a folder of captioned images says."""
+        """From the manifest of a folder of captioned images."""
         about = dict(manifest.about)
         statistics, classes = RegionStatistics(**about.pop("statistics")), tuple(about.pop("classes"))
         return cls(statistics=statistics, classes=classes, **about)
@@ -100,7 +100,7 @@ class CaptionSet:
 
 
 class CaptionedImageKind(Kind[CaptionedImage]):
-    """Images as regions, with sentences as phrases."""
+    """Images as regions, with their sentences as phrases."""
 
     name = "captioned image"
     schema_version = 1
@@ -118,6 +118,9 @@ class CaptionedImageKind(Kind[CaptionedImage]):
         ]
     )
     compressed = frozenset(("posteriors",))
+    make_command = (
+        "python -m datasets.shard_captions flickr30k --root ROOT --regions REGIONS --classes CLASSES"
+    )
 
     def decides(self, source: Any) -> Any:
         """The detector's classes."""

@@ -1,4 +1,4 @@
-"""The contract of the data side: a keyframe with its point cloud, images, and point-pixel pairs."""
+"""Samples of 3D scenes: a scan with its point cloud, images, and point-pixel pairs."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _ARRAYS = {
 
 @dataclass(frozen=True)
 class Frame:
-    """One keyframe of a data set, projected: everything that training and evaluation read.
+    """One keyframe of a data set, projected: all that training and evaluation read.
 
-    Shapes: N points of the keyframe and its sweeps together, F features a point, V images, M pairs.
+    Shapes: N points of the keyframe and its LiDAR sweeps together, F features per point, V images, M pairs.
     """
 
     token: str
@@ -37,13 +37,13 @@ class Frame:
     timestamp: int
     """Time of the LiDAR keyframe, microseconds."""
     points: NDArray[np.float32]
-    """[N, 3] metres, all in the keyframe's LiDAR frame (x forward or right as the data set has it, z up)."""
+    """[N, 3] metres, all in the keyframe's LiDAR frame (x forward or right, as in the data set, z up)."""
     features: NDArray[np.float32]
-    """[N, F] per point, scaled as the data set has it (nuScenes: F = 1, intensity 0..255)."""
+    """[N, F] per point, scaled as in the data set (nuScenes: F = 1, intensity 0..255)."""
     sweep: NDArray[np.uint8]
     """[N] 0 for points of the keyframe, k for those of the k-th earlier sweep; non-decreasing."""
     labels: NDArray[np.uint8] | None
-    """[N] 0 = ignored, 1..C the data set's classes; all 0 for sweeps; None where the data set has none."""
+    """[N] 0 = ignored, 1..C the data set's classes; all 0 for sweeps; None if the data set has no labels."""
     cameras: tuple[str, ...]
     """[V] camera names, in the data set's order."""
     images: tuple[bytes, ...]
@@ -51,13 +51,13 @@ class Frame:
     image_size: tuple[int, int]
     """(height, width) of the stored images, pixels."""
     pair_points: NDArray[np.int32]
-    """[M] which point (0..N-1) ..."""
+    """[M] the point (0..N-1) of each pair."""
     pair_pixels: NDArray[np.int16]
-    """[M, 3] ... is which pixel: (image index 0..V-1, row, column) of the stored image. A point that two
-    cameras see makes two pairs. Ordered by image, then by point."""
+    """[M, 3] its pixel: (image index 0..V-1, row, column) of the stored image. A point that two cameras see makes
+    two pairs. Ordered by image, then by point."""
     superpixels: tuple[bytes, ...] | None = None
-    """[V] PNG of one channel: the superpixel (0, 1, ...) of each pixel of the stored image; None where none
-    were made."""
+    """[V] PNG of one channel: the superpixel (0, 1, ...) of each pixel of the stored image; None if there are
+    none."""
 
     def __post_init__(self) -> None:
         n, m = len(self.points), len(self.pair_points)
@@ -83,7 +83,7 @@ class Frame:
         return seen
 
     def to_row(self) -> dict[str, Any]:
-        """The frame as one Parquet row: arrays as raw little-endian bytes, counts beside them."""
+        """The frame as one Parquet row: arrays as raw little-endian bytes, with their counts."""
         row: dict[str, Any] = {
             "token": self.token,
             "scene": self.scene,

@@ -1,4 +1,4 @@
-"""Frames as shards: their row, and what a folder of them says of itself."""
+"""Frames as shards: their row, and the description of a folder of them."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from scenelift.samples.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class FrameSet:
-    """A folder of frames described."""
+    """Description of a folder of frames."""
 
     vocabulary: Vocabulary
-    """What the labels mean."""
+    """Meaning of the labels."""
     image_size: tuple[int, int]
     """(height, width) of the stored images, pixels."""
     lidar_sweeps: int
-    """Earlier sweeps in every frame."""
+    """Earlier LiDAR sweeps in every frame."""
     superpixels: int
-    """SLIC segments asked for of every image; 0: the frames hold none."""
+    """SLIC segments requested per image; 0: the frames have no superpixels."""
     cameras: tuple[str, ...]
     points: int
-    """Points of all frames with their sweeps."""
+    """Points of all frames, with their sweeps."""
     pairs: Mapping[str, int]
     """Camera -> point-pixel pairs."""
     labels: Mapping[str, int] | None
-    """Class, or `ignored` -> points of the keyframes themselves; None where the data set has no labels."""
+    """Class, or `ignored` -> points of the keyframes themselves; None if the data set has no labels."""
 
     @classmethod
     def of(cls, manifest: Manifest) -> FrameSet:
-        """What the manifest of a folder of frames says."""
+        """From the manifest of a folder of frames."""
         about = dict(manifest.about)
         words = about.pop("vocabulary")
         return cls(
@@ -70,9 +70,10 @@ class FrameKind(Kind[Frame]):
     # takes 0.3 ms of CPU uncompressed, 0.4 ms with lz4 and 0.9 ms with zstd-1 at 1.00, 0.79 and 0.66 of the
     # size. JPEGs and PNGs do not compress any further.
     compressed = frozenset(("points", "features", "sweep", "labels", "pair_points", "pair_pixels"))
+    make_command = "python -m datasets.shard nuscenes --root ROOT"
 
     def read(self, source: Any, keyframe: Any, options: ReadOptions) -> Frame:
-        """What the adapter reads, with superpixels where they are asked for."""
+        """The adapter's frame, with superpixels if requested."""
         frame = super().read(source, keyframe, options)
         return with_superpixels(frame, options.superpixels) if options.superpixels else frame
 

@@ -1,4 +1,4 @@
-"""Encoded images: checked for wholeness, brought to the stored size once, decoded fast."""
+"""Encoded images: checked for truncation, resized to the stored size once, decoded fast."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ _QUALITY = 95
 
 
 def fit(data: bytes, native: Size | None, size: Size) -> bytes:
-    """The encoded image at (height, width) `size`: untouched if it has it, else resized, as JPEG.
+    """The encoded image at (height, width) `size`: unchanged if it has that size, else resized, as JPEG.
 
-    `native` is the size that the data set's tables say, None if they do not. The aspect ratio is not kept;
-    resizing is bilinear with antialiasing, the JPEG quality 95. Raises FrameError for an image that is
-    truncated, not an image, or not of its native size.
+    `native` is the size in the data set's tables, None if they have none. The aspect ratio is not kept;
+    resizing is bilinear with antialiasing, the JPEG quality is 95. Raises FrameError for data that is truncated,
+    not an image, or not of the native size.
     """
     image = _open(data)
-    found = (image.height, image.width)
-    if native is not None and found != native:
-        raise FrameError(f"the image is {_text(found)} pixels, the tables say {_text(native)}")
-    if found == size:
+    actual = (image.height, image.width)
+    if native is not None and actual != native:
+        raise FrameError(f"the image is {_text(actual)} pixels, the tables say {_text(native)}")
+    if actual == size:
         return data
     return _encode(_resize(image, size))
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
-    """Encoded bytes -> uint8 [H, W, 3] RGB; FrameError if they are truncated or no image."""
+    """Encoded bytes -> uint8 [H, W, 3] RGB; FrameError if they are truncated or not an image."""
     if not data.startswith(_START_OF_IMAGE):
         return np.array(_pixels(_open(data)))
-    from torchvision.io import ImageReadMode, decode_jpeg  # seconds, which processes without images can spare
+    from torchvision.io import ImageReadMode, decode_jpeg  # slow to import, and not needed without images
 
     try:
         encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
@@ -49,7 +49,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
 
 
 def encode_numbers(numbers: NDArray[np.integer]) -> bytes:
-    """[H, W] whole numbers 0..65535 (superpixels, depths) -> PNG of one channel, 8 bits where they fit."""
+    """[H, W] integers 0..65535 (superpixels, depths) -> PNG of one channel, 8 bits if they fit."""
     assert numbers.min() >= 0 and numbers.max() < 1 << 16
     small = numbers.max() < 256
     buffer = io.BytesIO()
@@ -58,15 +58,15 @@ def encode_numbers(numbers: NDArray[np.integer]) -> bytes:
 
 
 def decode_numbers(data: bytes) -> NDArray[np.int64]:
-    """Inverse of `encode_numbers`; FrameError if the image is truncated or none."""
+    """Inverse of `encode_numbers`; FrameError if the data is truncated or not an image."""
     return np.array(_open(data), np.int64)
 
 
 def stored_pixels(pixels: NDArray[np.float64], native: Size, stored: Size) -> NDArray[np.int16]:
     """[M, 2] (u, v) on the native image -> [M, 2] (row, column) of the image stored at another size.
 
-    The coordinates are rounded to a native pixel (half to even); the stored pixel is the one that covers
-    its centre, so nothing changes where both sizes are equal.
+    Coordinates are rounded to a native pixel (half to even); the stored pixel is the one that covers its
+    centre, so nothing changes if both sizes are equal.
     """
     rounded = np.rint(pixels[:, ::-1]).astype(np.int64)
     covering = (2 * rounded + 1) * np.array(stored) // (2 * np.array(native))
@@ -77,14 +77,14 @@ def _open(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data))
         if image.format == "JPEG":
-            # Entropy-coded data holds no end marker, so one after the last scan proves the file whole.
-            whole = data.rfind(_END_OF_IMAGE) > data.rfind(_START_OF_SCAN)
+            # Entropy-coded data cannot contain an end marker, so one after the last scan proves the file complete.
+            complete = data.rfind(_END_OF_IMAGE) > data.rfind(_START_OF_SCAN)
         else:
             image.load()
-            whole = image.format != "PNG" or _PNG_END in data
+            complete = image.format != "PNG" or _PNG_END in data
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise FrameError(f"the image is truncated or none: {_first_line(error)}") from None
-    if not whole:
+        raise FrameError(f"the image is truncated or not an image: {_first_line(error)}") from None
+    if not complete:
         raise FrameError("the image is truncated: it has no end marker")
     return image
 
@@ -99,6 +99,7 @@ def _pixels(image: Image.Image) -> Image.Image:
 def _resize(image: Image.Image, size: Size) -> Image.Image:
     height, width = size
     box: tuple[float, float, float, float] = (0, 0, image.width, image.height)
+    # libjpeg decodes at 1/2, 1/4 or 1/8 much faster; the box is the part of that image that the original covers.
     drafted = image.draft("RGB", (width, height)) if image.format == "JPEG" else None
     if drafted is not None:
         box = drafted[1]

@@ -1,4 +1,4 @@
-"""What a kind of sample must say of itself to be written as shards, read, and trained on."""
+"""What a kind of sample must define to be written as shards, read, and trained on."""
 
 from __future__ import annotations
 
@@ -18,23 +18,25 @@ class Sample(Protocol):
 
     @property
     def scene(self) -> str:
-        """What it belongs to with others: samples of one scene are held out together."""
+        """Group it belongs to: samples of one scene are held out together."""
 
 
 S = TypeVar("S", bound=Sample)
 
 
 class Kind(ABC, Generic[S]):
-    """A kind of sample: its row and what a folder of them says of itself. Small to pickle; without state."""
+    """A kind of sample: its row, and the description of a folder of them. Small to pickle; stateless."""
 
     name: str
-    """Singular, as messages have it: frame, room."""
+    """Singular, for messages: frame, room."""
     schema_version: int
     """Changes with the meaning of the rows or of `describe`."""
     schema: pa.Schema
-    """Of a row; has the string columns `token` and `scene`."""
+    """Schema of a row; it has the string columns `token` and `scene`."""
     compressed: frozenset[str]
-    """Binary columns that zstd makes smaller; the others are stored as they are."""
+    """Binary columns that zstd makes smaller; the others are stored uncompressed."""
+    make_command: str
+    """Command that writes shards of this kind, without `--out`; messages advise it."""
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other)
@@ -43,17 +45,17 @@ class Kind(ABC, Generic[S]):
         return hash(type(self))
 
     def read(self, source: Any, keyframe: Any, options: Any) -> S:
-        """The sample of one of the source's keyframes (rooms, images); FrameError says what is wrong with it."""
+        """The sample of one of the source's keys; FrameError says what is wrong with it."""
         sample: S = source.read(keyframe, options)
         return sample
 
     def decides(self, source: Any) -> Any:
-        """What of the source decides the rows beside its name, version and tokens, as JSON."""
+        """What else in the source determines the rows, besides its name, version and tokens, as JSON."""
         return None
 
     @abstractmethod
     def to_row(self, sample: S) -> dict[str, Any]:
-        """The sample as one row: arrays as raw little-endian bytes, counts beside them."""
+        """The sample as one row: arrays as raw little-endian bytes, with their counts."""
 
     @abstractmethod
     def from_row(self, row: dict[str, Any]) -> S:
@@ -61,8 +63,8 @@ class Kind(ABC, Generic[S]):
 
     @abstractmethod
     def summarize(self, samples: Sequence[S], source: Any) -> dict[str, Any]:
-        """What `describe` wants to know of one shard, as JSON."""
+        """What `describe` needs from one shard, as JSON."""
 
     @abstractmethod
     def describe(self, summaries: Sequence[dict[str, Any]], source: Any, options: Any) -> dict[str, Any]:
-        """All shards of a source, read with these options: the manifest's `about`, as JSON."""
+        """The manifest's `about` for all shards of a source, read with these options, as JSON."""

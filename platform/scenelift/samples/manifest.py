@@ -1,4 +1,4 @@
-"""manifest.json: what a folder of shards holds, and the job that made it."""
+"""manifest.json: the contents of a folder of shards, and the job that made it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ShardFile:
 
 @dataclass(frozen=True)
 class BadSample:
-    """A sample that could not be read and is in no shard."""
+    """A sample that could not be read, so no shard has it."""
 
     token: str
     reason: str
@@ -34,10 +34,10 @@ class BadSample:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A folder of shards described, so that nothing else is needed to use it."""
+    """Description of a folder of shards; nothing else is needed to use it."""
 
     kind: str
-    """Of its samples: `Kind.name`."""
+    """Kind of its samples: `Kind.name`."""
     schema_version: int
     """`Kind.schema_version` of the code that wrote them."""
     dataset: str
@@ -45,9 +45,9 @@ class Manifest:
     dataset_version: str
     """Its release, such as v1.0-mini."""
     split: str
-    """Name of the split; `all`: everything that was there."""
+    """Name of the split; `all`: the complete data set."""
     about: Mapping[str, Any]
-    """What the kind says of the samples: `Kind.describe`."""
+    """Description by the kind: `Kind.describe`."""
     samples: int
     """Samples in the shards, without the bad ones."""
     bytes: int
@@ -63,7 +63,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str, path: str, kind: Kind[Any]) -> Manifest:
-        """Read what `to_json` wrote; ShardError for another kind or schema version, or what is no manifest."""
+        """Inverse of `to_json`; ShardError for another kind or schema version, or text that is not a manifest."""
         try:
             values = json.loads(text)
             version = values["schema_version"]
@@ -71,7 +71,9 @@ class Manifest:
             raise ShardError(f"{path} is not a manifest; make the shards again") from None
         again = f"make the shards again, into another folder: {values.get('command', 'as you made these')}"
         if values.get("kind", kind.name) != kind.name:
-            raise ShardError(f"{path} is of shards of {values['kind']}s, not {kind.name}s; name others")
+            raise ShardError(
+                f"{path} describes shards of {values['kind']}s, not of {kind.name}s; name others"
+            )
         if version != kind.schema_version:
             raise ShardError(
                 f"{path} has schema version {version}, this code reads {kind.schema_version}; {again}"

@@ -1,4 +1,4 @@
-"""Samples of visual grounding: a room with proposed boxes, and sentences that each mean one thing in it."""
+"""Samples of visual grounding: a room with proposed boxes, and sentences that each refer to one object in it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from scenelift.samples.kind import Kind
 Floats = NDArray[np.float32]
 
 UNNAMED = -1
-"""Class of a sentence that names nothing known; object of a proposal that a detector made."""
+"""Class of a sentence that names nothing known; instance of a proposal from a detector."""
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """One description of one object."""
+    """A description of one object."""
 
     name: str
     """Unique in its room."""
@@ -30,23 +30,23 @@ class Sentence:
     tokens: tuple[str, ...]
     """Lower case."""
     keywords: NDArray[np.bool_]
-    """[T] attributes and anchors: what a right candidate helps to guess."""
+    """[T] attributes and anchors: the words that the right candidate helps to reconstruct."""
     category: int
     """Annotated class of the object, 0..C-1."""
     noun: int
-    """Class of the noun that a rule takes for the head of the sentence, or `UNNAMED`."""
+    """Class of the sentence's head noun, found by a rule, or `UNNAMED`."""
     head: int
-    """Place of that noun's last word, or `UNNAMED`."""
+    """Index of that noun's last word, or `UNNAMED`."""
     target: int
-    """Number of the object in its data set."""
+    """The object's id in its data set."""
     box: Floats
-    """[6] true box of the object; NaN where it is not known. For scores only, never for training."""
+    """[6] true box of the object; NaN if it is not known. For scores only, never for training."""
     unique: bool = True
-    """Whether no other annotated object of the room is of its class."""
+    """Whether no other annotated object of the room has its class."""
     hard: bool | None = None
-    """Whether more than two objects of the room are of its class; None where the data set does not say."""
+    """Whether more than two objects of the room have its class; None if the data set does not say."""
     view_dependent: bool = False
-    """Whether the sentence needs a point of view."""
+    """Whether the sentence depends on a point of view."""
 
     def __post_init__(self) -> None:
         assert self.tokens, "a sentence has words"
@@ -56,34 +56,34 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Room:
-    """A room, or a part of its sentences. Shapes: M proposals, D features, C classes, P points, G objects."""
+    """A room with all or some of its sentences. Shapes: M proposals, D features, C classes, P points, G objects."""
 
     token: str
-    """Unique; a room whose sentences were parted has one sample for each part."""
+    """Unique; a room whose sentences are split has one sample for each part."""
     scene: str
     boxes: Floats
     """[M, 6] proposed boxes: centre, size; metres, in the room's aligned frame (z up)."""
     features: Floats
-    """[M, D] what the detector, or another network, says of each."""
+    """[M, D] features from the detector or another network."""
     class_logits: Floats
-    """[M, C] before the softmax."""
+    """[M, C] class scores before the softmax."""
     objectness: NDArray[np.bool_]
-    """[M] whether the proposal is taken for an object."""
+    """[M] whether the detector considers the proposal an object."""
     instances: NDArray[np.int32]
-    """[M] number of the object that a proposal is, where proposals are true instances; else `UNNAMED`."""
+    """[M] id of the object if proposals are true instances, else `UNNAMED`."""
     sentences: tuple[Sentence, ...]
     points: Floats
-    """[P, 3] some of the room's points, for pictures."""
+    """[P, 3] a sample of the room's points, for pictures."""
     colors: NDArray[np.uint8]
     """[P, 3] RGB."""
     objects: Floats
     """[G, 6] true boxes, for pictures."""
     names: tuple[str, ...]
-    """[G] what they are."""
+    """[G] their names."""
 
     def __post_init__(self) -> None:
         m = len(self.boxes)
-        assert m, "a room has proposals, be they no objects"
+        assert m, "a room has proposals, even if none is an object"
         assert self.boxes.shape == (m, 6) and self.boxes.dtype == np.float32
         assert self.features.ndim == self.class_logits.ndim == 2
         assert (
@@ -107,15 +107,16 @@ _ARRAYS = {
 
 
 class RoomKind(Kind[Room]):
-    """Rooms as rows of Parquet; what their shards hold together is in `about`:
+    """Rooms as rows of Parquet. The manifest's `about` has:
 
-    `protocol` and `classes` (of the source), `features` (D), `sentences` (their number) and `words` (word -> how
-    often the sentences have it), the latter for vocabularies.
+    `protocol` and `classes` (of the source), `features` (D), `sentences` (their number) and `words` (word -> its
+    number of occurrences, for vocabularies).
     """
 
     name = "room"
     schema_version = 1
     compressed = frozenset({"points", "colors"})
+    make_command = "python -m datasets.shard_rooms scanrefer --root ROOT"
     schema = pa.schema(
         [
             ("token", pa.string()),
@@ -158,7 +159,7 @@ class RoomKind(Kind[Room]):
         )
 
     def summarize(self, samples: Sequence[Room], source: Any) -> dict[str, Any]:
-        """Words and sizes of one shard."""
+        """Word counts and sizes of one shard."""
         words = Counter(word for room in samples for sentence in room.sentences for word in sentence.tokens)
         return {
             "words": dict(words),
@@ -168,7 +169,7 @@ class RoomKind(Kind[Room]):
         }
 
     def describe(self, summaries: Sequence[dict[str, Any]], source: Any, options: Any) -> dict[str, Any]:
-        """The whole job; words by descending frequency, then by the alphabet."""
+        """Totals of all shards; words by descending frequency, then alphabetically."""
         words: Counter[str] = Counter()
         for summary in summaries:
             words.update(summary["words"])

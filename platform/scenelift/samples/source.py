@@ -1,4 +1,4 @@
-"""What a data set must offer to become shards: the interface that every adapter in `datasets/` has."""
+"""What a data set must offer to become shards: the interface of every adapter in `datasets/`."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from scenelift.samples.vocabulary import Vocabulary
 
 
 class SampleKey(Protocol):
-    """What reading one keyframe needs: small, picklable, and named."""
+    """What reading one sample needs: small, picklable, and named."""
 
     @property
     def token(self) -> str:
-        """Unique name of the keyframe in its data set."""
+        """Unique name of the sample in its data set."""
 
 
 class SampleSource(Protocol):
-    """A data set as the shard job sees it: a list of keyframes, each readable by itself in any process.
+    """A data set as the shard job sees it: a list of keys, each readable by itself in any process.
 
-    Small to pickle: every process that reads gets a copy. A keyframe is what becomes one sample: of other kinds
-    than frames it may be a room, or an image.
+    Small to pickle: every reader process gets a copy. A key stands for one sample: a scan, a room or an image.
     """
 
     name: str
@@ -32,7 +31,7 @@ class SampleSource(Protocol):
     def list_samples(self, split: str | None) -> list[Any]:
         """The `SampleKey`s of the split (None: all), in a fixed order.
 
-        Raises DataError for an unknown split (naming the known ones) or one without keyframes.
+        Raises DataError for an unknown split (listing the known ones) or one without samples.
         """
 
     def read(self, keyframe: Any, options: Any) -> Any:

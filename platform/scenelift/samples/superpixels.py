@@ -1,4 +1,4 @@
-"""Superpixels of stored images: small patches of one color, made once, when shards are written."""
+"""Superpixels of stored images: small patches of one color, computed once, when shards are written."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from scenelift.samples.frame import Frame
 from scenelift.samples.images import decode, encode_numbers
 
 COMPACTNESS = 6.0
-"""How much nearness counts beside likeness of color; skimage measures it in segments, so it has no scale."""
+"""Weight of spatial against color distance; skimage scales it by segment size, so it has no unit."""
 SIGMA = 3.0
-"""Standard deviation of the blur before, pixels of a `PHOTO`; smaller images are blurred as much less."""
+"""Standard deviation of the preceding blur, pixels of a `PHOTO`; scaled down for smaller images."""
 PHOTO = (900, 1600)
 """(height, width) of the photos that `SIGMA` was chosen for: nuScenes'."""
 
 
 def slic(image: NDArray[np.uint8], segments: int) -> NDArray[np.int64]:
-    """[H, W, 3] RGB -> [H, W] superpixel of each pixel, 0.. without gaps; the same for the same image.
+    """[H, W, 3] RGB -> [H, W] superpixel of each pixel, 0.. without gaps; deterministic.
 
-    About `segments` of them, mostly fewer, since small ones join a neighbour. Source: SLIC as SLidR uses it
-    (clip2scene.md 4.5), but on the image as it is stored instead of the 1600x900 photo.
+    About `segments` of them, usually fewer, since small ones join a neighbour. Source: SLIC as SLidR uses it
+    (clip2scene.md 4.5), but on the stored image instead of the 1600x900 photo.
     """
-    from skimage.segmentation import slic as skimage_slic  # a second that jobs without superpixels can spare
+    from skimage.segmentation import slic as skimage_slic  # slow, not needed without superpixels
 
     height, width = image.shape[:2]
-    found = skimage_slic(
+    labels = skimage_slic(
         image,
         n_segments=segments,
         compactness=COMPACTNESS,
@@ -35,11 +35,11 @@ def slic(image: NDArray[np.uint8], segments: int) -> NDArray[np.int64]:
         start_label=0,
         channel_axis=-1,
     )
-    used = np.bincount(found.ravel()) > 0
-    return (np.cumsum(used) - 1)[found]
+    used = np.bincount(labels.ravel()) > 0
+    return (np.cumsum(used) - 1)[labels]
 
 
 def with_superpixels(frame: Frame, segments: int) -> Frame:
-    """The frame with about so many superpixels of each of its images; FrameError for a broken image."""
-    made = tuple(encode_numbers(slic(decode(image), segments)) for image in frame.images)
-    return dataclasses.replace(frame, superpixels=made)
+    """The frame with about `segments` superpixels per image; FrameError for a broken image."""
+    encoded = tuple(encode_numbers(slic(decode(image), segments)) for image in frame.images)
+    return dataclasses.replace(frame, superpixels=encoded)

@@ -1,4 +1,4 @@
-"""The class list of a data set, the words that prompts are made of, and the colors it is drawn with."""
+"""The class list of a data set, the words that prompts are made of, and the colors of pictures."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _SCENE = (
 
 @functools.cache
 def _templates() -> dict[str, tuple[str, ...]]:
-    import open_clip  # seconds, which the processes that read and write shards can spare
+    import open_clip  # slow to import, and not needed to read or write shards
 
-    # open_clip's templates are functions; asking them for "{}" gives their text.
+    # open_clip's templates are functions; calling them with "{}" gives their text.
     imagenet = tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)
     return {
         "clip2scene": (*imagenet, *_SCENE),
@@ -41,7 +41,7 @@ def _templates() -> dict[str, tuple[str, ...]]:
 
 def __getattr__(name: str) -> Any:
     """`TEMPLATES`: prompt ensembles by name: the 85 of the CLIP2Scene paper, those of the tiny teacher, the
-    bare word. Made at its first use."""
+    bare word. Built on first use."""
     if name == "TEMPLATES":
         return _templates()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -49,14 +49,14 @@ def __getattr__(name: str) -> Any:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What the labels 1..C of a data set mean."""
+    """Meaning of the labels 1..C of a data set."""
 
     name: str
     """Name of the class list, such as nuscenes-16."""
     classes: tuple[str, ...]
-    """[C] what tables and pictures call a class; label c is classes[c - 1]."""
+    """[C] name of each class in tables and pictures; label c is classes[c - 1]."""
     words: tuple[tuple[str, ...], ...]
-    """[C] one or more words a class is prompted with; their text embeddings are averaged."""
+    """[C] one or more words that a class is prompted with; their text embeddings are averaged."""
     colors: tuple[tuple[int, int, int], ...]
     """[C] RGB 0..255."""
 
@@ -79,16 +79,16 @@ class Vocabulary:
 
 
 def with_words(vocabulary: Vocabulary, path: Path) -> Vocabulary:
-    """The vocabulary with the words that a JSON file, {class: [words]}, gives some of its classes.
+    """The vocabulary with the words of some classes replaced by a JSON file, {class: [words]}.
 
-    Where there is no such file, the vocabulary as it is. Raises DataError for a class that it does not have
-    and for a file that holds anything else.
+    Without such a file, the vocabulary itself. Raises DataError for an unknown class and for a file of any other
+    form.
     """
     if not path.exists():
         return vocabulary
     try:
         own = json.loads(path.read_text())
-        words = {name: _words(given) for name, given in own.items()}
+        words = {name: _words(values) for name, values in own.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         raise DataError(
             f'{path} must be {{class: [words]}} as JSON, such as {{"car": ["car", "van"]}}'

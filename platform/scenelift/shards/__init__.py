@@ -1,3 +1,3 @@
-"""Shards: samples as Parquet files, written by Ray Data so that an interrupted job goes on, and read in an order
-that seed and epoch alone decide.
+"""Shards: samples as Parquet files, written by Ray Data in a job that can be resumed, and read in an order that
+depends on seed and epoch alone.
 """

@@ -1,6 +1,6 @@
-"""Reads single samples out of shards, in this process or as a Ray Data source; turns rows into batches.
+"""Reads single samples from shards, in this process or as a Ray Data source; turns rows into batches.
 
-Ray's reading processes import this file, so it stays light: no torch, no vocabulary.
+Ray's reader processes import this file, so it stays light: no torch, no vocabulary.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 import pyarrow as pa
@@ -16,26 +16,25 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyarrow import fs as pafs
 from ray.data import Datasource, ReadTask
-from ray.data.block import BlockMetadata
-from ray.data.collate_fn import ArrowBatchCollateFn
 
+from scenelift.cluster import ray_internals
 from scenelift.errors import ShardError, StorageError
 from scenelift.io import storage
 from scenelift.samples.kind import Kind, S
 
 BLOCK_BYTES = 8 << 20
-"""Of one reading task; Ray Data wants room for several blocks of every reader in its store."""
+"""Bytes of one read task; Ray Data needs room for several blocks of every reader in its object store."""
 CPUS = 0.5
-"""What a reading task asks of Ray: with half a CPU one still finds a place on a machine whose others are taken."""
+"""CPUs that a read task requests: with half a CPU it still fits on a machine whose CPUs are nearly all taken."""
 BLOCK_SAMPLES = 32
-"""At most so many however small they are: the first batch waits for the first block."""
+"""Upper bound for the samples of a block, however small they are: the first batch waits for the first block."""
 _TASKS = 16
-"""At least so many tasks where there are as many samples, so that all actors of a job have work."""
+"""Lower bound for the number of tasks, given enough samples, so that all actors of a job have work."""
 
 
 @dataclass(frozen=True)
 class SampleFile:
-    """A shard, told apart from an earlier one of the same name by its hash."""
+    """A shard; its hash distinguishes it from an earlier one of the same name."""
 
     folder: str
     """Folder or URI."""
@@ -43,13 +42,13 @@ class SampleFile:
     sha256: str
 
     def locate(self) -> tuple[pafs.FileSystem, str]:
-        """Its file system, and the path on it."""
+        """Its file system and the path on it."""
         filesystem, folder = storage.resolve(self.folder)
         return filesystem, storage.join(folder, self.name)
 
 
 Place = tuple[SampleFile, int]
-"""Where a sample lies: the shard and the row group in it."""
+"""Location of a sample: the shard and the row group in it."""
 
 
 @functools.lru_cache(maxsize=1024)
@@ -60,7 +59,7 @@ def _footer(file: SampleFile) -> pq.FileMetaData:
 
 
 def read_rows(places: Sequence[Place]) -> pa.Table:
-    """[len(places)] rows of samples, in the order asked for; ShardError for a file that is damaged."""
+    """[len(places)] rows of samples, in the given order; ShardError for a damaged file."""
     return pa.concat_tables([_read_row(*place) for place in places])
 
 
@@ -72,15 +71,15 @@ def _read_row(file: SampleFile, row: int) -> pa.Table:
             return shard.read_row_group(row, use_threads=False)
     except pa.ArrowInvalid as error:
         raise ShardError(
-            f"{path} is damaged: {str(error).splitlines()[0]}; delete it and make it again"
+            f"{path} is damaged: {str(error).splitlines()[0]}; delete it and run the shard command again"
         ) from None
     except StorageError as error:
-        raise ShardError(f"{error}; was the folder changed while it was read?") from None
+        raise ShardError(f"{error}; did the folder change while it was being read?") from None
 
 
 def to_samples(table: pa.Table, kind: Kind[S]) -> list[S]:
     """Rows as samples; their arrays are read-only views of the table's memory."""
-    batches = table.to_batches()  # a row of a chunked column would be searched for in every chunk
+    batches = table.to_batches()  # indexing a chunked column would search every chunk for the row
     return [kind.from_row(_row(batch, row)) for batch in batches for row in range(batch.num_rows)]
 
 
@@ -92,25 +91,27 @@ def _row(batch: pa.RecordBatch, row: int) -> dict[str, Any]:
     }
 
 
-class SampleCollate(ArrowBatchCollateFn):
-    """Calls `collate(samples, number of the batch)`; `first` is the number of this pipeline's first batch."""
+@dataclass(frozen=True)
+class SampleCollate(Generic[S]):
+    """Makes a batch of rows of this source."""
 
-    def __init__(
-        self, kind: Kind[S], collate: Callable[[list[S], int], Any], batch_size: int, first: int
-    ) -> None:
-        super().__init__()
-        self._kind, self._collate, self._batch_size, self._first = kind, collate, batch_size, first
+    kind: Kind[S]
+    collate: Callable[[list[S], int], Any]
+    """(samples, number of the batch) -> a batch."""
+    batch_size: int
+    first: int
+    """Number of this pipeline's first batch."""
 
     def __call__(self, batch: pa.Table) -> Any:
         """One batch, as `collate` makes it."""
-        number = self._first + batch["position"][0].as_py() // self._batch_size
-        return self._collate(to_samples(batch, self._kind), number)
+        number = self.first + batch["position"][0].as_py() // self.batch_size
+        return self.collate(to_samples(batch, self.kind), number)
 
 
 class ShardDatasource(Datasource):
     """Ray Data rows {"index", "position", columns of a sample...} of given samples, in blocks of about 8 MiB.
 
-    index: number of the sample in its folder; position: its place in the order asked for.
+    index: index of the sample in its folder; position: its position in the given order.
     """
 
     def __init__(self, indices: NDArray[np.int64], places: Sequence[Place], sample_bytes: int) -> None:
@@ -121,24 +122,23 @@ class ShardDatasource(Datasource):
 
     @property
     def tasks(self) -> int:
-        """Number of reading tasks, which is that of blocks."""
+        """Number of read tasks, one per block."""
         return len(self._starts)
 
     def estimate_inmemory_data_size(self) -> int:
-        """Bytes of all rows."""
+        """Total bytes of the rows."""
         return self._sample_bytes * len(self._places)
 
     def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[ReadTask]:
-        """One task a block, whatever Ray Data would like."""
+        """One task per block, whatever parallelism Ray Data suggests."""
         return [self._task(start) for start in self._starts]
 
     def _task(self, start: int) -> ReadTask:
         part = slice(start, start + self._starts.step)
         positions = np.arange(len(self._places))[part]
         indices, places = self._indices[part], self._places[part]
-        size = self._sample_bytes * len(places)
-        meta = BlockMetadata(num_rows=len(places), size_bytes=size, input_files=None, exec_stats=None)
-        return ReadTask(functools.partial(_read_block, indices, positions, places), meta)
+        read = functools.partial(_read_block, indices, positions, places)
+        return ray_internals.read_task(read, len(places), self._sample_bytes * len(places))
 
 
 def _read_block(

@@ -1,7 +1,7 @@
-"""One shard: samples <-> a Parquet file whose footer says what is in it and which job it belongs to.
+"""One shard: samples <-> a Parquet file whose footer describes its content and the job it belongs to.
 
-A sample is a row group of its own, because training reads single samples in random order: one of a group of 4 to 8
-takes 3 to 5 times as long.
+Each sample is a row group of its own, because training reads single samples in random order: with groups of 4 to
+8, reading one takes 3 to 5 times as long.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _METADATA = b"scenelift"
 
 
 def encode(kind: Kind[S], samples: Sequence[S], summary: dict[str, Any]) -> pa.Buffer:
-    """The Parquet file of some samples; the same bytes for the same samples and summary."""
+    """The Parquet file of the samples; the same bytes for the same samples and summary."""
     sink = pa.BufferOutputStream()
     compression = {
         _leaf(field.name, field.type): "zstd" if field.name in kind.compressed else "none"
@@ -38,12 +38,12 @@ def encode(kind: Kind[S], samples: Sequence[S], summary: dict[str, Any]) -> pa.B
 
 
 def _leaf(name: str, kind: pa.DataType) -> str:
-    """The name that Parquet gives to the values of a column."""
+    """Parquet's name for the values of a column."""
     return _leaf(f"{name}.list.element", kind.value_type) if pa.types.is_list(kind) else name
 
 
 def read_summary(filesystem: pafs.FileSystem, path: str) -> dict[str, Any] | None:
-    """What the footer of a shard says; None if there is no such file or it is no whole shard."""
+    """The summary in a shard's footer; None if the file does not exist or is not a complete shard."""
     if not storage.exists(filesystem, path):
         return None
     try:

@@ -1,4 +1,4 @@
-"""A folder of shards: checked when opened, read sample by sample, streamed to training in a given order."""
+"""A folder of shards: checked when opened, read by sample, streamed to training in a given order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from scenelift.cluster import connect as cluster
-from scenelift.cluster.pacing import pace
+from scenelift.cluster import ray_internals
 from scenelift.errors import ShardError
 from scenelift.io import storage
 from scenelift.samples import manifest
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 B = TypeVar("B")
 
 _SEGMENT_BYTES = 40 << 20
-"""Of one pipeline of a stream. Ray Data's executor lives in a thread of the training process, and takes its turns
-of the interpreter as long as there is something to read: one that soon has it all ends and costs nothing."""
+"""Bytes of one pipeline of a stream. Ray Data's executor is a thread of the training process and competes for the
+interpreter lock as long as there is something to read; a short pipeline finishes early and then costs nothing."""
 _READERS = 2
-"""Reading tasks of one stream at a time; one reads some 500 frames a second from a local disk."""
+"""Concurrent read tasks of one stream; one reads about 500 frames a second from a local disk."""
 
 
 def epoch_order(samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """[samples] a permutation that seed and epoch alone decide."""
+    """[samples] a permutation that depends on seed and epoch alone."""
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
     return generator.permutation(samples).astype(np.int64)
 
@@ -56,16 +56,16 @@ class Samples(Generic[S]):
 
     @functools.cached_property
     def tokens(self) -> tuple[str, ...]:
-        """[len] names of the samples."""
+        """[len] unique names of the samples."""
         return self._column("token")
 
     @functools.cached_property
     def scenes(self) -> tuple[str, ...]:
-        """[len] name of the scene that each sample belongs to."""
+        """[len] name of each sample's scene."""
         return self._column("scene")
 
     def _column(self, name: str) -> tuple[str, ...]:
-        """One small column of every file; nothing else of them is read."""
+        """One small column of every file, without reading the rest."""
         tables = []
         for file in self._files:
             filesystem, path = file.locate()
@@ -92,14 +92,14 @@ class Samples(Generic[S]):
         return self.read_many([index])[0]
 
     def read_many(self, indices: ArrayLike) -> list[S]:
-        """Samples in the order asked for, read in this process. Their arrays are read-only."""
+        """Samples in the given order, read in this process. Their arrays are read-only."""
         places = self._places(np.asarray(indices, np.int64))
         return datasource.to_samples(datasource.read_rows(places), self.kind) if places else []
 
     def dataset(self, indices: ArrayLike | None = None) -> ray.data.Dataset:
-        """Rows {"index", "position", columns...} for map_batches; all samples where none are given.
+        """Rows {"index", "position", columns...} for map_batches; all samples by default.
 
-        A row becomes a sample by `kind.from_row`. Rows come in any order; "index" says which sample they are.
+        `kind.from_row` turns a row into a sample. Rows come in any order; "index" is the sample's index.
         """
         import ray.data
 
@@ -123,10 +123,10 @@ class Samples(Generic[S]):
         """Batches of exactly these samples in exactly this order; needs Ray (`cluster.connect`, or a worker).
 
         Batch i is collate(samples indices[i * batch_size : (i + 1) * batch_size], i); the last one may be
-        smaller. A training worker passes its own part of the epoch orders, those of all epochs to come in one
-        call: starting takes half a second. Ray tasks read; `collate` runs in threads of this process, up to
-        `prefetch` batches ahead and several at a time, so whatever it draws must come from i or the samples.
-        Samples are views of shared memory: collate copies what it keeps.
+        smaller. A training worker passes its part of the orders of all remaining epochs in one call, since
+        starting takes half a second. Ray tasks read; `collate` runs in threads of this process, up to `prefetch`
+        batches ahead and several at a time, so its random draws must depend on i or the samples alone. Samples
+        are views of shared memory: collate must copy what it keeps.
         """
         wanted = np.asarray(indices, np.int64)
         sample_bytes = self.manifest.bytes / max(1, len(self))
@@ -146,12 +146,14 @@ class Samples(Generic[S]):
     ) -> Iterator[B]:
         dataset = self.dataset(indices)
         dataset.context.execution_options.preserve_order = True
-        pace(dataset.context)
+        ray_internals.pace(dataset.context)
         return iter(
             dataset.iter_torch_batches(
                 batch_size=batch_size,
                 prefetch_batches=prefetch,
-                collate_fn=datasource.SampleCollate(self.kind, collate, batch_size, first),
+                collate_fn=ray_internals.arrow_collate(
+                    datasource.SampleCollate(self.kind, collate, batch_size, first)
+                ),
                 device="cpu",
             )
         )
@@ -165,32 +167,32 @@ class Shards(Samples[Frame]):
 
     @classmethod
     def open(cls, path: str, classes: Sequence[str] | None = None) -> Shards:
-        """`open_samples` for frames; ShardError too for another class list than `classes`."""
+        """`open_samples` for frames; ShardError also for a class list that differs from `classes`."""
         opened = cls(*_checked(path, FRAME))
         _check_classes(opened.path, opened.vocabulary.classes, classes)
         return opened
 
     @functools.cached_property
     def about(self) -> FrameSet:
-        """What the frames hold."""
+        """Description of the frames."""
         return FrameSet.of(self.manifest)
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """What the labels mean, as the shards say."""
+        """Meaning of the labels, from the manifest."""
         return self.about.vocabulary
 
     @functools.cached_property
     def point_features(self) -> int:
-        """Width of a point's own features, as the first frame has them."""
+        """Width of a point's own features, from the first frame."""
         return int(self.read(0).features.shape[1])
 
 
 def open_samples(path: str, kind: Kind[S]) -> Samples[S]:
     """Open and check a folder.
 
-    Raises ShardError if it has no manifest, samples of another kind, or of another schema version, or if a file
-    is missing or has another size than the manifest says.
+    Raises ShardError if it has no manifest, samples of another kind or schema version, or if a file is missing
+    or its size differs from the manifest's.
     """
     return Samples(*_checked(path, kind), kind)
 
@@ -199,21 +201,19 @@ def _checked(path: str, kind: Kind[Any]) -> tuple[str, Manifest]:
     filesystem, folder = storage.resolve(path)
     files = storage.list_files(filesystem, folder)
     if manifest.NAME not in files:
-        raise ShardError(_no_manifest(str(path), files))
+        raise ShardError(_no_manifest(str(path), files, kind))
     file = storage.join(folder, manifest.NAME)
     described = Manifest.from_json(storage.read_bytes(filesystem, file).decode(), file, kind)
     _check_files(str(path), described, files)
     return path if "://" in str(path) else folder, described
 
 
-def _no_manifest(path: str, files: dict[str, int]) -> str:
+def _no_manifest(path: str, files: dict[str, int], kind: Kind[Any]) -> str:
     if "bad.json" in files:
-        return f"{path} has no {manifest.NAME}: too many samples were bad, see bad.json in it"
+        return f"{path} has no {manifest.NAME}: too many samples were bad, see its bad.json"
     if any(name.endswith(".parquet") for name in files):
         return f"{path} has no {manifest.NAME}: the job was interrupted; run the same command again"
-    return (
-        f"{path} holds no shards; make some with: python -m datasets.shard nuscenes --root ROOT --out {path}"
-    )
+    return f"{path} has no shards; write some with: {kind.make_command} --out {path}"
 
 
 def _check_files(path: str, described: Manifest, files: dict[str, int]) -> None:
@@ -222,7 +222,7 @@ def _check_files(path: str, described: Manifest, files: dict[str, int]) -> None:
             raise ShardError(f"{path} lacks {shard.name}; run the same command again: {described.command}")
         if files[shard.name] != shard.bytes:
             raise ShardError(
-                f"{path}/{shard.name} has {files[shard.name]} bytes, the manifest says {shard.bytes}; "
+                f"{path}/{shard.name} has {files[shard.name]} bytes, not {shard.bytes} as in the manifest; "
                 f"delete it and run again: {described.command}"
             )
 

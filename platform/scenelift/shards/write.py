@@ -1,7 +1,7 @@
-"""Any data set -> a folder of shards: a Ray Data job that goes on where a killed one stopped.
+"""Any data set -> a folder of shards: a Ray Data job that continues where a killed one stopped.
 
-A shard is written under a temporary name and renamed, and its footer says what is in it: what is there is
-finished, and the manifest is made of the footers. The same job gives the same bytes however often it was
+A shard is written under a temporary name and renamed, and its footer describes its content: a shard that exists
+is finished, and the manifest is built from the footers. The same job gives the same bytes however often it was
 interrupted.
 """
 
@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from scenelift import errors
 from scenelift.cluster import connect as cluster
+from scenelift.cluster import resources
 from scenelift.errors import DataError, FrameError, SceneliftError, ShardError
 from scenelift.io import storage
 from scenelift.samples import manifest
@@ -32,22 +33,22 @@ from scenelift.samples.source import SampleKey, SampleSource
 from scenelift.shards.parquet import encode, read_summary
 
 BAD = "bad.json"
-"""What a job that met too many bad samples leaves instead of a manifest."""
+"""Written instead of a manifest if too many samples are bad."""
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What every task of a job knows."""
+    """What every task of a job needs."""
 
     kind: Kind[Any]
     source: SampleSource
     options: Any
     out: str
     fingerprint: str
-    """Of everything that decides the bytes, except what the files of the data set hold."""
+    """Hash of everything that determines the bytes, except the content of the data set's files."""
 
     def path(self, number: int) -> str:
-        """Of a shard, on the file system of `out`."""
+        """Path of a shard, on the file system of `out`."""
         return storage.join(storage.resolve(self.out)[1], f"shard-{number:05d}.parquet")
 
 
@@ -73,10 +74,10 @@ def write_shards(
 ) -> Manifest:
     """Write the shards of a split into the folder or URI `out` on all cores of the connected Ray.
 
-    options: a frozen dataclass that the source's `read` takes: `ReadOptions` for frames. kind: of the samples.
-    Called again after it was interrupted it writes the missing shards only; the bad samples of the others are
-    tried once more. Samples that cannot be read are listed; more than `max_bad` of them end in a DataError,
-    with `bad.json` in the folder and no manifest, so that nobody trains on it.
+    options: the frozen dataclass that the source's `read` takes: `ReadOptions` for frames. kind: of the samples.
+    Called again after an interruption, it writes only the missing shards and those with bad samples, which are
+    tried once more. Samples that cannot be read are listed; more than `max_bad` of them raise a DataError, with
+    `bad.json` in the folder and no manifest, so that nobody trains on it.
 
     Raises DataError, ShardError if the folder holds shards of another job, StorageError if it cannot be
     written or the disk is full.
@@ -110,14 +111,14 @@ def _fingerprint(
 
 
 def _prepare(job: _Job, keyframes: Sequence[SampleKey], shards: int) -> None:
-    """Make the folder; find out here rather than after hours what will not work."""
+    """Create the folder; fail here rather than after hours."""
     filesystem, folder = storage.resolve(job.out)
     storage.make_folder(filesystem, folder)
     storage.remove_temporary(filesystem, folder)
-    there = [name for name in storage.list_files(filesystem, folder) if name.endswith(".parquet")]
-    for name in there:
+    finished = [name for name in storage.list_files(filesystem, folder) if name.endswith(".parquet")]
+    for name in finished:
         _require_same_job(job, storage.join(folder, name))
-    missing = 1 - len(there) / shards
+    missing = 1 - len(finished) / shards
     if missing > 0:
         storage.require_space(job.out, int(missing * len(keyframes) * _sample_bytes(job, keyframes)))
 
@@ -127,13 +128,13 @@ def _require_same_job(job: _Job, path: str) -> None:
     summary = read_summary(storage.resolve(job.out)[0], path)
     if summary is not None and summary.get("fingerprint") != job.fingerprint:
         raise ShardError(
-            f"{path} is of another job (other data set, split, options, classes or version); "
+            f"{path} belongs to another job (other data set, split, options, classes or version); "
             "write into another folder or delete this one"
         )
 
 
 def _sample_bytes(job: _Job, keyframes: Sequence[SampleKey]) -> int:
-    """Bytes of one stored sample, from the first that can be read; 0 if none of the first few can."""
+    """Bytes of one stored sample, from the first readable one; 0 if none of the first few can be read."""
     for keyframe in keyframes[:8]:
         try:
             return len(encode(job.kind, [job.kind.read(job.source, keyframe, job.options)], {}))
@@ -146,7 +147,7 @@ def _run(job: _Job, chunks: Sequence[Sequence[SampleKey]], progress: bool) -> It
     specs = [{"number": number, "keyframes": list(chunk)} for number, chunk in enumerate(chunks)]
     rows = (
         ray.data.from_items(specs, override_num_blocks=len(specs))
-        .map(_task, fn_args=(job,), num_cpus=cluster.task_cpus())
+        .map(_task, fn_args=(job,), num_cpus=resources.task_cpus())
         .iter_rows()
     )
     interval = 0.1 if sys.stderr.isatty() else 10.0
@@ -161,9 +162,9 @@ def _run(job: _Job, chunks: Sequence[Sequence[SampleKey]], progress: bool) -> It
 
 
 def _task(spec: dict[str, Any], job: _Job) -> dict[str, Any]:
-    """Write one shard, or find it finished: a row for the driver.
+    """Write one shard, unless it is finished: a row for the driver.
 
-    A user's mistake travels in the row, as Ray Data would bury it in an exception of its own.
+    A user's mistake is returned in the row, because Ray Data would wrap it in an exception of its own.
     """
     row = {"number": spec["number"], "mistake": "", "file": "", "summary": ""}
     try:
@@ -174,7 +175,7 @@ def _task(spec: dict[str, Any], job: _Job) -> dict[str, Any]:
 
 
 def _finished(job: _Job, number: int) -> _Done | None:
-    """The shard that is there already, unless it has to be read again for its bad samples."""
+    """The shard if it exists already, unless its bad samples must be tried again."""
     path = job.path(number)
     filesystem, _ = storage.resolve(job.out)
     summary = read_summary(filesystem, path)
@@ -214,7 +215,7 @@ def _done(path: str, number: int, data: bytes | pa.Buffer, summary: dict[str, An
 
 
 def _judge(job: _Job, bad: Sequence[BadSample], samples: int, max_bad: int) -> None:
-    """Raise DataError for too many bad samples, and leave their list instead of a manifest."""
+    """Raise DataError for too many bad samples, and write their list instead of a manifest."""
     filesystem, folder = storage.resolve(job.out)
     failed = len(bad) > max_bad or len(bad) == samples
     stale = manifest.NAME if failed else BAD
@@ -225,7 +226,7 @@ def _judge(job: _Job, bad: Sequence[BadSample], samples: int, max_bad: int) -> N
         return
     _write(job.out, BAD, json.dumps([vars(sample) for sample in bad], indent=2) + "\n")
     reasons = "; ".join(f"{sample.token}: {sample.reason}" for sample in bad[:3])
-    advice = "mend them" if len(bad) == samples else f"mend them or allow them with --max_bad {len(bad)}"
+    advice = "repair them" if len(bad) == samples else f"repair them or allow them with --max_bad {len(bad)}"
     raise DataError(
         f"{len(bad)} of {samples} {job.kind.name}s cannot be read, {max_bad} are allowed; {advice}. {reasons}"
         f"{'; ...' if len(bad) > 3 else ''} (all in {storage.join(job.out, BAD)})"
@@ -242,7 +243,7 @@ def _describe(
         dataset=job.source.name,
         dataset_version=job.source.version,
         split=split or "all",
-        about=json.loads(json.dumps(about)),  # lists for tuples, as it will be read
+        about=json.loads(json.dumps(about)),  # lists instead of tuples, as when it is read back
         samples=sum(shard.file.samples for shard in done),
         bytes=sum(shard.file.bytes for shard in done),
         shards=tuple(shard.file for shard in done),

@@ -14,16 +14,23 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-import open_clip
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
+from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from scenelift.errors import TeacherError
 from scenelift.geometry.sampling import sample
 from scenelift.samples.vocabulary import TEMPLATES, Vocabulary
 from scenelift.teachers.config import TeacherConfig
+from scenelift.teachers.open_clip_internals import (
+    check_towers,
+    encode_text,
+    resized_positions,
+    set_activation,
+    value_tokens,
+    warn_of_another_open_clip,
+)
 from scenelift.teachers.weights import LoadedClip, load_clip
 
 PROMPTS_AT_ONCE = 256
@@ -39,6 +46,7 @@ def build_teacher(
     """
     if config.templates not in ("model", *TEMPLATES):
         raise TeacherError(f"teacher.templates: {config.templates!r} is not one of {', '.join(TEMPLATES)}")
+    warn_of_another_open_clip()
     loaded = load_clip(config.model, config.weights, vocabulary)
     check_towers(config.model, loaded.clip)
     resolved = dataclasses.replace(
@@ -182,77 +190,6 @@ class DenseClip(nn.Module):
         digest.update(json.dumps(reading, sort_keys=True).encode())
         digest.update(json.dumps(TEMPLATES[self.config.templates]).encode())
         return digest.hexdigest()[:12]
-
-
-def check_towers(model: str, clip: open_clip.CLIP) -> None:
-    """TeacherError if the image tower's last block has no value path to read, or the text tower is not CLIP's."""
-    visual = clip.visual
-    fits = isinstance(visual, VisionTransformer) and visual.attn_pool is None
-    fits &= clip.attn_mask is not None and clip.text_pool_type == "argmax"
-    if not fits or not all(
-        isinstance(block, ResidualAttentionBlock) for block in visual.transformer.resblocks
-    ):
-        raise TeacherError(f"teacher.model {model} has no plain ViT image tower; use one such as ViT-B-16")
-
-
-def encode_text(clip: open_clip.CLIP, tokens: Tensor) -> Tensor:
-    """Text embeddings [P, D] of token ids [P, context], without the padding behind the longest sentence.
-
-    Equal to open_clip's `encode_text`, since no token looks ahead, at a quarter of the time: a prompt fills about
-    15 of CLIP's 77 places.
-    """
-    end = tokens.argmax(dim=1)
-    length = int(end.max()) + 1
-    x = clip.token_embedding(tokens[:, :length]) + clip.positional_embedding[:length]
-    x = clip.ln_final(clip.transformer(x, attn_mask=clip.attn_mask[:length, :length]))
-    return x[torch.arange(len(x), device=x.device), end] @ clip.text_projection
-
-
-def set_activation(module: nn.Module, activation: str) -> None:
-    """Put one activation into every MLP of a transformer: open_clip's default differs by model name."""
-    made = {"quickgelu": QuickGELU, "gelu": nn.GELU}[activation]
-    blocks = [block for block in module.modules() if isinstance(block, ResidualAttentionBlock)]
-    assert blocks, "no transformer blocks"
-    for block in blocks:
-        assert isinstance(block.mlp.gelu, QuickGELU | nn.GELU)
-        block.mlp.gelu = made()
-
-
-def resized_positions(visual: VisionTransformer, grid: tuple[int, int]) -> Tensor:
-    """The position table [1 + h w, width] for another grid: bicubic, the class token's row kept."""
-    table = visual.positional_embedding.detach()
-    if grid == tuple(visual.grid_size):
-        return table.clone()
-    patches = table[1:].T.unflatten(1, tuple(visual.grid_size))[None]
-    patches = F.interpolate(patches, grid, mode="bicubic", align_corners=False)
-    return torch.cat([table[:1], patches[0].flatten(1).T])
-
-
-def value_tokens(visual: VisionTransformer, pixels: Tensor, positions: Tensor, value_path: str) -> Tensor:
-    """Patches through all blocks but the last, then through the last one's value path: [B, h w, width].
-
-    pixels: float [B, 3, H, W]; positions: [1 + h w, width]. Differentiable: the tiny teacher is trained so.
-    """
-    patches = visual.conv1(pixels).flatten(2).transpose(1, 2)
-    leading = visual.class_embedding.expand(len(patches), 1, -1)
-    x = visual.ln_pre(torch.cat([leading, patches], dim=1) + positions)
-    blocks = visual.transformer.resblocks
-    x = x if visual.transformer.batch_first else x.transpose(0, 1)
-    for block in blocks[:-1]:
-        x = block(x)
-    x = x if visual.transformer.batch_first else x.transpose(0, 1)
-    return last_value(blocks[-1], x[:, 1:], value_path)
-
-
-def last_value(block: ResidualAttentionBlock, x: Tensor, value_path: str) -> Tensor:
-    """A block as if every token attended to itself alone (MaskCLIP): [B, N, width] -> [B, N, width]."""
-    weight, bias = block.attn.in_proj_weight, block.attn.in_proj_bias
-    rows = slice(2 * x.shape[-1], None)
-    value = block.ls_1(block.attn.out_proj(F.linear(block.ln_1(x), weight[rows], bias[rows])))
-    if value_path == "value":
-        return value
-    x = x + value
-    return x + block.ls_2(block.mlp(block.ln_2(x)))
 
 
 def _grid(image_size: tuple[int, int], patch_size: tuple[int, int]) -> tuple[int, int]:

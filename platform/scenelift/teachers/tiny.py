@@ -1,7 +1,6 @@
 """A CLIP small enough to ship: open_clip's own model with few layers and a tokenizer of few words.
 
-One safetensors file holds the weights and, as metadata, everything needed to build the model and to say where
-it came from.
+One safetensors file holds the weights and, as metadata, all that is needed to build the model, and its provenance.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ PADDING = 0
 
 @dataclass(frozen=True)
 class TinyModel:
-    """How a tiny CLIP is built, read and prompted; it stands in the metadata of its weights file."""
+    """How to build and prompt a tiny CLIP; stored in the metadata of its weights file."""
 
     ids: tuple[int, ...]
-    """Ids of CLIP's tokenizer that the model knows, ascending; the model's own ids are their positions."""
+    """Ids of CLIP's tokenizer that the model knows, ascending; the model's own ids are their indices."""
     image_size: tuple[int, int] = (112, 192)
     """(height, width) of the images it was trained on, pixels."""
     patch: tuple[int, int] = (7, 6)
@@ -42,7 +41,7 @@ class TinyModel:
     text_width: int = 64
     text_layers: int = 1
     context: int = 20
-    """Longest sentence, tokens, with start and end."""
+    """Longest sentence, in tokens, with start and end."""
     embedding: int = 128
     """Channels that images and texts share."""
     value_path: Literal["value", "residual"] = "residual"
@@ -58,9 +57,9 @@ class TinyModel:
 
 
 class TinyTokenizer:
-    """CLIP's tokenizer with its 49408 ids mapped to the few that a tiny model knows, order kept.
+    """CLIP's tokenizer with its 49408 ids mapped to the few that a tiny model knows, preserving their order.
 
-    The order matters: the end of a sentence is found as its largest id.
+    The order matters: CLIP finds the end of a sentence as its largest id.
     """
 
     def __init__(self, model: TinyModel) -> None:
@@ -69,7 +68,7 @@ class TinyTokenizer:
         self.context = model.context
 
     def __call__(self, sentences: Sequence[str]) -> Tensor:
-        """Token ids int64 [P, context]. TeacherError names the words that the model was never built for."""
+        """Token ids int64 [P, context]. TeacherError names the words that the model does not know."""
         tokens = torch.zeros(len(sentences), self.context, dtype=torch.int64)
         for row, sentence in zip(tokens, sentences, strict=True):
             ids = self._ids(sentence)
@@ -86,7 +85,7 @@ class TinyTokenizer:
                 word for word in sentence.split() if not self.position.keys() >= set(_bpe().encode(word))
             ]
             raise TeacherError(
-                f"the tiny teacher does not know {', '.join(words)} (in {sentence!r}); use words it was "
+                f"the tiny teacher does not know {', '.join(words)} (in {sentence!r}); use words that it was "
                 "trained with, train another with python -m trainables.teacher, or set teacher.model to an "
                 "open_clip ViT"
             )
@@ -99,7 +98,7 @@ def _bpe() -> Any:
 
 
 def build_tiny(model: TinyModel) -> open_clip.CLIP:
-    """The model with random weights, except for the positions of patches, which start as sines.
+    """The model with random weights, except for the position embeddings of patches, which start as sines.
 
     Sines help a little: region accuracy on new scenes .74 instead of .73 after 1000 steps (one seed).
     """
@@ -148,14 +147,14 @@ def is_tiny(path: str | Path) -> bool:
 
 
 def load_tiny(path: str | Path) -> tuple[open_clip.CLIP, TinyModel]:
-    """Build the model that a file describes and fill it, float32 on the CPU."""
+    """Build the model that a file describes and load its weights, float32 on the CPU."""
     if not Path(path).is_file():
         raise TeacherError(
             f"no tiny teacher at {path}; python -m trainables.teacher makes one, or set teacher.weights to it"
         )
     if not is_tiny(path):
         raise TeacherError(
-            f"{path} is no tiny teacher: its metadata lacks {METADATA}; set teacher.model instead"
+            f"{path} is not a tiny teacher: its metadata lacks {METADATA}; set teacher.model instead"
         )
     model = from_dict(TinyModel, json.loads(_metadata(path)[METADATA]))
     clip = build_tiny(model)
@@ -169,4 +168,4 @@ def _metadata(path: str | Path) -> dict[str, str]:
         with safe_open(str(path), "pt") as file:
             return file.metadata() or {}
     except SafetensorError as error:
-        raise TeacherError(f"{path} is not a whole safetensors file: {error}") from error
+        raise TeacherError(f"{path} is not a complete safetensors file: {error}") from error

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from scenelift.errors import TrackingError
-from scenelift.tracking import provenance, retry, store
+from scenelift.tracking import mlflow_internals, provenance, retry, store
 from scenelift.tracking.config import TrackingConfig
 from scenelift.tracking.retry import Patient
 
@@ -51,7 +51,7 @@ class Tracker:
         self._client, self._uri, self._insist = client, uri, Patient(uri)
         self._id, self._experiment_id = run.info.run_id, run.info.experiment_id
         self._experiment = client.get_experiment(run.info.experiment_id).name
-        self._last: dict[str, Metric] = {metric.key: metric for metric in run.data._metric_objs}
+        self._last: dict[str, Metric] = {metric.key: metric for metric in mlflow_internals.last_points(run)}
         self._pending: list[Metric] = []
         self._due = time.monotonic() + SECONDS
         self._outage = False
@@ -82,6 +82,7 @@ class Tracker:
         store.probe(uri)
         from mlflow import MlflowClient
 
+        mlflow_internals.warn_of_another_mlflow()
         tags = {
             **provenance.tags(),
             **tags,
@@ -249,11 +250,7 @@ class Tracker:
     def _watch(self, interval: float, resumed: bool) -> None:
         if interval <= 0:
             return
-        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-        self._monitor = SystemMetricsMonitor(
-            self._id, sampling_interval=interval, resume_logging=resumed, tracking_uri=self._uri
-        )
+        self._monitor = mlflow_internals.system_monitor(self._uri, self._id, interval, resumed)
         self._monitor.start()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scenelift.config.cli import command
 from scenelift.errors import ClusterError, TrackingError
-from scenelift.tracking import dashboard_view, store
+from scenelift.tracking import dashboard_view, mlflow_internals, store
 from scenelift.tracking.config import PRESETS, DashboardConfig
 
 HOST = "127.0.0.1"
@@ -53,14 +53,8 @@ def prepare(uri: str) -> dict[str, str]:
             runs = client.search_runs([key], "tags.trainable LIKE '%'", max_results=LOOKED_AT)
             if runs:
                 client.set_experiment_tag(key, dashboard_view.TAG, dashboard_view.view(runs))
-                pages[found.name] = page(key)
+                pages[found.name] = mlflow_internals.view_page(key, dashboard_view.KEY)
     return pages
-
-
-def page(experiment: str) -> str:
-    """Where MLflow shows an experiment's runs, by our view."""
-    options = f"workflowType=machine_learning&viewStateShareKey={dashboard_view.KEY}"
-    return f"#/experiments/{experiment}/runs?{options}"
 
 
 def _require_free(port: int) -> None:

@@ -1,25 +1,23 @@
 """What MLflow's page of an experiment shows when it is opened by our link: columns, their order, charts.
 
-MLflow keeps a named view as a tag of the experiment, a JSON envelope around the state of the page. An address with
-viewStateShareKey opens it, and the page's menu of views lists it.
+MLflow keeps a named view as a tag of the experiment; an address opens it, and the page's menu of views lists it.
 """
 
 from __future__ import annotations
 
-import base64
 import json
-import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from scenelift.config import difference
+from scenelift.tracking import mlflow_internals
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 KEY = "scenelift"
 """Name of the view in addresses."""
-TAG = f"mlflow.sharedViewState.{KEY}"
+TAG = mlflow_internals.view_tag(KEY)
 """Name of the experiment's tag that holds the view."""
 
 COLUMNS = "scenelift.columns"
@@ -41,9 +39,7 @@ _WIDTHS = {_RUN_NAME: 340, "dataset": 100, "protocol": 130, "preset": 120, "chan
 
 def view(runs: Sequence[Run]) -> str:
     """The value of `TAG` for an experiment with these runs."""
-    # Compressed, as MLflow itself does it: older servers take 5000 characters.
-    packed = base64.b64encode(zlib.compress(json.dumps(state(runs)).encode())).decode()
-    return json.dumps({"name": "Scenelift", "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"})
+    return mlflow_internals.packed_view("Scenelift", state(runs))
 
 
 def state(runs: Sequence[Run]) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
+
+import tenacity
 
 from scenelift.errors import TrackingError
 from scenelift.io.console import say
@@ -20,12 +21,19 @@ T = TypeVar("T")
 
 def wait(uri: str) -> None:
     """Wait until the address answers; TrackingError if it does not within `PATIENCE`."""
-    until = time.monotonic() + PATIENCE
     if not store.answers(uri):
         say(f"waiting for MLflow at {store.public(uri)}, {PATIENCE:.0f} s at most")
-    while time.monotonic() < until and not store.answers(uri):
-        time.sleep(PAUSE)
+        tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda answered: not answered),
+            wait=tenacity.wait_fixed(PAUSE),
+            stop=tenacity.stop_after_delay(PATIENCE),
+            retry_error_callback=lambda _: None,
+        )(store.answers, uri)
     store.probe(uri)
+
+
+class _AwayError(Exception):
+    """The server does not answer, so the call may succeed later."""
 
 
 class Patient:
@@ -40,21 +48,30 @@ class Patient:
 
         Raises TrackingError if the call fails twice although the server answers.
         """
-        until, failed = time.monotonic() + (0 if self._left else PATIENCE), 0
-        while True:
-            try:
-                with store.errors(self.uri, doing):
-                    done = call()
-                self._left = False
-                return done
-            except TrackingError as error:
-                away = not store.answers(self.uri)
-                failed += not away
-                if failed > 1:
-                    raise
-                if away and time.monotonic() >= until:
-                    self._left = True
-                    say(f"{error}. Left out; resuming the run by its name sends its metrics again")
-                    return None
-                if away:
-                    time.sleep(PAUSE)
+        try:
+            done = tenacity.Retrying(
+                retry=tenacity.retry_if_exception_type(_AwayError),
+                wait=tenacity.wait_fixed(PAUSE),
+                stop=tenacity.stop_after_delay(0 if self._left else PATIENCE),
+                reraise=True,
+            )(self._twice, doing, call)
+        except _AwayError as error:
+            self._left = True
+            say(f"{error}. Left out; resuming the run by its name sends its metrics again")
+            return None
+        self._left = False
+        return done
+
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception_type(TrackingError),
+        stop=tenacity.stop_after_attempt(2),
+        reraise=True,
+    )
+    def _twice(self, doing: str, call: Callable[[], T]) -> T:
+        try:
+            with store.errors(self.uri, doing):
+                return call()
+        except TrackingError as error:
+            if store.answers(self.uri):
+                raise
+            raise _AwayError(str(error)) from error

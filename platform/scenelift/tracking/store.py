@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from scenelift.errors import TrackingError
+from scenelift.tracking import mlflow_internals
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -135,13 +136,9 @@ def _probe_sqlite(uri: str) -> None:
 
 def _probe_server(uri: str) -> None:
     from mlflow.exceptions import MlflowException
-    from mlflow.utils.credentials import get_default_host_creds
-    from mlflow.utils.rest_utils import http_request
 
-    call = "/api/2.0/mlflow/experiments/search"
-    options = {"max_retries": 0, "timeout": TIMEOUT, "raise_on_status": False, "json": {"max_results": 1}}
     try:
-        status = http_request(get_default_host_creds(uri), call, "POST", **options).status_code
+        status = mlflow_internals.server_status(uri, TIMEOUT)
     except MlflowException as error:
         raise TrackingError(
             f"no MLflow server answers at {public(uri)} within {TIMEOUT} s; start it, or {_INSTEAD}"

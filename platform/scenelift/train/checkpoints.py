@@ -1,8 +1,7 @@
-"""Checkpoints of a run, on any file system: each whole or not there, the last few and the best kept."""
+"""Checkpoints of a run, on any file system: each whole or not there, the newest and the best kept."""
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,14 +27,14 @@ class Checkpoint:
     folder: str
     """Local path or URI."""
     step: int
-    loss: float
-    """Mean training loss since the checkpoint before; the smallest is the best."""
+    score: float | None
+    """Validation metric that the best is chosen by, the larger the better; None: it was not validated for that."""
 
     @classmethod
     def at(cls, folder: Location) -> Checkpoint | None:
         """The checkpoint in a folder; None if there is none that is whole."""
         about = folders.about(folder)
-        return None if about is None else cls(str(folder), about["step"], about["loss"])
+        return None if about is None else cls(str(folder), about["step"], about["score"])
 
     @contextmanager
     def fetched(self) -> Iterator[Path]:
@@ -89,14 +88,16 @@ class Checkpoints:
         return found[-1] if found else None
 
     def best(self) -> Checkpoint | None:
-        """The checkpoint of least training loss (the later of equals), or None."""
+        """The checkpoint of the highest score (the earlier of equals), or None."""
         return _best(self.all())
 
-    def save(self, step: int, loss: float, student: Trained, state: dict[str, Any]) -> Checkpoint:
+    def save(
+        self, step: int, student: Trained, state: dict[str, Any], score: float | None = None
+    ) -> Checkpoint:
         """Write one checkpoint; StorageError, with the older ones as they were, if it cannot be written."""
         final = self._named(step)
         try:
-            with folders.written(final, {"step": step, "loss": loss}) as folder:
+            with folders.written(final, {"step": step, "score": score}) as folder:
                 student.save(folder)
                 torch.save(state, folder / _STATE)
         except StorageError as error:
@@ -106,14 +107,14 @@ class Checkpoints:
                 f"cannot write the checkpoint {final}: {error}; make room there{_CONTINUE}"
             ) from error
         self._prune()
-        return Checkpoint(final, step, loss)
+        return Checkpoint(final, step, score)
 
     def adopt(self, source: Checkpoint) -> None:
         """Make a checkpoint of another run the only one."""
         folders.remove(self.folder)
         with (
             source.fetched() as there,
-            folders.written(self._named(source.step), {"step": source.step, "loss": source.loss}) as here,
+            folders.written(self._named(source.step), {"step": source.step, "score": source.score}) as here,
         ):
             for file in there.iterdir():
                 if file.name != folders.DONE:
@@ -132,5 +133,5 @@ class Checkpoints:
 
 
 def _best(found: list[Checkpoint]) -> Checkpoint | None:
-    finite = [checkpoint for checkpoint in reversed(found) if math.isfinite(checkpoint.loss)]
-    return min(finite, key=lambda checkpoint: checkpoint.loss, default=None)
+    scored = [(checkpoint.score, checkpoint) for checkpoint in found if checkpoint.score is not None]
+    return max(scored, key=lambda pair: pair[0], default=(None, None))[1]

@@ -19,6 +19,7 @@ from scenelift.config.constraints import (
     Settings,
 )
 from scenelift.errors import ConfigError
+from scenelift.train.watch import WatchConfig
 
 WARM_UP = 2
 """Steps that are not timed: readers start and kernels are chosen."""
@@ -43,11 +44,13 @@ class LoopConfig(Settings):
     checkpoint_every: NonNegativeInt = 500
     """Optimizer steps between checkpoints, 0 for one at the end of every epoch; the last step always has one."""
     keep: PositiveInt = 2
-    """Newest checkpoints kept; the best is kept besides."""
+    """Newest checkpoints kept."""
     log_every: PositiveInt = 10
     """Optimizer steps between logged metrics."""
     preflight_steps: NonNegativeInt = 0
     """Stop after so many optimizer steps, and say what time, memory and disk the whole run takes; 0: train."""
+    watch: WatchConfig = WatchConfig()
+    """Early stopping, the best checkpoint, averaged weights, profiles."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

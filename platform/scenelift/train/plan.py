@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from scenelift.errors import ConfigError
 from scenelift.shards.read import epoch_order
-from scenelift.train import preflight
 from scenelift.train.config import LoopConfig
 
 
@@ -75,11 +74,6 @@ class Plan:
     def steps(self) -> int:
         """Optimizer steps until the training is over, or is to stop."""
         return self.steps_per_epoch * (self.loop.stop_after or self.loop.epochs)
-
-    @property
-    def smaller(self) -> str:
-        """What makes micro-batches smaller, as advice to a user."""
-        return preflight.smaller(self.loop.batch, self.loop.accumulate, max(self.workers, self.most))
 
     def saved(self, done: int) -> bool:
         """Whether a checkpoint is written after so many optimizer steps."""

@@ -22,6 +22,7 @@ from scenelift.io import storage
 from scenelift.io.storage import megabytes
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.config import WARM_UP
+from scenelift.train.plan import Plan
 
 MEASURED = 10
 """Steps after which every training says what the rest of it takes."""
@@ -69,19 +70,20 @@ class Estimate:
         device: torch.device,
         checkpoints: Checkpoints,
         student: dict[str, Any],
-        optimizer: dict[str, Any],
+        besides: list[Any],
         steps: int,
         seconds_per_step: float,
         writes: int,
+        keep: int,
     ) -> Estimate:
         """Look at what a running training holds.
 
-        student, optimizer: what a checkpoint holds of them; writes: checkpoints still to be written. At most
-        the `keep` newest, the best, and the one being written lie in the folder at once; of a run in a bucket
-        only the last of these lies on a disk.
+        student, besides: what a checkpoint holds; writes: checkpoints still to be written; keep: those that stay.
+        At most these and the one being written lie in the folder at once; of a run in a bucket only the last
+        lies on a disk.
         """
-        there, size = len(checkpoints.all()), size_of(student) + size_of(optimizer)
-        more = max(min(there + writes, checkpoints.keep + 2) - there, min(writes, 1))
+        there, size = len(checkpoints.all()), size_of(student) + size_of(besides)
+        more = max(min(there + writes, keep + 1) - there, min(writes, 1))
         if not checkpoints.local:
             more = min(more, 1)
         return cls(
@@ -174,15 +176,13 @@ def size_of(state: Any) -> int:
     return sum(map(size_of, state)) if isinstance(state, list | tuple) else 0
 
 
-def smaller(batch: int, accumulate: int, workers: int) -> str:
-    """What makes micro-batches smaller, as advice to the user."""
-    share = batch // workers
+def smaller(plan: Plan, smaller_samples: str) -> str:
+    """What makes micro-batches smaller, as advice to the user; smaller_samples: what makes one sample smaller."""
+    batch, accumulate = plan.loop.batch, plan.loop.accumulate
+    share = batch * accumulate // plan.parts
     parts = next((parts for parts in range(accumulate + 1, share + 1) if share % parts == 0), None)
     if parts is None:
-        return (
-            "a micro-batch is a single frame already: use fewer augmentation.lidar_sweeps, a larger "
-            "student.voxels.size, a smaller network, or a machine with more memory"
-        )
+        return f"a micro-batch is a single sample already: {smaller_samples}"
     return f"raise loop.accumulate to {parts} (the same batch in smaller parts), or lower loop.batch below {batch}"
 
 

@@ -5,13 +5,69 @@ The job lies in Ray's object store, so that only workers pay the seconds that to
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import ray
 
+from scenelift.errors import SceneliftError
+
+if TYPE_CHECKING:
+    from scenelift.train.job import Job
+    from scenelift.train.state import Worker
+
 
 def run(config: dict[str, Any]) -> None:
-    """Fetch the job and train."""
-    from scenelift.train.launch import train_worker
+    """Fetch the job and train; most: workers that the run may come to have."""
+    job, board = ray.get(config["job"]), config["board"]
+    from scenelift.train.loop import train
 
-    train_worker(ray.get(config["job"]), config["most"], config["board"])
+    if board.mistake() is not None:
+        return
+    try:
+        worker = _worker(job, config["most"], board.put)
+        train(job.build(), worker)
+    except SceneliftError as error:
+        board.report_fatal(type(error).__name__, str(error))
+        raise
+
+
+def _worker(job: Job, most: int, post: Callable[[dict[str, Any]], None]) -> Worker:
+    """What this process is given."""
+    import torch
+    from ray import train as ray_train
+    from ray.train.torch import get_device
+
+    from scenelift.train.state import Worker
+
+    context = ray_train.get_context()
+    rank, workers = context.get_world_rank(), context.get_world_size()
+    validate = None if job.validation is None else partial(job.validation, rank=rank, workers=workers)
+    return Worker(
+        plan=job.plan(workers, most),
+        optimizer=job.optimizer,
+        checkpoints=job.checkpoints,
+        collate=job.collate,
+        stream=_stream(job),
+        rank=rank,
+        device=torch.device(get_device()),
+        post=post,
+        validate=validate,
+        report=ray_train.report,
+        smaller_samples=job.smaller_samples,
+        callbacks=job.callbacks,
+    )
+
+
+def _stream(job: Job) -> Callable[..., Iterator[Any]]:
+    """The stream of the samples that the job trains on, numbered from 0 as the plan numbers them."""
+    import numpy as np
+
+    from scenelift.shards.read import open_samples
+
+    shards = open_samples(job.shards, job.kind)
+    if job.frames is None:
+        return shards.stream
+    chosen = np.asarray(job.frames, np.int64)
+    return lambda indices, *rest: shards.stream(chosen[indices], *rest)

@@ -18,7 +18,7 @@ from optuna.samplers import RandomSampler, TPESampler
 from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.sample import Categorical, Domain, Integer, LogUniform
 
-from scenelift.tune.search import Space, ends, holds
+from scenelift.tune.space import Space, ends, holds
 
 optuna.logging.set_verbosity(logging.ERROR)  # it would tell of every trial
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)

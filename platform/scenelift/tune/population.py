@@ -9,8 +9,9 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import PopulationBasedTraining
 from ray.tune.search.sample import Categorical, Domain
 
+from scenelift.cluster import ray_internals
 from scenelift.errors import ConfigError
-from scenelift.tune.search import Space, ends
+from scenelift.tune.space import Space, ends
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
@@ -39,19 +40,17 @@ class Population(PopulationBasedTraining):
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         """What the trial does next. Tune would wait for trials that have failed, too."""
         for failed in (other for other in tune_controller.get_trials() if other.is_finished()):
-            state = self._trial_state[failed]
-            state.last_train_time = max(state.last_train_time, result["milestone"])
+            ray_internals.count_as_arrived(self, failed, result["milestone"])
         return str(super().on_trial_result(tune_controller, trial, result))
 
     def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
         """The next trial. Where all wait, the last of them has failed: the others go on without an exchange."""
         left = [trial for trial in tune_controller.get_trials() if not trial.is_finished()]
-        if left and all(trial.status == Trial.PAUSED and self._arrived(trial) for trial in left):
-            self._next_perturbation_sync += self._perturbation_interval
+        if left and all(
+            trial.status == Trial.PAUSED and ray_internals.arrived(self, trial) for trial in left
+        ):
+            ray_internals.pass_milestone(self)
         return super().choose_trial_to_run(tune_controller)
-
-    def _arrived(self, trial: Trial) -> bool:
-        return bool(self._trial_state[trial].last_train_time >= self._next_perturbation_sync)
 
 
 def _varied(domain: Domain) -> Domain | list[Any]:

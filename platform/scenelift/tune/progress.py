@@ -11,7 +11,7 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
-from scenelift.cluster.leftovers import Leftovers
+from scenelift.cluster.ray_internals import Leftovers
 from scenelift.io.console import say
 from scenelift.runs.folder import Run
 from scenelift.tracking.client import Tracker

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from ray.tune.search.sample import Categorical, LogUniform
 
 from scenelift.evaluation.pictures import FAINT, INK, PAPER, legend, save, sheet
-from scenelift.tune.search import Space, ends
+from scenelift.tune.space import Space, ends
 from scenelift.tune.trial import short
 
 Status = Literal["finished", "stopped", "failed", "running"]

@@ -20,9 +20,9 @@ from scenelift.errors import ConfigError, SceneliftError
 from scenelift.tune.config import SweepConfig
 
 if TYPE_CHECKING:
-    from scenelift.runs.experiment import Observe
+    from scenelift.runs.monitor import Observe
     from scenelift.runs.task import Task
-    from scenelift.tune.search import Draw, Space
+    from scenelift.tune.space import Draw, Space
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,10 @@ class Sweep:
         return {first: self.presets[first], **self.presets}
 
     def _help(self, presets: dict[str, Any]) -> str:
-        from scenelift.tune import search
+        from scenelift.tune.space import describe
 
         searched = self.space(next(iter(presets.values())))
-        lines = [f"  {key:<32}{search.describe(domain)}" for key, domain in searched.items()]
+        lines = [f"  {key:<32}{describe(domain)}" for key, domain in searched.items()]
         options = "\n".join(lines)
         return (
             f"Searches in settings of {self.trainable}:\n{options}\n\nPresets: {', '.join(presets)}. "
@@ -129,12 +129,12 @@ class Sweep:
         """Search, and return the sweep's folder. TrainingError if not one trial finished."""
         # What it takes to search comes after the command line is understood.
         from scenelift.cluster import connect as cluster
-        from scenelift.tune import search
+        from scenelift.tune.space import checked
         from scenelift.tune.sweep_run import SweepRun
 
         space = {key: domain for key, domain in self.space(config).items() if key not in given}
         if not space:
             raise ConfigError("everything that this sweep searches was given as an option; nothing is left")
-        space = search.checked(space, config)
+        space = checked(space, config)
         with cluster.connect(dashboard=True):
             return SweepRun(self, settings, config, space, tuple(given)).run()

@@ -22,9 +22,10 @@ from scenelift.tracking import store
 from scenelift.tracking.client import Tracker
 from scenelift.tracking.config import TrackingConfig
 from scenelift.tune import population, ranking
-from scenelift.tune import search as search
+from scenelift.tune.choice import Choice
+from scenelift.tune.placement import Placement
 from scenelift.tune.progress import SearchProgress
-from scenelift.tune.search import Choice, Placement, Space
+from scenelift.tune.space import Space, baseline_values, describe
 from scenelift.tune.trial import Trials, milestone, run_trial, title
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class SweepRun:
         self, sweep: Sweep, settings: SweepConfig, config: Any, space: Space, given: tuple[str, ...]
     ) -> None:
         self.sweep, self.settings, self.config, self.space, self.given = sweep, settings, config, space, given
-        self.baseline = search.baseline_values(space, config)
+        self.baseline = baseline_values(space, config)
         self.name = settings.resume or settings.name or f"{sweep.name}-{time.strftime('%Y%m%d-%H%M%S')}"
         if "://" in config.run.storage:
             raise ConfigError(
@@ -131,7 +132,7 @@ class SweepRun:
         say(f"sweep {self.name}: {self.choice.count(self.space)} trials of {of} by {self.settings.search}")
         for key, domain in self.space.items():
             own = title({key: self.baseline[key]}).rpartition(" ")[2]
-            say(f"  {key:<34}{search.describe(domain)}   (preset: {own})")
+            say(f"  {key:<34}{describe(domain)}   (preset: {own})")
         say(f"  maximizing {self.objective} on one training scene of {self.settings.holdout_every}")
         say(f"  {self.placement.reason}")
         if self.shared:
@@ -158,7 +159,7 @@ class SweepRun:
         experiment = f"sweep-{self.sweep.name}"
         tracking = TrackingConfig(self.config.tracking.uri, experiment, system_metrics=0)
         parameters = {f"sweep.{key}": value for key, value in configuration.flatten(settings).items()}
-        parameters |= {f"space.{key}": search.describe(domain) for key, domain in self.space.items()}
+        parameters |= {f"space.{key}": describe(domain) for key, domain in self.space.items()}
         tags = {"trainable": self.task.command, "sweep": self.sweep.name}
         tracker = Tracker.start(
             tracking, self.folder.parent, self.name, parameters, tags, before.get("mlflow_run")

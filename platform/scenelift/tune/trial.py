@@ -13,10 +13,12 @@ from typing import Any
 
 from scenelift.config.build import override
 from scenelift.errors import TrainingError
-from scenelift.runs.experiment import Observe
 from scenelift.runs.folder import Run
+from scenelift.runs.monitor import Observe, ignore
 from scenelift.train.checkpoints import Checkpoint, Checkpoints
-from scenelift.tune.search import GRACE
+
+GRACE = 25
+"""Percent of its training that every trial is given before it is judged."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Trials:
             "tracking.parent": self.parent,
             "tracking.name": f"the first {self.shared} epochs of all trials",
         }
-        self.train(override(self.config, fixed), lambda values: None)
+        self.train(override(self.config, fixed), ignore)
 
     def configured(self, values: Mapping[str, Any], name: str) -> Any:
         """The config of one trial."""

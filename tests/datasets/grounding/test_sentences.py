@@ -138,7 +138,7 @@ def test_files_that_are_none_are_named(tmp_path: Path) -> None:
     wrong = "scene0000_00-chair-2-1-3,scene0000_00,4,chair,hi,\"['hi']\",True\n"
     (tmp_path / "b.csv").write_text(head + wrong)
     for read, name, message in (
-        (sentences.read_scanrefer, "a.json", "no ScanRefer file"),
+        (sentences.read_scanrefer, "a.json", "not a ScanRefer file"),
         (sentences.read_scanrefer, "none.json", "no .*none.json"),
         (sentences.read_nr3d, "a.csv", "row 1 .* not Nr3D's"),
         (sentences.read_sr3d, "b.csv", "row 1 .*is not object 4"),
@@ -172,7 +172,7 @@ def test_keywords_are_attributes_and_anchors(text: str, marked: str) -> None:
 def test_attributes_are_those_of_the_first_sentence_alone() -> None:
     tokens = keywords.tokenize("a red chair . a blue table is near it .")
     assert keywords.attributes(tokens).nonzero()[0].tolist() == [1]
-    assert not keywords.keyword_mask(tokens, whole=False)[1]
+    assert not keywords.keyword_mask(tokens, adjectives=False)[1]
 
 
 def test_classes_of_names(class_map: ClassMap) -> None:

@@ -38,7 +38,7 @@ def test_a_wrong_root_says_what_is_there(tree: Tree):
         ),
         (tree.root, "v1.0-trainval", "has no folder v1.0-trainval; versions there: v1.0-mini"),
         (tree.tables, VERSION, f"holds the tables themselves; .*{tree.root}"),
-        (tree.root / "samples", VERSION, "there is no nuScenes version in it"),
+        (tree.root / "samples", VERSION, "it has no nuScenes version"),
     ]:
         with pytest.raises(DataError, match=reason) as caught:
             NuScenes(root, version)
@@ -74,9 +74,9 @@ def test_a_missing_table_is_named(tree: Tree, table: str):
             "ego_pose",
             "pose-scene-0103-2-2-LIDAR_TOP",
             {"rotation": [1, 0, 0]},
-            "rotation has a row that is not 4",
+            "rotation has a row that does not have 4",
         ),
-        ("ego_pose", "pose-scene-0103-2-2-LIDAR_TOP", {"translation": "far"}, "ego_pose.json is no table"),
+        ("ego_pose", "pose-scene-0103-2-2-LIDAR_TOP", {"translation": "far"}, "ego_pose.json is not a table"),
     ],
 )
 def test_tables_that_do_not_fit_together_are_refused(tree: Tree, table, token, values, reason):
@@ -177,7 +177,7 @@ POSE = "pose-scene-0103-2-2-"
 )
 def test_a_broken_pose_is_refused_where_it_is_used(tree: Tree, token: str, values: dict):
     tree.edit("ego_pose", token, **values)
-    _refused(tree, f"{IMAGE_FILE}: the transform is not finite, or its quaternion not of length 1")
+    _refused(tree, f"{IMAGE_FILE}: the transform is not finite, or its quaternion does not have length 1")
 
 
 def test_a_broken_pose_of_a_sweep_is_refused(tree: Tree):

@@ -152,7 +152,7 @@ def test_a_row_without_a_required_column_is_refused(tmp_path: Path, piece: int):
 def test_what_is_no_table_is_refused_in_one_line(tmp_path: Path, text: str, piece: int):
     path = tmp_path / "table.json"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(DataError, match=r"table\.json is no table of the right form") as caught:
+    with pytest.raises(DataError, match=r"table\.json is not a table of the right form") as caught:
         read_table(path, SCHEMA)
     assert "\n" not in str(caught.value)
 
@@ -162,5 +162,5 @@ def test_a_table_that_was_cut_off_is_refused_wherever(tmp_path: Path, piece: int
     whole = json.dumps(_rows(0, 20, nested=True), indent=0)
     for cut in range(1, len(whole), 97):
         path.write_text(whole[:cut])
-        with pytest.raises(DataError, match="no table of the right form"):
+        with pytest.raises(DataError, match="not a table of the right form"):
             read_table(path, SCHEMA)

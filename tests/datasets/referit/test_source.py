@@ -89,8 +89,8 @@ def test_with_regions_that_do_not_tell_the_size_the_photo_does(tmp_path):
     Image.new("RGB", (SIZE[1], SIZE[0])).save(tmp_path / "images" / "1.jpg")
     sample = source.read(first, CaptionOptions())
     assert sample.size == SIZE and len(sample.boxes) == 6
-    with pytest.raises(FrameError, match=r"2\.jpg do not say how large it is.*put the photos there"):
+    with pytest.raises(FrameError, match=r"2\.jpg do not include its size.*put the photos there"):
         source.read(second, CaptionOptions())
     (tmp_path / "images" / "2.jpg").write_bytes(b"no photo")
-    with pytest.raises(FrameError, match=r"2\.jpg is no image"):
+    with pytest.raises(FrameError, match=r"2\.jpg is not an image"):
         source.read(second, CaptionOptions())

@@ -64,7 +64,7 @@ def test_the_real_points_are_read(real_data: Path) -> None:
     raw = np.fromfile(real_data / "scannet/points/scene0000_00.bin", "<f4").reshape(-1, 6)
     assert np.array_equal(frame.points, raw[:, :3])
     assert np.allclose((frame.features + 1) * 127.5, raw[:, 3:], atol=1e-4)
-    with pytest.raises(DataError, match=r"no scene of scannetv2_val.txt; 1 scenes are in scans and points"):
+    with pytest.raises(DataError, match=r"no scenes of scannetv2_val.txt; 1 scenes are in scans and points"):
         source.list_samples("val")
 
 
@@ -189,7 +189,7 @@ HEADER = "nyu40id\tnyu40class\n"
     ("text", "reason"),
     [
         (None, f"no .*{TABLE}; put ScanNet's label table there"),
-        ("a\tb\n1\t2\n", "is not ScanNet's label table: its columns nyu40id and nyu40class"),
+        ("a\tb\n1\t2\n", "is not ScanNet's label table: its tab-separated columns nyu40id and nyu40class"),
         (HEADER + "one\twall\n", "is not ScanNet's label table"),
         (HEADER + "1\n", "is not ScanNet's label table"),
         (HEADER + "1\twall\n1\tfloor\n", "calls nyu40id 1 both 'wall' and 'floor'"),
@@ -240,22 +240,23 @@ def test_a_missing_file_is_named(tree: ScanNetTree, name: str) -> None:
 
 def test_a_scene_without_its_photos_is_refused_where_others_have_some(tree: ScanNetTree) -> None:
     (tree.root / PHOTOS).rename(tree.root / "away")
-    refused(tree, f"{PHOTOS}/color under {tree.root} holds no .jpg files")
+    refused(tree, f"{PHOTOS}/color under {tree.root} has no .jpg files")
 
 
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        (b"ply\n", b"plx\n", "is no PLY file"),
-        (b"end_header", b"end_heade_", "is no PLY file, or truncated within its header"),
-        (b"binary_little_endian", b"ascii", "PLY of format ascii; save it as binary_little_endian"),
-        (b"binary_little", b"binary_big", "format binary_big_endian; save it as"),
-        (b"format", b"comment", "format none; save|format vertex"),
+        (b"ply\n", b"plx\n", "is not a PLY file"),
+        (b"end_header", b"end_heade_", "is not a PLY file, or truncated within its header"),
+        (b"binary_little_endian", b"ascii", r"is truncated: \d+ bytes are not 400 vertices"),
+        (b"binary_little_endian", b"binary_middle_endian", "has a bad PLY header"),
+        (b"format", b"comment", "has a bad PLY header"),
         (b"vertex 400", b"vertex 9999", r"is truncated: \d+ bytes are not 9999 vertices"),
-        (b"vertex 400", b"vertex -1", "is truncated"),
-        (b"vertex 400", b"vertex many", "does not begin with vertices"),
-        (b"element vertex", b"element face", "does not begin with vertices"),
-        (b"float x", b"real x", "does not begin with vertices"),
+        (b"vertex 400", b"vertex 0", "is truncated"),
+        (b"vertex 400", b"vertex -1", "has a bad PLY header|does not begin with vertices|is truncated"),
+        (b"vertex 400", b"vertex many", "has a bad PLY header"),
+        (b"element vertex", b"element vertices", "does not begin with vertices"),
+        (b"float x", b"real x", "has a bad PLY header"),
         (b"property float x", b"property list uchar int x", "does not begin with vertices"),
         (b"uchar red", b"uchar r", "vertices without the property red"),
     ],

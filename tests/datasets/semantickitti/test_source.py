@@ -134,7 +134,7 @@ def test_splits_are_sequences(tree: KittiTree) -> None:
     assert [keyframe.token for keyframe in source.list_samples("train")] == tokens[:FRAMES]
     with pytest.raises(DataError, match="unknown split vla; known: train, val, test"):
         source.list_samples("vla")
-    with pytest.raises(DataError, match=r"no sequence of test \(11, .*, 21\); there: 00, 08"):
+    with pytest.raises(DataError, match=r"no sequences of test \(11, .*, 21\); it has: 00, 08"):
         source.list_samples("test")
 
 
@@ -191,14 +191,14 @@ def refuses(tree: KittiTree, reason: str) -> None:
     [
         ("calib.txt", "P2:", "P5:", "calib.txt has no line P2"),
         ("calib.txt", "Tr:", "Tr_velo_cam:", "calib.txt has no line Tr;"),
-        ("calib.txt", "Tr: ", "Tr: 1 ", "a line that is not 12 numbers: '1 "),
-        ("calib.txt", "P2: 7.2", "P2: x7.2", "a line that is not 12 numbers: 'x7.2"),
+        ("calib.txt", "Tr: ", "Tr: 1 ", "a line that does not have 12 numbers: '1 "),
+        ("calib.txt", "P2: 7.2", "P2: x7.2", "a line that does not have 12 numbers: 'x7.2"),
         ("calib.txt", "P2: 7.2", "P2: 0.0", "calib.txt: P2 or Tr is wrong: Singular"),
         ("calib.txt", "Tr: -9.39", "Tr: 939", "calib.txt: P2 or Tr is wrong: the transform's 3x3 part"),
-        ("poses.txt", "\n", " 1\n", "poses.txt has a line that is not 12"),
+        ("poses.txt", "\n", " 1\n", "poses.txt has a line that does not have 12"),
         ("poses.txt", "\n", " ", "poses.txt has 1 lines, but there is a frame 000003"),
         ("times.txt", "\n", "", "times.txt has 1 lines, but there is a frame 000003"),
-        ("times.txt", "1.037000e-01", "soon", "times.txt has a line that is not 1 numbers: 'soon'"),
+        ("times.txt", "1.037000e-01", "soon", "times.txt has a line that does not have 1 numbers: 'soon'"),
         ("times.txt", "1.037000e-01", "nan", "times.txt has a time that is not finite"),
     ],
 )
@@ -217,7 +217,7 @@ def test_missing_files_are_named(tree: KittiTree) -> None:
     (folder / "velodyne").rename(folder / "points")
     refuses(tree, "no folder .*08/velodyne; unpack KITTI odometry")
     (folder / "velodyne").mkdir()
-    refuses(tree, "velodyne holds no .bin files")
+    refuses(tree, "velodyne has no .bin files")
 
 
 # What is wrong with one frame

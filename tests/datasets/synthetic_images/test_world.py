@@ -37,7 +37,7 @@ def test_the_tree_is_whole_and_made_once(world):
         generate(replace(world, seed=1))
     (world.out.parent / "strange").mkdir()
     (world.out.parent / "strange" / "file").write_text("")
-    with pytest.raises(ConfigError, match="holds no synthetic images"):
+    with pytest.raises(ConfigError, match="holds something else than synthetic images"):
         generate(replace(world, out=world.out.parent / "strange"))
 
 

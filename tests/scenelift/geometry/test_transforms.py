@@ -111,8 +111,8 @@ def test_project_takes_no_points_and_leaves_out_what_is_not_finite():
     [
         (np.zeros((4, 4)), "singular"),
         (np.diag([1.0, 1, 0, 1]), "singular"),
-        (np.diag([1.0, 1, -1, 1]), "no rotation"),
-        (np.diag([2.0, 2, 2, 1]), "no rotation"),
+        (np.diag([1.0, 1, -1, 1]), "not a rotation"),
+        (np.diag([2.0, 2, 2, 1]), "not a rotation"),
         (compose(np.eye(3), np.array([np.nan, 0, 0])), "not finite"),
         (np.diag([1.0, 1, 1, 2]), "last row"),
         (np.eye(3), "not 4x4"),

@@ -20,12 +20,14 @@ from scenelift.runs.config import RunConfig
 from scenelift.runs.experiment import experiment
 from scenelift.runs.folder import Run
 from scenelift.samples.config import ReadOptions
+from scenelift.samples.frame_kind import FRAME
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.config import LoopConfig, OptimizerConfig
-from scenelift.train.launch import Job, Resources, launch
+from scenelift.train.job import Job
+from scenelift.train.launch import Resources, launch
 from tests.made.frames import MadeUp
 from tests.made.s3_server import KEY, SECRET, S3Server
 from tests.scenelift.train.test_launch import VOXELS, Build
@@ -76,7 +78,7 @@ def test_a_checkpoint_in_a_bucket_is_what_was_saved(s3: S3Server) -> None:
     checkpoints = Checkpoints("s3://bucket/runs/a/checkpoints")
     assert checkpoints.latest() is None
     for step in (1, 2, 3):
-        checkpoints.save(step, 1 / step, Model(step), {"step": step, "tensor": torch.arange(3)})
+        checkpoints.save(step, Model(step), {"step": step, "tensor": torch.arange(3)})
     assert [found.step for found in checkpoints.all()] == [2, 3], "the last two, of which one is the best"
     latest, model = checkpoints.latest(), Model()
     assert latest is not None and latest.state()["tensor"].tolist() == [0, 1, 2]
@@ -88,9 +90,9 @@ def test_a_checkpoint_in_a_bucket_is_what_was_saved(s3: S3Server) -> None:
 def test_a_checkpoint_is_there_with_its_last_file(s3: S3Server) -> None:
     """Whatever request a writer is killed before, the older checkpoint is the latest or the new one is whole."""
     checkpoints = Checkpoints("s3://bucket/c")
-    checkpoints.save(1, 0.5, Model(1), {"step": 1})
+    checkpoints.save(1, Model(1), {"step": 1})
     s3.requests.clear()
-    checkpoints.save(2, 0.4, Model(2), {"step": 2})
+    checkpoints.save(2, Model(2), {"step": 2})
     asked = [(method, path) for method, path in s3.requests if "step-00000002" in path and method != "HEAD"]
     last = max(number for number, (method, _) in enumerate(asked) if method in ("PUT", "POST"))
     assert folders.DONE in asked[last][1], "nothing is written after it"
@@ -98,7 +100,7 @@ def test_a_checkpoint_is_there_with_its_last_file(s3: S3Server) -> None:
     latest = checkpoints.latest()
     assert latest is not None and latest.step == 1
     with pytest.raises(KeyboardInterrupt):
-        checkpoints.save(3, 0.4, Model(error=KeyboardInterrupt()), {})
+        checkpoints.save(3, Model(error=KeyboardInterrupt()), {})
     assert not [key for key in s3.names() if "step-00000003/" in key[: -len("x")]]
 
 
@@ -106,7 +108,7 @@ def test_a_bucket_that_fails_now_and_then_is_asked_again(s3: S3Server) -> None:
     checkpoints = Checkpoints("s3://bucket/c")
     for status in (500, 503):
         s3.refuse = failing(2, status, of="P")
-        checkpoints.save(status, 0.5, Model(status), {"step": status})
+        checkpoints.save(status, Model(status), {"step": status})
         s3.refuse = failing(2, status, of="G")
         latest = checkpoints.latest()
         assert latest is not None and latest.state() == {"step": status}
@@ -125,13 +127,13 @@ def test_a_bucket_that_always_fails_is_named_with_what_to_do(
 ) -> None:
     monkeypatch.setattr(storage, "ATTEMPTS", 2)
     checkpoints = Checkpoints("s3://bucket/runs/a/checkpoints")
-    checkpoints.save(1, 0.5, Model(), {"step": 1})
+    checkpoints.save(1, Model(), {"step": 1})
     s3.refuse = lambda method, path: 503 if method in ("PUT", "POST") else 0
     with pytest.raises(
         StorageError,
         match=r"s3://bucket/runs/a/checkpoints.*slow down: run the command again later.*--run.resume true",
     ):
-        checkpoints.save(2, 0.5, Model(), {"step": 2})
+        checkpoints.save(2, Model(), {"step": 2})
     s3.refuse = lambda method, path: 0
     latest = checkpoints.latest()
     assert latest is not None and latest.step == 1
@@ -214,6 +216,7 @@ def test_a_training_from_and_to_a_bucket_survives_a_killed_worker(
     assert Shards.open(place.format("shards")).read(5).token == "frame-00005"
     job = Job(
         shards=place.format("shards"),
+        kind=FRAME,
         folder=place.format("runs/a/checkpoints"),
         loop=LoopConfig(epochs=2, batch=4, checkpoint_every=2, log_every=1),
         optimizer=OptimizerConfig("adamw", lr=1e-2),

@@ -44,16 +44,16 @@ def test_a_scheme_that_only_fsspec_knows_keeps_checkpoints() -> None:
 
     checkpoints = Checkpoints("memory://runs/a/checkpoints")
     for step in (1, 2, 3):
-        checkpoints.save(step, step, Model(), {"step": step})  # type: ignore[arg-type]
+        checkpoints.save(step, Model(), {"step": step})  # type: ignore[arg-type]
     latest = checkpoints.latest()
-    assert [found.step for found in checkpoints.all()] == [1, 2, 3], "the last two, and the best"
+    assert [found.step for found in checkpoints.all()] == [2, 3], "the newest two"
     assert latest is not None and latest.state() == {"step": 3}
     with latest.fetched() as folder:
         assert (folder / "weight").read_text() == "1"
 
 
 def test_unknown_scheme() -> None:
-    with pytest.raises(StorageError, match=r"Protocol not known: nowhere; write a local path, s3://"):
+    with pytest.raises(StorageError, match=r"Protocol not known: nowhere; use a local path, s3://"):
         storage.resolve("nowhere://host/file")
 
 

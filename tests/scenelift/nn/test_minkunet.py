@@ -11,7 +11,7 @@ from scenelift.nn.config import NETWORKS, NetworkConfig, StudentConfig
 from scenelift.nn.minkunet import MinkUNet
 from scenelift.nn.spvcnn import SPVCNN, build_network
 from scenelift.points.config import VoxelConfig
-from scenelift.sparse.layers import Voxels
+from scenelift.sparse.sites import Voxels
 
 PLAIN = NetworkConfig(8, (8, 12), (12, 8), (1, 2, 2, 1), stem_convs=2)
 POINTS = replace(PLAIN, point_branch=True)

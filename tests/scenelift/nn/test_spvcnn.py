@@ -9,7 +9,8 @@ import torch
 from scenelift.nn.config import NETWORKS, NetworkConfig, StudentConfig
 from scenelift.nn.spvcnn import _corners, build_network, to_cells, to_points
 from scenelift.nn.student import Student
-from scenelift.sparse.layers import Sites, StridedConv, Voxels
+from scenelift.sparse.layers import StridedConv
+from scenelift.sparse.sites import Sites, Voxels
 from tests.made.frames import VOCABULARY
 
 SHAPE = (7, 9, 6)

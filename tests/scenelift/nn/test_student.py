@@ -60,9 +60,9 @@ def test_similarities_stay_in_float32_under_autocast():
 
 
 def test_a_folder_without_a_student_is_said(tmp_path):
-    with pytest.raises(SceneliftError, match="holds no student"):
+    with pytest.raises(SceneliftError, match="does not hold a student"):
         Student.load(tmp_path)
     student().save(tmp_path)
     (tmp_path / "student.safetensors").write_bytes(b"short")
-    with pytest.raises(SceneliftError, match="holds no student"):
+    with pytest.raises(SceneliftError, match="does not hold a student"):
         Student.load(tmp_path)

@@ -92,7 +92,7 @@ def test_padding_after_the_end_is_no_mistake():
 
 def test_what_is_no_image_is_refused():
     for data in (b"", b"no image at all", b"\xff\xd8 but no more"):
-        with pytest.raises(FrameError, match="truncated or none"):
+        with pytest.raises(FrameError, match="truncated or not an image"):
             fit(data, None, SIZE)
         with pytest.raises(FrameError):
             decode(data)

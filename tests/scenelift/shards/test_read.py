@@ -8,17 +8,21 @@ import os
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import ray
 
 from scenelift.errors import DataError, ShardError
+from scenelift.samples.caption_kind import CAPTIONED_IMAGE
 from scenelift.samples.frame import Frame
 from scenelift.samples.frame_kind import FRAME, FrameKind
+from scenelift.samples.kind import Kind
 from scenelift.samples.manifest import Manifest
+from scenelift.samples.room import ROOM
 from scenelift.shards import read
-from scenelift.shards.read import Shards, epoch_order
+from scenelift.shards.read import Shards, epoch_order, open_samples
 from scenelift.shards.write import write_shards
 from tests.made.frames import CLASSES, OPTIONS, MadeUp, made_up_frame
 from tests.scenelift.samples.test_frame import assert_same
@@ -102,7 +106,7 @@ def test_truncated_and_missing_shards_are_named(copy: Path) -> None:
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-10])
     with pytest.raises(
-        ShardError, match=rf"shard-00003.parquet has {len(whole) - 10} bytes.* says {len(whole)}"
+        ShardError, match=rf"shard-00003.parquet has {len(whole) - 10} bytes, not {len(whole)}"
     ):
         Shards.open(str(copy))
     shard.unlink()
@@ -130,13 +134,26 @@ def test_damage_inside_a_shard_is_met_when_it_is_read(copy: Path) -> None:
         (lambda path: path.write_text("[1]"), "not a manifest"),
         (lambda path: path.write_text(json.dumps({"schema_version": FRAME.schema_version})), "damaged"),
         (lambda path: path.unlink(), "interrupted"),
-        (lambda path: [file.unlink() for file in path.parent.iterdir()], "holds no shards"),
+        (lambda path: [file.unlink() for file in path.parent.iterdir()], "has no shards"),
     ],
 )
 def test_folders_without_a_good_manifest_are_refused(copy: Path, change: object, says: str) -> None:
     change(copy / "manifest.json")  # type: ignore[operator]
     with pytest.raises(ShardError, match=says):
         Shards.open(str(copy))
+
+
+@pytest.mark.parametrize(
+    ("kind", "module"),
+    [(FRAME, "datasets.shard"), (ROOM, "datasets.shard_rooms"), (CAPTIONED_IMAGE, "datasets.shard_captions")],
+)
+def test_an_empty_folder_advises_the_command_of_its_kind(
+    tmp_path: Path, kind: Kind[Any], module: str
+) -> None:
+    with pytest.raises(ShardError) as caught:
+        open_samples(str(tmp_path), kind)
+    assert f": python -m {module} " in str(caught.value)
+    assert str(caught.value).endswith(f" --out {tmp_path}")
 
 
 def test_manifest_of_a_later_field_is_refused_as_damaged(copy: Path) -> None:

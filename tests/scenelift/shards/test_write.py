@@ -36,8 +36,8 @@ PER_SHARD = 4
 _JOB = """
 import sys
 from tests.made.frames import OPTIONS
-from scenelift.cluster import connect
-from scenelift.sharding import write_shards
+from scenelift.cluster.connect import connect
+from scenelift.shards.write import write_shards
 from tests.scenelift.shards.test_write import PER_SHARD, SLOW
 
 with connect():
@@ -194,7 +194,7 @@ OTHER_WORDS = Vocabulary("made-up-3", CLASSES, (("auto",), ("tree",), ("road",))
 def test_folder_of_another_job_is_refused(tmp_path: Path, source: MadeUp, options: ReadOptions) -> None:
     write(MadeUp(12), tmp_path)
     before = contents(tmp_path)
-    with pytest.raises(ShardError, match="is of another job"):
+    with pytest.raises(ShardError, match="belongs to another job"):
         write(source, tmp_path, options)
     assert contents(tmp_path) == before
 
@@ -204,7 +204,7 @@ def test_folder_of_a_foreign_parquet_file_is_refused(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     pq.write_table(pa.table({"a": [1]}), tmp_path / "shard-00000.parquet")
-    with pytest.raises(ShardError, match="is of another job"):
+    with pytest.raises(ShardError, match="belongs to another job"):
         write(MadeUp(4), tmp_path)
 
 

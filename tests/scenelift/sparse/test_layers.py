@@ -10,12 +10,11 @@ from torch.nn import functional as F
 from scenelift.sparse.layers import (
     BatchNorm,
     InverseConv,
-    Sites,
     StridedConv,
     SubmanifoldConv,
-    Voxels,
     resolve_engine,
 )
+from scenelift.sparse.sites import Sites, Voxels
 
 ENGINES = ["torch", "spconv"]
 CHANNELS = (3, 5)

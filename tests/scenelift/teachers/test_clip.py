@@ -13,9 +13,12 @@ from torch import nn
 
 from scenelift.errors import TeacherError
 from scenelift.samples.vocabulary import TEMPLATES, Vocabulary
-from scenelift.teachers.clip import DenseClip, build_teacher, resized_positions
+from scenelift.teachers.clip import DenseClip, build_teacher
 from scenelift.teachers.config import TeacherConfig
+from scenelift.teachers.open_clip_internals import TESTED_OPEN_CLIP, resized_positions
 from scenelift.teachers.weights import LoadedClip
+
+pytestmark = pytest.mark.internals  # of open_clip
 
 STREET = Vocabulary(
     name="street",
@@ -24,6 +27,10 @@ STREET = Vocabulary(
     colors=((255, 0, 0), (0, 255, 0), (0, 0, 255)),
 )
 SIZE = (32, 48)
+
+
+def test_the_installed_open_clip_is_the_one_that_was_tested() -> None:
+    assert open_clip.__version__ == TESTED_OPEN_CLIP
 
 
 def small_clip(seed: int = 0, layer_scale: float | None = None) -> open_clip.CLIP:

@@ -102,9 +102,9 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     broken, plain = tmp_path / "broken.safetensors", tmp_path / "plain.pt"
     broken.write_bytes(b"not a file of tensors")
     torch.save({"weight": torch.zeros(1)}, plain)
-    with pytest.raises(TeacherError, match="not a whole safetensors file"):
+    with pytest.raises(TeacherError, match="not a complete safetensors file"):
         load_tiny(broken)
-    with pytest.raises(TeacherError, match="no tiny teacher"):
+    with pytest.raises(TeacherError, match="is not a tiny teacher"):
         load_tiny(plain)
     tiny = tmp_path / "tiny.safetensors"
     save_tiny(tiny, build_tiny(small()), small())

@@ -275,6 +275,7 @@ def test_a_trial_is_a_child_of_its_sweep(runs: Path, tracker: Tracker) -> None:
     assert stored(child).info.status == "KILLED" and stored(child).data.tags["sweep_status"] == "stopped"
 
 
+@pytest.mark.internals
 def test_system_metrics_arrive(runs: Path) -> None:
     tracker = Tracker.start(TrackingConfig(system_metrics=0.1), runs, "watched", {}, {})
     name, end = "system/cpu_utilization_percentage", time.monotonic() + 8
@@ -292,6 +293,7 @@ def test_a_malformed_address_says_what_to_set(uri: str, tmp_path: Path) -> None:
         Tracker.start(TrackingConfig(uri), tmp_path, "run", {}, {})
 
 
+@pytest.mark.internals
 @pytest.mark.parametrize("listening", [False, True])
 def test_a_server_that_does_not_answer_is_reported_quickly(
     listening: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

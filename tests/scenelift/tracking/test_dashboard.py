@@ -84,6 +84,7 @@ def unpacked(tag: str) -> dict[str, Any]:
     return state
 
 
+@pytest.mark.internals
 def test_experiments_of_ours_have_a_view_and_a_link(
     runs: Path, served: list[tuple[list[str], dict[str, str]]], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-from scenelift.cluster import connect as cluster
+from scenelift.cluster import ray_internals, resources
 from scenelift.config.build import override
 from scenelift.errors import ClusterError, ConfigError, TrainingError
 from scenelift.nn.config import NetworkConfig, StudentConfig
@@ -17,9 +17,11 @@ from scenelift.nn.student import Student
 from scenelift.points.collate import Collate
 from scenelift.points.config import Augmentation, VoxelConfig
 from scenelift.samples.config import ReadOptions
+from scenelift.samples.frame_kind import FRAME
 from scenelift.shards.write import write_shards
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
-from scenelift.train.launch import Job, Resources, _Listener, launch
+from scenelift.train.job import Job
+from scenelift.train.launch import Resources, _Listener, launch
 from scenelift.train.method import Method
 from tests.made.frames import VOCABULARY, MadeUp
 
@@ -68,6 +70,7 @@ def job(ray_session, tmp_path):
     )
     return Job(
         shards=str(tmp_path / "shards"),
+        kind=FRAME,
         folder=tmp_path / "checkpoints",
         loop=LoopConfig(epochs=2, batch=4, checkpoint_every=2, log_every=1),
         optimizer=OptimizerConfig("adamw", lr=1e-2),
@@ -106,7 +109,7 @@ def test_as_many_workers_train_as_there_is_room_for_and_nothing_else_changes(job
     """Of a Ray with four CPUs reading keeps one: three workers take the four micro-batches of a step in turn."""
     small = replace(job, loop=replace(job.loop, epochs=1))
     events: list[dict] = []
-    last = launch(small, Resources(workers=4, cpus=1, gpus=0, least=2), events.append)
+    last = launch(small, Resources(workers=4, cpus=1, gpus=0, min_workers=2), events.append)
     assert [(e["workers"], e["rounds"]) for e in events if e["kind"] == "start"] == [(3, 2)]
     alone = replace(small, folder=tmp_path / "alone", loop=replace(small.loop, accumulate=4))
     same = launch(alone, Resources(workers=1, cpus=1, gpus=0), [].append)
@@ -140,8 +143,8 @@ def test_other_words_for_workers_are_refused(workers):
     ],
 )
 def test_a_range_is_placed_where_its_least_fits(cpus, machines, wanted, monkeypatch):
-    monkeypatch.setenv(cluster.GROWS_TO, f'[{{"CPU": {cpus}, "machines": {machines}}}]')
-    monkeypatch.setattr(cluster, "cores", lambda: cpus)
+    monkeypatch.setenv(resources.GROWS_TO, f'[{{"CPU": {cpus}, "machines": {machines}}}]')
+    monkeypatch.setattr(resources, "cores", lambda: cpus)
     scale = ScaleConfig(workers="2-8", data_cpus=wanted.data_cpus, placement=wanted.placement)
     assert Resources.fit(scale) == wanted
 
@@ -157,7 +160,7 @@ def test_a_training_that_waits_for_a_cpu_to_read_with_says_so_once(free, said, m
             found, self.events = self.events, []
             return found
 
-    monkeypatch.setattr(cluster, "most_free", lambda: free)
+    monkeypatch.setattr(ray_internals, "most_free", lambda: free)
     monkeypatch.setattr("scenelift.train.launch.SILENCE", 0.0)
     heard: list[dict] = []
     listener = _Listener(Posted(), heard.append)
@@ -175,7 +178,7 @@ def test_reading_without_a_cpu_is_refused():
 
 
 def test_a_range_whose_least_does_not_fit_is_refused(monkeypatch):
-    monkeypatch.setenv(cluster.GROWS_TO, '[{"CPU": 1, "machines": 2}]')
+    monkeypatch.setenv(resources.GROWS_TO, '[{"CPU": 1, "machines": 2}]')
     with pytest.raises(ClusterError, match=r"2 workers of .* do not fit"):
         Resources.fit(ScaleConfig(workers="2-8", cpus=1))
 

@@ -15,10 +15,11 @@ from scenelift.points.collate import Collate
 from scenelift.points.config import Augmentation, VoxelConfig
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.config import LoopConfig, OptimizerConfig
-from scenelift.train.loop import Worker, train
+from scenelift.train.loop import train
 from scenelift.train.method import Method
 from scenelift.train.optimizer import lr_factor
 from scenelift.train.plan import Plan
+from scenelift.train.state import Worker
 from tests.made.frames import VOCABULARY, made_up_frame
 
 VOXELS = VoxelConfig(4.0, "geometry", 1 / 255)
@@ -200,10 +201,10 @@ class Full(Checkpoints):
         super().__init__(folder, keep)
         self.full = full
 
-    def save(self, step, loss, student, state):
+    def save(self, step, student, state, score=None):
         if step in self.full:
             raise StorageError(f"disk is full at step {step}")
-        return super().save(step, loss, student, state)
+        return super().save(step, student, state, score)
 
 
 def test_a_checkpoint_that_cannot_be_written_is_said_and_the_next_one_tried(tmp_path):

@@ -19,16 +19,19 @@ from scenelift.points.config import Augmentation, VoxelConfig
 from scenelift.runs.config import RunConfig
 from scenelift.runs.experiment import experiment
 from scenelift.samples.config import ReadOptions
+from scenelift.samples.frame_kind import FRAME
 from scenelift.shards.write import write_shards
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train import preflight
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.config import LoopConfig, OptimizerConfig
-from scenelift.train.launch import Job, Resources, launch
-from scenelift.train.loop import Worker, train
+from scenelift.train.job import Job
+from scenelift.train.launch import Resources, launch
+from scenelift.train.loop import train
 from scenelift.train.method import Method
 from scenelift.train.plan import Plan
 from scenelift.train.preflight import Estimate, Measured, Stopwatch, duration, size_of, smaller
+from scenelift.train.state import Worker
 from tests.made.frames import VOCABULARY, MadeUp, made_up_frame
 
 VOXELS = VoxelConfig(4.0, "geometry", 1 / 255)
@@ -133,11 +136,12 @@ def test_a_gpus_room_is_what_is_free_and_what_is_ours(monkeypatch):
     [
         (16, 1, 2, "raise loop.accumulate to 2"),
         (12, 2, 2, "raise loop.accumulate to 3"),
-        (4, 2, 2, "augmentation.lidar_sweeps"),
+        (4, 2, 2, "a single sample already: use fewer points"),
     ],
 )
 def test_advice_keeps_the_batch_divisible(batch, accumulate, workers, words):
-    assert words in smaller(batch, accumulate, workers)
+    plan = Plan(100, LoopConfig(batch=batch, accumulate=accumulate), workers)
+    assert words in smaller(plan, "use fewer points")
 
 
 def test_a_training_estimates_itself_once(tmp_path):
@@ -155,10 +159,10 @@ def test_a_training_estimates_itself_once(tmp_path):
     assert found.disk == found.checkpoints * found.checkpoint + preflight.COPIES * tensors
 
 
-@pytest.mark.parametrize("better", [True, False])
+@pytest.mark.parametrize(("best", "better"), [(False, False), (True, True), (True, False)])
 @pytest.mark.parametrize(("done", "keep"), [(0, 1), (0, 3), (12, 1), (10, 9), (15, 2), (16, 2)])
-def test_so_many_checkpoints_lie_there_at_once(tmp_path, monkeypatch, done, keep, better):
-    """Counted while a run of 16 steps writes one every 3, with losses that fall or rise."""
+def test_so_many_checkpoints_lie_there_at_once(tmp_path, monkeypatch, done, keep, best, better):
+    """Counted while a run of 16 steps writes one every 3, with scores that rise or fall, or without."""
     plan, checkpoints = Plan(len(FRAMES), LOOP, 1), Checkpoints(tmp_path, keep)
     student, most = Student8().student, 0
     prune = checkpoints._prune
@@ -171,13 +175,13 @@ def test_so_many_checkpoints_lie_there_at_once(tmp_path, monkeypatch, done, keep
     monkeypatch.setattr(checkpoints, "_prune", count)
     steps = [step for step in range(1, plan.steps + 1) if step % 3 == 0 or step == plan.steps]
     for step in (s for s in steps if s <= done):
-        checkpoints.save(step, -step if better else step, student, {})
+        checkpoints.save(step, student, {}, (step if better else -step) if best else None)
     there = most = len(checkpoints.all())
-    found = Estimate.take(torch.device("cpu"), checkpoints, {}, {}, 1, 1.0, plan.saves(done))
+    found = Estimate.take(torch.device("cpu"), checkpoints, {}, [], 1, 1.0, plan.saves(done), keep + best)
     for step in (s for s in steps if s > done):
-        checkpoints.save(step, -step if better else step, student, {})
+        checkpoints.save(step, student, {}, (step if better else -step) if best else None)
     assert most - there <= found.checkpoints
-    assert better or most - there == found.checkpoints
+    assert (best and better) or most - there == found.checkpoints
 
 
 def test_a_disk_too_small_ends_the_training_before_it_is_full(tmp_path, monkeypatch):
@@ -257,6 +261,7 @@ def test_two_workers_measure_and_stop(ray_session, tmp_path):
     events: list[dict] = []
     job = Job(
         shards=shards,
+        kind=FRAME,
         folder=tmp_path / "checkpoints",
         loop=replace(LOOP, preflight_steps=4),
         optimizer=OptimizerConfig("adamw", lr=1e-2),

@@ -13,7 +13,7 @@ from ray.tune.schedulers.pbt import _PBTTrialState
 
 from scenelift.errors import ConfigError
 from scenelift.tune import population
-from scenelift.tune import search as search
+from scenelift.tune import space as spaces
 from scenelift.tune.population import Population
 from scenelift.tune.trial import Reporter, milestone
 
@@ -25,7 +25,7 @@ def test_what_is_taken_over_is_varied_within_the_space() -> None:
     values: dict[str, Any] = {"a": 90.0, "b": "x", "c": 4}
     for _ in range(200):
         values, _ = explore(None, SimpleNamespace(config=values))
-        assert search.holds(SPACE, values)
+        assert spaces.holds(SPACE, values)
 
 
 class Waiting:

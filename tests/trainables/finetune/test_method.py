@@ -170,12 +170,12 @@ def test_a_head_from_text_answers_as_the_start_does(tmp_path):
     frame = made_up_frame("frame-00003")
     assert (student.predict(frame) == start.eval().predict(frame)).all()
     pretrained().save(tmp_path / "other")
-    with pytest.raises(ConfigError, match="names other classes than the labels have"):
+    with pytest.raises(ConfigError, match="has other classes than the labels"):
         finetune.make_student(replace(config, start=str(tmp_path / "other")), 1, VOCABULARY)
     with pytest.raises(ConfigError, match="needs a --start"):
         finetune.make_student(replace(config, start=None), 1, VOCABULARY)
     student.save(tmp_path / "tuned")
-    with pytest.raises(ConfigError, match="names no classes by text"):
+    with pytest.raises(ConfigError, match="does not classify by text"):
         finetune.make_student(replace(config, start=str(tmp_path / "tuned")), 1, VOCABULARY)
 
 
@@ -187,7 +187,7 @@ def test_a_start_that_sees_clouds_otherwise_is_named(capsys):
     assert "--student.voxels.size 2.0" in capsys.readouterr().err
     load_backbone(make(SMALL, 3), pretrained(), "x")
     said = capsys.readouterr().err
-    taken, whole = said.split("taken over from x: ")[1].split(" parameters")[0].split(" of the backbone's ")
+    taken, whole = said.split("copied from x: ")[1].split(" parameters")[0].split(" of the backbone's ")
     assert _number(whole) - _number(taken) == 27 * 6 * 8, "all but the first convolution: 3 + 3 channels in"
     assert "1 features, these have 3" in said
     with pytest.raises(ConfigError, match=r"--student.network.stem 5 --student.network.encoder 7"):
@@ -345,7 +345,7 @@ def test_bad_input_ends_with_one_clear_line(shards, tmp_path):
     (unlabeled / "manifest.json").write_text(json.dumps(manifest))
     mistakes = [
         (replace(good, data=SegmentationData(str(unlabeled))), DataError, "no labels to learn from"),
-        (replace(good, start=str(tmp_path / "nowhere")), SceneliftError, "holds no student"),
+        (replace(good, start=str(tmp_path / "nowhere")), SceneliftError, "does not hold a student"),
         (replace(good, labels=LabelsConfig(0.125)), ConfigError, "1 frames do not fill one batch of 2"),
     ]
     for config, kind, message in mistakes:

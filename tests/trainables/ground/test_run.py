@@ -103,7 +103,7 @@ def test_a_grounder_is_saved_and_found_again(tmp_path):
     batch = CollateRooms.of(student.words, student.method)(rooms(2))
     torch.testing.assert_close(again.scores(batch), student.eval().scores(batch))
     assert again.method == student.method and again.words == student.words and again.classes == CLASSES
-    with pytest.raises(SceneliftError, match="holds no grounder"):
+    with pytest.raises(SceneliftError, match="does not hold a grounder"):
         Grounder.load(tmp_path / "nowhere")
 
 
@@ -132,7 +132,7 @@ def test_words_of_glove_are_those_of_its_file(tmp_path):
     for config, message in (
         (LexiconConfig(glove=path), "none of the sentences' words"),
         (LexiconConfig(glove=other), "vectors of several lengths"),
-        (LexiconConfig(glove=tmp_path / "none.txt"), "no GloVe file"),
+        (LexiconConfig(glove=tmp_path / "none.txt"), "not a GloVe file"),
         (LexiconConfig(min_count=99), "lower lexicon.min_count"),
     ):
         with pytest.raises(DataError, match=message):
@@ -187,10 +187,10 @@ def test_pictures_are_drawn_for_any_sentence(tmp_path):
     draw(tmp_path, 2, made(MethodConfig(reconstruct=False)), room, "instances")
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"grounding_{i}.png" for i in range(3)]
     told = explain(student, room, 0, "detected")
-    kept = np.isfinite(told.found.losses)
+    kept = np.isfinite(told.guess.losses)
     keywords = room.sentences[0].keywords
     rho = 0.3 * told.losses[:, ~keywords].mean(1) + 0.7 * told.losses[:, keywords].mean(1)
-    np.testing.assert_allclose(rho, told.found.losses[kept], rtol=1e-4)
+    np.testing.assert_allclose(rho, told.guess.losses[kept], rtol=1e-4)
 
 
 @pytest.fixture(scope="module")

@@ -120,7 +120,7 @@ def test_words_beyond_those_that_are_read_change_nothing():
 
 def test_images_without_posteriors_are_refused_unless_nobody_asks():
     bare = made_up_image("a", posteriors=False)
-    with pytest.raises(DataError, match="no detector's posteriors"):
+    with pytest.raises(DataError, match="no detector posteriors"):
         PhraseCollate(WORDS)([bare])
     assert (PhraseCollate(WORDS, distil=False)([bare]).teacher == 0).all()
 

@@ -100,7 +100,7 @@ def test_saved_and_loaded_it_is_the_same(student, tmp_path):
     )
     description = json.loads((tmp_path / "student" / "student.json").read_text())
     (tmp_path / "student" / "student.json").write_text(json.dumps(description | {"words": ["one"]}))
-    with pytest.raises(SceneliftError, match="holds no student of phrases"):
+    with pytest.raises(SceneliftError, match="does not hold a student of phrases"):
         PhraseStudent.load(tmp_path / "student")
 
 
@@ -126,7 +126,7 @@ def test_vectors_of_a_file_stay_as_they_are(tmp_path):
         make_student(replace(config, word_channels=5), ("the",), STATISTICS)
     with pytest.raises(DataError, match="none of the words"):
         make_student(config, ("quux",), STATISTICS)
-    with pytest.raises(DataError, match="no GloVe file"):
+    with pytest.raises(DataError, match="not a GloVe file"):
         make_student(replace(config, glove=str(tmp_path / "none.txt")), ("the",), STATISTICS)
 
 

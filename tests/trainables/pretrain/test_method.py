@@ -28,8 +28,8 @@ from scenelift.samples.images import encode_numbers
 from scenelift.samples.superpixels import with_superpixels
 from scenelift.shards.write import write_shards
 from scenelift.teachers.config import TeacherConfig
-from scenelift.train.loop import random_state, restore_random_state
 from scenelift.train.method import Progress
+from scenelift.train.random_states import random_state, restore_random_state
 from tests.made.frames import CAMERAS, VOCABULARY, made_up_frame
 from trainables.common.config import SegmentationData
 from trainables.evaluate import run as evaluate
@@ -337,7 +337,7 @@ def test_wrong_image_networks_end_with_one_line(tmp_path):
         (("resnet18", str(tmp_path / "empty.pth")), TeacherError, "conv1.weight and .* others are missing"),
         (("resnet18", str(tmp_path / "shape.pth")), TeacherError, "size mismatch for conv1.weight"),
         (("resnet18", str(tmp_path / "code.pth")), TeacherError, "more than tensors"),
-        (("resnet18", str(tmp_path / "text.pth")), TeacherError, "no file of weights"),
+        (("resnet18", str(tmp_path / "text.pth")), TeacherError, "not a weights file"),
         (("vit_tiny_patch16_224", "random", 8), ConfigError, "output_stride 8"),
         (("convnext_atto", "random", 4), ConfigError, "output_stride 4"),
         (("resnet18", "random", 2), ConfigError, "output_stride 2"),

@@ -14,10 +14,10 @@ from ray import tune
 from scenelift.config.build import override
 from scenelift.errors import ConfigError
 from scenelift.tune import ranking
-from scenelift.tune import search as search
+from scenelift.tune import space as spaces
+from scenelift.tune.choice import Choice
 from scenelift.tune.optuna_search import importance
 from scenelift.tune.ranking import Outcome
-from scenelift.tune.search import Choice
 
 SPACE = {"a": tune.loguniform(0.01, 100), "b": tune.choice([None, 3, "x"]), "c": tune.randint(1, 5)}
 
@@ -38,7 +38,7 @@ def test_every_sweep_fits_every_preset_of_its_trainable(name: str) -> None:
     sweep = importlib.import_module(f"sweeps.{name}").SWEEP
     assert sweep.name == name
     for preset in sweep.presets.values():
-        space = search.checked(sweep.space(preset), preset)
+        space = spaces.checked(sweep.space(preset), preset)
         rng = np.random.default_rng(0)
         for _ in range(20):
             override(
@@ -56,10 +56,10 @@ def test_every_sweep_fits_every_preset_of_its_trainable(name: str) -> None:
         ({"loss.cap": tune.randint(1, 9)}, {"loss.cap": None}, False),
     ],
 )
-def test_own_values_may_lie_beside_the_space(space: search.Space, own: dict[str, Any], held: bool) -> None:
+def test_own_values_may_lie_beside_the_space(space: spaces.Space, own: dict[str, Any], held: bool) -> None:
     preset = importlib.import_module("trainables.distill.config").PRESETS["synthetic"]
-    assert search.baseline_values(space, preset) == own
-    assert search.holds(space, own) == held
+    assert spaces.baseline_values(space, preset) == own
+    assert spaces.holds(space, own) == held
 
 
 @pytest.mark.parametrize("method", ["tpe", "random"])
@@ -88,12 +88,12 @@ def test_the_preset_is_tried_once_and_first_and_the_rest_lies_in_the_space(
         algorithm.on_trial_result(f"t{number}", result)
         algorithm.on_trial_complete(f"t{number}", result)
     assert drawn[0] == own and own not in drawn[1:]
-    assert all(search.holds(space, values) for values in drawn[1:])
+    assert all(spaces.holds(space, values) for values in drawn[1:])
     assert len({values["x"] for values in drawn}) == 8
 
 
 def test_domains_in_words() -> None:
-    said = [search.describe(domain) for domain in SPACE.values()]
+    said = [spaces.describe(domain) for domain in SPACE.values()]
     assert said == ["0.01 .. 100, log", "none | 3 | x", "1 .. 4"]
 
 

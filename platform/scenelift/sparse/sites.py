@@ -1,0 +1,129 @@
+"""Where active voxels are, what they carry, and which of them a convolution connects."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(eq=False)
+class Sites:
+    """Where the active voxels are: the coordinates that several feature tensors share."""
+
+    coords: Tensor
+    """[V, 4] int32 (sample, x, y, z), unique, inside `shape`."""
+    shape: Shape
+    """Extent of the grid along x, y, z, voxels."""
+    batch_size: int
+    """Number of samples; a sample may be empty."""
+    finer: Sites | None = None
+    """The sites that a strided convolution made these from; where an inverse convolution returns to."""
+    memo: dict[Any, Any] = field(default_factory=dict)
+    """Neighbour tables and coarser sites already built for these sites, by layer geometry."""
+
+    def __len__(self) -> int:
+        return len(self.coords)
+
+
+@dataclass(eq=False)
+class Voxels:
+    """Features on sites: what sparse layers take and return."""
+
+    features: Tensor
+    """[V, C]"""
+    sites: Sites
+
+    @classmethod
+    def checked(cls, features: Tensor, coords: Tensor, shape: Shape, batch_size: int) -> Voxels:
+        """Build from coordinates that nobody has checked; the only door into the sparse world.
+
+        Engines read out-of-range and duplicate coordinates without complaint and answer nonsense.
+        """
+        assert coords.dtype == torch.int32, f"coordinates must be int32, not {coords.dtype}"
+        assert coords.ndim == 2 and coords.shape[1] == 4, (
+            f"coordinates must be [V, 4], not {tuple(coords.shape)}"
+        )
+        assert len(features) == len(coords), f"{len(features)} features for {len(coords)} voxels"
+        assert batch_size > 0 and min(shape) > 0, f"empty grid {shape} or batch of {batch_size}"
+        if len(coords):
+            limits = torch.tensor([batch_size, *shape], dtype=torch.int32, device=coords.device)
+            inside = (coords >= 0) & (coords < limits)
+            assert bool(inside.all()), f"{int((~inside.all(1)).sum())} voxels lie outside the grid {shape}"
+            keys = cell_keys(coords, shape)
+            assert len(torch.unique(keys)) == len(keys), (
+                f"{len(keys) - len(torch.unique(keys))} duplicate voxels"
+            )
+        return cls(features, Sites(coords, shape, batch_size))
+
+    def with_features(self, features: Tensor) -> Voxels:
+        """The same sites carrying other features."""
+        return Voxels(features, self.sites)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+
+    def offsets(self) -> list[tuple[int, int, int]]:
+        """Kernel cells in weight order, as input steps from the (strided, padded) output corner."""
+        steps = [i * self.dilation - self.padding for i in range(self.kernel)]
+        return list(product(steps, steps, steps))
+
+    def covered(self, shape: Shape) -> Shape:
+        """`shape` padded up so that the last, incomplete output cell keeps its voxels."""
+        return _triple(max(self.kernel, math.ceil(n / self.stride) * self.stride) for n in shape)
+
+    def out_shape(self, shape: Shape) -> Shape:
+        reach = self.dilation * (self.kernel - 1) + 1
+        return _triple((n + 2 * self.padding - reach) // self.stride + 1 for n in self.covered(shape))
+
+
+def coarser(sites: Sites, geometry: Geometry) -> Sites:
+    """The sites a strided convolution of this geometry writes to: built once, sorted by coordinate."""
+    made = sites.memo.get(geometry)
+    if made is None:
+        shape = geometry.out_shape(sites.shape)
+        keys = torch.unique(cell_keys(_cells(sites, geometry, shape), shape))
+        made = sites.memo[geometry] = Sites(_unkeys(keys, shape), shape, sites.batch_size, finer=sites)
+    return made
+
+
+def _cells(sites: Sites, geometry: Geometry, shape: Shape) -> Tensor:
+    """[*, 4] every output cell that some voxel falls into, with repeats."""
+    coords, stride = sites.coords, geometry.stride
+    if geometry.kernel == stride and geometry.padding == 0:
+        return torch.cat((coords[:, :1], coords[:, 1:] // stride), 1)
+    cells = []
+    for offset in geometry.offsets():
+        position = coords[:, 1:] - coords.new_tensor(offset)
+        cell = torch.div(position, stride, rounding_mode="floor")
+        kept = (cell * stride == position) & (cell >= 0) & (cell < cell.new_tensor(shape))
+        cells.append(torch.cat((coords[:, :1], cell), 1)[kept.all(1)])
+    return torch.cat(cells)
+
+
+def cell_keys(coords: Tensor, shape: Shape) -> Tensor:
+    """[V] int64, one number per cell, in the order of (sample, x, y, z)."""
+    sample, x, y, z = coords.long().unbind(1)
+    return ((sample * shape[0] + x) * shape[1] + y) * shape[2] + z
+
+
+def _unkeys(keys: Tensor, shape: Shape) -> Tensor:
+    rest, z = keys // shape[2], keys % shape[2]
+    rest, y = rest // shape[1], rest % shape[1]
+    return torch.stack((rest // shape[0], rest % shape[0], y, z), 1).int()
+
+
+def _triple(values: Any) -> Shape:
+    x, y, z = values
+    return int(x), int(y), int(z)

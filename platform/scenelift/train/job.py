@@ -1,0 +1,84 @@
+"""One training, as it travels to its workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scenelift.errors import ConfigError, TrainingError
+from scenelift.io import folders
+from scenelift.io.storage import Location
+from scenelift.samples.kind import Kind
+from scenelift.shards.read import open_samples
+from scenelift.train.checkpoints import Checkpoint, Checkpoints
+from scenelift.train.config import LoopConfig, OptimizerConfig
+from scenelift.train.method import Batch, Method
+from scenelift.train.plan import Plan
+from scenelift.train.state import Callback, TrainState, Worker
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained, on which samples, and where it is kept."""
+
+    shards: str
+    """Folder of the training shards."""
+    kind: Kind[Any]
+    """Of the samples in the shards."""
+    folder: Location
+    """The run's checkpoint folder, the same for all workers: an absolute path or a URI."""
+    loop: LoopConfig
+    optimizer: OptimizerConfig
+    collate: Callable[[Sequence[Any], int], Batch]
+    """(samples, epoch) -> a batch; what it draws comes from these and its own settings."""
+    build: Callable[[], Method]
+    """Makes the method inside a worker, with the same weights in each."""
+    retries: int = 3
+    frames: Sequence[int] | None = None
+    """Which samples of the shards are trained on; None: all."""
+    validation: Callable[..., dict[str, float]] | None = None
+    """What is scored at the end of epochs: (student, epochs done, epochs in all, rank=, workers=) -> metrics,
+    the same on all ranks; none where none are due. Every rank calls it."""
+    smaller_samples: str = Worker.smaller_samples
+    """Advice to a user whose memory is full and whose micro-batches are single samples."""
+    callbacks: Sequence[Callable[[TrainState], Callback]] = ()
+    """What the method adds to the callbacks of all trainings."""
+
+    def __post_init__(self) -> None:
+        if self.loop.watch.needs_validation and self.validation is None:
+            raise ConfigError(
+                "loop.watch.early_stopping and keep_best go by validation, and no samples are held out for it; "
+                "hold some out, or leave them off"
+            )
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.folder, self.loop.keep)
+
+    @property
+    def final(self) -> Checkpoint | None:
+        """The checkpoint whose student the run is about; None before there is one.
+
+        TrainingError if it is to be the best, and none was validated.
+        """
+        latest, best = self.checkpoints.latest(), self.checkpoints.best()
+        if self.loop.watch.final == "last" or latest is None:
+            return latest
+        if best is None:
+            raise TrainingError(
+                "no epoch was validated, so no checkpoint is the best; lower validation.every"
+            )
+        return best
+
+    def plan(self, workers: int, most: int = 0) -> Plan:
+        """Which frames each step sees, with so many workers of `most`."""
+        frames = len(open_samples(self.shards, self.kind)) if self.frames is None else len(self.frames)
+        return Plan(frames, self.loop, workers, most)
+
+
+def build_from(build: Callable[[Path], Method], initial: str) -> Method:
+    """The method in a worker, around the student that a folder or URI holds."""
+    with folders.fetched(initial) as folder:
+        return build(folder)
