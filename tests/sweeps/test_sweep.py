@@ -181,7 +181,7 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
     [
         ({"y": tune.uniform(0, 1)}, "searches y, which the config has not"),
         ({"loop.epoch": tune.choice([1])}, "did you mean loop.epochs"),
-        ({"loop.epochs": tune.choice([4, 0])}, "loop.epochs is at least 1"),
+        ({"loop.epochs": tune.choice([4, 0])}, "loop.epochs must be at least 1"),
     ],
 )
 def test_a_wrong_space_is_refused_before_anything_begins(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from datasets.semantickitti.classes import VOCABULARY as SEMANTICKITTI
 from scenelift.samples.vocabulary import Vocabulary
 from trainables.common.config import Prompts
 
@@ -34,6 +33,8 @@ def taught_by(own: Vocabulary, prompts: Prompts) -> Vocabulary:
     named = named_by(own, prompts)
     if prompts in ("words", "paper"):
         return named
+    from datasets.semantickitti.classes import VOCABULARY as SEMANTICKITTI  # of use to these prompts alone
+
     others = {
         "semantickitti": [words[0] for words in SEMANTICKITTI.words],
         "cityscapes": list(CITYSCAPES),

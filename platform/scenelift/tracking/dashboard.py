@@ -62,7 +62,7 @@ def _require_free(port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server has it
         try:
             probe.bind((HOST, port))
-        except (OSError, OverflowError) as error:
+        except OSError as error:
             raise ClusterError(
                 f"port {port} is not free: {error}; choose another: make dashboard PORT=5001"
             ) from None

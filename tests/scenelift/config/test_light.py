@@ -88,3 +88,11 @@ def test_more_workers_than_fit_are_refused_before_there_is_a_ray() -> None:
     (first, *_), (second, *_) = ([err] for _, _, err in answers)
     assert "1000 workers of 0.5 CPU do not fit: Ray has" in first and "so lower scale.workers to" in first
     assert "1 workers of 1000 CPU do not fit" in second
+
+
+def test_a_start_of_distill_loads_no_data_set_and_no_ray_tracer() -> None:
+    code = "import json, sys, trainables.distill.task\nprint(json.dumps(sorted(sys.modules)))"
+    ours = [name for name in printed(code) if name.split(".")[0] in ("scenelift", "trainables", "datasets")]
+    assert [name for name in ours if name.startswith("datasets")] == ["datasets"]
+    files = [name for name in ours if (ROOT / "platform" / f"{name.replace('.', '/')}.py").exists()]
+    assert len(files) <= 75, "a start needs few of the library's modules"

@@ -144,7 +144,7 @@ def test_empty_and_single_voxel_batches_are_finite_and_connected(config, voxels,
         ({"blocks": (1, 2)}, "takes one number, or 8 for 4 levels"),
         ({"blocks": (0,)}, "at least 1"),
         ({"stem_convs": 0}, "at least 1"),
-        ({"momentum": 0.0}, "above 0"),
+        ({"momentum": 0.0}, "momentum must be more than 0"),
         ({"encoder": (8,), "decoder": (8,), "point_branch": True}, "at least 2 levels"),
     ],
 )

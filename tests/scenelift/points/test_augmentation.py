@@ -168,7 +168,7 @@ def test_shear_moves_points_a_little_and_only_when_asked():
 
 def test_impossible_settings_say_what_to_write():
     for options in ({"area": (0.0, 1.0)}, {"area": (0.8, 0.3)}, {"aspect": (2.0, 1.0)}, {"views": -1}):
-        with pytest.raises(ConfigError, match=f"augmentation.image.{next(iter(options))}"):
+        with pytest.raises(ConfigError, match=f"{next(iter(options))} must be"):
             ImageAugmentation(**options)
 
 

@@ -56,7 +56,7 @@ def test_an_empty_cloud_has_no_voxels():
 
 
 def test_a_voxel_needs_a_size():
-    with pytest.raises(ConfigError, match="positive"):
+    with pytest.raises(ConfigError, match="size must be more than 0"):
         VoxelConfig(size=0)
 
 

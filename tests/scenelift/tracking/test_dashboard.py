@@ -17,7 +17,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
 
-from scenelift.errors import ClusterError, TrackingError
+from scenelift.errors import ClusterError, ConfigError, TrackingError
 from scenelift.tracking import dashboard, dashboard_view
 from scenelift.tracking.client import Tracker
 from scenelift.tracking.config import DashboardConfig, TrackingConfig
@@ -134,7 +134,7 @@ def test_mistakes_are_answered_before_anything_is_served(
         other.listen()
         with pytest.raises(ClusterError, match="make dashboard PORT="):
             dashboard.run(DashboardConfig(str(runs), port=other.getsockname()[1]))
-    with pytest.raises(ClusterError, match="port 99999"):
+    with pytest.raises(ConfigError, match=r"port must be .* 65535, not 99999"):
         dashboard.run(DashboardConfig(str(runs), port=99999))
     assert not served
 

@@ -66,8 +66,8 @@ def test_heads_have_a_learning_rate_of_their_own(name):
     [
         ({"name": "adamw", "dampening": 0.1}, "no dampening"),
         ({"warmup": 0.1}, "one_cycle"),
-        ({"lr": 0.0}, "positive"),
-        ({"head_lr": 0.0}, "head_lr is positive"),
+        ({"lr": 0.0}, "^lr must be more than 0"),
+        ({"head_lr": 0.0}, "head_lr must be more than 0"),
     ],
 )
 def test_what_would_be_ignored_is_refused(kwargs, message):

@@ -145,7 +145,7 @@ def test_words_of_glove_are_those_of_its_file(tmp_path):
 
 def test_settings_that_cannot_be_are_refused():
     for make, message in (
-        (lambda: MethodConfig(candidates=0), "candidates is at least 1"),
+        (lambda: MethodConfig(candidates=0), "candidates must be at least 1"),
         (lambda: MethodConfig(category="off", mil="off"), "nothing is left to choose"),
         (lambda: MethodConfig(masked=1.0), "less than 1"),
         (lambda: MethodConfig(hard_candidate_fraction=0.0), "more than 0"),
