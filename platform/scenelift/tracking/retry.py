@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import tenacity
 
@@ -49,18 +49,20 @@ class Patient:
         Raises TrackingError if the call fails twice although the server answers.
         """
         try:
-            done: T = tenacity.Retrying(
+            for attempt in tenacity.Retrying(
                 retry=tenacity.retry_if_exception_type(_AwayError),
                 wait=tenacity.wait_fixed(PAUSE),
                 stop=tenacity.stop_after_delay(0 if self._left else PATIENCE),
                 reraise=True,
-            )(lambda: self._twice(doing, call))
+            ):
+                with attempt:
+                    done = self._twice(doing, call)
         except _AwayError as error:
             self._left = True
             say(f"{error}. Left out; resuming the run by its name sends its metrics again")
             return None
         self._left = False
-        return done
+        return cast(T, done)
 
     @tenacity.retry(
         retry=tenacity.retry_if_exception_type(TrackingError),
