@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+
 from scenelift.tune.command import main
 from scenelift.tune.definition import Sweep
 from trainables.finetune.config import PRESETS, FinetuneConfig
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
 
 def space(config: FinetuneConfig) -> Space:
     """Around the preset's rates and length; where steps are guaranteed, it is they that make the length."""
-    from ray import tune
-
     rates = {"optimizer.lr": config.optimizer.lr}
     if config.optimizer.head_lr is not None:
         rates["optimizer.head_lr"] = config.optimizer.head_lr
@@ -26,8 +26,8 @@ def space(config: FinetuneConfig) -> Space:
     if config.min_steps:
         length, count = "min_steps", config.min_steps
     return {
-        **{key: tune.loguniform(rate / 10, rate * 3) for key, rate in rates.items()},
-        length: tune.choice(sorted({max(1, count // 2), count, 2 * count})),
+        **{key: FloatDistribution(rate / 10, rate * 3, log=True) for key, rate in rates.items()},
+        length: CategoricalDistribution(sorted({max(1, count // 2), count, 2 * count})),
     }
 
 

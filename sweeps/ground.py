@@ -7,31 +7,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+
 from scenelift.tune.command import main
 from scenelift.tune.definition import Sweep
 from trainables.ground.config import PRESETS, GroundConfig
 
 if TYPE_CHECKING:
-    from scenelift.tune.space import Space
+    from scenelift.tune.space import Distribution, Space
 
 
 def space(config: GroundConfig) -> Space:
     """Only what is switched on; weights matter relative to each other, so they span an order of magnitude."""
-    from ray import tune
-
-    method, found = config.method, {}
+    method = config.method
+    found: dict[str, Distribution] = {}
     if method.mil != "off":
-        found["loss.features"] = tune.loguniform(0.3, 6.0)
+        found["loss.features"] = FloatDistribution(0.3, 6.0, log=True)
     if method.category != "off":
-        found["loss.category"] = tune.loguniform(0.3, 6.0)
+        found["loss.category"] = FloatDistribution(0.3, 6.0, log=True)
     if method.reconstruct:
-        found["loss.reconstruction"] = tune.loguniform(0.3, 3.0)
-        found["method.hard_candidate_fraction"] = tune.choice([0.125, 0.25, 0.5, 1.0])
+        found["loss.reconstruction"] = FloatDistribution(0.3, 3.0, log=True)
+        found["method.hard_candidate_fraction"] = CategoricalDistribution([0.125, 0.25, 0.5, 1.0])
     if method.distill:
-        found["loss.distillation"] = tune.loguniform(0.3, 6.0)
+        found["loss.distillation"] = FloatDistribution(0.3, 6.0, log=True)
     if method.reconstruct and method.distill:
-        found["method.reward_power"] = tune.choice([1.0, 2.0, 4.0, 6.0])
-    return {**found, "method.candidates": tune.choice([4, 8, 16])}
+        found["method.reward_power"] = CategoricalDistribution([1.0, 2.0, 4.0, 6.0])
+    return {**found, "method.candidates": CategoricalDistribution([4, 8, 16])}
 
 
 SWEEP = Sweep("ground", "trainables.ground.task:GroundTask", PRESETS, space)

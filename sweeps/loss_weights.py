@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from optuna.distributions import FloatDistribution
+
 from scenelift.tune.command import main
 from scenelift.tune.definition import Sweep
 from trainables.distill.config import PRESETS, DistillConfig
@@ -17,15 +19,13 @@ if TYPE_CHECKING:
 
 def space(config: DistillConfig) -> Space:
     """Weights matter relative to each other and to the learning rate, so they span an order of magnitude."""
-    from ray import tune
-
     losses = {
-        "loss.semantic": tune.loguniform(0.3, 3.0),
-        "loss.temperature": tune.loguniform(0.05, 1.0),
+        "loss.semantic": FloatDistribution(0.3, 3.0, log=True),
+        "loss.temperature": FloatDistribution(0.05, 1.0, log=True),
     }
     if config.loss.spatial_temporal:
-        losses["loss.spatial_temporal"] = tune.loguniform(0.1, 10.0)
-        losses["loss.grid"] = tune.loguniform(0.1, 2.0)
+        losses["loss.spatial_temporal"] = FloatDistribution(0.1, 10.0, log=True)
+        losses["loss.grid"] = FloatDistribution(0.1, 2.0, log=True)
     return losses
 
 

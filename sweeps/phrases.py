@@ -5,29 +5,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from scenelift.tune.command import main
 from scenelift.tune.definition import Sweep
 from trainables.phrases.config import PRESETS, PhrasesConfig
 
 if TYPE_CHECKING:
-    from scenelift.tune.space import Space
+    from scenelift.tune.space import Distribution, Space
 
 
 def space(config: PhrasesConfig) -> Space:
     """What the losses in use have; temperatures span orders of magnitude."""
-    from ray import tune
-
-    searched: dict[str, Any] = {"optimizer.lr": tune.loguniform(3e-5, 1e-2)}
+    searched: dict[str, Distribution] = {"optimizer.lr": FloatDistribution(3e-5, 1e-2, log=True)}
     if config.contrast.form != "none":
-        searched["contrast.logit_scale"] = tune.loguniform(1.0, 30.0)
+        searched["contrast.logit_scale"] = FloatDistribution(1.0, 30.0, log=True)
     if config.contrast.form == "margin":
-        searched["contrast.margin"] = tune.loguniform(0.05, 2.0)
+        searched["contrast.margin"] = FloatDistribution(0.05, 2.0, log=True)
     if config.distillation.support != "none":
-        searched["distillation.max_weight"] = tune.loguniform(0.1, 5.0)
-        searched["distillation.student_temperature"] = tune.loguniform(0.03, 1.0)
-        searched["distillation.teacher"] = tune.choice(["belief", "log belief"])
+        searched["distillation.max_weight"] = FloatDistribution(0.1, 5.0, log=True)
+        searched["distillation.student_temperature"] = FloatDistribution(0.03, 1.0, log=True)
+        searched["distillation.teacher"] = CategoricalDistribution(["belief", "log belief"])
     return searched
 
 

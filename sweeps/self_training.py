@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+
 from scenelift.tune.command import main
 from scenelift.tune.config import SweepConfig
 from scenelift.tune.definition import Sweep
@@ -18,23 +20,21 @@ if TYPE_CHECKING:
 
 def space(config: DistillConfig) -> Space:
     """Starts are shares of the training. A preset that never starts is tried once, beside the space."""
-    from ray import tune
-
     own, epochs = config.self_training.start, config.loop.epochs
     starts = {min(round(share * epochs), epochs - 1) for share in (0.7, 0.8, 0.9)}
     return {
-        "self_training.start": tune.choice(sorted(starts if own is None else starts | {own})),
-        "self_training.probability": tune.uniform(0.2, 0.8),
-        "self_training.scope": tune.choice(["batch", "point"]),
-        "self_training.threshold": tune.uniform(0.0, 0.9),
+        "self_training.start": CategoricalDistribution(sorted(starts if own is None else starts | {own})),
+        "self_training.probability": FloatDistribution(0.2, 0.8),
+        "self_training.scope": CategoricalDistribution(["batch", "point"]),
+        "self_training.threshold": FloatDistribution(0.0, 0.9),
     }
 
 
 def until_it_starts(config: DistillConfig, space: Space) -> int:
     """Epochs before the earliest start, in which all trials are the same."""
-    key = "self_training.start"
-    starts = space[key].categories if key in space else [config.self_training.start]
-    return min((start for start in starts if start is not None), default=0)
+    drawn = space.get("self_training.start")
+    starts = drawn.choices if isinstance(drawn, CategoricalDistribution) else [config.self_training.start]
+    return min((int(start) for start in starts if start is not None), default=0)
 
 
 # Nothing can be said early of trials that are the same for most of their training.

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-from ray import tune
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from scenelift.config.constraints import Settings
 from scenelift.errors import TrainingError
@@ -97,7 +97,7 @@ def _misbehave(fault: str, run: Run, epoch: int) -> None:
 
 
 def space(config: ToyConfig) -> Space:
-    return {"x": tune.uniform(0, 1), "shape": tune.choice(["round", "square"])}
+    return {"x": FloatDistribution(0, 1), "shape": CategoricalDistribution(["round", "square"])}
 
 
 PRESETS = {"synthetic": ToyConfig()}

@@ -16,7 +16,7 @@ import pytest
 import ray
 import yaml
 from mlflow import MlflowClient
-from ray import tune
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from scenelift.cluster import resources
 from scenelift.errors import ClusterError, ConfigError
@@ -53,7 +53,7 @@ def mlflow_runs(folder: Path) -> dict[str, Any]:
 @pytest.mark.ray
 def test_every_kind_of_failure_ends_as_a_user_would_hope(ray_session: None, tmp_path: Path) -> None:
     faults = ["none", "raise", "once", "nan", "silent"]
-    sweep = toy.sweep(lambda config: {"fault": tune.choice(faults)})
+    sweep = toy.sweep(lambda config: {"fault": CategoricalDistribution(faults)})
     folder = command.run(
         sweep, SweepConfig(search="grid", early_stopping=False, name="faults"), config(tmp_path)
     )
@@ -87,7 +87,7 @@ def test_every_kind_of_failure_ends_as_a_user_would_hope(ray_session: None, tmp_
 def test_the_worst_trial_goes_on_from_the_best_ones_weights(ray_session: None, tmp_path: Path) -> None:
     base = config(tmp_path)
     base = dataclasses.replace(base, loop=dataclasses.replace(base.loop, epochs=8))
-    sweep = toy.sweep(lambda config: {"x": tune.uniform(-2, 2)}, shared=4)
+    sweep = toy.sweep(lambda config: {"x": FloatDistribution(-2, 2)}, shared=4)
     folder = command.run(sweep, SweepConfig(search="pbt", trials=4, name="pbt"), base)
     assert all(row["status"] == "finished" for row in ranking(folder))
     tracked = {run.info.run_id: run for run in mlflow_runs(folder)["children"]}
@@ -110,7 +110,7 @@ def test_the_worst_trial_goes_on_from_the_best_ones_weights(ray_session: None, t
 
 @pytest.mark.ray
 def test_epochs_that_all_trials_share_are_trained_once(ray_session: None, tmp_path: Path) -> None:
-    sweep = toy.sweep(lambda config: {"x": tune.uniform(0, 1)}, shared=3)
+    sweep = toy.sweep(lambda config: {"x": FloatDistribution(0, 1)}, shared=3)
     settings = SweepConfig(search="random", trials=3, name="shared", early_stopping=False)
     folder = command.run(sweep, settings, config(tmp_path))
     beginning = Run(folder / "beginning")
@@ -179,9 +179,9 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        ({"y": tune.uniform(0, 1)}, "searches y, which the config has not"),
-        ({"loop.epoch": tune.choice([1])}, "did you mean loop.epochs"),
-        ({"loop.epochs": tune.choice([4, 0])}, "loop.epochs must be at least 1"),
+        ({"y": FloatDistribution(0, 1)}, "the space has y, which the config does not"),
+        ({"loop.epoch": CategoricalDistribution([1])}, "did you mean loop.epochs"),
+        ({"loop.epochs": CategoricalDistribution([4, 0])}, "loop.epochs must be at least 1"),
     ],
 )
 def test_a_wrong_space_is_refused_before_anything_begins(

@@ -22,7 +22,7 @@ from scenelift.runs.task import Task, trial_config
 from scenelift.tracking import store
 from scenelift.tracking.client import Tracker
 from scenelift.tracking.config import TrackingConfig
-from scenelift.tune import population, ranking
+from scenelift.tune import population, ranking, study
 from scenelift.tune.choice import Choice
 from scenelift.tune.placement import Placement
 from scenelift.tune.progress import SearchProgress
@@ -220,8 +220,6 @@ class SweepRun:
 
     def _show(self, progress: SearchProgress, tracker: Tracker) -> None:
         """Ranking, pictures and best config: in the folder, in MLflow, on the screen."""
-        from scenelift.tune.optuna_search import importance
-
         objective, outcomes = self.objective, progress.outcomes()
         table = ranking.text(outcomes, objective)
         print(f"\n{table}\n")
@@ -232,12 +230,13 @@ class SweepRun:
             raise TrainingError(
                 f"no trial of {self.name} finished; the first error: {errors[0] if errors else '-'}"
             )
-        told = [(o.values, o.metrics[objective]) for o in outcomes if o.status == "finished"]
-        shares = importance(self.space, told)
+        finished = [outcome for outcome in outcomes if outcome.status == "finished"]
+        scored = [(outcome.values, outcome.metrics[objective]) for outcome in finished]
+        own = next((number for number, outcome in enumerate(finished) if outcome.baseline), None)
+        shares = study.importance(self.space, scored)
         pictures = self.folder / "pictures"
         pictures.mkdir(exist_ok=True)
-        ranking.parallel_coordinates(pictures / "parallel_coordinates.png", outcomes, self.space, objective)
-        ranking.slices(pictures / "slices.png", outcomes, self.space, objective, shares)
+        study.pictures(pictures, self.space, scored, objective, shares, own)
         replay = self.folder / "best.yaml"
         replay.write_text(dump(configuration.override(self.config, dict(best.values))))
         tracker.metrics({f"best/{name}": value for name, value in best.metrics.items()}, best.epoch)
@@ -247,6 +246,6 @@ class SweepRun:
         print(f"best: {title(best.values)}: {objective} {best.metrics[objective]:.3f}{gain}")
         if shares:
             said = ", ".join(f"{key} {100 * share:.0f} %" for key, share in shares.items())
-            print(f"importance, of {len(told)} finished trials: {said}")
+            print(f"importance, in {len(finished)} finished trials: {said}")
         print(f"Replay: python -m {self.sweep.trainable} --config {replay}")
         print(f"Result: {self.folder}")

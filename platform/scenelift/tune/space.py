@@ -1,63 +1,81 @@
-"""What a sweep searches in."""
+"""The search space of a sweep, as Optuna's distributions, and the same space as Ray Tune takes it.
+
+Ray takes seconds to import, so only the functions that need it do that.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ray.tune.search.sample import Categorical, Domain, Float, Integer, LogUniform
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from scenelift.config.build import flatten, nearest, override
 from scenelift.errors import ConfigError
 
-Space = Mapping[str, Domain]
-"""Dotted config key -> what Ray Tune draws for it: tune.uniform, loguniform, randint, choice."""
+if TYPE_CHECKING:
+    from ray.tune.search.sample import Domain
+
+Distribution: TypeAlias = FloatDistribution | IntDistribution | CategoricalDistribution
+"""A range of numbers, both ends included, or a list of None, bool, int, float and str."""
+Space = Mapping[str, Distribution]
+"""Dotted config key -> the values that trials may have."""
 Draw = Callable[[Any], Space]
-"""A sweep's space, which may follow from the config: the epochs of self-training from those of the loop."""
+"""Config -> search space: the epochs at which self-training may start follow from the length of training."""
 
 
-def checked(space: Space, config: Any) -> dict[str, Domain]:
-    """The space, every key and drawn value of which the config knows; ConfigError otherwise."""
+def checked(space: Space, config: Any) -> dict[str, Distribution]:
+    """The space, if the config accepts every key, listed value and end of a range; else ConfigError."""
     known = flatten(config)
-    for key, domain in space.items():
+    for key, distribution in space.items():
         if key not in known:
-            raise ConfigError(f"the space searches {key}, which the config has not; {nearest(key, known)}")
-        values = domain.categories if isinstance(domain, Categorical) else [domain.sample()]
-        for value in values:
+            raise ConfigError(f"the space has {key}, which the config does not; {nearest(key, known)}")
+        for value in _extremes(distribution):
             try:
                 override(config, {key: value})
             except ConfigError as error:
-                raise ConfigError(f"the space searches {key} = {value!r}, which cannot be: {error}") from None
+                raise ConfigError(f"the space has {key} = {value!r}, which is not valid: {error}") from None
     return dict(space)
 
 
+def _extremes(distribution: Distribution) -> tuple[Any, ...]:
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    return distribution.low, distribution.high
+
+
 def baseline_values(space: Space, config: Any) -> dict[str, Any]:
-    """What the config itself has for the keys of the space."""
+    """The config's own values of the keys of the space."""
     known = flatten(config)
     return {key: known[key] for key in space}
 
 
+def inside(distribution: Distribution, value: Any) -> bool:
+    """Whether a trial may have this value."""
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    return isinstance(value, int | float) and distribution.low <= value <= distribution.high
+
+
 def holds(space: Space, values: Mapping[str, Any]) -> bool:
-    """Whether the space may draw these values."""
-    return all(_may_be(domain, values[key]) for key, domain in space.items())
+    """Whether a trial may have these values."""
+    return all(inside(distribution, values[key]) for key, distribution in space.items())
 
 
-def _may_be(domain: Domain, value: Any) -> bool:
-    if isinstance(domain, Categorical):
-        return value in domain.categories
-    return isinstance(value, int | float) and domain.is_valid(value)
+def describe(distribution: Distribution) -> str:
+    """A distribution in words: `0.1 .. 10, log`, `1 .. 4`, `batch | point`."""
+    if isinstance(distribution, CategoricalDistribution):
+        return " | ".join("none" if value is None else str(value) for value in distribution.choices)
+    return f"{distribution.low:g} .. {distribution.high:g}{', log' if distribution.log else ''}"
 
 
-def ends(domain: Domain) -> tuple[float, float]:
-    """The least and the largest value of a range."""
-    assert isinstance(domain, Float | Integer), f"no range: {domain}"
-    return domain.lower, domain.upper - 1 if isinstance(domain, Integer) else domain.upper
+def tune_domain(distribution: Distribution) -> Domain:
+    """What Ray Tune draws from, for a search without Optuna."""
+    from ray import tune
 
-
-def describe(domain: Domain) -> str:
-    """A domain in words: `0.1 .. 10, log`, `1 .. 4`, `batch | point`."""
-    if isinstance(domain, Categorical):
-        return " | ".join("none" if value is None else str(value) for value in domain.categories)
-    lower, upper = ends(domain)
-    scale = ", log" if isinstance(domain.get_sampler(), LogUniform) else ""
-    return f"{lower:g} .. {upper:g}{scale}"
+    if isinstance(distribution, CategoricalDistribution):
+        return tune.choice(list(distribution.choices))
+    low, high = distribution.low, distribution.high
+    if isinstance(distribution, IntDistribution):  # Tune leaves the upper end out
+        return (tune.lograndint if distribution.log else tune.randint)(low, high + 1)
+    return (tune.loguniform if distribution.log else tune.uniform)(low, high)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
@@ -17,7 +18,11 @@ from scenelift.tune import space as spaces
 from scenelift.tune.population import Population
 from scenelift.tune.trial import Reporter, milestone
 
-SPACE = {"a": tune.loguniform(0.01, 100), "b": tune.choice([None, 3, "x"]), "c": tune.randint(1, 5)}
+SPACE = {
+    "a": FloatDistribution(0.01, 100, log=True),
+    "b": CategoricalDistribution([None, 3, "x"]),
+    "c": IntDistribution(1, 4),
+}
 
 
 def test_what_is_taken_over_is_varied_within_the_space() -> None:
@@ -60,7 +65,7 @@ def test_trials_wait_for_the_last_of_them_and_not_for_one_that_fails() -> None:
 
 def test_how_long_it_trains_is_not_varied() -> None:
     with pytest.raises(ConfigError, match=r"give it as an option, --loop\.epochs N"):
-        population.check({"loop.epochs": tune.choice([4, 8])}, 8)
+        population.check({"loop.epochs": CategoricalDistribution([4, 8])}, 8)
     with pytest.raises(ConfigError, match="4 or more, not 3"):
         population.check(SPACE, 3)
 

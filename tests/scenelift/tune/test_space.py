@@ -7,26 +7,33 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from PIL import Image
-from ray import tune
 
 from scenelift.config.build import override
 from scenelift.errors import ConfigError
-from scenelift.tune import ranking
+from scenelift.tune import ranking, study
 from scenelift.tune import space as spaces
 from scenelift.tune.choice import Choice
-from scenelift.tune.optuna_search import importance
 from scenelift.tune.ranking import Outcome
 
-SPACE = {"a": tune.loguniform(0.01, 100), "b": tune.choice([None, 3, "x"]), "c": tune.randint(1, 5)}
+SPACE = {
+    "a": FloatDistribution(0.01, 100, log=True),
+    "b": CategoricalDistribution([None, 3, "x"]),
+    "c": IntDistribution(1, 4),
+}
+
+
+def drawn(space: spaces.Space, count: int) -> list[dict[str, Any]]:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    return [study.ask(dict(space)).params for _ in range(count)]
 
 
 def outcomes(count: int = 9) -> list[Outcome]:
-    rng = np.random.default_rng(0)
-    made = []
-    for number in range(count):
-        values = {key: domain.sample(random_state=rng.integers(1 << 30)) for key, domain in SPACE.items()}
+    rng, made = np.random.default_rng(0), []
+    for number, values in enumerate(drawn(SPACE, count)):
         status = ("finished", "stopped", "failed")[number % 3]
         metrics = {} if status == "failed" else {"m": float(rng.uniform())}
         made.append(Outcome(f"t{number}", values, status, number, metrics, 1.0, baseline=number == 0))
@@ -39,21 +46,17 @@ def test_every_sweep_fits_every_preset_of_its_trainable(name: str) -> None:
     assert sweep.name == name
     for preset in sweep.presets.values():
         space = spaces.checked(sweep.space(preset), preset)
-        rng = np.random.default_rng(0)
-        for _ in range(20):
-            override(
-                preset,
-                {key: domain.sample(random_state=rng.integers(1 << 30)) for key, domain in space.items()},
-            )
+        for values in drawn(space, 20):
+            override(preset, values)
 
 
 @pytest.mark.parametrize(
     ("space", "own", "held"),
     [
-        ({"loss.grid": tune.uniform(0.05, 1)}, {"loss.grid": 0.1}, True),
-        ({"loss.grid": tune.uniform(0.2, 1)}, {"loss.grid": 0.1}, False),
-        ({"loss.cap": tune.choice([None, 8])}, {"loss.cap": None}, True),
-        ({"loss.cap": tune.randint(1, 9)}, {"loss.cap": None}, False),
+        ({"loss.grid": FloatDistribution(0.05, 1)}, {"loss.grid": 0.1}, True),
+        ({"loss.grid": FloatDistribution(0.2, 1)}, {"loss.grid": 0.1}, False),
+        ({"loss.cap": CategoricalDistribution([None, 8])}, {"loss.cap": None}, True),
+        ({"loss.cap": IntDistribution(1, 8)}, {"loss.cap": None}, False),
     ],
 )
 def test_own_values_may_lie_beside_the_space(space: spaces.Space, own: dict[str, Any], held: bool) -> None:
@@ -67,20 +70,15 @@ def test_own_values_may_lie_beside_the_space(space: spaces.Space, own: dict[str,
 def test_the_preset_is_tried_once_and_first_and_the_rest_lies_in_the_space(
     method: Any, own: dict[str, Any], tmp_path: Path
 ) -> None:
-    space = {"x": tune.uniform(0, 1), "s": tune.choice(["a", "b"])}
+    space = {"x": FloatDistribution(0, 1), "s": CategoricalDistribution(["a", "b"])}
     choice = Choice(method, "m", trials=8, seed=0, max_concurrent=1, early_stopping=False)
     assert choice.tries(own, space)
 
-    def limited() -> Any:
-        made = choice.algorithm(own, space)
-        assert made.set_search_properties("m", "max", space)
-        return made
-
-    algorithm, drawn = limited(), []
+    algorithm, drawn = choice.algorithm(own, space), []
     for number in range(8):
         if number == 4:  # a sweep that goes on, in a new process
             algorithm.save(str(tmp_path / "state"))
-            algorithm = limited()
+            algorithm = choice.algorithm(own, space)
             algorithm.restore(str(tmp_path / "state"))
         values = algorithm.suggest(f"t{number}")
         drawn.append(values)
@@ -98,7 +96,7 @@ def test_domains_in_words() -> None:
 
 
 def test_a_grid_is_every_combination() -> None:
-    space = {"a": tune.choice([1, 2, 3]), "b": tune.choice([True, False])}
+    space = {"a": CategoricalDistribution([1, 2, 3]), "b": CategoricalDistribution([True, False])}
     choice = Choice("grid", "m", trials=99, seed=0, max_concurrent=1, early_stopping=False)
     assert choice.count(space) == 6
     assert choice.parameters(space)["a"] == {"grid_search": [1, 2, 3]}
@@ -108,19 +106,19 @@ def test_a_grid_is_every_combination() -> None:
 
 def test_importance_goes_to_what_matters() -> None:
     rng = np.random.default_rng(0)
-    space = {"a": tune.uniform(0, 1), "b": tune.uniform(0, 1)}
+    space = {"a": FloatDistribution(0, 1), "b": FloatDistribution(0, 1)}
     trials = [
         ({"a": a, "b": b}, -((a - 0.5) ** 2) + 0.001 * b) for a, b in rng.uniform(size=(60, 2)).tolist()
     ]
-    shares = importance(space, trials)
+    shares = study.importance(space, trials)
     assert next(iter(shares)) == "a" and shares["a"] > 0.8 and sum(shares.values()) == pytest.approx(1)
-    assert importance(space, trials[:3]) == {}
-    assert importance(space, [({"a": 0.1, "b": 0.2}, 1.0)] * 9) == {}
+    assert study.importance(space, trials[:3]) == {}
+    assert study.importance(space, [({"a": 0.1, "b": 0.2}, 1.0)] * 9) == {}
     beside = [({"a": 2.0, "b": None}, 9.0)]
-    assert importance(space, [*trials, *beside]) == shares, "of what lies in the space"
+    assert study.importance(space, [*trials, *beside]) == shares, "of what lies in the space"
 
 
-def test_finished_trials_come_before_those_given_up() -> None:
+def test_finished_trials_come_before_those_stopped_early() -> None:
     order = ranking.ranked(outcomes(), "m")
     assert [o.status for o in order] == ["finished"] * 3 + ["stopped"] * 3 + ["failed"] * 3
     for group in (order[:3], order[3:6]):
@@ -134,8 +132,8 @@ def test_finished_trials_come_before_those_given_up() -> None:
 @pytest.mark.parametrize(
     ("own", "status", "said"),
     [
-        (0.4, "finished", "+0.100 to the preset's own values"),
-        (0.6, "finished", "nothing else that was tried is better"),
+        (0.4, "finished", "+0.100 against the preset's own values"),
+        (0.6, "finished", "no other trial is better"),
         (0.6, "stopped", "was stopped after epoch 3"),
     ],
 )
@@ -148,20 +146,22 @@ def test_a_gain_is_told_against_the_presets_own_values(own: float, status: Any, 
     assert ranking.gain(tried[:1], "m") == ""
 
 
-def test_pictures_show_every_trial(tmp_path: Path) -> None:
-    ranking.parallel_coordinates(tmp_path / "p.png", outcomes(), SPACE, "m")
-    ranking.slices(tmp_path / "s.png", outcomes(), SPACE, "m", {"a": 0.7, "b": 0.2, "c": 0.1})
-    for name in ("p.png", "s.png"):
+@pytest.mark.parametrize("count", [1, 2, 9])
+@pytest.mark.parametrize("own", [{"b": None}, {"b": "beyond"}, {"a": 1e9, "b": "beyond", "c": None}])
+def test_pictures_mark_the_presets_own_values(count: int, own: dict[str, Any], tmp_path: Path) -> None:
+    trials = [(values, number / 9) for number, values in enumerate(drawn(SPACE, count))]
+    trials[0] = ({**trials[0][0], **own}, 0.5)
+    study.pictures(tmp_path, SPACE, trials, "m", {"a": 0.7, "b": 0.2, "c": 0.1}, 0)
+    for name in ("parallel_coordinates.png", "slices.png"):
         pixels: Any = np.asarray(Image.open(tmp_path / name).convert("RGB")).reshape(-1, 3).astype(int)
-        best = np.abs(pixels - np.array([0xD1, 0x66, 0x2A])).sum(1) < 12
-        assert best.any(), "the best trial has a color of its own"
+        marked = (np.abs(pixels - np.array([0xD1, 0x66, 0x2A])).sum(1) < 12).any()
+        assert marked or own.keys() == SPACE.keys()
 
 
-def test_a_scale_places_its_ends_its_middle_and_what_was_tried_beyond() -> None:
-    scale = ranking._Scale.of(SPACE["a"], [1.0])
-    assert [scale.height(v) for v in (0.01, 1, 100)] == pytest.approx([0, 0.5, 1])
-    assert [ranking._Scale.of(SPACE["b"], []).height(v) for v in (None, 3, "x")] == [0, 0.5, 1]
-    beyond = ranking._Scale.of(SPACE["a"], [1e4, 0.0, None])
-    assert [beyond.height(v) for v in (0.01, 10, 1e4)] == pytest.approx([0, 0.5, 1])
-    assert np.isnan([beyond.height(0.0), beyond.height(None)]).all(), "no place on an axis of logarithms"
-    assert ranking._Scale.of(SPACE["b"], ["y"]).height("y") == 1
+def test_tune_draws_from_the_same_space() -> None:
+    for distribution in [*SPACE.values(), IntDistribution(1, 3, log=True), FloatDistribution(-1, 1)]:
+        values = spaces.tune_domain(distribution).sample(200, random_state=0)
+        assert all(spaces.inside(distribution, value) for value in values)
+        if not isinstance(distribution, FloatDistribution):
+            every = getattr(distribution, "choices", None) or range(distribution.low, distribution.high + 1)
+            assert set(values) == set(every), "the upper end, too"

@@ -1,0 +1,97 @@
+"""Finished trials as a study of Optuna: which settings the objective depends on, and pictures of that."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import CategoricalDistribution
+
+from scenelift.tune.space import Space, holds, inside
+
+Scored = Sequence[tuple[Mapping[str, Any], float]]
+"""The values of each trial by key, and its objective."""
+_OWN = {"color": "#d1662a", "label": "the preset's own values", "zorder": 3}
+
+
+def silence() -> None:
+    """Optuna would log every trial, and warn of what it calls experimental."""
+    optuna.logging.set_verbosity(logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+def create(space: Space, trials: Scored) -> optuna.Study:
+    """The trials without the values that are outside the space, as a preset's own may be."""
+    silence()
+    made = optuna.create_study(direction="maximize")
+    for values, objective in trials:
+        known = {
+            key: distribution for key, distribution in space.items() if inside(distribution, values[key])
+        }
+        params = {key: values[key] for key in known}
+        made.add_trial(optuna.trial.create_trial(params=params, distributions=known, value=objective))
+    return made
+
+
+def importance(space: Space, trials: Scored) -> dict[str, float]:
+    """Each key's fraction of what the objective depends on (PED-ANOVA), largest first.
+
+    Trials outside the space are left out; empty with fewer than four others, or if all have the same objective.
+    """
+    kept = [(values, objective) for values, objective in trials if holds(space, values)]
+    if len(kept) < 4 or len({objective for _, objective in kept}) < 2:
+        return {}
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    return optuna.importance.get_param_importances(create(space, kept), evaluator=evaluator)
+
+
+def pictures(
+    folder: Path, space: Space, trials: Scored, objective: str, shares: Mapping[str, float], own: int | None
+) -> None:
+    """Write `parallel_coordinates.png` and `slices.png`; own: which trial has the preset's own values, if any."""
+    import matplotlib
+    from matplotlib import pyplot
+
+    matplotlib.use("Agg")
+    study = create(space, trials)
+    with pyplot.style.context("default"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of axes with a single value
+        for name, draw in (("parallel_coordinates", _parallel), ("slices", _slices)):
+            figure = draw(study, objective, shares, own)
+            figure.savefig(folder / f"{name}.png", dpi=160, bbox_inches="tight")
+            pyplot.close(figure)
+
+
+def _parallel(study: optuna.Study, objective: str, shares: Mapping[str, float], own: int | None) -> Any:
+    axis = optuna.visualization.matplotlib.plot_parallel_coordinate(study, target_name=objective)
+    keys = sorted({key for trial in study.trials for key in trial.params})  # as Optuna orders them
+    axis.set_xticks(range(len(keys) + 1), [objective, *keys])
+    axis.figure.set_size_inches(6 + 1.6 * len(keys), 4.8)
+    if own is not None:
+        lines = axis.collections[0].get_segments()
+        line = next(line for line in lines if line[0, 1] == study.trials[own].value)
+        axis.figure.legend(handles=axis.plot(*line.T, **_OWN), loc="upper left")
+    return axis.figure
+
+
+def _slices(study: optuna.Study, objective: str, shares: Mapping[str, float], own: int | None) -> Any:
+    axes = np.atleast_1d(optuna.visualization.matplotlib.plot_slice(study, target_name=objective))
+    figure = axes[0].figure
+    figure.set_size_inches(2 + 3.2 * len(axes), 4.8)
+    for axis in axes:
+        key = axis.get_xlabel()
+        axis.tick_params(axis="x", which="both", rotation=60)
+        axis.set_xlabel(f"{key}\nimportance {100 * shares[key]:.0f} %" if key in shares else key)
+        if own is not None and key in study.trials[own].params:
+            value: Any = study.trials[own].params[key]
+            if isinstance(study.trials[own].distributions[key], CategoricalDistribution):
+                value = repr(value)  # where Optuna puts it
+            (dot,) = axis.plot(value, study.trials[own].value, "o", **_OWN)
+            figure.legends.clear()
+            figure.legend(handles=[dot], loc="upper left")
+    return figure
