@@ -1,4 +1,4 @@
-"""The command of a sweep: an MLflow run of its own, and below it an ordinary run for each trial.
+"""The command of a sweep: an MLflow run of its own, with an ordinary run for each trial.
 
 `runs/<sweep>/` holds the trials' run folders, the ranking, the best config as a file to replay, and pictures.
 """
@@ -19,7 +19,7 @@ from scenelift.tune.definition import Sweep
 
 
 def main(sweep: Sweep) -> None:
-    """The whole command."""
+    """Parse the command line and search."""
     try:
         settings, config, given = parse(sweep, sys.argv[1:])
         config.check_here()
@@ -43,7 +43,7 @@ def parse(sweep: Sweep, argv: Sequence[str]) -> tuple[SweepConfig, Any, tuple[st
     if settings.resume is not None:
         if rest or len(baseline) > 2:
             raise ConfigError(
-                "--resume NAME takes no other options: the sweep goes on with what it began with"
+                "--resume NAME takes no other options: the sweep continues with its saved settings"
             )
         return _resumed(sweep, settings.resume)
     config = cli.parse(presets, rest, prog)
@@ -57,7 +57,7 @@ def _help(sweep: Sweep, presets: dict[str, Any]) -> str:
     lines = [f"  {key:<32}{describe(domain)}" for key, domain in searched.items()]
     options = "\n".join(lines)
     return (
-        f"Searches in settings of {sweep.trainable}:\n{options}\n\nPresets: {', '.join(presets)}. "
+        f"Searches these settings of {sweep.trainable}:\n{options}\n\nPresets: {', '.join(presets)}. "
         f"Options of {sweep.trainable} may be given too; they hold for all trials."
     )
 
@@ -73,22 +73,22 @@ def _resumed(sweep: Sweep, name: str) -> tuple[SweepConfig, Any, tuple[str, ...]
         raise ConfigError(f"no sweep {name} under {storage} to go on with; --resume takes its name or folder")
     saved = read_state(path)
     if saved["name"] != sweep.name:
-        raise ConfigError(f"{name} is a sweep of sweeps.{saved['name']}, not of sweeps.{sweep.name}")
+        raise ConfigError(f"{name} is a sweep by sweeps.{saved['name']}, not by sweeps.{sweep.name}")
     settings = configuration.from_dict(SweepConfig, saved["sweep"])
     config = configuration.from_dict(type(next(iter(presets.values()))), saved["config"])
     return replace(settings, resume=path.parent.name), config, tuple(saved["given"])
 
 
 def run(sweep: Sweep, settings: SweepConfig, config: Any, given: Sequence[str] = ()) -> Path:
-    """Search, and return the sweep's folder. TrainingError if not one trial finished."""
-    # What it takes to search comes after the command line is understood.
+    """Search, and return the sweep's folder. Raises TrainingError if no trial finished."""
+    # Ray and torch are imported only after the command line is parsed.
     from scenelift.cluster import connect as cluster
     from scenelift.tune.runner import SweepRun
     from scenelift.tune.space import checked
 
     space = {key: domain for key, domain in sweep.space(config).items() if key not in given}
     if not space:
-        raise ConfigError("everything that this sweep searches was given as an option; nothing is left")
+        raise ConfigError("all settings that this sweep searches were given as options; nothing is left")
     space = checked(space, config)
     with cluster.connect(dashboard=True):
         return SweepRun(sweep, settings, config, space, tuple(given)).run()

@@ -20,24 +20,24 @@ class SweepConfig(Settings):
     """Trials in all; the first has the preset's own values."""
     search: Literal["tpe", "random", "grid", "pbt"] = "tpe"
     """`tpe`: Optuna's estimator, which learns from trials; `random`; `grid`: every combination of listed values;
-    `pbt`: population based training, in which bad trials take over good ones' weights and settings on the way."""
+    `pbt`: population based training, in which bad trials copy weights and settings of good ones during training."""
     objective: str | None = None
     """Metric to maximize on training scenes that are held out, one of the trainable's objectives; none: its first.
-    The test scenes are never looked at."""
+    The test scenes are never read."""
     early_stopping: bool = True
-    """Give up trials that are worse than half of the others after a quarter, or a half, of the training (ASHA)."""
+    """Stop trials that are worse than half of the others after a quarter or half of the training (ASHA)."""
     holdout_every: Annotated[int, Ge(2)] = 5
-    """One training scene of so many is held out."""
+    """Every n-th training scene is held out."""
     max_concurrent: PositiveInt | None = None
-    """Trials at once; none: as many as fit."""
+    """Trials at the same time; none: as many as fit."""
     retries: NonNegativeInt = 1
     """How often a trial that failed is tried again."""
     seed: Seed = 0
-    """Of the search; that of the trials is loop.seed."""
+    """Seed of the search; loop.seed is that of the trials."""
     name: str | None = None
-    """Name of the sweep and of its folder; none: that of the search and the time."""
+    """Name of the sweep and of its folder; none: name of the search, and the time."""
     resume: str | None = None
-    """Name of an interrupted sweep to go on with, with all of its settings."""
+    """Name of an interrupted sweep to continue, with all of its settings."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""What a sweep is: the settings that are searched, and the task that is trained with each."""
+"""The definition of a sweep: its search space, and the task that trains a trial."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ class Sweep:
     name: str
     """As in `python -m sweeps.NAME`."""
     task: str
-    """Where the `Task` is that trains a trial, as MODULE:CLASS; imported when the search begins."""
+    """The `Task` that trains a trial, as MODULE:CLASS; imported when the search begins."""
     presets: Mapping[str, Any]
-    """Of the trainable."""
+    """Presets of the trainable."""
     space: Draw
-    """The preset's config -> what is searched."""
+    """The config -> search space."""
     shared: Callable[[Any, Space], int] = lambda config, space: 0
-    """(config, what is searched) -> in how many of their first epochs all trials are the same: those are trained
-    once, and every trial begins after them."""
+    """(config, search space) -> number of first epochs that are the same in all trials: these are trained once,
+    and every trial begins after them."""
     preset: str | None = None
     """Default preset; none: the trainable's first."""
     settings: SweepConfig = SweepConfig()
-    """What holds unless the command line says otherwise."""
+    """Defaults of the sweep's own options."""
 
     @property
     def trainable(self) -> str:
-        """What trains the trials, as in `python -m TRAINABLE`."""
+        """The trainable, as in `python -m TRAINABLE`."""
         return self.task.partition(":")[0].removesuffix(".task")
 
     def load(self) -> type[Task[Any]]:
@@ -47,8 +47,8 @@ class Sweep:
         return found
 
     def train(self, config: Any, observe: Observe) -> None:
-        """One run of the task; observe: takes what it reports at the end of epochs."""
-        from scenelift.runs.run import run  # torch, which a mistyped option can spare
+        """One run of the task; observe: takes its metrics at the end of an epoch."""
+        from scenelift.runs.run import run  # imports torch
 
         run(self.load()(config), observe)
 

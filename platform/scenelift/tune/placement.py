@@ -1,4 +1,4 @@
-"""How many trials of a sweep fit side by side."""
+"""How many trials of a sweep fit at the same time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scenelift.train.config import ScaleConfig
 
 @dataclass(frozen=True)
 class Placement:
-    """How many trials run at once, and what each worker of theirs gets."""
+    """How many trials run at the same time, and the resources of each of their workers."""
 
     max_concurrent: int
     scale: ScaleConfig
@@ -20,10 +20,10 @@ class Placement:
 
     @classmethod
     def fit(cls, scale: ScaleConfig, trials: int, wanted: int | None) -> Placement:
-        """As many trials as have their workers and a CPU for reading each; ClusterError if not one has.
+        """As many trials as have their workers and CPUs for the data loader; ClusterError if none fits.
 
-        wanted: so many at most; ClusterError if they do not fit, since trials that take each other's CPUs for
-        reading would wait for ever.
+        wanted: at most this many; ClusterError if they do not fit, since trials whose data loaders have no CPU
+        would wait forever.
         """
         gpus = scale.gpus
         if gpus is None:
@@ -32,16 +32,16 @@ class Placement:
             scale.max_workers, scale.cpus, gpus, scale.data_cpus, wanted or trials
         )
         each = f"{scale.max_workers} x {cpus:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")
-        each += f" to train and {scale.data_cpus:g} CPU to read"
+        each += f" to train and {scale.data_cpus:g} CPU for the data loader"
         kinds = ("CPU", "GPU") if gpus else ("CPU",)
         there = " and ".join(f"{resources.total(kind):g} {kind}" for kind in kinds)
         if not most:
-            raise ClusterError(f"not one trial fits: it takes {each}, Ray has {there}; lower scale.workers")
+            raise ClusterError(f"no trial fits: each needs {each}, Ray has {there}; lower scale.workers")
         if wanted is not None and most < wanted:
-            raise ClusterError(f"{most} trials fit at once, not {wanted}: each takes {each}, Ray has {there}")
+            raise ClusterError(f"{most} trials fit at once, not {wanted}: each needs {each}, Ray has {there}")
         counted = "one trial at a time" if most == 1 else f"{most} trials at once"
         return cls(
             most,
             dataclasses.replace(scale, cpus=cpus, gpus=gpus),
-            f"{counted}: each takes {each}, Ray has {there}",
+            f"{counted}: each needs {each}, Ray has {there}",
         )

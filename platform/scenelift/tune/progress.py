@@ -1,4 +1,4 @@
-"""Follows the trials of a sweep: a line for each that ends, the ranking so far, the end of its MLflow run."""
+"""Follows the trials of a sweep: prints a line for each, writes the ranking, ends MLflow runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from scenelift.tune.ranking import Outcome, Status
 from scenelift.tune.trial import Trials, title
 
 EVERY = 20.0
-"""Seconds between two lines about trials that are running."""
+"""Seconds between two lines about running trials."""
 
 
 class SearchProgress(tune.Callback):
@@ -44,15 +44,15 @@ class SearchProgress(tune.Callback):
         _following.append(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Tune writes its callbacks to disk; a restored sweep is followed by the process that restored it."""
+        """Tune pickles its callbacks; a restored sweep gets the one of the process that restored it."""
         return _restored, ()
 
     def outcomes(self) -> list[Outcome]:
-        """How every trial stands, in the order in which they began."""
+        """The state of every trial, in the order in which they began."""
         return [self._outcome(trial) for trial in self._all]
 
     def interrupted(self) -> bool:
-        """Whether trials were left before their end; their runs are closed until the sweep goes on."""
+        """Whether trials did not end; their runs are closed until the sweep is resumed."""
         left = [outcome for outcome in self.outcomes() if not _concluded(self._run(outcome))]
         for outcome in left:
             if self._run(outcome).mlflow_run is not None:
@@ -63,18 +63,18 @@ class SearchProgress(tune.Callback):
         return Run(self.trials.folder / outcome.name)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Tune's own list, which a resumed sweep begins with."""
+        """Keep Tune's list of trials, which a resumed sweep begins with."""
         self._all = trials
         self._leftovers.free()
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """Also where a sweep goes on of which nothing was left to do."""
+        """Keep the list of a resumed sweep that has nothing left to do, too."""
         self._all = trials
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """A trial was validated; now and then, a line that says so."""
+        """A trial was validated; print that, at most every `EVERY` seconds."""
         self._all = trials
         if time.monotonic() - self._spoke >= EVERY:
             self._spoke = time.monotonic()
@@ -83,7 +83,7 @@ class SearchProgress(tune.Callback):
             say(f"  {title(trial.config)}: epoch {result['epoch']:.0f}, {said}{self._left()}")
 
     def _left(self) -> str:
-        """How long the rest may take, once a trial has shown it."""
+        """Estimated time left, once a trial has ended."""
         ended = [outcome.seconds for outcome in self.outcomes() if outcome.status != "running"]
         if not ended:
             return ""
@@ -91,11 +91,11 @@ class SearchProgress(tune.Callback):
         return f"   about {rounds * sum(ended) / len(ended) / 60:.0f} min left"
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial ran to its end, or was given up early."""
+        """A trial finished, or was stopped early."""
         self._ended(trials, trial, Trial.TERMINATED)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial failed as often as it may."""
+        """A trial failed for the last time."""
         self._ended(trials, trial, Trial.ERROR)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -104,7 +104,7 @@ class SearchProgress(tune.Callback):
 
     def _ended(self, trials: list[Trial], trial: Trial, end: str) -> None:
         self._all = trials
-        self._ends[trial.trial_id] = end  # Tune says so itself a moment later
+        self._ends[trial.trial_id] = end  # before Tune sets it
         outcome = self._outcome(trial)
         self._close(outcome, _error(trial))
         objective = self.trials.objective
@@ -118,7 +118,7 @@ class SearchProgress(tune.Callback):
             )
         value = outcome.value(objective)
         found = outcome.error if value is None or outcome.error else f"{objective} {value:.3f}"
-        ended = {"stopped": f"given up after epoch {outcome.epoch}"}.get(outcome.status, outcome.status)
+        ended = {"stopped": f"stopped after epoch {outcome.epoch}"}.get(outcome.status, outcome.status)
         mine = "the preset's own values" if outcome.baseline else title(outcome.values)
         say(f"trial {len(outcomes)}/{self.count} {ended} in {outcome.seconds:.0f} s: {found} ({mine})")
 
@@ -138,7 +138,7 @@ class SearchProgress(tune.Callback):
         )
 
     def _close(self, outcome: Outcome, error: str) -> None:
-        """End the MLflow run and the folder of a trial whose process could not do it."""
+        """End the MLflow run and write the result of a trial whose process could not."""
         if outcome.status == "finished":
             return
         run = self._run(outcome)
@@ -168,7 +168,7 @@ class SearchProgress(tune.Callback):
 
 
 def _concluded(run: Run) -> bool:
-    """Whether the run says how it ended; Tune calls trials terminated that it was made to leave."""
+    """Whether the run's result is final; Tune also calls interrupted trials terminated."""
     return run.status not in (None, "interrupted")
 
 
@@ -179,9 +179,9 @@ def _restored() -> SearchProgress:
     return _following[-1]
 
 
-def _status(end: str, whole: bool) -> Status:
+def _status(end: str, complete: bool) -> Status:
     if end == Trial.TERMINATED:
-        return "finished" if whole else "stopped"
+        return "finished" if complete else "stopped"
     return "failed" if end == Trial.ERROR else "running"
 
 
@@ -193,6 +193,6 @@ def _error(trial: Trial) -> str:
 
 
 def _last_line(error: str) -> str:
-    """What was raised, without the name of its module."""
+    """The error's name and message, without the module."""
     last = (error.strip().splitlines() or [""])[-1]
     return re.sub(r"^[\w.]+\.(\w+: )", r"\1", last)

@@ -1,4 +1,4 @@
-"""A sweep that runs: Ray Tune tries settings, one MLflow run stands above those of the trials."""
+"""Running a sweep: Ray Tune tries settings; the trials' MLflow runs are children of the sweep's."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from scenelift.tune.definition import Sweep
 
 STATE = "sweep.yaml"
-"""What a sweep goes on from, in its folder."""
+"""In a sweep's folder: what --resume needs."""
 VERSION = 1
 MIGRATIONS: schema.Migrations = {}
 
@@ -56,7 +56,7 @@ def _objective(task: type[Task[Any]], objective: str | None) -> str:
 
 
 class SweepRun:
-    """One sweep, from its first line to its best config."""
+    """One sweep, from its checks to its best config."""
 
     def __init__(
         self, sweep: Sweep, settings: SweepConfig, config: Any, space: Space, given: tuple[str, ...]
@@ -72,7 +72,7 @@ class SweepRun:
         self.folder = (Path(config.run.storage) / self.name).resolve()
         if settings.resume is None and self.folder.exists():
             raise ConfigError(
-                f"{self.folder} exists; go on with it by --resume {self.name}, or give another --name"
+                f"{self.folder} exists; continue it with --resume {self.name}, or give another --name"
             )
         self.task = sweep.load()
         self.objective = _objective(self.task, settings.objective)
@@ -92,7 +92,7 @@ class SweepRun:
         self.shared = sweep.shared(trial, space)
 
     def _prepared(self, trial: Any) -> Any:
-        """The trials' config but for what is searched."""
+        """The trials' config without the values that are searched."""
         loop = replace(trial.loop, checkpoint_every=0) if self.settings.search == "pbt" else trial.loop
         uri = store.resolve(trial.tracking.uri, self.folder.parent)
         local = uri if uri.startswith("sqlite:") else trial.tracking.uri
@@ -100,7 +100,7 @@ class SweepRun:
         return replace(trial, scale=self.placement.scale, loop=loop, tracking=tracking)
 
     def run(self) -> Path:
-        """Search, show what was found, and return the sweep's folder."""
+        """Search, print and save the results, and return the sweep's folder."""
         self._announce()
         tracker = self._begin()
         trials = Trials(
@@ -123,14 +123,14 @@ class SweepRun:
         try:
             if trials.shared and trials.beginning.status != "finished":
                 trials.train_beginning()
-            self._tuner(trials, progress).fit()  # Tune ends well when it is interrupted
+            self._tuner(trials, progress).fit()  # returns when it is interrupted
             if progress.interrupted():
                 raise KeyboardInterrupt
             self._show(progress, tracker)
         except BaseException as error:
             tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             if isinstance(error, KeyboardInterrupt):
-                say(f"interrupted; go on with: python -m sweeps.{self.sweep.name} --resume {self.name}")
+                say(f"interrupted; continue with: python -m sweeps.{self.sweep.name} --resume {self.name}")
             raise
         tracker.finish("FINISHED")
         return self.folder
@@ -149,9 +149,9 @@ class SweepRun:
                 "they are trained once"
             )
         if not self.choice.tries(self.baseline, self.space):
-            say("  the preset's own values lie outside of the space and are not among the trials")
+            say("  the preset's own values are outside the space and not among the trials")
         if self.settings.search == "grid":
-            say("  a grid tries every combination, so --trials and --seed change nothing")
+            say("  a grid tries every combination; --trials and --seed have no effect")
 
     def _begin(self) -> Tracker:
         """The sweep's folder and its MLflow run, new or continued."""
@@ -159,8 +159,8 @@ class SweepRun:
         before = read_state(state) if state.exists() else {}
         if before.get("max_concurrent", 0) > self.placement.max_concurrent:
             raise ClusterError(
-                f"{self.name} began with {before['max_concurrent']} trials at once, and here fit "
-                f"{self.placement.max_concurrent}; go on with it on a machine or cluster as large as the first"
+                f"{self.name} began with {before['max_concurrent']} trials at once, but here "
+                f"{self.placement.max_concurrent} fit; continue it on a machine or cluster as large as the first"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         settings = replace(self.settings, resume=None)
@@ -191,7 +191,7 @@ class SweepRun:
         return tracker
 
     def _tuner(self, trials: Trials, progress: SearchProgress) -> tune.Tuner:
-        # Tracebacks of trials; they lie in the trials' folders.
+        # It would print tracebacks, which the trials' folders have.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         warnings.filterwarnings("ignore", message="Consider boosting PBT")
         first = milestone(100 * self.shared / self.trial.loop.epochs) + 1
@@ -219,11 +219,11 @@ class SweepRun:
         )
 
     def _show(self, progress: SearchProgress, tracker: Tracker) -> None:
-        """Ranking, pictures and best config: in the folder, in MLflow, on the screen."""
+        """Ranking, pictures and best config: to the folder, to MLflow, on the screen."""
         objective, outcomes = self.objective, progress.outcomes()
         table = ranking.text(outcomes, objective)
         print(f"\n{table}\n")
-        tracker.tags({"mlflow.note.content": f"```\n{table}\n```"})  # what MLflow shows first of a run
+        tracker.tags({"mlflow.note.content": f"```\n{table}\n```"})  # shown first on the run's page
         best = ranking.ranked(outcomes, objective)[0]
         if best.status != "finished" or best.value(objective) is None:
             errors = [outcome.error for outcome in outcomes if outcome.error]

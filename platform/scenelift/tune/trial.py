@@ -1,6 +1,6 @@
 """One trial of a sweep: an ordinary run of a trainable, in a process of Ray Tune that reports its validation.
 
-The process holds no resources of its own; the training inside it is Ray Train's, as outside of sweeps.
+The process takes hardly any resources; its training has those of Ray Train, as without a sweep.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from scenelift.runs.monitor import Observe, ignore
 from scenelift.train.checkpoints import Checkpoint, Checkpoints
 
 GRACE = 25
-"""Percent of its training that every trial is given before it is judged."""
+"""Percent of the training after which trials are compared for the first time."""
 
 
 @dataclass(frozen=True)
 class Trials:
-    """What the trials of a sweep have in common, as it travels to their processes."""
+    """What the trials of a sweep have in common; sent to their processes."""
 
     train: Callable[[Any, Observe], None]
-    """(a config, what takes the figures at the end of epochs): a whole run."""
+    """Trains one run: (config, function that takes the metrics at the end of an epoch)."""
     config: Any
-    """The trainable's config, but for what is searched."""
+    """The trainable's config without the values that are searched."""
     folder: Path
-    """Where the trials' run folders lie."""
+    """Parent of the trials' run folders."""
     parent: str
     """The sweep's MLflow run."""
     objective: str
     exchange: bool = False
-    """Hand checkpoints to Tune, for searches in which trials take over each other's weights."""
+    """Give checkpoints to Tune, for searches in which trials copy each other's weights."""
     shared: int = 0
     """How many of the first epochs all trials share: trained once, by the run `beginning`."""
 
     @property
     def beginning(self) -> Run:
-        """The run whose last checkpoint every trial begins from, where they share epochs."""
+        """The run whose last checkpoint every trial begins from, if they share epochs."""
         return Run(self.folder.parent / "beginning")
 
     def train_beginning(self) -> None:
@@ -70,17 +70,17 @@ class Trials:
 
 
 def title(values: Mapping[str, Any]) -> str:
-    """What tells a trial apart, in few letters: `temperature 0.21, grid 0.4`."""
+    """Short name of a trial by its settings: `temperature 0.21, grid 0.4`."""
     return ", ".join(f"{key.rpartition('.')[2]} {short(value)}" for key, value in values.items())
 
 
 def short(value: Any) -> str:
-    """A value in few letters."""
+    """A value as short text."""
     return f"{value:.3g}" if isinstance(value, float) else "none" if value is None else str(value)
 
 
 def run_trial(values: dict[str, Any], trials: Trials) -> None:
-    """What Tune runs for each trial; TrainingError if the objective is never reported, or is not a number."""
+    """What Tune runs for each trial; TrainingError if the objective is never reported, or not finite."""
     from ray import tune
 
     name = tune.get_context().get_trial_id()
@@ -90,7 +90,7 @@ def run_trial(values: dict[str, Any], trials: Trials) -> None:
     if handed is not None:
         with handed.as_directory() as source:
             checkpoint = Checkpoint.at(source)
-            assert checkpoint is not None, "a trial handed over a checkpoint that is not whole"
+            assert checkpoint is not None, "a trial gave Tune an incomplete checkpoint"
             own.adopt(checkpoint)
     elif trials.shared and own.latest() is None:
         beginning = Checkpoints(trials.beginning.checkpoints).latest()
@@ -102,13 +102,13 @@ def run_trial(values: dict[str, Any], trials: Trials) -> None:
 
 
 def milestone(percent: float) -> int:
-    """How many of the first three quarters of the training are done: where trials may take over each other's
-    weights. At its end there is none, as a trial has nothing left to do with them."""
+    """How many of the first three quarters of the training are done, after which trials may copy each other's
+    weights. 0 at the end, when there is nothing left to train."""
     return int(percent // GRACE) if percent < 100 else 0
 
 
 class Reporter:
-    """Passes a run's validations on to Tune."""
+    """Reports a run's validations to Tune."""
 
     def __init__(self, objective: str, checkpoints: Checkpoints | None) -> None:
         self.objective, self.checkpoints = objective, checkpoints
@@ -118,7 +118,7 @@ class Reporter:
         self.bad: float | None = None
 
     def observe(self, values: dict[str, float]) -> None:
-        """Report, where the values hold a finite objective; Tune's schedulers cannot bear another."""
+        """Report to Tune if the objective is finite; its schedulers fail with others."""
         self.seen |= values.keys()
         value = values.get(self.objective)
         if value is None:
@@ -130,7 +130,7 @@ class Reporter:
             self._report(values)
             return
         here = milestone(values["percent"])
-        if self.passed is None:  # what the trial went on from
+        if self.passed is None:  # the milestone at which the trial continued
             self.passed = milestone(values["percent"] * (1 - 1 / values["epoch"]))
         if here != self.passed:
             self._report({**values, "milestone": here}, self.checkpoints.latest())
@@ -144,7 +144,7 @@ class Reporter:
         tune.report(values, checkpoint=handed)
 
     def finish(self, folder: Run) -> None:
-        """Report what an interrupted sweep lost; complain where there is nothing to report."""
+        """Report what an interrupted sweep lost; TrainingError if the run has nothing to report."""
         if not self.reported:
             lost = [event["values"] for event in folder.history() if event["kind"] == "epoch"]
             for values in lost[-1:]:
