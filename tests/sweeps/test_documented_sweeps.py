@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import re
 import shlex
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from scenelift.tune import command
 from scenelift.tune import space as spaces
 from scenelift.tune.definition import Sweep
+from tests.scenelift.config.test_light import COMMAND as ANSWERS
+from tests.scenelift.config.test_light import printed
 
 REPOSITORY = Path(__file__).parents[2]
 SWEEPS = REPOSITORY / "docs" / "sweeps.md"
@@ -42,3 +45,11 @@ def test_the_example_of_a_sweep_of_ones_own_works() -> None:
     assert isinstance(sweep, Sweep)
     _, config, _ = command.parse(sweep, ["--trials", "3"])
     assert set(spaces.checked(sweep.space(config), config)) == {"student.voxels.size", "optimizer.lr"}
+
+
+def test_a_sweep_answers_before_it_loads_ray() -> None:
+    lines = ["--help"], ["--no.such.key", "3"]
+    answers, heavy = printed(
+        ANSWERS, *map(json.dumps, (["ray", "torch", "mlflow"], "sweeps.loss_weights", *lines))
+    )
+    assert heavy == [] and [code for code, _, _ in answers] == [0, 1]
