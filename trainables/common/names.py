@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scenelift.config.build import flatten
 from scenelift.nn.config import NETWORKS
-from scenelift.runs.lineage import Origin
+
+if TYPE_CHECKING:
+    from scenelift.runs.lineage import Origin
 
 CUSTOM = "custom"
 """A network that is not one of `NETWORKS`."""

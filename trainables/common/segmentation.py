@@ -1,8 +1,11 @@
-"""What every training of a 3D student shares: which shards it reads, and how the student is scored."""
+"""What every training of a 3D student shares: which shards it reads, and how the student is scored.
+
+Networks, teachers and reports are imported where they are used: data that does not fit is refused before.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,23 +13,23 @@ from scenelift.config.build import flatten
 from scenelift.errors import DataError
 from scenelift.io.console import say
 from scenelift.io.storage import Location
-from scenelift.nn.student import Student
 from scenelift.runs.config import DataConfig
 from scenelift.runs.task import Report, Task, spread
 from scenelift.samples.frame import Frame
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
-from scenelift.train.launch import Resources
-from trainables.common import reports
 from trainables.common.data import places
 from trainables.common.names import network_name
-from trainables.common.reports import Protocol
-from trainables.common.scoring import Evaluation, Predictors, evaluate
 from trainables.common.validation import OBJECTIVES, SegmentationMeasure
 
 if TYPE_CHECKING:
+    from scenelift.evaluation.config import Absent
+    from scenelift.nn.student import Student
     from scenelift.teachers.clip import DenseClip
     from scenelift.teachers.config import TeacherConfig
+    from scenelift.train.launch import Resources
+    from trainables.common.reports import Protocol
+    from trainables.common.scoring import Evaluation
 
 PICTURED_FRAMES = 3
 """Test frames that are drawn."""
@@ -79,6 +82,8 @@ class SegmentationTask(Task[Frame]):
 
     def load(self, folder: Location) -> Student:
         """The student of a checkpoint."""
+        from scenelift.nn.student import Student
+
         return Student.load(folder)
 
     def describe(self, student: Student) -> dict[str, Any]:
@@ -97,8 +102,7 @@ class SegmentationTask(Task[Frame]):
         """The untrained student and the teacher, where there is one."""
         if self.teacher is None:
             return None
-        make = Predictors(self.vocabulary, {"random": initial}, self.teacher)
-        scored = self._evaluate(make, "scoring the teacher", resources)
+        scored = self._evaluate({"random": initial}, self.teacher, "scoring the teacher", resources)
         miou = scored.scores("teacher", "seen").miou
         say(f"teacher, projected to the points that cameras see: mIoU {miou:.3f}")
         return scored
@@ -112,8 +116,7 @@ class SegmentationTask(Task[Frame]):
         pictures: Path,
     ) -> Report:
         """The student beside what was scored before; some frames are drawn."""
-        make = Predictors(self.vocabulary, {"student": trained})
-        evaluation = self._evaluate(make, "scoring the student", resources)
+        evaluation = self._evaluate({"student": trained}, None, "scoring the student", resources)
         if before is not None:
             before.add(evaluation)
             evaluation = before
@@ -122,9 +125,17 @@ class SegmentationTask(Task[Frame]):
             evaluation, self.test, self._teacher(), self.config.data.absent_classes, self.protocol, pictures
         )
 
-    def _evaluate(self, make: Predictors, title: str, resources: Resources) -> Evaluation:
+    def _evaluate(
+        self,
+        students: Mapping[str, Location],
+        teacher: TeacherConfig | None,
+        title: str,
+        resources: Resources,
+    ) -> Evaluation:
+        from trainables.common.scoring import Predictors, evaluate
+
         assert self.test is not None
-        keep = spread(len(self.test), PICTURED_FRAMES)
+        keep, make = spread(len(self.test), PICTURED_FRAMES), Predictors(self.vocabulary, students, teacher)
         return evaluate(self.test, make, title, keep, resources.workers, resources.gpus)
 
     def _teacher(self) -> DenseClip | None:
@@ -140,11 +151,13 @@ def report(
     evaluation: Evaluation,
     shards: Shards,
     teacher: DenseClip | None,
-    absent: reports.Absent,
+    absent: Absent,
     protocol: Protocol,
     pictures: Path,
 ) -> Report:
     """Metrics, tables and pictures of scored predictors."""
+    from trainables.common import reports  # matplotlib, at the end of a run
+
     kept = list(evaluation.kept)
     reports.draw(pictures, evaluation, dict(zip(kept, shards.read_many(kept), strict=True)), teacher)
     return Report(

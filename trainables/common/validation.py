@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,12 @@ from numpy.typing import NDArray
 from scenelift.evaluation import metrics
 from scenelift.evaluation.metrics import confusion, kappa
 from scenelift.evaluation.validation import Counts
-from scenelift.nn.student import Student
 from scenelift.samples.frame import Frame
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
+
+if TYPE_CHECKING:
+    from scenelift.nn.student import Student
 
 MIOU = "validation/miou"
 AGREEMENT = "validation/agreement"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from scenelift.nn.student import Student
-from scenelift.points.collate import Collate
-from scenelift.runs.run import run as run_task
 from scenelift.samples.vocabulary import Vocabulary
-from scenelift.teachers.clip import DenseClip, build_teacher
 from trainables.common.prompts import named_by, taught_by
 from trainables.common.segmentation import SegmentationTask, open_data
 from trainables.distill.config import PRESETS, DistillConfig
-from trainables.distill.method import Clip2Scene
+
+if TYPE_CHECKING:
+    from scenelift.nn.student import Student
+    from scenelift.points.collate import Collate
+    from scenelift.teachers.clip import DenseClip
+    from trainables.distill.method import Clip2Scene
 
 
 class DistillTask(SegmentationTask):
@@ -35,11 +37,15 @@ class DistillTask(SegmentationTask):
 
     def student(self) -> Student:
         """Untrained, with the teacher's classes."""
+        from scenelift.teachers.clip import build_teacher
+
         teacher = build_teacher(self.config.teacher, self.vocabulary)
         return make_student(self.config, teacher, self.train.point_features)
 
     def collate(self, student: Student) -> Collate:
         """Frames to voxels, images and pairs; cells where a loss fuses points in them."""
+        from scenelift.points.collate import Collate
+
         config = self.config
         grid = config.loss.grid if config.loss.cells else None
         return Collate(config.student.voxels, config.augmentation, config.loop.seed, grid=grid)
@@ -47,6 +53,10 @@ class DistillTask(SegmentationTask):
     @classmethod
     def method(cls, config: DistillConfig, initial: Path) -> Clip2Scene:
         """CLIP2Scene around the student that the folder holds."""
+        from scenelift.nn.student import Student
+        from scenelift.teachers.clip import build_teacher
+        from trainables.distill.method import Clip2Scene
+
         student = Student.load(initial)
         teacher = build_teacher(config.teacher, taught_by(student.vocabulary, config.prompts))
         return Clip2Scene(student, teacher, config.loss, config.self_training, config.loop.seed)
@@ -54,6 +64,8 @@ class DistillTask(SegmentationTask):
 
 def make_student(config: DistillConfig, teacher: DenseClip, point_features: int) -> Student:
     """An untrained student with the heads and projections that the losses need, and the teacher's classes."""
+    from scenelift.nn.student import Student
+
     loss, width = config.loss, teacher.text.shape[1]
     heads = {"semantic": width} | ({"local": width} if loss.spatial_temporal else {})
     projections = {"image": (teacher.visual.proj.shape[0], width)} if loss.projected else None
@@ -62,4 +74,4 @@ def make_student(config: DistillConfig, teacher: DenseClip, point_features: int)
 
 def run(config: DistillConfig) -> None:
     """The whole training."""
-    run_task(DistillTask(config))
+    DistillTask(config).run()

@@ -14,7 +14,6 @@ from scenelift.nn.student import Student
 from scenelift.nn.transfer import classify_by_text, load_backbone
 from scenelift.points.collate import Collate
 from scenelift.runs.lineage import RANDOM, Origin
-from scenelift.runs.run import run as run_task
 from scenelift.samples.vocabulary import Vocabulary
 from trainables.common.names import start_tags
 from trainables.common.segmentation import SegmentationTask, open_data
@@ -92,4 +91,4 @@ def long_enough(config: FinetuneConfig, frames: int) -> FinetuneConfig:
 
 def run(config: FinetuneConfig) -> None:
     """The whole training."""
-    run_task(FinetuneTask(config))
+    FinetuneTask(config).run()

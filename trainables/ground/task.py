@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -14,11 +14,9 @@ from scenelift.errors import DataError
 from scenelift.evaluation.scoring import score
 from scenelift.io.storage import Location
 from scenelift.runs.config import DataConfig
-from scenelift.runs.run import run as run_task
 from scenelift.runs.task import Report, Task
 from scenelift.samples.room import ROOM, Room
 from scenelift.shards.read import Samples, open_samples
-from scenelift.train.launch import Resources
 from trainables.common.data import places
 from trainables.ground import pictures
 from trainables.ground.batch import CollateRooms
@@ -28,6 +26,9 @@ from trainables.ground.method import Grounding
 from trainables.ground.model import Grounder
 from trainables.ground.scores import BATCH, GroundScores, Part, Protocol, judge
 from trainables.ground.validation import OBJECTIVES, RoomMeasure
+
+if TYPE_CHECKING:
+    from scenelift.train.launch import Resources
 
 PICTURED = 4
 """Test rooms that are drawn."""
@@ -152,4 +153,4 @@ def remarks(scores: GroundScores) -> tuple[str, ...]:
 
 def run(config: GroundConfig) -> None:
     """The whole training."""
-    run_task(GroundTask(config))
+    GroundTask(config).run()

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,12 +16,10 @@ from scenelift.errors import DataError
 from scenelift.evaluation.scoring import score
 from scenelift.io.console import say
 from scenelift.io.storage import Location
-from scenelift.runs.run import run as run_task
 from scenelift.runs.task import Report, Task, spread
 from scenelift.samples.caption import CaptionedImage
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet
 from scenelift.shards.read import Samples, open_samples
-from scenelift.train.launch import Resources
 from trainables.common.data import places
 from trainables.phrases import pictures
 from trainables.phrases.batch import PhraseCollate
@@ -32,6 +30,9 @@ from trainables.phrases.method import Ckd
 from trainables.phrases.scores import Grounder, PhraseScores, believed, chance, fused, metrics, table
 from trainables.phrases.student import Encoders, PhraseStudent, make_student
 from trainables.phrases.validation import OBJECTIVES, PhraseMeasure
+
+if TYPE_CHECKING:
+    from scenelift.train.launch import Resources
 
 Images = Samples[CaptionedImage]
 PICTURED = 3
@@ -241,4 +242,4 @@ def load_student(config: PhrasesConfig, folder: Location) -> Encoders:
 
 def run(config: PhrasesConfig) -> None:
     """The whole training."""
-    run_task(PhrasesTask(config))
+    PhrasesTask(config).run()

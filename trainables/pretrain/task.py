@@ -9,7 +9,6 @@ import torch
 from scenelift.errors import DataError
 from scenelift.nn.student import Student
 from scenelift.points.collate import Collate
-from scenelift.runs.run import run as run_task
 from trainables.common.segmentation import SegmentationTask, open_data
 from trainables.pretrain.config import PRESETS, PretrainConfig
 from trainables.pretrain.image_backbone import build_image_backbone, feature_width
@@ -75,4 +74,4 @@ class PretrainTask(SegmentationTask):
 
 def run(config: PretrainConfig) -> None:
     """The whole pre-training."""
-    run_task(PretrainTask(config))
+    PretrainTask(config).run()

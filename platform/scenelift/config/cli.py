@@ -112,7 +112,10 @@ def _values(parser: argparse.ArgumentParser, args: Sequence[str], known: Iterabl
 
 def _about(preset: Settings, presets: Mapping[str, Any], name: str | None) -> str:
     shown = name or next(iter(presets))
-    return f"{(type(preset).__doc__ or '').strip()}\n\nPresets: {', '.join(presets)} (shown: {shown})."
+    doc = inspect.getdoc(type(preset)) or ""
+    if doc.startswith(f"{type(preset).__name__}("):  # what dataclass writes where nobody did
+        doc = ""
+    return f"{doc}\n\nPresets: {', '.join(presets)} (shown: {shown})."
 
 
 def _parser(config: Settings, prog: str, description: str) -> argparse.ArgumentParser:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Generic
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 import numpy as np
 
@@ -15,9 +15,12 @@ from scenelift.evaluation.validation import Measure, Validation, hold_out
 from scenelift.io.storage import Location
 from scenelift.samples.kind import S
 from scenelift.shards.read import Samples
-from scenelift.train.launch import Resources
-from scenelift.train.method import Batch, Method, Trained
-from scenelift.train.state import Worker
+from scenelift.train.config import SMALLER_SAMPLES
+
+if TYPE_CHECKING:
+    from scenelift.runs.monitor import Observe
+    from scenelift.train.launch import Resources
+    from scenelift.train.method import Batch, Method, Trained
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Task(ABC, Generic[S]):
     columns: ClassVar[Sequence[str]] = ()
     """Metrics that a dashboard shows of runs, the most telling first."""
 
-    smaller_samples: ClassVar[str] = Worker.smaller_samples
+    smaller_samples: ClassVar[str] = SMALLER_SAMPLES
     """Advice to a user whose memory is full and whose micro-batches are single samples."""
 
     config: Any
@@ -83,6 +86,12 @@ class Task(ABC, Generic[S]):
     @abstractmethod
     def measure(self, held_out: Sequence[int]) -> Measure[S]:
         """What is measured at the end of epochs on these training samples, which are held out."""
+
+    def run(self, observe: Observe | None = None) -> None:
+        """The whole run; observe: takes what it reports at the end of epochs."""
+        from scenelift.runs.run import run  # what a run takes is imported once the data is accepted
+
+        run(self, observe) if observe else run(self)
 
     def tags(self) -> dict[str, str]:
         """Tags of the MLflow run that tell it from others of its trainable, beside dataset and seed."""

@@ -13,7 +13,6 @@ from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import IGNORED, ROW_SCHEMA, Frame
 from scenelift.samples.kind import Kind
 from scenelift.samples.manifest import Manifest
-from scenelift.samples.superpixels import with_superpixels
 from scenelift.samples.vocabulary import Vocabulary
 
 
@@ -75,6 +74,8 @@ class FrameKind(Kind[Frame]):
     def read(self, source: Any, keyframe: Any, options: ReadOptions) -> Frame:
         """The adapter's frame, with superpixels if requested."""
         frame = super().read(source, keyframe, options)
+        from scenelift.samples.superpixels import with_superpixels  # which reading shards can spare
+
         return with_superpixels(frame, options.superpixels) if options.superpixels else frame
 
     def decides(self, source: Any) -> Any:

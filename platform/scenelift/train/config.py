@@ -25,6 +25,10 @@ WARM_UP = 2
 """Steps that are not timed: readers start and kernels are chosen."""
 
 
+SMALLER_SAMPLES = "use smaller samples, a smaller network, or a machine with more memory"
+"""Advice where memory is full and a micro-batch is a single sample, from whoever knows nothing of the samples."""
+
+
 @dataclass(frozen=True)
 class LoopConfig(Settings):
     """Length, batches, precision and bookkeeping of a training."""

@@ -13,10 +13,10 @@ from scenelift.io.storage import Location
 from scenelift.samples.kind import Kind
 from scenelift.shards.read import open_samples
 from scenelift.train.checkpoints import Checkpoint, Checkpoints
-from scenelift.train.config import LoopConfig, OptimizerConfig
+from scenelift.train.config import SMALLER_SAMPLES, LoopConfig, OptimizerConfig
 from scenelift.train.method import Batch, Method
 from scenelift.train.plan import Plan
-from scenelift.train.state import Callback, TrainState, Worker
+from scenelift.train.state import Callback, TrainState
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Job:
     validation: Callable[..., dict[str, float]] | None = None
     """What is scored at the end of epochs: (student, epochs done, epochs in all, rank=, workers=) -> metrics,
     the same on all ranks; none where none are due. Every rank calls it."""
-    smaller_samples: str = Worker.smaller_samples
+    smaller_samples: str = SMALLER_SAMPLES
     """Advice to a user whose memory is full and whose micro-batches are single samples."""
     callbacks: Sequence[Callable[[TrainState], Callback]] = ()
     """What the method adds to the callbacks of all trainings."""

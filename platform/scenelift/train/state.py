@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from scenelift.errors import ConfigError, StorageError, TrainingError
 from scenelift.train.checkpoints import Checkpoints, read_state
-from scenelift.train.config import OptimizerConfig
+from scenelift.train.config import SMALLER_SAMPLES, OptimizerConfig
 from scenelift.train.method import Batch, Method, Progress, Trained
 from scenelift.train.optimizer import build_optimizer, lr_factor
 from scenelift.train.plan import Plan
@@ -48,7 +48,7 @@ class Worker:
     report: Callable[[dict[str, float]], None] = lambda metrics: None
     """Called by every rank at the end of epochs, those that were validated and else one in `loop.log_every` steps:
     Ray Train lets all ranks wait for its controller, a fifth of a second."""
-    smaller_samples: str = "use smaller samples, a smaller network, or a machine with more memory"
+    smaller_samples: str = SMALLER_SAMPLES
     """Advice to a user whose memory is full and whose micro-batches are single samples."""
     callbacks: Sequence[Callable[[TrainState], Callback]] = ()
     """What the method adds to the callbacks of all trainings."""

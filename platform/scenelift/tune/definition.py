@@ -48,9 +48,7 @@ class Sweep:
 
     def train(self, config: Any, observe: Observe) -> None:
         """One run of the task; observe: takes its metrics at the end of an epoch."""
-        from scenelift.runs.run import run  # imports torch
-
-        run(self.load()(config), observe)
+        self.load()(config).run(observe)
 
     def named_presets(self) -> dict[str, Any]:
         """The presets, the default one first."""

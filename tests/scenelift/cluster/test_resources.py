@@ -6,6 +6,7 @@ import pytest
 import ray
 
 from scenelift.cluster import resources
+from scenelift.cluster.fit import fit
 from scenelift.errors import ClusterError
 
 
@@ -43,7 +44,7 @@ def test_worker_cpus_leave_room_for_reading(ray_session: None, workers: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("nodes", "cpus", "gpus", "fit"),
+    ("nodes", "cpus", "gpus", "placed"),
     [
         ([{"CPU": 8.0}], 2, 0, 3),
         ([{"CPU": 3.0}, {"CPU": 3.0}], 2, 0, 2),
@@ -55,6 +56,6 @@ def test_worker_cpus_leave_room_for_reading(ray_session: None, workers: int) -> 
     ],
 )
 def test_workers_are_not_split_over_machines(
-    nodes: list[dict[str, float]], cpus: float, gpus: float, fit: int
+    nodes: list[dict[str, float]], cpus: float, gpus: float, placed: int
 ) -> None:
-    assert resources._fit(nodes, cpus, gpus, data_cpus=1) == fit
+    assert fit(nodes, cpus, gpus, data_cpus=1) == placed

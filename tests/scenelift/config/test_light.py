@@ -91,8 +91,9 @@ def test_more_workers_than_fit_are_refused_before_there_is_a_ray() -> None:
 
 
 def test_a_start_of_distill_loads_no_data_set_and_no_ray_tracer() -> None:
-    code = "import json, sys, trainables.distill.task\nprint(json.dumps(sorted(sys.modules)))"
+    """Until the data is accepted; what scoring and drawing take is imported when it is their turn."""
+    modules = "trainables.distill.__main__, trainables.distill.task, json, sys"
+    code = f"import {modules}\nprint(json.dumps(sorted(sys.modules)))"
     ours = [name for name in printed(code) if name.split(".")[0] in ("scenelift", "trainables", "datasets")]
     assert [name for name in ours if name.startswith("datasets")] == ["datasets"]
-    files = [name for name in ours if (ROOT / "platform" / f"{name.replace('.', '/')}.py").exists()]
-    assert len(files) <= 75, "a start needs few of the library's modules"
+    assert len(ours) <= 60, "a start needs few modules"

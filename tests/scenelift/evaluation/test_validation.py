@@ -97,7 +97,7 @@ def test_impossible_choices_are_refused() -> None:
     with pytest.raises(ConfigError, match="cannot be taken"):
         hold_out(ValidationConfig(2), shards(8, 4), [2, 3])
     for wrong in ({"holdout_every": 1}, {"holdout_every": -1}, {"max_samples": 0}, {"every": 0}):
-        with pytest.raises(ConfigError, match=r"validation\."):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
             ValidationConfig(**wrong)
 
 

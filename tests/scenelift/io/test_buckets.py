@@ -23,12 +23,12 @@ from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame_kind import FRAME
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
-from scenelift.tracking.config import TrackingConfig
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.config import LoopConfig, OptimizerConfig
 from scenelift.train.job import Job
 from scenelift.train.launch import Resources, launch
 from tests.made.frames import MadeUp
+from tests.made.run_config import LeastConfig
 from tests.made.s3_server import KEY, SECRET, S3Server
 from tests.scenelift.train.test_launch import VOXELS, Build
 
@@ -193,10 +193,8 @@ def test_an_experiment_in_a_bucket_records_on_this_machine(
 ) -> None:
     tracked(tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
-    presets = {"short": LoopConfig(epochs=1)}
     settings = RunConfig("a", "s3://bucket/runs")
-    silent = TrackingConfig(experiment="tests", system_metrics=0)
-    with experiment("train", LoopConfig(), settings, silent, {}, presets) as made:
+    with experiment("train", LeastConfig(run=settings), {}, {"least": LeastConfig()}, ()) as made:
         made.listen({"kind": "start", "step": 0, "steps": 4, "workers": 1, "rounds": 1})
     result = json.loads(s3.read("runs/a/result.json"))
     assert result["status"] == "finished"

@@ -13,7 +13,7 @@ from scenelift.io import schema
 from scenelift.runs.folder import Run
 from scenelift.runs.lineage import Origin
 from scenelift.train import checkpoints
-from scenelift.tune import sweep_run
+from scenelift.tune import runner
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ READERS = {
         lambda folder: load(Config, folder / "config.yaml"),
         lambda folder: Origin.of(folder / "student"),
     ],
-    "sweep.yaml": [lambda folder: sweep_run.read_state(folder / "sweep.yaml")],
+    "sweep.yaml": [lambda folder: runner.read_state(folder / "sweep.yaml")],
     "training.pt": [checkpoints.read_state],
 }
 

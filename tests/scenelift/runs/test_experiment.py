@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,11 @@ from mlflow.entities import Run
 
 from scenelift.runs.config import RunConfig
 from scenelift.runs.experiment import experiment
-from scenelift.tracking.config import TrackingConfig
 from scenelift.tracking.dashboard_view import COLUMNS
 from scenelift.train.config import LoopConfig
+from tests.made.run_config import LeastConfig
 
-
-@dataclass(frozen=True)
-class Config:
-    loop: LoopConfig = LoopConfig()
-    tracking: TrackingConfig = TrackingConfig(experiment="tests", system_metrics=0)
-    run: RunConfig = RunConfig()
-
-
-PRESETS = {"short": Config(LoopConfig(epochs=1)), "long": Config(LoopConfig(epochs=99))}
+PRESETS = {"short": LeastConfig(LoopConfig(epochs=1)), "long": LeastConfig(LoopConfig(epochs=99))}
 
 
 @pytest.fixture
@@ -36,7 +27,7 @@ def recorded(tmp_path: Path, tracked: Callable[[Path], Path]) -> Any:
     tracked(tmp_path)
 
     def record(loop: LoopConfig, name: str | None) -> tuple[str, Run]:
-        config = Config(loop, run=RunConfig(name, str(tmp_path)))
+        config = LeastConfig(loop, run=RunConfig(name, str(tmp_path)))
         with experiment("train", config, {"dataset": "d"}, PRESETS, ("score",)) as made:
             pass
         info = made.tracker.info

@@ -21,7 +21,6 @@ from scenelift.runs.experiment import experiment
 from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame_kind import FRAME
 from scenelift.shards.write import write_shards
-from scenelift.tracking.config import TrackingConfig
 from scenelift.train import preflight
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.config import LoopConfig, OptimizerConfig
@@ -33,6 +32,7 @@ from scenelift.train.plan import Plan
 from scenelift.train.preflight import Estimate, Measured, Stopwatch, duration, size_of, smaller
 from scenelift.train.state import Worker
 from tests.made.frames import VOCABULARY, MadeUp, made_up_frame
+from tests.made.run_config import LeastConfig
 
 VOXELS = VoxelConfig(4.0, "geometry", 1 / 255)
 LOOP = LoopConfig(epochs=8, batch=4, checkpoint_every=3, log_every=2, keep=2)
@@ -242,8 +242,8 @@ def test_other_faults_keep_their_traceback(tmp_path):
 
 def test_a_measured_run_ends_well_and_is_no_result(tmp_path, tracked, capsys):
     tracked(tmp_path)
-    tracking = TrackingConfig(experiment="tests", system_metrics=0)
-    with experiment("train", LOOP, RunConfig("a", str(tmp_path)), tracking, {}, {"loop": LOOP}) as made:
+    config = LeastConfig(LOOP, run=RunConfig("a", str(tmp_path)))
+    with experiment("train", config, {}, {"least": config}, ()) as made:
         made.listen({"kind": "start", "step": 0, "steps": 5980, "workers": 1, "rounds": 1})
         made.listen({"kind": "estimate", "step": 5, "values": vars(ESTIMATE)})
         raise Measured

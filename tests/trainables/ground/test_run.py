@@ -149,7 +149,7 @@ def test_settings_that_cannot_be_are_refused():
         (lambda: MethodConfig(category="off", mil="off"), "nothing is left to choose"),
         (lambda: MethodConfig(masked=1.0), "less than 1"),
         (lambda: MethodConfig(hard_candidate_fraction=0.0), "more than 0"),
-        (lambda: GroundLoss(category=0), "switch parts off with method"),
+        (lambda: GroundLoss(category=0), "category must be more than 0"),
         (lambda: NetworkConfig(width=30, heads=4), "multiple of network.heads"),
     ):
         with pytest.raises(ConfigError, match=message):
