@@ -82,9 +82,9 @@ def entries(seed: int, epochs: int) -> Iterator[Entry]:
     for row, removed in WITHOUT.items():
         values: dict[str, Value] = {"loop.epochs": epochs, "self_training.start": switch, **removed}
         yield entry(row, distill, full, values)
-    start = pretrain_config.PRESETS["synthetic"]
+    contrast = pretrain_config.PRESETS["synthetic"]
     for method in ("ppkt", "slidr"):
-        yield entry(method, pretrain, start, {"method": method, "loop.epochs": epochs})
+        yield entry(method, pretrain, contrast, {"method": method, "loop.epochs": epochs})
     presets = finetune_config.PRESETS
     yield entry("supervised", finetune, presets["synthetic"], {})
     for fraction in FRACTIONS:
