@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from scenelift.config.constraints import Settings
 from scenelift.nn.config import NetworkConfig, StudentConfig
 from scenelift.nn.student import Student
-from scenelift.points.collate import Batch, Collate
+from scenelift.points.collate import Collate, PointBatch
 from scenelift.points.config import Augmentation, VoxelConfig
 from scenelift.runs.config import RunConfig
 from scenelift.samples.config import ReadOptions
@@ -104,7 +104,7 @@ class Heights(Method):
         self.weights = {"height": 1.0}
         self.pace, self.hurry, self.hurried = pace, hurry, pace == 0
 
-    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+    def forward(self, batch: PointBatch, progress: Progress) -> dict[str, Tensor]:
         began = time.monotonic()
         logits = self.student.class_logits(self.student(batch.voxels))
         height = batch.voxels.features[:, 1]  # of the geometry features
