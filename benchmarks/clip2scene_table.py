@@ -1,9 +1,9 @@
-"""Runs every row of the README's table, several seeds each, and prints the table of what they scored.
+"""Runs every row of the README's table with several seeds, and prints the table of their scores.
 
 `python -m benchmarks.clip2scene_table [--seeds 5] [--epochs 20]`
 
-One run after another, as each of them takes the whole machine; a run that is finished is not run again, one that
-was interrupted goes on, so the command may be stopped and called again. Every run is an ordinary run of a
+One run after another, because each of them uses the entire machine. A finished run is not repeated and an
+interrupted one continues, so the command may be stopped and called again. Every run is an ordinary run of a
 trainable: `runs/table-ROW-SEED/`.
 """
 
@@ -18,19 +18,23 @@ from typing import Any
 from scenelift.cluster import connect as cluster
 from scenelift.config.build import Value, override
 from scenelift.runs.folder import Run
+from trainables.distill import config as distill_config
 from trainables.distill import task as distill
+from trainables.finetune import config as finetune_config
 from trainables.finetune import task as finetune
+from trainables.pretrain import config as pretrain_config
 from trainables.pretrain import task as pretrain
 from trainables.table import run as table
+from trainables.table.config import TableConfig
 
 RUNS = Path("runs")
-WITHOUT = {
+WITHOUT: dict[str, dict[str, Value]] = {
     "clip2scene": {},
     "no-spatial-temporal": {"loss.spatial_temporal": 0.0},
     "no-self-training": {"self_training.start": None},
     "no-semantic": {"loss.semantic": 0.0, "self_training.start": None},
 }
-"""Rows of the ablation: what is taken away from the whole method."""
+"""Rows of the ablation: what is removed from the complete method."""
 FRACTIONS = (0.01, 0.1)
 STARTS = {
     "random": ("random", "synthetic"),
@@ -39,7 +43,7 @@ STARTS = {
     "clip2scene": ("clip2scene", "synthetic"),
     "clip2scene-text": ("clip2scene", "synthetic_text"),
 }
-"""Rows of fine-tuning: the pre-training that it starts from, and its preset."""
+"""Rows of fine-tuning: the pre-training that they start from, and their preset."""
 
 
 @dataclass(frozen=True)
@@ -67,26 +71,27 @@ class Entry:
 
 
 def entries(seed: int, epochs: int) -> Iterator[Entry]:
-    """The runs of one seed, those that others start from first."""
+    """The runs of one seed; runs that others start from come first."""
 
     def entry(row: str, trainable: Any, preset: Any, values: dict[str, Value]) -> Entry:
         return Entry(row, seed, trainable, override(preset, {"loop.seed": seed, **values}))
 
-    whole = distill.PRESETS["synthetic_whole"]
-    switch = min(epochs - 1, round(epochs * whole.self_training.start / whole.loop.epochs))
-    for row, taken in WITHOUT.items():
-        values = {"loop.epochs": epochs, "self_training.start": switch, **taken}
-        yield entry(row, distill, whole, values)
+    full = distill_config.PRESETS["synthetic_whole"]
+    assert full.self_training.start is not None
+    switch = min(epochs - 1, round(epochs * full.self_training.start / full.loop.epochs))
+    for row, removed in WITHOUT.items():
+        values: dict[str, Value] = {"loop.epochs": epochs, "self_training.start": switch, **removed}
+        yield entry(row, distill, full, values)
+    contrast = pretrain_config.PRESETS["synthetic"]
     for method in ("ppkt", "slidr"):
-        yield entry(
-            method, pretrain, pretrain.PRESETS["synthetic"], {"method": method, "loop.epochs": epochs}
-        )
-    yield entry("supervised", finetune, finetune.PRESETS["synthetic"], {})
+        yield entry(method, pretrain, contrast, {"method": method, "loop.epochs": epochs})
+    presets = finetune_config.PRESETS
+    yield entry("supervised", finetune, presets["synthetic"], {})
     for fraction in FRACTIONS:
         for row, (start, preset) in STARTS.items():
             folder = None if start == "random" else str(RUNS / f"table-{start}-{seed}" / "student")
             values = {"labels.fraction": fraction, "start": folder}
-            yield entry(f"{fraction:g}-from-{row}", finetune, finetune.PRESETS[preset], values)
+            yield entry(f"{fraction:g}-from-{row}", finetune, presets[preset], values)
 
 
 def main() -> None:
@@ -103,7 +108,7 @@ def main() -> None:
             if not entry.finished:
                 print(f"\n{number} of {len(wanted)}: {entry.name}", flush=True)
                 entry.run()
-    table.run(table.TableConfig(experiments=("distill", "finetune")))
+    table.run(TableConfig(experiments=("distill", "finetune")))
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class Case:
         if count == CANDIDATES:
             return losses.reconstruction_loss(self.fine(candidates), valid)
         with torch.no_grad():
-            best = losses.least(self.fine(candidates), valid, count)
+            best = losses.min_indices(self.fine(candidates), valid, count)
         candidates = candidates.gather(1, best[..., None].expand(-1, -1, WIDTH))
         return losses.reconstruction_loss(self.fine(candidates), valid.gather(1, best))
 

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from trainables.phrases.run import make_collate
 
 from datasets.captions.config import CaptionOptions
 from datasets.synthetic_images.generate import generate
@@ -28,9 +27,10 @@ from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.loop import train
 from scenelift.train.plan import Plan
 from scenelift.train.state import Worker
+from trainables.phrases.batch import PhraseCollate
 from trainables.phrases.config import PRESETS, PhrasesConfig
 from trainables.phrases.method import Ckd
-from trainables.phrases.scores import Grounder, Scores, believed, chance
+from trainables.phrases.scores import Grounder, PhraseScores, believed, chance
 from trainables.phrases.student import PhraseStudent, make_student
 
 COLUMNS = ("r1", "r5", "r10", "pointing", "r1/known to the detector", "r1/unknown to the detector")
@@ -39,7 +39,7 @@ COLUMNS = ("r1", "r5", "r10", "pointing", "r1/known to the detector", "r1/unknow
 def rows() -> dict[str, PhrasesConfig]:
     """What is compared."""
     ours, paper = PRESETS["synthetic"], PRESETS["paper_synthetic"]
-    margin = replace(ours.contrast, form="margin", margin=0.3, scale=2.0)
+    margin = replace(ours.contrast, form="margin", margin=0.3, logit_scale=2.0)
     none = replace(ours.distillation, support="none")
     return {
         "max-margin": replace(ours, contrast=margin, distillation=none),
@@ -52,6 +52,21 @@ def rows() -> dict[str, PhrasesConfig]:
     }
 
 
+def collation(config: PhrasesConfig, student: PhraseStudent, images: list[CaptionedImage]) -> PhraseCollate:
+    """Regions and phrases to tensors, as `trainables.phrases.task` does it."""
+    data, distillation = config.data, config.distillation
+    return PhraseCollate(
+        words=student.vocabulary,
+        captions=data.captions,
+        phrases=data.phrases,
+        distil=distillation.support != "none",
+        neighbours=distillation.neighbours,
+        mask_padding=data.mask_padding,
+        regions=None if data.mask_padding else max(len(sample.boxes) for sample in images),
+        seed=config.loop.seed,
+    )
+
+
 def trained(config: PhrasesConfig, images: list[CaptionedImage]) -> PhraseStudent:
     """The student after the whole training."""
     torch.manual_seed(config.loop.seed)
@@ -59,7 +74,6 @@ def trained(config: PhrasesConfig, images: list[CaptionedImage]) -> PhraseStuden
     statistics = RegionStatistics.of([feature_sums(sample.features for sample in images)])
     student = make_student(config.student, words, statistics)
     method = Ckd(student, config.contrast, config.distillation)
-    most = max(len(sample.boxes) for sample in images)
 
     def stream(
         indices: NDArray[np.int64], collate: Callable[[list[Any], int], Any], size: int
@@ -68,7 +82,7 @@ def trained(config: PhrasesConfig, images: list[CaptionedImage]) -> PhraseStuden
             yield collate([images[i] for i in indices[start : start + size]], number)
 
     with tempfile.TemporaryDirectory() as folder:
-        collate = make_collate(config, student, most)
+        collate = collation(config, student, images)
         plan = Plan(len(images), replace(config.loop, checkpoint_every=10**9), 1)
         train(method, Worker(plan, config.optimizer, Checkpoints(Path(folder), 1), collate, stream))
     return student.eval()
@@ -76,7 +90,7 @@ def trained(config: PhrasesConfig, images: list[CaptionedImage]) -> PhraseStuden
 
 def scored(ground: Grounder, images: list[CaptionedImage]) -> dict[str, float]:
     """The metrics of one grounder."""
-    scores = Scores()
+    scores = PhraseScores()
     for sample in images:
         scores.add(sample, ground(sample))
     return scores.metrics()

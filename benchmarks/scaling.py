@@ -1,4 +1,4 @@
-"""What more workers bring on one machine, who waits for whom, and whether memory stays flat.
+"""Throughput of more workers on one machine, time spent waiting for data, and whether memory stays flat.
 
     python -m benchmarks.scaling [--workers 1 2 4] [--steps 200] [--long 2000]
 
@@ -83,7 +83,7 @@ class Watch:
 
 
 def train(shards: str, folder: Path, workers: int, steps: int) -> Watch:
-    """One training of so many steps."""
+    """One training of `steps` steps."""
     watch = Watch(every=max(1, steps // 10))
     job = toy.job(shards, str(folder / "checkpoints"), steps, steps, toy.Build(0, folder / "hurry"), BATCH)
     launch(replace(job, loop=replace(job.loop, log_every=5)), Resources(workers, 0.5, 0), watch.listen)
@@ -91,7 +91,7 @@ def train(shards: str, folder: Path, workers: int, steps: int) -> Watch:
 
 
 def bare(processes: int) -> float:
-    """Milliseconds of CPU a sample of so many processes side by side that share a batch, each with a thread."""
+    """Milliseconds of CPU a sample of N processes in parallel that share a batch, with one thread each."""
     spawned = multiprocessing.get_context("spawn")
     together = spawned.Barrier(processes)
     with ProcessPoolExecutor(processes, spawned, _meet, (together,)) as pool:

@@ -41,6 +41,7 @@ def write_world(folder: Path) -> None:
     world = replace(PRESETS["tiny"], out=folder / "world")
     generate(world)
     source = NuScenes(world.out, world.version)
+    assert world.image_size is not None
     options = ReadOptions(image_size=world.image_size, lidar_sweeps=1)
     for split in ("train", "val"):
         write_shards(source, split, str(folder / split), options, 2, progress=False)

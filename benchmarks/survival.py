@@ -2,10 +2,11 @@
 
     python -m benchmarks.survival [--kills 20] [--seed 0]
 
-A Ray of a head without CPUs and three nodes of two CPUs each runs on this machine. A small training on two of
-the nodes, with a checkpoint every 20 steps, is killed again and again, in turn: one of its workers, a node with all
-that runs on it (another comes two seconds later), its main process (started again with --run.resume true). Then it
-may go on to its end, and its weights are compared with those of a training that nobody killed.
+A Ray cluster with a head without CPUs and three nodes of two CPUs each runs on this machine. A small training on
+two of the nodes, with a checkpoint every 20 steps, is killed again and again, in turn: one of its workers, a node
+with everything that runs on it (a new one joins two seconds later), its main process (restarted with
+--run.resume true). Then it runs to its end, and its weights are compared with those of a training that was never
+killed.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":  # Ray reads them when it is imported
-    os.environ["RAY_AUTH_MODE"] = "disabled"  # of a cluster that lives as long as the benchmark
+if __name__ == "__main__":  # Ray reads these when it is imported
+    os.environ["RAY_AUTH_MODE"] = "disabled"  # the cluster lives only as long as the benchmark
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "20")
 
 from benchmarks import toy
@@ -36,45 +37,45 @@ from scenelift.runs.experiment import experiment
 from scenelift.runs.folder import Run
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.checkpoints import Checkpoints
-from scenelift.train.config import LoopConfig
 from scenelift.train.launch import Resources, launch
 
 EVERY = 20
 """Steps between checkpoints."""
 PACE = 0.1
-"""Seconds of a step while there are kills to come."""
+"""Seconds of a step while kills are still to come."""
 PATIENCE = 240.0
 """Seconds after which a training counts as not recovered."""
-RESOURCES = Resources(workers=2, cpus=1.5, gpus=0)  # one a node, and neither leaves a CPU for reading
+RESOURCES = Resources(workers=2, cpus=1.5, gpus=0)
+"""One worker on each node; neither leaves a CPU there for the data loader."""
 
 
 def drive(folder: Path, name: str, steps: int) -> None:
-    """The main process of the training: begins it, or goes on with it."""
+    """The main process of the training: starts it, or resumes it."""
     run = RunConfig(name, str(folder), resume=Run(folder / name).begun)
-    tracking = TrackingConfig(experiment="survival", system_metrics=0)
+    config = toy.ToyConfig(TrackingConfig(experiment="survival", system_metrics=0), run)
     build = toy.Build(PACE, folder / "hurry")
     with (
         cluster.connect(),
-        experiment("survival", LoopConfig(), run, tracking, {}, {"toy": LoopConfig()}) as made,
+        experiment("survival", config, {}, {"toy": config}, ()) as started,
     ):
-        job = toy.job(str(folder / "shards"), made.run.checkpoints, steps, EVERY, build)
-        launch(job, RESOURCES, made.listen)
-        made.trained()
+        job = toy.job(str(folder / "shards"), started.run.checkpoints, steps, EVERY, build)
+        launch(job, RESOURCES, started.listen)
+        started.trained()
 
 
 @dataclass
 class Kill:
-    """One kill and what came of it."""
+    """One kill and its outcome."""
 
     what: str
     at: float
     """Seconds since 1970."""
     reached: int
-    """The last step that was logged before."""
+    """The last step logged before the kill."""
     lost: int | None = None
-    """Steps that were done again; None: it did not recover."""
+    """Steps that were repeated; None: the training did not recover."""
     seconds: float = 0.0
-    """Until the loop was entered again."""
+    """From the kill until the training loop was entered again."""
 
 
 @dataclass
@@ -101,16 +102,16 @@ class Victim:
         return ["--folder", str(self.folder), "--steps", str(self.steps)]
 
     def history(self) -> list[dict[str, Any]]:
-        """Of the run, so far."""
+        """The events of the run so far."""
         run = Run(self.folder / self.name)
         return run.history() if run.begun else []
 
     def reached(self) -> int:
-        """The last step that was logged."""
+        """The last step logged so far."""
         return max((event["step"] for event in self.history() if event["kind"] == "metrics"), default=0)
 
     def kill(self, what: str, chance: random.Random) -> None:
-        """A worker, a node that trains, or the driver."""
+        """Kill a worker, a node that trains, or the driver."""
         if what == "worker":
             chance.choice(self.machines.workers()).kill()
         elif what == "node":
@@ -124,7 +125,7 @@ class Victim:
             self.start(self.name)
 
     def wait(self, until: Callable[[], bool], seconds: float) -> bool:
-        """Whether it happened within so many seconds, the driver living all the time."""
+        """Whether `until` became true within `seconds`, without the driver failing first."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if until():
@@ -135,7 +136,7 @@ class Victim:
         return False
 
     def finish(self) -> None:
-        """Let the training end; SystemExit if it does not."""
+        """Let the training run to its end; SystemExit if it does not get there."""
         (self.folder / "hurry").touch()
         done = self.wait(lambda: (self.folder / self.name / "result.json").exists(), 10 * PATIENCE)
         if not done:
@@ -151,28 +152,28 @@ class Victim:
 
 
 def strike(victim: Victim, what: str, chance: random.Random) -> Kill:
-    """Kill when the training has done some steps, and see it go on."""
+    """Kill once the training has done some steps, and watch whether it continues."""
     before = victim.reached()
     if not victim.wait(lambda: victim.reached() > before, PATIENCE):
         return Kill(what, time.time(), before)
     time.sleep(chance.uniform(0, EVERY * PACE))
-    made = Kill(what, time.time(), victim.reached())
+    kill = Kill(what, time.time(), victim.reached())
     victim.kill(what, chance)
-    if victim.wait(lambda: again(victim, made) is not None and victim.reached() > made.reached, PATIENCE):
-        event = again(victim, made)
+    if victim.wait(lambda: restart(victim, kill) is not None and victim.reached() > kill.reached, PATIENCE):
+        event = restart(victim, kill)
         assert event is not None
-        made.lost, made.seconds = event["repeated"], event["time"] - made.at
-    return made
+        kill.lost, kill.seconds = event["repeated"], event["time"] - kill.at
+    return kill
 
 
-def again(victim: Victim, kill: Kill) -> dict[str, Any] | None:
-    """What the history says of the restart after a kill, once it does."""
+def restart(victim: Victim, kill: Kill) -> dict[str, Any] | None:
+    """The event of the restart after a kill, once the history has it."""
     later = (event for event in victim.history() if event["time"] > kill.at and "repeated" in event)
     return next(later, None)
 
 
 def same_weights(folder: Path) -> bool:
-    """Whether both trainings ended with the same bits."""
+    """Whether the final weights of both trainings are bitwise equal."""
     ends = [Checkpoints(Run(folder / name).checkpoints).latest() for name in ("whole", "killed")]
     one, two = (Student.load(end.folder).state_dict() for end in ends if end is not None)
     return all(bool((one[name] == two[name]).all()) for name in one)
@@ -185,7 +186,7 @@ def main() -> None:
     )
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=400, help="at 0.1 s while there are kills to come")
+    parser.add_argument("--steps", type=int, default=400, help="of 0.1 s each while kills are still to come")
     parser.add_argument("--drive", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -204,10 +205,10 @@ def main() -> None:
             for number in range(asked.kills):
                 kills.append(strike(victim, ["worker", "node", "driver"][number % 3], chance))
                 last = kills[-1]
-                said = (
+                outcome = (
                     "not recovered" if last.lost is None else f"{last.seconds:.1f} s, {last.lost} steps lost"
                 )
-                print(f"{number + 1:2d} {last.what:7} at step {last.reached}: {said}", flush=True)
+                print(f"{number + 1:2d} {last.what:7} at step {last.reached}: {outcome}", flush=True)
             victim.finish()
             victim.start("whole")
             victim.finish()
@@ -217,7 +218,7 @@ def main() -> None:
 
 
 def report(kills: list[Kill], same: bool) -> None:
-    """The figures."""
+    """Print the figures."""
     done = [kill for kill in kills if kill.lost is not None]
     print(f"recovered {len(done)} of {len(kills)}")
     for what in ("worker", "node", "driver"):
@@ -230,7 +231,7 @@ def report(kills: list[Kill], same: bool) -> None:
                 f"at most {max(lost)}, on average {sum(lost) / len(lost):.1f}, of {EVERY} between checkpoints"
             )
     print(
-        f"final weights {'the same bits as' if same else 'DIFFER from those of'} a training that nobody killed"
+        f"final weights {'the same bits as' if same else 'DIFFER from those of'} a training that was never killed"
     )
 
 

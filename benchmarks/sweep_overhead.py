@@ -1,4 +1,5 @@
-"""What a sweep costs beside its trainings: N trials by Ray Tune against the same N trainings one after another.
+"""The cost of a sweep in addition to its trainings: N trials in Ray Tune against the same N
+trainings one after another.
 
 `python -m benchmarks.sweep_overhead [--trials 3] [--epochs 2]`
 """
@@ -18,7 +19,7 @@ from scenelift.tune import command
 from scenelift.tune.config import SweepConfig
 from sweeps.loss_weights import SWEEP
 from trainables.distill import task as distill
-from trainables.distill.config import DistillConfig
+from trainables.distill.config import PRESETS, DistillConfig
 
 
 def main() -> None:
@@ -31,7 +32,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, cluster.connect(dashboard=True):
         base = configuration.override(
-            distill.PRESETS["synthetic"], {"loop.epochs": arguments.epochs, "run.storage": folder}
+            PRESETS["synthetic"], {"loop.epochs": arguments.epochs, "run.storage": folder}
         )
         settings = SweepConfig(trials=arguments.trials, search="random", early_stopping=False, name="swept")
         began = time.monotonic()

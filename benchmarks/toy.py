@@ -1,4 +1,4 @@
-"""A training that takes seconds, for benchmarks of what happens around trainings."""
+"""A training that takes seconds, for benchmarks of everything around a training."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from scenelift.config.constraints import Settings
 from scenelift.nn.config import NetworkConfig, StudentConfig
 from scenelift.nn.student import Student
-from scenelift.points.collate import Batch, Collate
+from scenelift.points.collate import Collate, PointBatch
 from scenelift.points.config import Augmentation, VoxelConfig
+from scenelift.runs.config import RunConfig
 from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import Frame
 from scenelift.samples.frame_kind import FRAME, FrameKind
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
+from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig
 from scenelift.train.job import Job
 from scenelift.train.method import Method, Progress
@@ -32,8 +35,16 @@ NAMES = Vocabulary("toy", ("low", "high"), (("low",), ("high",)), ((9, 9, 9),) *
 
 
 @dataclass(frozen=True)
+class ToyConfig(Settings):
+    """What a run of the toy needs of a config tree."""
+
+    tracking: TrackingConfig = TrackingConfig(experiment="toy", system_metrics=0)
+    run: RunConfig = RunConfig()
+
+
+@dataclass(frozen=True)
 class Cloud:
-    """A keyframe that is its number."""
+    """A sample key: the number of a cloud."""
 
     number: int
 
@@ -75,14 +86,14 @@ class Clouds:
 
 
 def write(folder: Path, frames: int = 32, points: int = 500) -> str:
-    """Shards of random clouds, made with the connected Ray; returns their folder."""
+    """Make shards of random clouds with the connected Ray, and return their folder."""
     path = str(folder / "shards")
     write_shards(Clouds(frames, points), None, path, ReadOptions(image_size=(8, 12)), 8, progress=False)
     return path
 
 
 class Heights(Method):
-    """Tells which voxels are high; a step lasts `pace` seconds at least, until the file `hurry` is there."""
+    """Learns which voxels are high. A step lasts at least `pace` seconds until the file `hurry` exists."""
 
     student: Student
 
@@ -93,7 +104,7 @@ class Heights(Method):
         self.weights = {"height": 1.0}
         self.pace, self.hurry, self.hurried = pace, hurry, pace == 0
 
-    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+    def forward(self, batch: PointBatch, progress: Progress) -> dict[str, Tensor]:
         began = time.monotonic()
         logits = self.student.class_logits(self.student(batch.voxels))
         height = batch.voxels.features[:, 1]  # of the geometry features
@@ -116,7 +127,7 @@ class Build:
 
 
 def job(shards: str, checkpoints: str, steps: int, every: int, build: Build, batch: int = 4) -> Job:
-    """A training of so many steps with a checkpoint `every` so many."""
+    """A training of `steps` steps with a checkpoint after every `every` of them."""
     epochs = -(-steps * batch // len(Shards.open(shards)))
     return Job(
         shards=shards,

@@ -36,7 +36,7 @@ class ShardConfig(Settings):
     lidar_sweeps: NonNegativeInt = ReadOptions.lidar_sweeps
     """Earlier sweeps to add to every keyframe; ScanNet has none."""
     superpixels: NonNegativeInt = ReadOptions.superpixels
-    """Superpixels (SLIC) to cut each stored image into, about so many; 0: none. SLidR needs them: 150."""
+    """Approximate number of superpixels (SLIC) of each stored image; 0: none. SLidR needs them: 150."""
     per_shard: PositiveInt = 32
     """Frames of one file; one of nuScenes with six images takes about 0.8 MB."""
     max_bad: NonNegativeInt = 0

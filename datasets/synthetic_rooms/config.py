@@ -26,7 +26,7 @@ class DetectorConfig(Settings):
     class_noise: NonNegativeFloat = 1.0
     """Deviation of the noise on class logits; the right class stands out by 4."""
     least_iou: Fraction = 0.4
-    """A proposal of an object overlaps with it at least so much (IoU)."""
+    """A proposal of an object overlaps with it by at least this IoU."""
     doubles: Fraction = 0.25
     """Share of the objects that are proposed twice."""
     missed: Fraction = 0.02

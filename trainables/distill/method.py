@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from scenelift.geometry.sampling import sample
 from scenelift.nn.student import Student
-from scenelift.points.collate import Batch
+from scenelift.points.collate import PointBatch
 from scenelift.teachers.clip import DenseClip
 from scenelift.train.method import Method, Progress
 from trainables.distill import losses
@@ -54,7 +54,7 @@ class Clip2Scene(Method):
         self.weights = {name: weight for name, weight in weights.items() if weight}
         self.cached: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+    def forward(self, batch: PointBatch, progress: Progress) -> dict[str, Tensor]:
         grid, tokens = self.look(batch)
         scores = self._at_pairs(grid, batch)
         labels, margin = leading(scores)
@@ -73,7 +73,7 @@ class Clip2Scene(Method):
             found["unpaired"] = self._unpaired(features, batch) if switched else features.sum() * 0
         return found
 
-    def look(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def look(self, batch: PointBatch) -> tuple[Tensor, Tensor]:
         """What the teacher says of all patches: scores [I, C, h, w], and its tokens [I, K, h, w].
 
         The tokens are empty where no loss needs them. Frame by frame, so that what is cached does not
@@ -91,7 +91,7 @@ class Clip2Scene(Method):
             said.append(here)
         return torch.cat([scores for scores, _ in said]), torch.cat([tokens for _, tokens in said])
 
-    def _at_pairs(self, grid: Tensor, batch: Batch, align_corners: bool = False) -> Tensor:
+    def _at_pairs(self, grid: Tensor, batch: PointBatch, align_corners: bool = False) -> Tensor:
         """[I, K, h, w] -> [M, K] at the pairs' pixels."""
         image, row, column = batch.pair_pixels.unbind(1)
         height, width = batch.images.shape[-2:]
@@ -119,7 +119,7 @@ class Clip2Scene(Method):
         )
 
     def _spatial_temporal(
-        self, paired: Tensor, labels: Tensor, tokens: Tensor, batch: Batch, sure: Tensor
+        self, paired: Tensor, labels: Tensor, tokens: Tensor, batch: PointBatch, sure: Tensor
     ) -> Tensor:
         config, text = self.loss, self.teacher.text
         with torch.autocast(paired.device.type, enabled=False):
@@ -134,14 +134,14 @@ class Clip2Scene(Method):
                 return losses.spatial_temporal(features, labels, cell, text, config.cap)
             return losses.spatial_temporal_joint(features, pixels, labels, cell, text, config.sharpness)
 
-    def _pixels(self, tokens: Tensor, batch: Batch) -> Tensor:
+    def _pixels(self, tokens: Tensor, batch: PointBatch) -> Tensor:
         """[M, D] unit features of the pairs' pixels; a linear map may as well follow the sampling."""
         if self.loss.image_features == "clip":
             return F.normalize(self._at_pairs(self.teacher.project(tokens), batch), dim=1)
         projection: nn.Module = self.student.projections["image"]
         return F.normalize(projection(self._at_pairs(tokens.float(), batch, align_corners=True)), dim=1)
 
-    def _unpaired(self, features: Tensor, batch: Batch) -> Tensor:
+    def _unpaired(self, features: Tensor, batch: PointBatch) -> Tensor:
         alone = torch.ones_like(batch.point_voxel, dtype=torch.bool).index_fill_(0, batch.pair_points, False)
         points = torch.bincount(batch.point_voxel[alone], minlength=len(features))
         voxels = torch.nonzero(points).squeeze(1)

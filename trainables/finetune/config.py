@@ -46,7 +46,7 @@ class LabelsConfig(Settings):
 
     @property
     def stride(self) -> int:
-        """s: one frame, or scene, of so many is used."""
+        """s: every n-th frame, or scene, is used."""
         return round(1 / self.fraction)
 
     def frames(self, shards: Shards) -> Sequence[int]:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from scenelift.geometry.segments import segment_first
 from scenelift.nn.lovasz import lovasz_softmax
 from scenelift.nn.student import Student
-from scenelift.points.collate import Batch
+from scenelift.points.collate import PointBatch
 from scenelift.train.method import Method, Progress
 from trainables.finetune.config import FinetuneLoss
 
@@ -40,7 +40,7 @@ class FineTuning(Method):
         self.weights = {name: weight for name, weight in weights.items() if weight}
         student.backbone.requires_grad_(not freeze)
 
-    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+    def forward(self, batch: PointBatch, progress: Progress) -> dict[str, Tensor]:
         # Only batch norms heed the mode; a frozen backbone keeps their statistics too.
         self.student.backbone.train(not self.frozen and progress.epoch < self.free_norms * progress.epochs)
         features = self.student(batch.voxels)

@@ -80,7 +80,7 @@ def rank_rewards(losses: Tensor, valid: Tensor, power: float = 2.0) -> Tensor:
     return torch.where(valid, (0.1 + 0.9 * share) ** power, 0.0)
 
 
-def least(losses: Tensor, valid: Tensor, count: int) -> Tensor:
+def min_indices(losses: Tensor, valid: Tensor, count: int) -> Tensor:
     """[S, count] the valid candidates with the lowest reconstruction losses, then others (ws3dvg.md 7.4)."""
     return losses.detach().masked_fill(~valid, torch.inf).argsort(dim=1, stable=True)[:, :count]
 

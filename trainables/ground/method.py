@@ -148,7 +148,7 @@ def reconstruct(
         student.reconstructor.eval()
         rho = fine(student, batch, candidates, read, hidden)
         student.reconstructor.train()
-    best = losses.least(rho, valid, count)
+    best = losses.min_indices(rho, valid, count)
     taken = candidates.gather(1, best[..., None].expand(-1, -1, candidates.shape[2]))
     again = fine(student, batch, taken, read, hidden)
     return losses.reconstruction_loss(again, valid.gather(1, best)), rho

@@ -307,12 +307,10 @@ def judge(grounder: Grounder, rooms: Sequence[Room], protocol: Protocol) -> Part
     return Part(judged, seconds, int((batch.ids <= UNKNOWN).all(1).sum()))
 
 
-def score(
-    grounder: Grounder, rooms: Iterable[Room], protocol: Protocol, at_once: int = BATCH
-) -> GroundScores:
-    """Score a grounder on rooms in this process, `at_once` of them together."""
+def score(grounder: Grounder, rooms: Iterable[Room], protocol: Protocol, batch: int = BATCH) -> GroundScores:
+    """Score a grounder on rooms in this process, `batch` of them together."""
     scores = GroundScores(protocol)
-    for part in _parts(rooms, at_once):
+    for part in _parts(rooms, batch):
         scores.add(judge(grounder, part, protocol))
     return scores
 

@@ -48,9 +48,9 @@ class PhraseDataConfig(DataConfig):
     captions: PositiveInt = 1
     """Sentences of an image in a batch; in the next epochs it is the others' turn."""
     phrases: PositiveInt = 16
-    """At most so many phrases of a sentence, drawn anew each epoch."""
+    """At most N phrases of a sentence, drawn anew each epoch."""
     mask_padding: bool = True
-    """Padding, which fills images up to the same number of regions, is no region. In CKD's code it is one."""
+    """Padding, which fills images up to the same number of regions, is not a region. In CKD's code it is."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class DistillationConfig(Settings):
     rise: NonNegativeFloat = 1.0
     """How much it grows ..."""
     every: PositiveInt = 500
-    """... after so many steps ..."""
+    """... after N steps ..."""
     max_weight: NonNegativeFloat = 3.0
     """... up to this."""
 
@@ -118,7 +118,7 @@ class PhrasesConfig(Settings):
     distillation: DistillationConfig = DistillationConfig()
     """What the detector teaches."""
     fuse: NonNegativeFloat = 0.0
-    """Also score the student with so much of the detector's belief added at test: what asking it could bring."""
+    """Also score the student with the detector's belief added at test, times this weight; 0: do not."""
     optimizer: OptimizerConfig = OptimizerConfig("adamw", lr=1e-4, weight_decay=0.0, schedule="constant")
     """Optimizer and schedule; AdamW without decay is Adam."""
     loop: LoopConfig = LoopConfig(epochs=30, batch=32)

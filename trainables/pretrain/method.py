@@ -13,7 +13,7 @@ from torch import Tensor
 
 from scenelift.geometry.sampling import sample
 from scenelift.nn.student import Student
-from scenelift.points.collate import Batch
+from scenelift.points.collate import PointBatch
 from scenelift.train.method import Method, Progress
 from trainables.pretrain import losses as contrast
 from trainables.pretrain.config import PretrainConfig
@@ -32,7 +32,7 @@ class Pretrain(Method):
         self.weights = {config.method: 1.0}
         self.cached: dict[str, Tensor] = {}
 
-    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+    def forward(self, batch: PointBatch, progress: Progress) -> dict[str, Tensor]:
         features = self.student(batch.voxels).float()
         seen = self._look(batch) if len(batch.pair_points) else None
         with torch.autocast(features.device.type, enabled=False):
@@ -44,7 +44,7 @@ class Pretrain(Method):
                 loss = self._slidr(batch, features, seen)
         return {self.config.method: loss}
 
-    def _look(self, batch: Batch) -> Tensor:
+    def _look(self, batch: PointBatch) -> Tensor:
         """[I, K, h, w] features of the batch's images; what is cached of a frame is its own alone."""
         seen = []
         for i, token in enumerate(batch.tokens):
@@ -56,7 +56,7 @@ class Pretrain(Method):
             seen.append(here)
         return torch.cat(seen)
 
-    def _ppkt(self, batch: Batch, features: Tensor, seen: Tensor) -> Tensor:
+    def _ppkt(self, batch: PointBatch, features: Tensor, seen: Tensor) -> Tensor:
         config, size = self.config, (batch.images.shape[2], batch.images.shape[3])
         drawn = contrast.draw_pairs(len(batch.pair_points), config.contrast.pairs, features.device)
         image, row, column = batch.pair_pixels[drawn].unbind(1)
@@ -66,7 +66,7 @@ class Pretrain(Method):
         points = self.student.heads["contrast"](features[batch.pair_voxel[drawn]])
         return contrast.ppkt(points, pixels, config.contrast.temperature)
 
-    def _slidr(self, batch: Batch, features: Tensor, seen: Tensor) -> Tensor:
+    def _slidr(self, batch: PointBatch, features: Tensor, seen: Tensor) -> Tensor:
         assert batch.superpixels is not None, "SLidR needs Collate.superpixels"
         config, pixels = self.config, batch.pair_pixels
         projected = self.student.projections["image"](seen.movedim(1, 3)).movedim(3, 1)

@@ -24,7 +24,7 @@ from scenelift.sparse.sites import Voxels
 
 
 @dataclass
-class Batch:
+class PointBatch:
     """Input of a method's step; indices are checked on construction and valid from then on."""
 
     voxels: Voxels
@@ -56,7 +56,7 @@ class Batch:
         """[M] int64 the voxel of each pair: composes indices, so that no feature is expanded to all points."""
         return self.point_voxel[self.pair_points]
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> PointBatch:
         """The batch on another device; the voxels' neighbour tables are rebuilt there."""
         sites = dataclasses.replace(self.voxels.sites, coords=self.voxels.sites.coords.to(device), memo={})
         moved = {
@@ -103,9 +103,9 @@ class Collate:
     superpixels: bool = False
     """Decode the superpixels; DataError if the shards have none."""
     grid: float | None = None
-    """Edge length of the cells of `Batch.pair_cell`, metres; None: no cells."""
+    """Edge length of the cells of `PointBatch.pair_cell`, metres; None: no cells."""
 
-    def __call__(self, frames: Sequence[Frame], epoch: int = 0) -> Batch:
+    def __call__(self, frames: Sequence[Frame], epoch: int = 0) -> PointBatch:
         """Collate B frames; DataError if a frame has fewer sweeps than requested."""
         merged = _Merged(self)
         for number, frame in enumerate(frames):
@@ -231,13 +231,13 @@ class _Merged:
         self.pair_cells.append(number + self.cells)
         self.cells += len(occupied)
 
-    def batch(self, frames: Sequence[Frame]) -> Batch:
+    def batch(self, frames: Sequence[Frame]) -> PointBatch:
         coords = torch.from_numpy(np.concatenate(self.coords))
         shape = (coords[:, 1:].amax(0) + 1).tolist() if len(coords) else [1, 1, 1]
         features = torch.from_numpy(np.concatenate(self.features))
         counts = torch.tensor([len(part) for part in self.point_voxel])
         cells = np.concatenate([np.zeros(0, np.int64), *self.pair_cells])
-        return Batch(
+        return PointBatch(
             voxels=Voxels.checked(features, coords, (shape[0], shape[1], shape[2]), len(self.coords)),
             point_voxel=torch.from_numpy(np.concatenate(self.point_voxel)),
             point_cloud=torch.repeat_interleave(torch.arange(len(counts)), counts),

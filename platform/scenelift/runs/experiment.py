@@ -18,7 +18,7 @@ from scenelift.evaluation import plots
 from scenelift.io import folders, storage
 from scenelift.io.console import say
 from scenelift.runs.folder import Run
-from scenelift.runs.monitor import Following, Observe, ignore
+from scenelift.runs.monitor import Observe, RunMonitor, ignore
 from scenelift.runs.task import Report
 from scenelift.shards.read import Samples
 from scenelift.tracking.client import Tracker
@@ -37,14 +37,14 @@ _MLFLOW_STATUS: dict[Status, Literal["FINISHED", "FAILED", "KILLED"]] = {
 
 
 class Experiment:
-    """One run: everything that hangs on a training from outside."""
+    """One run: everything around a training."""
 
     def __init__(self, run: Run, tracker: Tracker, config: Any, observe: Observe) -> None:
         self.run, self.tracker, self.config = run, tracker, config
         self.began = time.monotonic()
         self.metrics: dict[str, float] = {}
         self.result: dict[str, Any] = {}
-        self._following = Following(run, tracker, observe)
+        self._monitor = RunMonitor(run, tracker, observe)
 
     def dataset(self, shards: Samples[Any], context: str) -> None:
         """Record which shards the run reads."""
@@ -62,15 +62,15 @@ class Experiment:
 
     def listen(self, event: Event) -> None:
         """Take an event of the workers: to MLflow, to the history, to the screen."""
-        self._following.take(event)
-        if self._following.estimate is not None:
-            self.result["estimate"] = self._following.estimate
+        self._monitor.take(event)
+        if self._monitor.estimate is not None:
+            self.result["estimate"] = self._monitor.estimate
 
     def trained(self) -> None:
         """The training is over: close its progress."""
-        self._following.end()
-        if self._following.waiting is not None:
-            self.result["data_wait"] = round(self._following.waiting, 4)
+        self._monitor.end()
+        if self._monitor.waiting is not None:
+            self.result["data_wait"] = round(self._monitor.waiting, 4)
 
     def report(self, report: Report, step: int) -> None:
         """Print and record what scoring the test samples came to."""
@@ -159,8 +159,8 @@ def experiment(
         status: Status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         try:
             started.close(status, f"{type(error).__name__}: {error}")
-        except SceneliftError as besides:  # must not hide what went wrong first
-            say(f"the run's end is not recorded: {besides}")
+        except SceneliftError as also:  # must not hide what went wrong first
+            say(f"the run's end is not recorded: {also}")
         raise
     else:
         started.close("finished")

@@ -136,7 +136,7 @@ class Run:
     def record(self, event: dict[str, Any]) -> None:
         """Append one event to the run's history.
 
-        In a bucket it appears with the next event that is no metric, or within `HISTORY_SECONDS` while there are
+        In a bucket it appears with the next event that is not a metric, or within `HISTORY_SECONDS` while there are
         events. What a full disk or a bucket does not take now it gets with a later event.
         """
         self._waiting.append(json.dumps({"time": round(time.time(), 3), **event}) + "\n")

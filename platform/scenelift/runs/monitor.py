@@ -26,7 +26,7 @@ def ignore(values: dict[str, float]) -> None:
     """The observer of a run that nobody observes."""
 
 
-class Following:
+class RunMonitor:
     """Follows one training, from its first start to its end; workers may be started many times on the way."""
 
     def __init__(self, run: Run, tracker: Tracker, observe: Observe) -> None:
@@ -118,12 +118,12 @@ class Following:
         self.observe(values)
 
     def end(self) -> None:
-        """Close the progress and say which side was slow."""
+        """Close the progress bar and name the bottleneck."""
         if self._meter is not None:
             self._meter.__exit__(None, None, None)
         if self.waiting is not None:
-            slow = "reading and collating were" if self.waiting > SLOW else "computing was"
-            say(f"waited for data {100 * self.waiting:.0f} % of the training: {slow} the slow side")
+            slow = "data loading" if self.waiting > SLOW else "computing"
+            say(f"waited for data {100 * self.waiting:.0f} % of the training: {slow} was the bottleneck")
         self.tracker.flush()
 
 

@@ -41,7 +41,7 @@ def build_teacher(
 ) -> DenseClip:
     """The teacher of a data set's classes, frozen, on the device; its prompts are encoded there.
 
-    Raises TeacherError if the weights are not on this machine or do not fit, if the model is no plain ViT, or
+    Raises TeacherError if the weights are not on this machine or do not fit, if the model is not a plain ViT, or
     if a tiny model's tokenizer does not know a word of the vocabulary.
     """
     if config.templates not in ("model", *TEMPLATES):

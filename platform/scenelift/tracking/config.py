@@ -12,7 +12,7 @@ from scenelift.config.constraints import NonNegativeFloat, Settings
 
 @dataclass(frozen=True)
 class TrackingConfig(Settings):
-    """Where and how runs are recorded with MLflow."""
+    """Where and how MLflow records runs."""
 
     uri: str | None = None
     """Tracking address; None: MLFLOW_TRACKING_URI if set, else the SQLite file mlflow.db beside the runs."""
@@ -21,7 +21,7 @@ class TrackingConfig(Settings):
     system_metrics: NonNegativeFloat = 10.0
     """Seconds between samples of CPU, memory, disk, network and GPU; 0 records none."""
     name: str | None = None
-    """What MLflow calls the run; none: as its folder is called."""
+    """What MLflow calls the run; none: the name of its folder."""
     parent: str | None = None
     """Id of the MLflow run that this one is shown below, as the trials of a sweep are."""
 

@@ -82,15 +82,15 @@ def resolve(uri: str | None, runs_folder: Path) -> str:
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs_folder.resolve()}/mlflow.db"
     scheme, colon, rest = uri.partition("://")
     if not colon:
-        raise TrackingError(f"{uri!r} is no tracking address; {_INSTEAD}")
+        raise TrackingError(f"{uri!r} is not a tracking address; {_INSTEAD}")
     if scheme == "sqlite":
         if not rest.startswith("/") or rest[1:] in ("", ":memory:"):
-            raise TrackingError(f"{uri!r} names no database file; {_INSTEAD}")
+            raise TrackingError(f"{uri!r} does not name a database file; {_INSTEAD}")
         return f"sqlite:///{Path(rest[1:]).absolute()}"
     if scheme.partition("+")[0] not in ("http", "https", *_PORTS):
         raise TrackingError(f"tracking addresses of kind {scheme}:// are not supported; {_INSTEAD}")
     try:
-        named = urlsplit(uri).hostname and urlsplit(uri).port != 0  # .port raises for what is no port
+        named = urlsplit(uri).hostname and urlsplit(uri).port != 0  # .port raises for an invalid port
     except ValueError:
         named = False
     if not named:

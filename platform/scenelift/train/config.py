@@ -36,7 +36,7 @@ class LoopConfig(Settings):
     epochs: PositiveInt = 20
     """Passes over the shards."""
     stop_after: PositiveInt | None = None
-    """Stop after so many epochs, none: all; without it `--run.resume true` goes on as if it had never stopped."""
+    """Stop after N epochs, none: all. `--run.resume true` without it continues as if the run had never stopped."""
     batch: PositiveInt = 4
     """Frames per optimizer step, over all workers and accumulated micro-batches together."""
     accumulate: PositiveInt = 1
@@ -52,7 +52,7 @@ class LoopConfig(Settings):
     log_every: PositiveInt = 10
     """Optimizer steps between logged metrics."""
     preflight_steps: NonNegativeInt = 0
-    """Stop after so many optimizer steps, and say what time, memory and disk the whole run takes; 0: train."""
+    """Stop after N optimizer steps and estimate time, memory and disk of the entire run; 0: train."""
     watch: WatchConfig = WatchConfig()
     """Early stopping, the best checkpoint, averaged weights, profiles."""
 
@@ -89,7 +89,7 @@ class OptimizerConfig(Settings):
     """`cosine_epoch`: cosine to zero, a stair per epoch; `one_cycle`: linear warm-up, then cosine per step;
     `constant`: as it is."""
     warmup: Fraction = 0.0
-    """Part of all steps that warms up; for one_cycle."""
+    """Fraction of all steps spent on warm-up; for one_cycle."""
     clip_norm: PositiveFloat | None = None
     """Largest gradient norm, or none."""
 
@@ -103,18 +103,18 @@ class OptimizerConfig(Settings):
 
 @dataclass(frozen=True)
 class ScaleConfig(Settings):
-    """How many processes train, and what each is given."""
+    """How many processes train, and the resources of each."""
 
     workers: PositiveInt | str = 1
-    """Training workers: a number, or a range such as 2-8 for as many of them as there are machines for. Batch and
+    """Training workers: a number, or a range such as 2-8 for as many as the cluster has room for. Batch and
     learning rate stay what they are; the batch is a multiple of the most."""
     gpus: NonNegativeFloat | None = None
     """GPUs a worker; none: one where the cluster has enough, else zero."""
     cpus: PositiveFloat | None = None
-    """Logical CPUs (and threads) a worker; none: as many as fit beside reading."""
+    """Logical CPUs (and threads) a worker; none: as many as fit next to the data loader."""
     data_cpus: PositiveFloat = 1.0
-    """Logical CPUs that are left to Ray Data: without any, reading and training wait for each other forever. Where
-    a run says that reading was the slow side, more of them help."""
+    """Logical CPUs that are left to the data loader: without any, it and the training wait for each other forever.
+    More of them help if a run says that the data loader was the bottleneck."""
     placement: Literal["pack", "spread"] = "pack"
     """Workers on as few machines as they fit on, or on as many as there are."""
     retries: NonNegativeInt = 3
@@ -130,7 +130,7 @@ class ScaleConfig(Settings):
 
     def check_here(self, prefix: str = "") -> None:
         super().check_here(prefix)
-        if not self.gpus:  # Ray alone knows the GPUs
+        if not self.gpus:  # only Ray knows the GPUs
             require_fit_here(self.min_workers, self.cpus or 0.5, self.data_cpus)
 
     @property

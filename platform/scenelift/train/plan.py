@@ -76,7 +76,7 @@ class Plan:
         return self.steps_per_epoch * (self.loop.stop_after or self.loop.epochs)
 
     def saved(self, done: int) -> bool:
-        """Whether a checkpoint is written after so many optimizer steps."""
+        """Whether a checkpoint is written after N optimizer steps."""
         return done % (self.loop.checkpoint_every or self.steps_per_epoch) == 0 or done == self.steps
 
     def saves(self, done: int) -> int:

@@ -27,7 +27,7 @@ from scenelift.train.plan import Plan
 MEASURED = 10
 """Steps after which every training says what the rest of it takes."""
 SPARE = 1.1
-"""Later batches may hold so many times the points of the measured ones."""
+"""Later batches may have this many times the points of the measured ones."""
 COPIES = 2
 """Times that a trained student is kept by itself: in the run's folder and as a logged model."""
 

@@ -1,4 +1,4 @@
-"""What a run says and records of lost workers, of a killed driver, and of the slow side."""
+"""What a run says and records of lost workers, of a killed driver, and of the bottleneck."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from scenelift.runs.config import RunConfig
 from scenelift.runs.folder import Run
-from scenelift.runs.monitor import Following
+from scenelift.runs.monitor import RunMonitor
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Recorder:
         pass
 
 
-def following(folder: Path, resume: bool = False) -> tuple[Following, Any]:
+def following(folder: Path, resume: bool = False) -> tuple[RunMonitor, Any]:
     run = Run.open("distill", Config(), RunConfig("a", str(folder), resume))
     recorder: Any = Recorder()
-    return Following(run, recorder, lambda values: None), recorder
+    return RunMonitor(run, recorder, lambda values: None), recorder
 
 
 def start(step: int, workers: int = 2, rounds: int = 1) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def metrics(step: int, wait: float = 0.0, seconds: float = 1.0) -> dict[str, Any
     return {"kind": "metrics", "step": step, "seconds": seconds, "values": values}
 
 
-def events(following: Following) -> list[tuple[Any, ...]]:
+def events(following: RunMonitor) -> list[tuple[Any, ...]]:
     """(kind, step that was reached, step it goes on from, repeated steps) of everything that went wrong."""
     return [
         (event["kind"], event["reached"], event["step"], event["repeated"])
@@ -80,9 +80,9 @@ def test_mlflow_gets_what_a_killed_driver_could_not_send(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("waits", "share", "side"),
-    [((0.5, 0.0), 0.125, "reading and collating were"), ((0.1, 0.0), 0.025, "computing was")],
+    [((0.5, 0.0), 0.125, "data loading"), ((0.1, 0.0), 0.025, "computing")],
 )
-def test_the_slow_side_is_named(
+def test_the_bottleneck_is_named(
     waits: tuple[float, float],
     share: float,
     side: str,
@@ -95,7 +95,7 @@ def test_the_slow_side_is_named(
         one.take(event)
     one.end()
     assert one.waiting == pytest.approx(share)
-    assert f"{100 * share:.0f} % of the training: {side} the slow side" in capsys.readouterr().err
+    assert f"{100 * share:.0f} % of the training: {side} was the bottleneck" in capsys.readouterr().err
 
 
 def test_an_object_store_that_was_too_small_is_said_and_recorded(

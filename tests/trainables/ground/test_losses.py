@@ -158,7 +158,7 @@ def test_word_losses_are_smoothed_as_written():
 def test_only_the_better_candidates_are_learned_from():
     each = torch.tensor([[1.0, 5, 2, 9], [4, 3, 8, 7]], requires_grad=True)
     valid = torch.tensor([[True, True, True, True], [False, True, True, True]])
-    best = losses.least(each, valid, 2)
+    best = losses.min_indices(each, valid, 2)
     assert best.tolist() == [[0, 2], [1, 3]]
     loss = losses.reconstruction_loss(each.gather(1, best), valid.gather(1, best))
     loss.backward()

@@ -75,7 +75,7 @@ def test_subsets_of_a_sentence():
 def test_scoring_twice_gives_the_same_numbers_and_leaves_the_mode():
     made = grounder().train()
     rooms = [made_up_room(f"room-{number}", objects=4 + number % 5) for number in range(9)]
-    first, second = (score(made, rooms, "detected", at_once=4) for _ in range(2))
+    first, second = (score(made, rooms, "detected", batch=4) for _ in range(2))
     timed = ("inference/",)
     numbers = [
         {name: value for name, value in found.metrics().items() if not name.startswith(timed)}

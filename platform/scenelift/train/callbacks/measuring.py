@@ -36,7 +36,7 @@ class Measuring(Callback):
             self._estimate(self._start if only_measured else state.done, self._seconds)
 
     def _estimate(self, done: int, seconds: float) -> None:
-        """Say what the steps after `done` take, at so many seconds each; refuse what cannot fit."""
+        """Report what the steps after `done` take, at the given seconds each; refuse what cannot fit."""
         state, worker, plan = self.state, self.state.worker, self.state.worker.plan
         weights = state.student.state_dict()
         besides = [state.optimizer.state_dict(), state.method.student.state_dict() if state.replaced else {}]
