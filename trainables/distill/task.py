@@ -74,4 +74,7 @@ def make_student(config: DistillConfig, teacher: DenseClip, point_features: int)
 
 def run(config: DistillConfig) -> None:
     """The whole training."""
-    DistillTask(config).run()
+    task = DistillTask(config)
+    from scenelift.runs.run import run as run_task  # once the data is accepted
+
+    run_task(task)

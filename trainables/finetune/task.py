@@ -91,4 +91,7 @@ def long_enough(config: FinetuneConfig, frames: int) -> FinetuneConfig:
 
 def run(config: FinetuneConfig) -> None:
     """The whole training."""
-    FinetuneTask(config).run()
+    task = FinetuneTask(config)
+    from scenelift.runs.run import run as run_task  # once the data is accepted
+
+    run_task(task)

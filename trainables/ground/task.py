@@ -153,4 +153,7 @@ def remarks(scores: GroundScores) -> tuple[str, ...]:
 
 def run(config: GroundConfig) -> None:
     """The whole training."""
-    GroundTask(config).run()
+    task = GroundTask(config)
+    from scenelift.runs.run import run as run_task  # once the data is accepted
+
+    run_task(task)

@@ -74,4 +74,7 @@ class PretrainTask(SegmentationTask):
 
 def run(config: PretrainConfig) -> None:
     """The whole pre-training."""
-    PretrainTask(config).run()
+    task = PretrainTask(config)
+    from scenelift.runs.run import run as run_task  # once the data is accepted
+
+    run_task(task)

@@ -18,7 +18,6 @@ from scenelift.shards.read import Samples
 from scenelift.train.config import SMALLER_SAMPLES
 
 if TYPE_CHECKING:
-    from scenelift.runs.monitor import Observe
     from scenelift.train.launch import Resources
     from scenelift.train.method import Batch, Method, Trained
 
@@ -86,12 +85,6 @@ class Task(ABC, Generic[S]):
     @abstractmethod
     def measure(self, held_out: Sequence[int]) -> Measure[S]:
         """What is measured at the end of epochs on these training samples, which are held out."""
-
-    def run(self, observe: Observe | None = None) -> None:
-        """The whole run; observe: takes what it reports at the end of epochs."""
-        from scenelift.runs.run import run  # what a run takes is imported once the data is accepted
-
-        run(self, observe) if observe else run(self)
 
     def tags(self) -> dict[str, str]:
         """Tags of the MLflow run that tell it from others of its trainable, beside dataset and seed."""

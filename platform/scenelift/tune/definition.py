@@ -48,7 +48,10 @@ class Sweep:
 
     def train(self, config: Any, observe: Observe) -> None:
         """One run of the task; observe: takes its metrics at the end of an epoch."""
-        self.load()(config).run(observe)
+        task = self.load()(config)
+        from scenelift.runs.run import run  # once the data is accepted
+
+        run(task, observe)
 
     def named_presets(self) -> dict[str, Any]:
         """The presets, the default one first."""

@@ -72,7 +72,7 @@ def _parallel(study: optuna.Study, objective: str, shares: Mapping[str, float], 
     keys = sorted({key for trial in study.trials for key in trial.params})  # as Optuna orders them
     axis.set_xticks(range(len(keys) + 1), [objective, *keys])
     axis.figure.set_size_inches(6 + 1.6 * len(keys), 4.8)
-    if own is not None:
+    if own is not None and axis.collections:  # without a trial inside the space Optuna draws none
         lines = axis.collections[0].get_segments()
         line = next(line for line in lines if line[0, 1] == study.trials[own].value)
         axis.figure.legend(handles=axis.plot(*line.T, **_OWN), loc="upper left")
