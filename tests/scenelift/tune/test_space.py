@@ -160,7 +160,8 @@ def test_pictures_mark_the_presets_own_values(count: int, own: dict[str, Any], t
 
 def test_tune_draws_from_the_same_space() -> None:
     for distribution in [*SPACE.values(), IntDistribution(1, 3, log=True), FloatDistribution(-1, 1)]:
-        values = spaces.tune_domain(distribution).sample(size=200, random_state=0)
+        domain, random = spaces.tune_domain(distribution), np.random.RandomState(0)
+        values = [domain.sample(random_state=random) for _ in range(200)]
         assert all(spaces.inside(distribution, value) for value in values)
         if not isinstance(distribution, FloatDistribution):
             every = getattr(distribution, "choices", None) or range(distribution.low, distribution.high + 1)
