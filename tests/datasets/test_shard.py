@@ -132,7 +132,7 @@ def said(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         ("kitti --root .", "unknown preset kitti; known: nuscenes, scannet, semantickitti"),
         ("nuscenes", "--root is missing"),
         ("nuscenes --rot .", "did you mean root?"),
-        ("nuscenes --root /nowhere/at/all", "no folder /nowhere/at/all"),
+        ("nuscenes --root /nowhere/at/all", "root: there is no /nowhere/at/all"),
         ("nuscenes --root . --dataset kitti", "unknown data set kitti; known: nuscenes, scannet"),
         ("semantickitti", "--root is missing: the folder where semantickitti is unpacked"),
         ("semantickitti --root tests", "has no folder sequences"),

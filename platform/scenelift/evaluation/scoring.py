@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from scenelift.cluster import connect as cluster
+from scenelift.errors import SceneliftError
 from scenelift.io.console import Meter
 from scenelift.samples.kind import S
 from scenelift.shards.read import Samples
@@ -57,6 +58,8 @@ def score(
     turn = 0
     with cluster.user_errors(), Meter(title, len(samples), f"{samples.kind.name}s") as meter:
         for row in rows.iter_rows():
+            if isinstance(row["result"], SceneliftError):
+                raise row["result"]
             early[int(row["id"])] = row["result"]
             meter.to(min(len(samples), (turn + len(early)) * group))
             while turn in early:
@@ -75,7 +78,12 @@ class _Worker:
         results = np.empty(len(batch["id"]), object)
         for row, number in enumerate(batch["id"].tolist()):
             end = min(len(self.samples), (number + 1) * self.group)
-            results[row] = self.scorer(self.samples.read_many(range(number * self.group, end)))
+            try:
+                results[row] = self.scorer(self.samples.read_many(range(number * self.group, end)))
+            except (
+                SceneliftError
+            ) as error:  # raised in the driver: Ray Data would wrap it until only its text is left
+                results[row] = error
         return {"id": batch["id"], "result": results}
 
 

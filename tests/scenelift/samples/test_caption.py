@@ -87,5 +87,5 @@ def test_written_shards_give_the_samples_back_in_order(ray_session, tmp_path):
     for index, token in enumerate(samples.tokens):
         same(samples.read(index), made_up_image(token))
     assert CaptionSet.of(samples.manifest).regions == 30
-    with pytest.raises(ShardError, match="captioned images, not frames"):
+    with pytest.raises(ShardError, match="captioned images, not of frames"):
         open_samples(out, FRAME)
