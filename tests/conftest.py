@@ -67,12 +67,18 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def ray_session() -> Iterator[None]:
+def outside_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder outside of the repository whose modules the tests' Ray can import."""
+    return tmp_path_factory.mktemp("outside")
+
+
+@pytest.fixture(scope="session")
+def ray_session(outside_folder: Path) -> Iterator[None]:
     """One small Ray for all tests that need one; its workers can import what the tests define."""
     from scenelift.cluster.connect import connect
 
     before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+    os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (Path(__file__).parents[1], outside_folder)))
     with connect():
         yield
     if before is None:

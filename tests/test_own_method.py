@@ -13,7 +13,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from ray import cloudpickle
 
 from scenelift.runs import history
 from scenelift.runs.config import RunConfig
@@ -27,18 +26,16 @@ PAGE = Path(__file__).parents[1] / "docs" / "your_own_method.md"
 
 
 @pytest.fixture
-def outside(tmp_path: Path) -> Iterator[tuple[ModuleType, ModuleType]]:
+def outside(outside_folder: Path) -> Iterator[tuple[ModuleType, ModuleType]]:
     """The page's two files, imported from another folder."""
     method, sweep = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert len([line for line in method.splitlines() if line.strip()]) <= 60
-    (tmp_path / "smooth.py").write_text(method)
-    (tmp_path / "smooth_sweep.py").write_text(sweep)
-    sys.path.insert(0, str(tmp_path))
+    (outside_folder / "smooth.py").write_text(method)
+    (outside_folder / "smooth_sweep.py").write_text(sweep)
+    sys.path.insert(0, str(outside_folder))
     modules = importlib.import_module("smooth"), importlib.import_module("smooth_sweep")
-    cloudpickle.register_pickle_by_value(modules[0])  # the tests' Ray does not know the folder
     yield modules
-    cloudpickle.unregister_pickle_by_value(modules[0])
-    sys.path.remove(str(tmp_path))
+    sys.path.remove(str(outside_folder))
     for module in modules:
         del sys.modules[module.__name__]
 
