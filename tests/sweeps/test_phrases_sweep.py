@@ -54,7 +54,9 @@ def test_trials_are_validated_on_training_images_alone(ray_session, tmp_path):
     out = str(tmp_path / "shards")
     options = CaptionOptions(neighbours=4)
     write_shards(MadeUpCaptions(6), None, out, options, 4, progress=False, kind=CAPTIONED_IMAGE)
-    config = replace(PRESETS["synthetic"], data=PhraseDataConfig(out, out))
+    preset = PRESETS["synthetic"]
+    near = replace(preset.distillation, neighbours=4)
+    config = replace(preset, data=PhraseDataConfig(out, out), distillation=near)
     chosen = trial_config(PhrasesTask, config, 3, R1)
     assert chosen.data.test is None and chosen.validation.holdout_every == 3
     with pytest.raises(DataError, match="but validation/r1 can"):
