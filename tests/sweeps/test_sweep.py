@@ -169,7 +169,7 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
         key=lambda r: float(r["validation/miou"]),
     )
     replay = yaml.safe_load((folder / "best.yaml").read_text())
-    assert replay["x"] == float(best["x"]) and replay["validation"]["scenes"] == 0
+    assert replay["x"] == float(best["x"]) and replay["validation"]["holdout_every"] == 0
     assert {path.name for path in (folder / "pictures").iterdir()} == {
         "parallel_coordinates.png",
         "slices.png",
