@@ -106,7 +106,7 @@ class Task(ABC, Generic[S]):
         before: what `score_before` returned; initial, trained: folders of the student before and after the
         training. Only called if there are test samples.
         """
-        raise NotImplementedError(f"{type(self).__name__} has test samples and no score")
+        raise AssertionError(f"{type(self).__name__} has test samples and no score")
 
     def validation(self) -> tuple[Sequence[int] | None, Validation[S] | None]:
         """Which samples are trained on (None: all), and what is scored on the others; None: nothing.

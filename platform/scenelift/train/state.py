@@ -22,7 +22,6 @@ from scenelift.train.config import SMALLER_SAMPLES, OptimizerConfig
 from scenelift.train.method import Batch, Method, Progress, Trained
 from scenelift.train.optimizer import build_optimizer, lr_factor
 from scenelift.train.plan import Plan
-from scenelift.train.random_states import random_state, restore_random_state
 
 Event = dict[str, Any]
 
@@ -278,3 +277,16 @@ class TrainState:
 
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def random_state() -> dict[str, Any]:
+    """The state of torch's generators, loadable with weights_only; nothing here draws from others."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"torch": torch.get_rng_state(), "cuda": cuda}
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Undo `random_state` on a machine with as many GPUs."""
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

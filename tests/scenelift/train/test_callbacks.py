@@ -8,9 +8,9 @@ import torch
 
 from scenelift.errors import ConfigError
 from scenelift.train.checkpoints import Checkpoints
+from scenelift.train.config import WatchConfig
 from scenelift.train.loop import train
 from scenelift.train.state import Callback
-from scenelift.train.watch import WatchConfig
 from tests.scenelift.train.test_loop import LOOP, Supervised, stream, weights, worker
 
 EPOCHS = replace(LOOP, epochs=8, checkpoint_every=3)

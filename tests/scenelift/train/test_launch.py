@@ -20,11 +20,10 @@ from scenelift.points.config import Augmentation, VoxelConfig
 from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame_kind import FRAME
 from scenelift.shards.write import write_shards
-from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
+from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig, WatchConfig
 from scenelift.train.job import Job
 from scenelift.train.launch import Resources, _Listener, launch
 from scenelift.train.method import Method
-from scenelift.train.watch import WatchConfig
 from tests.made.frames import VOCABULARY, MadeUp
 
 VOXELS = VoxelConfig(4.0, "geometry", 1 / 255)

@@ -29,7 +29,7 @@ from scenelift.samples.superpixels import with_superpixels
 from scenelift.shards.write import write_shards
 from scenelift.teachers.config import TeacherConfig
 from scenelift.train.method import Progress
-from scenelift.train.random_states import random_state, restore_random_state
+from scenelift.train.state import random_state, restore_random_state
 from tests.made.frames import CAMERAS, VOCABULARY, made_up_frame
 from trainables.common.config import SegmentationData
 from trainables.evaluate import run as evaluate
