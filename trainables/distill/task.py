@@ -13,7 +13,6 @@ from trainables.distill.config import PRESETS, DistillConfig
 if TYPE_CHECKING:
     from scenelift.nn.student import Student
     from scenelift.points.collate import Collate
-    from scenelift.teachers.clip import DenseClip
     from trainables.distill.method import Clip2Scene
 
 
@@ -38,6 +37,7 @@ class DistillTask(SegmentationTask):
     def student(self) -> Student:
         """Untrained, with the teacher's classes."""
         from scenelift.teachers.clip import build_teacher
+        from trainables.distill.method import make_student
 
         teacher = build_teacher(self.config.teacher, self.vocabulary)
         return make_student(self.config, teacher, self.train.point_features)
@@ -60,16 +60,6 @@ class DistillTask(SegmentationTask):
         student = Student.load(initial)
         teacher = build_teacher(config.teacher, taught_by(student.vocabulary, config.prompts))
         return Clip2Scene(student, teacher, config.loss, config.self_training, config.loop.seed)
-
-
-def make_student(config: DistillConfig, teacher: DenseClip, point_features: int) -> Student:
-    """An untrained student with the heads and projections that the losses need, and the teacher's classes."""
-    from scenelift.nn.student import Student
-
-    loss, width = config.loss, teacher.text.shape[1]
-    heads = {"semantic": width} | ({"local": width} if loss.spatial_temporal else {})
-    projections = {"image": (teacher.visual.proj.shape[0], width)} if loss.projected else None
-    return Student(config.student, point_features, teacher.text, teacher.vocabulary, heads, projections)
 
 
 def run(config: DistillConfig) -> None:

@@ -12,13 +12,14 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-from pyarrow import fs as pafs
+from typing import TYPE_CHECKING, Any
 
 from scenelift.errors import StorageError
 from scenelift.io import storage
 from scenelift.io.storage import Location
+
+if TYPE_CHECKING:
+    from pyarrow import fs as pafs
 
 DONE = "done.json"
 """The file written last: {"files": {name: bytes}, "about": the writer's own values}."""

@@ -1,4 +1,7 @@
-"""Paths on any file system that pyarrow or fsspec supports: local folders, s3://, gs://, hdfs://, az://, ..."""
+"""Paths on any file system that pyarrow or fsspec supports: local folders, s3://, gs://, hdfs://, az://, ...
+
+Functions import pyarrow themselves: networks, losses and their steps run where it is missing (`benchmarks.gpu`).
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import pyarrow as pa
-from pyarrow import fs as pafs
-
 from scenelift.errors import StorageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyarrow import fs as pafs
 
 TEMPORARY = ".tmp-"
 """Prefix of files that are being written; a killed job may leave some behind."""
@@ -34,6 +38,8 @@ def resolve(path: Location) -> tuple[pafs.FileSystem, str]:
 
     Raises StorageError for a scheme that neither pyarrow nor an installed fsspec package supports.
     """
+    from pyarrow import fs as pafs
+
     text = str(path)
     if "://" in text:
         return _resolve_uri(text)
@@ -42,6 +48,9 @@ def resolve(path: Location) -> tuple[pafs.FileSystem, str]:
 
 @functools.lru_cache(maxsize=64)  # a cloud client is slow to create and keeps its connections
 def _resolve_uri(uri: str) -> tuple[pafs.FileSystem, str]:
+    import pyarrow as pa
+    from pyarrow import fs as pafs
+
     try:
         filesystem, inner = pafs.FileSystem.from_uri(uri)
     except OSError as error:
@@ -55,6 +64,7 @@ def _resolve_uri(uri: str) -> tuple[pafs.FileSystem, str]:
 
 def _by_fsspec(uri: str) -> tuple[pafs.FileSystem, str]:
     import fsspec
+    from pyarrow import fs as pafs
 
     try:
         filesystem, inner = fsspec.core.url_to_fs(uri)
@@ -71,6 +81,8 @@ def _s3(uri: str, region: str) -> pafs.S3FileSystem:
     `FileSystem.from_uri` takes no such options, so what it reads out of the URI and the environment is read here.
     How often to try is lost when a client is pickled: it is made anew in each process, by `resolve`.
     """
+    from pyarrow import fs as pafs
+
     parts = urlsplit(uri)
     options: dict[str, Any] = dict(parse_qsl(parts.query)) | {"region": region}
     for name in options.keys() & {"allow_bucket_creation", "allow_bucket_deletion"}:
@@ -117,6 +129,8 @@ def _options(path: str) -> tuple[str, str]:
 
 def is_local(filesystem: pafs.FileSystem) -> bool:
     """Whether this is the local file system."""
+    from pyarrow import fs as pafs
+
     return isinstance(filesystem, pafs.LocalFileSystem)
 
 
@@ -195,6 +209,8 @@ def write_atomic(
 
 
 def _collected(data: bytes | pa.Buffer | Callable[[pa.NativeFile], Any]) -> bytes | pa.Buffer:
+    import pyarrow as pa
+
     if not callable(data):
         return data
     sink = pa.BufferOutputStream()
@@ -204,6 +220,8 @@ def _collected(data: bytes | pa.Buffer | Callable[[pa.NativeFile], Any]) -> byte
 
 def exists(filesystem: pafs.FileSystem, path: str) -> bool:
     """Whether a file or folder exists."""
+    from pyarrow import fs as pafs
+
     with explained(filesystem, path):
         return filesystem.get_file_info(path).type != pafs.FileType.NotFound
 
@@ -222,6 +240,8 @@ def delete(filesystem: pafs.FileSystem, path: str) -> None:
 
 def list_files(filesystem: pafs.FileSystem, folder: str) -> dict[str, int]:
     """Name -> bytes of the files directly in a folder, sorted by name; empty if there is no such folder."""
+    from pyarrow import fs as pafs
+
     with explained(filesystem, folder):
         infos = filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
     return {info.base_name: info.size for info in sorted(infos, key=lambda i: i.base_name) if info.is_file}
@@ -229,6 +249,8 @@ def list_files(filesystem: pafs.FileSystem, folder: str) -> dict[str, int]:
 
 def list_folders(filesystem: pafs.FileSystem, folder: str) -> list[str]:
     """Names of the folders directly in a folder, sorted; empty if there is no such folder."""
+    from pyarrow import fs as pafs
+
     with explained(filesystem, folder):
         infos = filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
     return sorted(info.base_name for info in infos if info.type == pafs.FileType.Directory)

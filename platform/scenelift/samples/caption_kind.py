@@ -6,15 +6,17 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from scenelift.samples.caption import CaptionedImage, Phrase, words_of
 from scenelift.samples.kind import Kind
 from scenelift.samples.manifest import Manifest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _ARRAYS = {"boxes": "<f4", "features": "<f2", "posteriors": "<f2", "neighbours": "<i2"}
 """Column -> dtype on disk; each has one row per region."""
@@ -104,23 +106,28 @@ class CaptionedImageKind(Kind[CaptionedImage]):
 
     name = "captioned image"
     schema_version = 1
-    schema = pa.schema(
-        [
-            ("token", pa.string()),
-            ("scene", pa.string()),
-            ("height", pa.int32()),
-            ("width", pa.int32()),
-            ("sentences", pa.list_(pa.string())),
-            ("phrases", pa.string()),
-            ("n_regions", pa.int32()),
-            *((name, pa.binary()) for name in _ARRAYS),
-            ("photo", pa.binary()),
-        ]
-    )
     compressed = frozenset(("posteriors",))
     make_command = (
         "python -m datasets.shard_captions flickr30k --root ROOT --regions REGIONS --classes CLASSES"
     )
+
+    @property
+    def schema(self) -> pa.Schema:
+        import pyarrow as pa
+
+        return pa.schema(
+            [
+                ("token", pa.string()),
+                ("scene", pa.string()),
+                ("height", pa.int32()),
+                ("width", pa.int32()),
+                ("sentences", pa.list_(pa.string())),
+                ("phrases", pa.string()),
+                ("n_regions", pa.int32()),
+                *((name, pa.binary()) for name in _ARRAYS),
+                ("photo", pa.binary()),
+            ]
+        )
 
     def decides(self, source: Any) -> Any:
         """The detector's classes."""

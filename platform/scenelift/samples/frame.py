@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 IGNORED = 0
 """Label of points that are not evaluated; the classes of a data set are 1..C."""
 
-_ARRAYS = {
+ARRAYS = {
     "points": ("<f4", 3),
     "features": ("<f4", -1),
     "sweep": ("u1", 0),
@@ -97,7 +96,7 @@ class Frame:
             "images": list(self.images),
             "superpixels": None if self.superpixels is None else list(self.superpixels),
         }
-        for name, (dtype, _) in _ARRAYS.items():
+        for name, (dtype, _) in ARRAYS.items():
             array = getattr(self, name)
             row[name] = None if array is None else np.ascontiguousarray(array, dtype).tobytes()
         return row
@@ -107,7 +106,7 @@ class Frame:
         """Inverse of `to_row`; the arrays are read-only views of the row's bytes."""
 
         def array(name: str) -> Any:
-            dtype, width = _ARRAYS[name]
+            dtype, width = ARRAYS[name]
             width = row["n_features"] if width == -1 else width
             flat = np.frombuffer(row[name], dtype)
             return flat.reshape(-1, width) if width else flat
@@ -121,24 +120,5 @@ class Frame:
             images=tuple(row["images"]),
             superpixels=None if row["superpixels"] is None else tuple(row["superpixels"]),
             image_size=(row["image_height"], row["image_width"]),
-            **{name: array(name) for name in _ARRAYS if name != "labels"},
+            **{name: array(name) for name in ARRAYS if name != "labels"},
         )
-
-
-ROW_SCHEMA = pa.schema(
-    [
-        ("token", pa.string()),
-        ("scene", pa.string()),
-        ("timestamp", pa.int64()),
-        ("n_points", pa.int32()),
-        ("n_features", pa.int32()),
-        ("n_pairs", pa.int32()),
-        ("image_height", pa.int32()),
-        ("image_width", pa.int32()),
-        ("cameras", pa.list_(pa.string())),
-        ("images", pa.list_(pa.binary())),
-        ("superpixels", pa.list_(pa.binary())),
-        *((name, pa.binary()) for name in _ARRAYS),
-    ]
-)
-"""Arrow schema of a frame's row."""

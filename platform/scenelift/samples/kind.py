@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-import pyarrow as pa
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Sample(Protocol):
@@ -31,12 +32,15 @@ class Kind(ABC, Generic[S]):
     """Singular, for messages: frame, room."""
     schema_version: int
     """Changes with the meaning of the rows or of `describe`."""
-    schema: pa.Schema
-    """Schema of a row; it has the string columns `token` and `scene`."""
     compressed: frozenset[str]
     """Binary columns that zstd makes smaller; the others are stored uncompressed."""
     make_command: str
     """Command that writes shards of this kind, without `--out`; messages advise it."""
+
+    @property
+    @abstractmethod
+    def schema(self) -> pa.Schema:
+        """Schema of a row; it has the string columns `token` and `scene`."""
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other)

@@ -6,13 +6,15 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from scenelift.samples.kind import Kind
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Floats = NDArray[np.float32]
 
@@ -117,19 +119,24 @@ class RoomKind(Kind[Room]):
     schema_version = 1
     compressed = frozenset({"points", "colors"})
     make_command = "python -m datasets.shard_rooms scanrefer --root ROOT"
-    schema = pa.schema(
-        [
-            ("token", pa.string()),
-            ("scene", pa.string()),
-            *((name, pa.binary()) for name in _ARRAYS),
-            ("names", pa.list_(pa.string())),
-            ("sentences", pa.list_(pa.string())),
-        ]
-    )
 
     def decides(self, source: Any) -> Any:
         """How the source reads rooms."""
         return source.reading
+
+    @property
+    def schema(self) -> pa.Schema:
+        import pyarrow as pa
+
+        return pa.schema(
+            [
+                ("token", pa.string()),
+                ("scene", pa.string()),
+                *((name, pa.binary()) for name in _ARRAYS),
+                ("names", pa.list_(pa.string())),
+                ("sentences", pa.list_(pa.string())),
+            ]
+        )
 
     def to_row(self, sample: Room) -> dict[str, Any]:
         """Arrays as raw little-endian bytes, each sentence as JSON."""

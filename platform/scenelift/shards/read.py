@@ -36,12 +36,6 @@ _READERS = 2
 """Concurrent read tasks of one stream; one reads about 500 frames a second from a local disk."""
 
 
-def epoch_order(samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """[samples] a permutation that depends on seed and epoch alone."""
-    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
-    return generator.permutation(samples).astype(np.int64)
-
-
 @dataclass(frozen=True)
 class Samples(Generic[S]):
     """Samples 0..len-1 of a folder of shards, in the data set's order. Small to pickle."""

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenelift.errors import ConfigError
-from scenelift.shards.read import epoch_order
 from scenelift.train.config import LoopConfig
 
 
@@ -94,3 +93,9 @@ class Plan:
             ]
             parts.append(mine[max(0, start - epoch * self.steps_per_epoch) :].reshape(-1))
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def epoch_order(samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """[samples] a permutation that depends on seed and epoch alone."""
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
+    return generator.permutation(samples).astype(np.int64)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from scenelift.samples.frame import ROW_SCHEMA, Frame
+from scenelift.samples.frame import Frame
 from scenelift.samples.frame_kind import FRAME
 from scenelift.shards.datasource import to_samples
 from tests.made.frames import OPTIONS, made_up_frame
@@ -44,12 +44,12 @@ def assert_same(left: Frame, right: Frame) -> None:
 
 @pytest.mark.parametrize("frame", ALL)
 def test_row_round_trip_through_arrow(frame: Frame) -> None:
-    table = pa.Table.from_pylist([frame.to_row()], schema=ROW_SCHEMA)
+    table = pa.Table.from_pylist([frame.to_row()], schema=FRAME.schema)
     assert_same(frame, Frame.from_row(table.to_pylist()[0]))
 
 
 def test_tables_of_several_chunks_become_frames_in_order() -> None:
-    tables = [pa.Table.from_pylist([frame.to_row()], schema=ROW_SCHEMA) for frame in ALL]
+    tables = [pa.Table.from_pylist([frame.to_row()], schema=FRAME.schema) for frame in ALL]
     for frame, back in zip(ALL, to_samples(pa.concat_tables(tables), FRAME), strict=True):
         assert_same(frame, back)
 

@@ -22,8 +22,9 @@ from scenelift.samples.kind import Kind
 from scenelift.samples.manifest import Manifest
 from scenelift.samples.room import ROOM
 from scenelift.shards import read
-from scenelift.shards.read import Shards, epoch_order, open_samples
+from scenelift.shards.read import Shards, open_samples
 from scenelift.shards.write import write_shards
+from scenelift.train.plan import epoch_order
 from tests.made.frames import CLASSES, OPTIONS, MadeUp, made_up_frame
 from tests.scenelift.samples.test_frame import assert_same
 
