@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from scenelift.errors import ConfigError
 from scenelift.sparse.config import Engine
 from scenelift.sparse.sites import Geometry, Sites, Voxels, coarser
-from scenelift.sparse.spconv_engine import SpconvConv
+from scenelift.sparse.spconv_engine import SpconvConv, allow_tf32
 from scenelift.sparse.torch_engine import TorchConv
 
 
@@ -28,6 +28,16 @@ def resolve_engine(engine: Engine) -> Literal["spconv", "torch"]:
     if engine == "spconv" and not installed:
         raise ConfigError("spconv is not installed here; install spconv-cu120 or set the engine to torch")
     return "spconv" if engine != "torch" and installed else "torch"
+
+
+def use_tf32(allowed: bool) -> None:
+    """Whether convolutions of this process round their float32 inputs to TF32 on a GPU, to use its tensor cores.
+
+    Matrix products, and so similarities and losses, stay float32 whatever is said here.
+    """
+    torch.backends.cudnn.allow_tf32 = allowed
+    if torch.cuda.is_available() and resolve_engine("auto") == "spconv":
+        allow_tf32(allowed)
 
 
 class _Conv(Protocol):
