@@ -46,6 +46,8 @@ class Pretrain(Method):
 
     def _look(self, batch: PointBatch) -> Tensor:
         """[I, K, h, w] features of the batch's images; what is cached of a frame is its own alone."""
+        if not self.config.images.cache_frames:
+            return self.images(batch.images).float()
         seen = []
         for i, token in enumerate(batch.tokens):
             here = self.cached.get(token)

@@ -29,5 +29,7 @@ class TeacherConfig(Settings):
     value_path: Literal["model", "value", "residual"] = "model"
     """What the last block gives for a patch: its projected value alone ("value"), or the value with residual
     and MLP, as MaskCLIP does for ViTs ("residual"); "model": as a tiny model was trained, else "residual"."""
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    """Arithmetic of the frozen image tower on a GPU; its similarities, and a CPU, stay float32."""
     image_size: tuple[PositiveInt, PositiveInt] = (112, 192)
     """(height, width) at which the ViT reads images, pixels, multiples of its patch; others are resized."""

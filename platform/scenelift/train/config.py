@@ -82,8 +82,10 @@ class LoopConfig(Settings):
     """Frames per optimizer step, over all workers and accumulated micro-batches together."""
     accumulate: PositiveInt = 1
     """Micro-batches per optimizer step."""
-    precision: Literal["float32", "float16", "bfloat16"] = "float32"
-    """Arithmetic of the networks; similarities and losses are always float32."""
+    precision: Literal["tf32", "float32", "float16", "bfloat16"] = "tf32"
+    """Arithmetic of the networks on a GPU; similarities and losses are always float32. `tf32` and `float16` use
+    tensor cores, `bfloat16` does so for dense layers only: sparse convolutions have no such kernels and stay
+    float32. On a CPU `tf32` is float32."""
     seed: Seed = 0
     """Decides weights, frame order and augmentation."""
     checkpoint_every: NonNegativeInt = 500

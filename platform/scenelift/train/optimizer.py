@@ -15,8 +15,9 @@ HEADS = "heads."
 
 
 def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
-    """An optimizer of the module's trainable parameters."""
+    """An optimizer of the module's trainable parameters; on a GPU, one kernel for all of them."""
     groups = _groups(config, module)
+    fused = all(p.is_cuda for group in groups for p in group["params"])
     if config.name == "sgd":
         return torch.optim.SGD(
             groups,
@@ -24,9 +25,10 @@ def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.O
             momentum=config.momentum,
             dampening=config.dampening,
             weight_decay=config.weight_decay,
+            fused=fused,
         )
     return torch.optim.AdamW(
-        groups, config.lr, betas=(config.momentum, 0.999), weight_decay=config.weight_decay
+        groups, config.lr, betas=(config.momentum, 0.999), weight_decay=config.weight_decay, fused=fused
     )
 
 

@@ -129,13 +129,13 @@ def test_pairs_are_drawn_once_each_and_again_after_a_restart():
     torch.manual_seed(0)
     cpu = torch.device("cpu")
     torch.rand(5)
-    state = random_state()
+    state = random_state(cpu)
     drawn = contrast.draw_pairs(5000, 4096, cpu)
     assert len(drawn) == len(drawn.unique()) == 4096
     assert drawn.min() >= 0 and drawn.max() < 5000
     assert not torch.equal(contrast.draw_pairs(5000, 4096, cpu), drawn)
     assert sorted(contrast.draw_pairs(30, 4096, cpu).tolist()) == list(range(30))
-    restore_random_state(state)
+    restore_random_state(state, cpu)
     assert torch.equal(contrast.draw_pairs(5000, 4096, cpu), drawn)
 
 
