@@ -1,7 +1,7 @@
 """Frames that travel to a machine without pyarrow, and the batches that the real `Collate` makes of them.
 
-`python -m benchmarks.gpu.frames OUT [NUSCENES]` writes the first frames of the synthetic world, behind a keyframe of a
-real nuScenes where its folder is named. Real data may not be redistributed: never commit that file.
+`python -m benchmarks.gpu.frames OUT [NUSCENES]` writes the first frames of the synthetic world, behind a keyframe
+of a real nuScenes where its folder is named. Real data may not be redistributed: never commit that file.
 """
 
 from __future__ import annotations

@@ -87,6 +87,7 @@ class RunMonitor:
         first, before = self._meter is None, self._workers
         if first:
             self._meter = Meter("training", event["steps"], "steps")
+            say(f"training on {workers} x {event['device']}")
         self._show(step)
         if self._reached:
             repeated = max(0, self._reached - step)

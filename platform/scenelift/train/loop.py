@@ -31,7 +31,7 @@ def _train(state: TrainState) -> None:
     plan = state.worker.plan
     for each in state.callbacks:
         each.on_start()
-    state.post("start", steps=plan.steps, workers=plan.workers, rounds=plan.rounds)
+    state.post("start", steps=plan.steps, workers=plan.workers, rounds=plan.rounds, device=state.device)
     batches = _batches(state.worker, state.done)
     while state.done < plan.steps and not state.stopped:
         state.advance(batches)

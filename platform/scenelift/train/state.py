@@ -152,6 +152,16 @@ class TrainState:
         if self.worker.rank == 0:
             self.worker.post({"kind": kind, "step": self.done, **values})
 
+    @property
+    def device(self) -> str:
+        """What this worker computes on, and in which arithmetic."""
+        device, precision = self.worker.device, self.worker.plan.loop.precision
+        if device.type == "cuda":
+            return f"{torch.cuda.get_device_name(device)}, {precision}"
+        threads = torch.get_num_threads()
+        named = "1 thread" if threads == 1 else f"{threads} threads"
+        return f"CPU with {named}, {precision.replace('tf32', 'float32')}"
+
     def advance(self, batches: Iterator[Batch]) -> None:
         """One optimizer step: this worker's turns of the plan."""
         loop, plan, device = self.worker.plan.loop, self.worker.plan, self.worker.device

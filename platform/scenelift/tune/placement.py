@@ -25,9 +25,8 @@ class Placement:
         wanted: at most this many; ClusterError if they do not fit, since trials whose data loaders have no CPU
         would wait forever.
         """
-        gpus = scale.gpus
-        if gpus is None:
-            gpus = 1.0 if resources.total("GPU") >= scale.max_workers else 0.0
+        scale = scale.on(resources.total("GPU"))
+        gpus = scale.gpus or 0.0
         most, cpus = resources.side_by_side(
             scale.max_workers, scale.cpus, gpus, scale.data_cpus, wanted or trials
         )

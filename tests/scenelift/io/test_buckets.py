@@ -195,7 +195,7 @@ def test_an_experiment_in_a_bucket_records_on_this_machine(
     monkeypatch.chdir(tmp_path)
     settings = RunConfig("a", "s3://bucket/runs")
     with experiment("train", LeastConfig(run=settings), {}, {"least": LeastConfig()}, ()) as made:
-        made.listen({"kind": "start", "step": 0, "steps": 4, "workers": 1, "rounds": 1})
+        made.listen({"kind": "start", "step": 0, "steps": 4, "workers": 1, "rounds": 1, "device": "CPU"})
     result = json.loads(s3.read("runs/a/result.json"))
     assert result["status"] == "finished"
     assert result["mlflow"]["tracking_uri"] == f"sqlite:///{tmp_path}/runs/mlflow.db"

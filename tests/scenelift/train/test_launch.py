@@ -164,6 +164,40 @@ def test_other_words_for_workers_are_refused(workers):
 
 
 @pytest.mark.parametrize(
+    ("workers", "there", "gpus", "trained"),
+    [
+        (2, 0, 0, 2),
+        (2, 1, 1, 1),
+        (2, 2, 1, 2),
+        (2, 8, 1, 2),
+        (6, 5, 1, 3),
+        ("2-8", 1, 1, 1),
+        ("2-8", 3, 1, 8),
+    ],
+)
+def test_a_gpu_is_never_left_idle_for_want_of_another(workers, there, gpus, trained):
+    """A preset of two workers on a machine with one GPU trains there, not on its CPUs."""
+    scale = ScaleConfig(workers=workers).on(there)
+    assert (scale.gpus, scale.max_workers) == (gpus, trained)
+    assert ScaleConfig(workers=workers).max_workers % scale.max_workers == 0, "the batch can be split so"
+    assert ScaleConfig(workers=2, gpus=0).on(there).gpus == 0, "CPUs where they are asked for"
+
+
+def test_one_gpu_and_a_preset_of_two_workers_trains_on_it_and_says_so(monkeypatch, capsys):
+    monkeypatch.setenv(resources.GROWS_TO, '[{"CPU": 16, "GPU": 1, "machines": 1}]')
+    monkeypatch.setattr(resources, "cores", lambda: 16)
+    fitted = Resources.fit(ScaleConfig(workers=2))
+    assert (fitted.workers, fitted.gpus, fitted.device) == (1, 1.0, "cuda")
+    assert "1 GPU for 2 workers: 1 train there" in capsys.readouterr().err
+
+
+def test_workers_do_not_share_a_gpu():
+    with pytest.raises(ConfigError, match=r"workers cannot share a GPU"):
+        ScaleConfig(workers=2, gpus=0.5)
+    ScaleConfig(workers=1, gpus=0.5)
+
+
+@pytest.mark.parametrize(
     ("cpus", "machines", "wanted"),
     [
         (8, 4, Resources(8, 3.0, 0.0, 2)),

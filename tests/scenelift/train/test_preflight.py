@@ -244,7 +244,7 @@ def test_a_measured_run_ends_well_and_is_no_result(tmp_path, tracked, capsys):
     tracked(tmp_path)
     config = LeastConfig(LOOP, run=RunConfig("a", str(tmp_path)))
     with experiment("train", config, {}, {"least": config}, ()) as made:
-        made.listen({"kind": "start", "step": 0, "steps": 5980, "workers": 1, "rounds": 1})
+        made.listen({"kind": "start", "step": 0, "steps": 5980, "workers": 1, "rounds": 1, "device": "CPU"})
         made.listen({"kind": "estimate", "step": 5, "values": vars(ESTIMATE)})
         raise Measured
     result = json.loads((tmp_path / "a" / "result.json").read_text())
