@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scenelift.cluster import ray_internals
-from scenelift.cluster.fit import GROWS_TO, local_cpus
-from scenelift.cluster.resources import SWEEP
+from scenelift.cluster.resources import GROWS_TO, SWEEP, local_cpus
 from scenelift.errors import ClusterError, SceneliftError
 
 ENVIRONMENT = {

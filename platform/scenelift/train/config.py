@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Lt
 
-from scenelift.cluster.fit import require_fit_here
+from scenelift.cluster.resources import require_fit_here
 from scenelift.config.constraints import (
     Fraction,
     NonNegativeFloat,

@@ -6,7 +6,7 @@ import pytest
 import ray
 
 from scenelift.cluster import resources
-from scenelift.cluster.fit import fit
+from scenelift.cluster.resources import fit
 from scenelift.errors import ClusterError
 
 
