@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from scenelift.config import build as configuration
+from scenelift.config import files
 from scenelift.errors import SceneliftError
-from scenelift.io import folders, schema
+from scenelift.io import folders
 from scenelift.io.storage import Location
 from trainables.ground.batch import RoomBatch
 from trainables.ground.config import MethodConfig, NetworkConfig
@@ -27,7 +28,7 @@ from trainables.ground.reconstruct import Reconstructor
 
 WEIGHTS, DESCRIPTION = "grounder.safetensors", "grounder.json"
 VERSION = 1
-MIGRATIONS: schema.Migrations = {}
+MIGRATIONS: files.Migrations = {}
 FEATURE_DROPOUT = 0.1
 
 
@@ -206,7 +207,7 @@ class Grounder(nn.Module):
             "features": self.features,
             "classes": list(self.classes),
         }
-        (folder / DESCRIPTION).write_text(json.dumps(schema.stamp(description, VERSION), indent=1))
+        (folder / DESCRIPTION).write_text(json.dumps(files.stamp(description, VERSION), indent=1))
 
     def restore(self, folder: Path) -> None:
         """Load the weights that `save` wrote for a grounder of the same configuration."""
@@ -226,7 +227,7 @@ class Grounder(nn.Module):
             raise SceneliftError(
                 f"{folder} does not hold a grounder ({error}); give a folder runs/NAME/student of trainables.ground"
             ) from None
-        description = schema.accept(description, f"{folder}/{DESCRIPTION}", VERSION, MIGRATIONS)
+        description = files.accept(description, f"{folder}/{DESCRIPTION}", VERSION, MIGRATIONS)
         grounder = cls(
             configuration.from_dict(NetworkConfig, description["network"]),
             configuration.from_dict(MethodConfig, description["method"]),

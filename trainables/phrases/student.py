@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scenelift.config import build as configuration
+from scenelift.config import files
 from scenelift.errors import ConfigError, DataError, SceneliftError
-from scenelift.io import folders, schema
+from scenelift.io import folders
 from scenelift.io.storage import Location
 from scenelift.samples.caption import CaptionedImage
 from scenelift.samples.caption_kind import RegionStatistics
@@ -26,7 +27,7 @@ from trainables.phrases.words import WordIndex
 
 WEIGHTS, DESCRIPTION = "student.safetensors", "student.json"
 VERSION = 1
-MIGRATIONS: schema.Migrations = {}
+MIGRATIONS: files.Migrations = {}
 
 
 class Encoders(nn.Module):
@@ -66,7 +67,7 @@ class Encoders(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
         safetensors.torch.save_file(state, folder / WEIGHTS)
-        (folder / DESCRIPTION).write_text(json.dumps(schema.stamp(self.description(), VERSION), indent=1))
+        (folder / DESCRIPTION).write_text(json.dumps(files.stamp(self.description(), VERSION), indent=1))
 
     def restore(self, folder: Path) -> None:
         """Load the weights that `save` wrote for a student of the same configuration."""
@@ -87,7 +88,7 @@ class Encoders(nn.Module):
             with folders.fetched(folder, [WEIGHTS, DESCRIPTION]) as local:
                 description = json.loads((local / DESCRIPTION).read_text())
                 student = cls.described(
-                    schema.accept(description, f"{folder}/{DESCRIPTION}", VERSION, MIGRATIONS)
+                    files.accept(description, f"{folder}/{DESCRIPTION}", VERSION, MIGRATIONS)
                 )
                 student.restore(local)
         except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scenelift.config import build as configuration
+from scenelift.config import files
 from scenelift.errors import SceneliftError
-from scenelift.io import folders, schema
+from scenelift.io import folders
 from scenelift.io.storage import Location
 from scenelift.nn.config import StudentConfig
 from scenelift.nn.spvcnn import build_network
@@ -27,7 +28,7 @@ from scenelift.sparse.sites import Voxels
 WEIGHTS = "student.safetensors"
 DESCRIPTION = "student.json"
 VERSION = 1
-MIGRATIONS: schema.Migrations = {}
+MIGRATIONS: files.Migrations = {}
 
 
 class Student(nn.Module):
@@ -104,7 +105,7 @@ class Student(nn.Module):
             "projections": {name: _channels(linear) for name, linear in self.projections.items()},
             "vocabulary": dataclasses.asdict(self.vocabulary),
         }
-        (folder / DESCRIPTION).write_text(json.dumps(schema.stamp(description, VERSION), indent=1))
+        (folder / DESCRIPTION).write_text(json.dumps(files.stamp(description, VERSION), indent=1))
 
     def restore(self, folder: Path) -> None:
         """Load the weights that `save` wrote for a student of the same configuration."""
@@ -124,7 +125,7 @@ class Student(nn.Module):
             raise SceneliftError(
                 f"{folder} does not hold a student ({error}); give a folder runs/NAME/checkpoints/step-N"
             ) from None
-        description = schema.accept(description, f"{folder}/{DESCRIPTION}", VERSION, MIGRATIONS)
+        description = files.accept(description, f"{folder}/{DESCRIPTION}", VERSION, MIGRATIONS)
         student = cls(
             configuration.from_dict(StudentConfig, description["config"]),
             description["point_features"],

@@ -15,9 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from scenelift.config import files
 from scenelift.config.files import dump
 from scenelift.errors import ConfigError, StorageError
-from scenelift.io import folders, schema, storage
+from scenelift.io import folders, storage
 from scenelift.io.console import say
 from scenelift.io.storage import Location
 from scenelift.runs.config import RunConfig
@@ -26,7 +27,7 @@ HISTORY_SECONDS = 30.0
 """At most so long a run's history in a bucket lacks metrics that were logged."""
 VERSION = 1
 """Of run.json and result.json; config.yaml has its own."""
-MIGRATIONS: schema.Migrations = {}
+MIGRATIONS: files.Migrations = {}
 _CONFIG, _IDENTITY, _HISTORY, _RESULT = "config.yaml", "run.json", "history.jsonl", "result.json"
 
 
@@ -130,7 +131,7 @@ class Run:
 
     def save_identity(self, identity: dict[str, Any]) -> None:
         """Keep which MLflow run this is, for a resumed training, and its tags, for those that start from it."""
-        (self.folder / _IDENTITY).write_text(json.dumps(schema.stamp(identity, VERSION)))
+        (self.folder / _IDENTITY).write_text(json.dumps(files.stamp(identity, VERSION)))
         self.publish(_IDENTITY)
 
     def record(self, event: dict[str, Any]) -> None:
@@ -175,7 +176,7 @@ class Run:
         """Write `result.json`, whole or not at all, after everything else that is to stay; returns its place."""
         path = self.folder / _RESULT
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(schema.stamp(result, VERSION), indent=1))
+        partial.write_text(json.dumps(files.stamp(result, VERSION), indent=1))
         partial.rename(path)
         self.publish(*(name for name in (_HISTORY, "pictures") if (self.folder / name).exists()))
         self.publish(path.name)
@@ -183,7 +184,7 @@ class Run:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    return schema.accept(json.loads(path.read_text()), path, VERSION, MIGRATIONS) if path.exists() else None
+    return files.accept(json.loads(path.read_text()), path, VERSION, MIGRATIONS) if path.exists() else None
 
 
 def _append(path: Path, text: str) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 
 import yaml
 
+from scenelift.config import files
 from scenelift.config import files as configs
 from scenelift.config.difference import experiment_identity
-from scenelift.io import schema, storage
+from scenelift.io import storage
 from scenelift.io.storage import Location
 from scenelift.runs import folder as runs
 
@@ -47,12 +48,12 @@ class Origin:
             return cls(UNKNOWN)
         place = storage.join(folder, "run.json")
         identity = json.loads(storage.read_bytes(filesystem, place))
-        identity = schema.accept(identity, place, runs.VERSION, runs.MIGRATIONS)
+        identity = files.accept(identity, place, runs.VERSION, runs.MIGRATIONS)
         tags = identity.get("tags", {})
         method = tags.get("method") or tags.get("trainable") or identity["experiment"]
         place = storage.join(folder, "config.yaml")
         values = yaml.safe_load(storage.read_bytes(filesystem, place))
-        config = schema.accept(values, place, configs.VERSION, configs.MIGRATIONS)
+        config = files.accept(values, place, configs.VERSION, configs.MIGRATIONS)
         return cls(RANDOM if name == "initial" else method, identity["run_id"], tags, _flat(config))
 
     @property

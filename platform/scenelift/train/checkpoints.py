@@ -11,14 +11,15 @@ from typing import Any
 
 import torch
 
+from scenelift.config import files
 from scenelift.errors import StorageError
-from scenelift.io import folders, schema, storage
+from scenelift.io import folders, storage
 from scenelift.io.storage import Location
 from scenelift.train.method import Trained
 
 _STATE = "training.pt"
 VERSION = 1
-MIGRATIONS: schema.Migrations = {}
+MIGRATIONS: files.Migrations = {}
 _CONTINUE = "; then continue with --run.resume true"
 
 
@@ -53,7 +54,7 @@ class Checkpoint:
 def read_state(folder: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """`Checkpoint.state` of one that is fetched."""
     state = torch.load(folder / _STATE, map_location=device, weights_only=True)
-    return schema.accept(state, folder / _STATE, VERSION, MIGRATIONS)
+    return files.accept(state, folder / _STATE, VERSION, MIGRATIONS)
 
 
 class Checkpoints:
@@ -102,7 +103,7 @@ class Checkpoints:
         try:
             with folders.written(final, {"step": step, "score": score}) as folder:
                 student.save(folder)
-                torch.save(schema.stamp(state, VERSION), folder / _STATE)
+                torch.save(files.stamp(state, VERSION), folder / _STATE)
         except StorageError as error:
             raise StorageError(f"the checkpoint of step {step} is not written: {error}{_CONTINUE}") from error
         except RuntimeError as error:  # what torch makes of a full disk

@@ -13,10 +13,10 @@ import yaml
 from ray import tune
 
 from scenelift.config import build as configuration
+from scenelift.config import files
 from scenelift.config.build import nearest
 from scenelift.config.files import dump
 from scenelift.errors import ClusterError, ConfigError, TrainingError
-from scenelift.io import schema
 from scenelift.io.console import say
 from scenelift.runs.task import Task, trial_config
 from scenelift.tracking import store
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 STATE = "sweep.yaml"
 """In a sweep's folder: what --resume needs."""
 VERSION = 1
-MIGRATIONS: schema.Migrations = {}
+MIGRATIONS: files.Migrations = {}
 
 
 def read_state(path: Path) -> dict[str, Any]:
     """A sweep's `STATE`. Raises ConfigError for one of another schema version."""
-    return schema.accept(yaml.safe_load(path.read_text()), path, VERSION, MIGRATIONS, ConfigError)
+    return files.accept(yaml.safe_load(path.read_text()), path, VERSION, MIGRATIONS, ConfigError)
 
 
 def _objective(task: type[Task[Any]], objective: str | None) -> str:
@@ -174,7 +174,7 @@ class SweepRun:
         )
         state.write_text(
             yaml.safe_dump(
-                schema.stamp(
+                files.stamp(
                     {
                         "name": self.sweep.name,
                         "sweep": configuration.to_dict(settings),
