@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scenelift.config.difference import experiment_identity
+from scenelift.config.build import experiment_identity
 from scenelift.runs.history import Data, Finished
 from scenelift.runs.lineage import RANDOM
 from trainables.common.names import student_name

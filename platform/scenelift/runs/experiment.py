@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from scenelift.config import build as configuration
-from scenelift.config.difference import difference, title, written
+from scenelift.config.build import difference, title, written
 from scenelift.config.files import dump
 from scenelift.errors import SceneliftError
 from scenelift.evaluation import plots

@@ -12,7 +12,7 @@ import yaml
 
 from scenelift.config import files
 from scenelift.config import files as configs
-from scenelift.config.difference import experiment_identity
+from scenelift.config.build import experiment_identity
 from scenelift.io import storage
 from scenelift.io.storage import Location
 from scenelift.runs import folder as runs

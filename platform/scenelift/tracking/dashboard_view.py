@@ -9,7 +9,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from scenelift.config import difference
+from scenelift.config import build
 from scenelift.tracking import mlflow_internals
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def differing(runs: Sequence[Run]) -> dict[str, set[str]]:
     """Settings of which the runs have several values, and these; those with the most values first."""
     values: dict[str, set[str]] = {}
     for run in runs:
-        for key, value in difference.settings(run.data.params).items():
+        for key, value in build.settings(run.data.params).items():
             values.setdefault(key, set()).add(value)
     several = sorted((-len(said), key) for key, said in values.items() if len(said) > 1)
     return {key: values[key] for _, key in several[:MOST_SETTINGS]}
