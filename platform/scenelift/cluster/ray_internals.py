@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from scenelift.io.versions import warn_if_untested
+from scenelift.io.console import warn_if_untested
 
 if TYPE_CHECKING:
     import pyarrow as pa

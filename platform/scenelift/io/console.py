@@ -1,7 +1,9 @@
-"""Progress of a command: a bar on a terminal, lines in a log."""
+"""What a command prints: progress as a bar or lines, and warnings about untested versions of libraries."""
 
 from __future__ import annotations
 
+import functools
+import logging
 import sys
 import time
 from types import TracebackType
@@ -52,3 +54,19 @@ def say(line: str) -> None:
     """Print a line without breaking a progress bar."""
     tqdm.write(line, file=sys.stderr)
     sys.stderr.flush()
+
+
+_log = logging.getLogger(__name__)
+
+
+@functools.cache  # a process says it once
+def warn_if_untested(library: str, installed: str, tested: str) -> None:
+    """Warn unless `installed` is `tested`, or a patch of it where `tested` names no patch."""
+    if not f"{installed}.".startswith(f"{tested}."):
+        _log.warning(
+            "%s %s is installed, and Scenelift uses private parts of it that were tested with %s; "
+            "run `python -m pytest -m internals` to see whether they still fit",
+            library,
+            installed,
+            tested,
+        )

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scenelift.io.versions import warn_if_untested
+from scenelift.io.console import warn_if_untested
 from scenelift.sparse.sites import Geometry, Shape, Sites, cell_keys
 
 TESTED_SPCONV = "2.3.6"

@@ -14,7 +14,7 @@ from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTrans
 from torch import Tensor, nn
 
 from scenelift.errors import TeacherError
-from scenelift.io.versions import warn_if_untested
+from scenelift.io.console import warn_if_untested
 
 TESTED_OPEN_CLIP = "3.3.0"
 

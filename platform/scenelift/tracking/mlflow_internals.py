@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from scenelift.io.versions import warn_if_untested
+from scenelift.io.console import warn_if_untested
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
