@@ -12,7 +12,7 @@ from datasets.shard.sources import open_source
 from scenelift.io.storage import megabytes
 from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame_kind import FrameSet
-from scenelift.samples.manifest import Manifest
+from scenelift.samples.kind import Manifest
 
 
 def run(config: ShardConfig) -> Manifest:

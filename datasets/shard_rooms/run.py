@@ -8,7 +8,7 @@ import sys
 from datasets.grounding.source import Grounding
 from datasets.shard_rooms.config import RoomShardConfig
 from scenelift.io.storage import megabytes
-from scenelift.samples.manifest import Manifest
+from scenelift.samples.kind import Manifest
 from scenelift.samples.room import ROOM
 
 

@@ -15,7 +15,7 @@ from scenelift.errors import ShardError
 from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import Frame
 from scenelift.samples.frame_kind import FRAME, FrameSet
-from scenelift.samples.manifest import NAME, Manifest
+from scenelift.samples.kind import NAME, Manifest
 from scenelift.samples.source import Source
 from scenelift.shards.write import write_shards
 

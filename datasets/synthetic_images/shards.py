@@ -12,7 +12,7 @@ from datasets.synthetic_images.config import ImageWorldConfig
 from datasets.synthetic_images.generate import CLASS_LIST, REGIONS, generate
 from scenelift.cluster import connect as cluster
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE
-from scenelift.samples.manifest import NAME
+from scenelift.samples.kind import NAME
 from scenelift.shards.read import open_samples
 from scenelift.shards.write import write_shards
 

@@ -11,7 +11,7 @@ from datasets.shard_rooms.config import PRESETS as SHARDS
 from datasets.shard_rooms.run import write
 from datasets.synthetic_rooms.config import PRESETS, RoomsConfig
 from datasets.synthetic_rooms.write import generate
-from scenelift.samples.manifest import NAME
+from scenelift.samples.kind import NAME
 
 
 def synthetic_room_shards(

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenelift.samples.caption import CaptionedImage, Phrase, words_of
-from scenelift.samples.kind import Kind
-from scenelift.samples.manifest import Manifest
+from scenelift.samples.kind import Kind, Manifest
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.frame import ARRAYS, IGNORED, Frame
-from scenelift.samples.kind import Kind
-from scenelift.samples.manifest import Manifest
+from scenelift.samples.frame import IGNORED, ROW_SCHEMA, Frame
+from scenelift.samples.kind import Kind, Manifest
 from scenelift.samples.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

@@ -16,11 +16,9 @@ from scenelift.cluster import connect as cluster
 from scenelift.cluster import ray_internals
 from scenelift.errors import ShardError
 from scenelift.io import storage
-from scenelift.samples import manifest
 from scenelift.samples.frame import Frame
 from scenelift.samples.frame_kind import FRAME, FrameSet
-from scenelift.samples.kind import Kind, S
-from scenelift.samples.manifest import Manifest
+from scenelift.samples.kind import NAME, Kind, Manifest, S
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards import datasource
 
@@ -194,9 +192,9 @@ def open_samples(path: str, kind: Kind[S]) -> Samples[S]:
 def _checked(path: str, kind: Kind[Any]) -> tuple[str, Manifest]:
     filesystem, folder = storage.resolve(path)
     files = storage.list_files(filesystem, folder)
-    if manifest.NAME not in files:
+    if NAME not in files:
         raise ShardError(_no_manifest(str(path), files, kind))
-    file = storage.join(folder, manifest.NAME)
+    file = storage.join(folder, NAME)
     described = Manifest.from_json(storage.read_bytes(filesystem, file).decode(), file, kind)
     _check_files(str(path), described, files)
     return path if "://" in str(path) else folder, described
@@ -204,9 +202,9 @@ def _checked(path: str, kind: Kind[Any]) -> tuple[str, Manifest]:
 
 def _no_manifest(path: str, files: dict[str, int], kind: Kind[Any]) -> str:
     if "bad.json" in files:
-        return f"{path} has no {manifest.NAME}: too many samples were bad, see its bad.json"
+        return f"{path} has no {NAME}: too many samples were bad, see its bad.json"
     if any(name.endswith(".parquet") for name in files):
-        return f"{path} has no {manifest.NAME}: the job was interrupted; run the same command again"
+        return f"{path} has no {NAME}: the job was interrupted; run the same command again"
     return f"{path} has no shards; write some with: {kind.make_command} --out {path}"
 
 

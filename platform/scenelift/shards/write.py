@@ -25,10 +25,8 @@ from scenelift.cluster import connect as cluster
 from scenelift.cluster import resources
 from scenelift.errors import DataError, FrameError, SceneliftError, ShardError
 from scenelift.io import storage
-from scenelift.samples import manifest
 from scenelift.samples.frame_kind import FRAME
-from scenelift.samples.kind import Kind
-from scenelift.samples.manifest import BadSample, Manifest, ShardFile
+from scenelift.samples.kind import NAME, BadSample, Kind, Manifest, ShardFile
 from scenelift.samples.source import SampleKey, SampleSource
 from scenelift.shards.parquet import encode, read_summary
 
@@ -90,7 +88,7 @@ def write_shards(
     bad = [BadSample(token, reason) for shard in done for token, reason in shard.summary["bad"]]
     _judge(job, bad, len(keyframes), max_bad)
     described = _describe(job, split, done, bad, command)
-    _write(out, manifest.NAME, described.to_json())
+    _write(out, NAME, described.to_json())
     return described
 
 
@@ -218,7 +216,7 @@ def _judge(job: _Job, bad: Sequence[BadSample], samples: int, max_bad: int) -> N
     """Raise DataError for too many bad samples, and write their list instead of a manifest."""
     filesystem, folder = storage.resolve(job.out)
     failed = len(bad) > max_bad or len(bad) == samples
-    stale = manifest.NAME if failed else BAD
+    stale = NAME if failed else BAD
     if stale in storage.list_files(filesystem, folder):
         with storage.explained(filesystem, folder):
             filesystem.delete_file(storage.join(folder, stale))

@@ -31,7 +31,7 @@ from scenelift.errors import ConfigError, ShardError
 from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame_kind import FRAME
 from scenelift.samples.images import decode
-from scenelift.samples.manifest import NAME, Manifest
+from scenelift.samples.kind import NAME, Manifest
 from trainables.teacher.captions import sentences
 
 TINY = replace(PRESETS["tiny"], workers=1)

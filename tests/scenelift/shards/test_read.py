@@ -18,8 +18,7 @@ from scenelift.errors import DataError, ShardError
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE
 from scenelift.samples.frame import Frame
 from scenelift.samples.frame_kind import FRAME, FrameKind
-from scenelift.samples.kind import Kind
-from scenelift.samples.manifest import Manifest
+from scenelift.samples.kind import Kind, Manifest
 from scenelift.samples.room import ROOM
 from scenelift.shards import read
 from scenelift.shards.read import Shards, open_samples
