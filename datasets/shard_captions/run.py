@@ -13,7 +13,7 @@ from datasets.captions.regions import AuthorsHdf5, BottomUpFolder, RegionFiles, 
 from datasets.captions.wordnet import absolute
 from datasets.shard_captions.config import SOURCES, CaptionShardConfig
 from scenelift.io.storage import megabytes
-from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet
+from scenelift.samples.caption import CAPTIONED_IMAGE, CaptionSet
 from scenelift.samples.kind import Manifest
 from scenelift.samples.source import SampleSource
 

@@ -11,7 +11,7 @@ from datasets.flickr30k.source import Flickr30k
 from datasets.synthetic_images.config import ImageWorldConfig
 from datasets.synthetic_images.generate import CLASS_LIST, REGIONS, generate
 from scenelift.cluster import connect as cluster
-from scenelift.samples.caption_kind import CAPTIONED_IMAGE
+from scenelift.samples.caption import CAPTIONED_IMAGE
 from scenelift.samples.kind import NAME
 from scenelift.shards.read import open_samples
 from scenelift.shards.write import write_shards

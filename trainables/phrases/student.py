@@ -19,8 +19,7 @@ from scenelift.config import files
 from scenelift.errors import ConfigError, DataError, SceneliftError
 from scenelift.io import folders
 from scenelift.io.storage import Location
-from scenelift.samples.caption import CaptionedImage
-from scenelift.samples.caption_kind import RegionStatistics
+from scenelift.samples.caption import CaptionedImage, RegionStatistics
 from trainables.phrases.batch import PhraseBatch
 from trainables.phrases.config import EncoderConfig
 from trainables.phrases.words import WordIndex

@@ -15,7 +15,7 @@ import pytest
 import ray
 
 from scenelift.errors import DataError, ShardError
-from scenelift.samples.caption_kind import CAPTIONED_IMAGE
+from scenelift.samples.caption import CAPTIONED_IMAGE
 from scenelift.samples.frame import Frame
 from scenelift.samples.frame_kind import FRAME, FrameKind
 from scenelift.samples.kind import Kind, Manifest
