@@ -18,8 +18,7 @@ from scenelift.points.collate import Collate, PointBatch
 from scenelift.points.config import Augmentation, VoxelConfig
 from scenelift.runs.config import RunConfig
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.frame import Frame
-from scenelift.samples.frame_kind import FRAME, FrameKind
+from scenelift.samples.frame import FRAME, Frame, FrameKind
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards

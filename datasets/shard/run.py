@@ -11,7 +11,7 @@ from datasets.shard.config import ShardConfig
 from datasets.shard.sources import open_source
 from scenelift.io.storage import megabytes
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.frame_kind import FrameSet
+from scenelift.samples.frame import FrameSet
 from scenelift.samples.kind import Manifest
 
 

@@ -13,8 +13,7 @@ from datasets.synthetic.generate import generate
 from scenelift.cluster import connect as cluster
 from scenelift.errors import ShardError
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.frame import Frame
-from scenelift.samples.frame_kind import FRAME, FrameSet
+from scenelift.samples.frame import FRAME, Frame, FrameSet
 from scenelift.samples.kind import NAME, Manifest
 from scenelift.samples.source import Source
 from scenelift.shards.write import write_shards

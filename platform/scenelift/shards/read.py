@@ -16,8 +16,7 @@ from scenelift.cluster import connect as cluster
 from scenelift.cluster import ray_internals
 from scenelift.errors import ShardError
 from scenelift.io import storage
-from scenelift.samples.frame import Frame
-from scenelift.samples.frame_kind import FRAME, FrameSet
+from scenelift.samples.frame import FRAME, Frame, FrameSet
 from scenelift.samples.kind import NAME, Kind, Manifest, S
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards import datasource

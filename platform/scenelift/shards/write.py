@@ -25,7 +25,7 @@ from scenelift.cluster import connect as cluster
 from scenelift.cluster import resources
 from scenelift.errors import DataError, FrameError, SceneliftError, ShardError
 from scenelift.io import storage
-from scenelift.samples.frame_kind import FRAME
+from scenelift.samples.frame import FRAME
 from scenelift.samples.kind import NAME, BadSample, Kind, Manifest, ShardFile
 from scenelift.samples.source import SampleKey, SampleSource
 from scenelift.shards.parquet import encode, read_summary

@@ -29,7 +29,7 @@ from datasets.synthetic.world import build
 from scenelift.config.build import override
 from scenelift.errors import ConfigError, ShardError
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.frame_kind import FRAME
+from scenelift.samples.frame import FRAME
 from scenelift.samples.images import decode
 from scenelift.samples.kind import NAME, Manifest
 from trainables.teacher.captions import sentences

@@ -20,7 +20,7 @@ from scenelift.runs.config import RunConfig
 from scenelift.runs.experiment import experiment
 from scenelift.runs.folder import Run
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.frame_kind import FRAME
+from scenelift.samples.frame import FRAME
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
 from scenelift.train.checkpoints import Checkpoints

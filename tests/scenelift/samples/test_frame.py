@@ -8,8 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from scenelift.samples.frame import Frame
-from scenelift.samples.frame_kind import FRAME
+from scenelift.samples.frame import FRAME, ROW_SCHEMA, Frame
 from scenelift.shards.datasource import to_samples
 from tests.made.frames import OPTIONS, made_up_frame
 

@@ -16,8 +16,7 @@ import ray
 
 from scenelift.errors import DataError, ShardError
 from scenelift.samples.caption import CAPTIONED_IMAGE
-from scenelift.samples.frame import Frame
-from scenelift.samples.frame_kind import FRAME, FrameKind
+from scenelift.samples.frame import FRAME, Frame, FrameKind
 from scenelift.samples.kind import Kind, Manifest
 from scenelift.samples.room import ROOM
 from scenelift.shards import read

@@ -19,8 +19,7 @@ import ray
 from scenelift.errors import DataError, ShardError, StorageError
 from scenelift.io import storage
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.frame import Frame
-from scenelift.samples.frame_kind import FrameSet
+from scenelift.samples.frame import Frame, FrameSet
 from scenelift.samples.kind import BadSample, Manifest
 from scenelift.samples.source import Source
 from scenelift.samples.superpixels import with_superpixels

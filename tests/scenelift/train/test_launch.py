@@ -18,7 +18,7 @@ from scenelift.nn.student import Student
 from scenelift.points.collate import Collate
 from scenelift.points.config import Augmentation, VoxelConfig
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.frame_kind import FRAME
+from scenelift.samples.frame import FRAME
 from scenelift.shards.write import write_shards
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig, WatchConfig
 from scenelift.train.job import Job

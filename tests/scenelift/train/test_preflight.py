@@ -19,7 +19,7 @@ from scenelift.points.config import Augmentation, VoxelConfig
 from scenelift.runs.config import RunConfig
 from scenelift.runs.experiment import experiment
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.frame_kind import FRAME
+from scenelift.samples.frame import FRAME
 from scenelift.shards.write import write_shards
 from scenelift.train import preflight
 from scenelift.train.checkpoints import Checkpoints
