@@ -13,11 +13,13 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import ray
 import ray.data
+from pyarrow import fs as pafs
 from tqdm import tqdm
 
 from scenelift import errors
@@ -26,9 +28,8 @@ from scenelift.cluster import resources
 from scenelift.errors import DataError, FrameError, SceneliftError, ShardError
 from scenelift.io import storage
 from scenelift.samples.frame import FRAME
-from scenelift.samples.kind import NAME, BadSample, Kind, Manifest, ShardFile
+from scenelift.samples.kind import NAME, BadSample, Kind, Manifest, S, ShardFile
 from scenelift.samples.source import SampleKey, SampleSource
-from scenelift.shards.parquet import encode, read_summary
 
 BAD = "bad.json"
 """Written instead of a manifest if too many samples are bad."""
@@ -253,3 +254,40 @@ def _describe(
 def _write(out: str, name: str, text: str) -> None:
     filesystem, folder = storage.resolve(out)
     storage.write_atomic(filesystem, storage.join(folder, name), text.encode())
+
+
+_METADATA = b"scenelift"
+"""Key of the summary in a shard's footer."""
+
+
+def encode(kind: Kind[S], samples: Sequence[S], summary: dict[str, Any]) -> pa.Buffer:
+    """The Parquet file of the samples; the same bytes for the same samples and summary."""
+    sink = pa.BufferOutputStream()
+    compression = {
+        _leaf(field.name, field.type): "zstd" if field.name in kind.compressed else "none"
+        for field in kind.schema
+    }
+    with pq.ParquetWriter(
+        sink, kind.schema, compression=compression, use_dictionary=False, write_statistics=False
+    ) as writer:
+        for sample in samples:
+            writer.write_table(pa.Table.from_pylist([kind.to_row(sample)], schema=kind.schema))
+        writer.add_key_value_metadata({_METADATA: json.dumps(summary).encode()})
+    return sink.getvalue()
+
+
+def _leaf(name: str, kind: pa.DataType) -> str:
+    """Parquet's name for the values of a column."""
+    return _leaf(f"{name}.list.element", kind.value_type) if pa.types.is_list(kind) else name
+
+
+def read_summary(filesystem: pafs.FileSystem, path: str) -> dict[str, Any] | None:
+    """The summary in a shard's footer; None if the file does not exist or is not a complete shard."""
+    if not storage.exists(filesystem, path):
+        return None
+    try:
+        with storage.explained(filesystem, path), filesystem.open_input_file(path) as source:
+            metadata = pq.read_metadata(source).metadata or {}
+    except pa.ArrowInvalid:
+        return None
+    return cast("dict[str, Any]", json.loads(metadata.get(_METADATA, b"{}")))
