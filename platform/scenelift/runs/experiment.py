@@ -22,7 +22,7 @@ from scenelift.runs.monitor import Observe, RunMonitor, ignore
 from scenelift.runs.task import Report
 from scenelift.shards.read import Samples
 from scenelift.tracking.client import Tracker
-from scenelift.tracking.dashboard_view import COLUMNS
+from scenelift.tracking.dashboard import COLUMNS
 from scenelift.train.method import Trained
 from scenelift.train.preflight import Measured
 from scenelift.train.state import Event

@@ -14,7 +14,7 @@ from mlflow.entities import Run
 
 from scenelift.runs.config import RunConfig
 from scenelift.runs.experiment import experiment
-from scenelift.tracking.dashboard_view import COLUMNS
+from scenelift.tracking.dashboard import COLUMNS
 from scenelift.train.config import LoopConfig
 from tests.made.run_config import LeastConfig
 
