@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from scenelift.errors import TrackingError
-from scenelift.tracking import mlflow_internals, provenance, retry, store
+from scenelift.tracking import mlflow_internals, provenance, store
 from scenelift.tracking.config import TrackingConfig
-from scenelift.tracking.retry import Patient
+from scenelift.tracking.store import Patient
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -78,7 +78,7 @@ class Tracker:
         store.quiet()
         uri = store.resolve(config.uri, runs_folder)
         if run_id or config.parent:
-            retry.wait(uri)
+            store.wait(uri)
         store.probe(uri)
         from mlflow import MlflowClient
 
@@ -105,7 +105,7 @@ class Tracker:
         """A run that another process left, to say how it ended."""
         store.quiet()
         uri = store.resolve(config.uri, runs_folder)
-        retry.wait(uri)
+        store.wait(uri)
         from mlflow import MlflowClient
 
         with store.errors(uri, "reading a run"):

@@ -12,13 +12,16 @@ import os
 import re
 import socket
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
+import tenacity
+
 from scenelift.errors import TrackingError
+from scenelift.io.console import say
 from scenelift.tracking import mlflow_internals
 
 if TYPE_CHECKING:
@@ -206,3 +209,71 @@ def _create(client: MlflowClient, uri: str, name: str, runs_folder: Path) -> Exp
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
         return client.get_experiment_by_name(name)  # another trial of the same sweep was quicker
+
+
+PATIENCE = 180.0
+"""Seconds that a server is waited for, before what was to be sent is left out."""
+PAUSE = 5.0
+"""Seconds between two questions."""
+
+T = TypeVar("T")
+
+
+def wait(uri: str) -> None:
+    """Wait until the address answers; TrackingError if it does not within `PATIENCE`."""
+    if not answers(uri):
+        say(f"waiting for MLflow at {public(uri)}, {PATIENCE:.0f} s at most")
+        tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda answered: not answered),
+            wait=tenacity.wait_fixed(PAUSE),
+            stop=tenacity.stop_after_delay(PATIENCE),
+            retry_error_callback=lambda _: None,
+        )(answers, uri)
+    probe(uri)
+
+
+class _AwayError(Exception):
+    """The server does not answer, so the call may succeed later."""
+
+
+class Patient:
+    """Calls that one server must take, but need not take now."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._left = False  # whether it was given up, until it answers again
+
+    def __call__(self, doing: str, call: Callable[[], T]) -> T | None:
+        """The result of `call`, which may be made several times; None if the server was given up.
+
+        Raises TrackingError if the call fails twice although the server answers.
+        """
+        try:
+            for attempt in tenacity.Retrying(
+                retry=tenacity.retry_if_exception_type(_AwayError),
+                wait=tenacity.wait_fixed(PAUSE),
+                stop=tenacity.stop_after_delay(0 if self._left else PATIENCE),
+                reraise=True,
+            ):
+                with attempt:
+                    done = self._twice(doing, call)
+        except _AwayError as error:
+            self._left = True
+            say(f"{error}. Left out; resuming the run by its name sends its metrics again")
+            return None
+        self._left = False
+        return cast(T, done)
+
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception_type(TrackingError),
+        stop=tenacity.stop_after_attempt(2),
+        reraise=True,
+    )
+    def _twice(self, doing: str, call: Callable[[], T]) -> T:
+        try:
+            with errors(self.uri, doing):
+                return call()
+        except TrackingError as error:
+            if answers(self.uri):
+                raise
+            raise _AwayError(str(error)) from error
