@@ -22,10 +22,10 @@ from scenelift.shards.datasource import CPUS
 from scenelift.train import worker
 from scenelift.train.checkpoints import Checkpoint
 from scenelift.train.config import ScaleConfig
-from scenelift.train.events import Board
 from scenelift.train.job import Job
 from scenelift.train.preflight import Measured
 from scenelift.train.state import Event
+from scenelift.train.worker import Board
 
 SILENCE = 60.0
 """Seconds without an event of the workers after which it is looked whether reading has a CPU."""
