@@ -10,19 +10,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import psutil
 import torch
 from torch import Tensor
 
-from scenelift.errors import ClusterError, StorageError
+from scenelift.errors import ClusterError, ConfigError, StorageError
 from scenelift.io import storage
 from scenelift.io.storage import megabytes
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.config import WARM_UP
 from scenelift.train.plan import Plan
+from scenelift.train.state import Callback
 
 MEASURED = 10
 """Steps after which every training says what the rest of it takes."""
@@ -214,3 +215,49 @@ def duration(seconds: float) -> str:
         return f"{whole // 60} min {whole % 60} s"
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+class Measuring(Callback):
+    """Times the first steps, and refuses a training that cannot fit; ends it where that was all that is wanted."""
+
+    def on_start(self) -> None:
+        state, plan = self.state, self.state.worker.plan
+        wanted, self._start = plan.loop.preflight_steps, state.done
+        if wanted > plan.steps - state.done:
+            raise ConfigError(
+                f"the run has {plan.steps - state.done} steps to go, less than loop.preflight_steps "
+                f"{wanted}; lower it or train at once"
+            )
+        now = clock(state.worker.device)
+        self._watch = Stopwatch(state.done, state.done + (wanted or MEASURED), now)
+
+    def on_step(self) -> None:
+        self._seconds = self._watch.lap(self.state.done)
+
+    def on_step_end(self) -> None:
+        state, plan = self.state, self.state.worker.plan
+        only_measured = plan.loop.preflight_steps > 0
+        if self._seconds is None or (state.done == plan.steps and not only_measured):
+            return
+        state.stopped |= only_measured
+        if state.worker.rank == 0:
+            self._estimate(self._start if only_measured else state.done, self._seconds)
+
+    def _estimate(self, done: int, seconds: float) -> None:
+        """Report what the steps after `done` take, at the given seconds each; refuse what cannot fit."""
+        state, worker, plan = self.state, self.state.worker, self.state.worker.plan
+        weights = state.student.state_dict()
+        besides = [state.optimizer.state_dict(), state.method.student.state_dict() if state.replaced else {}]
+        best = plan.loop.watch.keep_best
+        estimate = Estimate.take(
+            worker.device,
+            worker.checkpoints,
+            weights,
+            besides,
+            plan.steps - done,
+            seconds,
+            plan.saves(done) + best,
+            worker.checkpoints.keep + best,
+        )
+        state.post("estimate", values=asdict(estimate))
+        estimate.require(worker.checkpoints.workplace, smaller(plan, worker.smaller_samples))

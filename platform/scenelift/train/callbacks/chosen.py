@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from scenelift.train.callbacks.average import Average
-from scenelift.train.callbacks.measuring import Measuring
 from scenelift.train.callbacks.metrics import GradientNorm, Losses
 from scenelift.train.callbacks.profiler import Profiler
 from scenelift.train.callbacks.saving import KeepBest, SaveRegularly
 from scenelift.train.callbacks.validation import EarlyStopping, Reports, Validation
+from scenelift.train.preflight import Measuring
 from scenelift.train.state import Callback, TrainState
 
 
