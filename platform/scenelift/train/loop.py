@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from scenelift.train import preflight
-from scenelift.train.callbacks.chosen import choose
+from scenelift.train.callbacks import choose
 from scenelift.train.method import Batch, Method
 from scenelift.train.state import TrainState, Worker
 
