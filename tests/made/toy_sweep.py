@@ -25,7 +25,7 @@ from scenelift.tracking.config import TrackingConfig
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.config import LoopConfig, ScaleConfig
 from scenelift.tune.command import main
-from scenelift.tune.definition import Sweep
+from scenelift.tune.config import Sweep
 from scenelift.tune.space import Space
 
 

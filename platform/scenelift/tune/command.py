@@ -14,8 +14,7 @@ from typing import Any
 from scenelift.config import build as configuration
 from scenelift.config import cli
 from scenelift.errors import ConfigError, SceneliftError
-from scenelift.tune.config import SweepConfig
-from scenelift.tune.definition import Sweep
+from scenelift.tune.config import Sweep, SweepConfig
 
 
 def main(sweep: Sweep) -> None:

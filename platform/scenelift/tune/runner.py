@@ -30,8 +30,7 @@ from scenelift.tune.space import Space, baseline_values, describe
 from scenelift.tune.trial import Trials, milestone, run_trial, title
 
 if TYPE_CHECKING:
-    from scenelift.tune.config import SweepConfig
-    from scenelift.tune.definition import Sweep
+    from scenelift.tune.config import Sweep, SweepConfig
 
 STATE = "sweep.yaml"
 """In a sweep's folder: what --resume needs."""
