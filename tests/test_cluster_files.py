@@ -38,7 +38,7 @@ from scenelift.cluster import resources
 from scenelift.config.cli import parse
 from scenelift.train.config import ScaleConfig
 from scenelift.train.launch import Resources
-from scenelift.tune.choice import Choice
+from scenelift.tune.search import Choice
 from trainables.distill.config import PRESETS as DISTILL
 
 REPOSITORY = Path(__file__).parents[1]

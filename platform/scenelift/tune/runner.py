@@ -22,10 +22,10 @@ from scenelift.runs.task import Task, trial_config
 from scenelift.tracking import store
 from scenelift.tracking.client import Tracker
 from scenelift.tracking.config import TrackingConfig
-from scenelift.tune import population, ranking, study
-from scenelift.tune.choice import Choice
+from scenelift.tune import ranking, search, study
 from scenelift.tune.placement import Placement
 from scenelift.tune.progress import SearchProgress
+from scenelift.tune.search import Choice
 from scenelift.tune.space import Space, baseline_values, describe
 from scenelift.tune.trial import Trials, milestone, run_trial, title
 
@@ -77,7 +77,7 @@ class SweepRun:
         self.objective = _objective(self.task, settings.objective)
         trial = trial_config(self.task, config, settings.holdout_every, self.objective)
         if settings.search == "pbt":
-            population.check(space, trial.loop.epochs)
+            search.check(space, trial.loop.epochs)
         self.placement = Placement.fit(trial.scale, settings.trials, settings.max_concurrent)
         self.choice = Choice(
             method=settings.search,

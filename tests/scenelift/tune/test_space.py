@@ -16,8 +16,8 @@ from scenelift.config.build import override
 from scenelift.errors import ConfigError
 from scenelift.tune import ranking, study
 from scenelift.tune import space as spaces
-from scenelift.tune.choice import Choice
 from scenelift.tune.ranking import Outcome
+from scenelift.tune.search import Choice
 
 SPACE = {
     "a": FloatDistribution(0.01, 100, log=True),

@@ -1,0 +1,223 @@
+"""How a sweep draws its trials and which of them it stops early: Optuna, grids, and populations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import optuna
+import ray
+from optuna.distributions import CategoricalDistribution
+from optuna.samplers import RandomSampler, TPESampler
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, PopulationBasedTraining, TrialScheduler
+from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlgorithm, Searcher
+from ray.tune.search.optuna import OptunaSearch
+from ray.tune.search.sample import Domain
+
+from scenelift.cluster import ray_internals, resources
+from scenelift.errors import ClusterError, ConfigError
+from scenelift.tune import study
+from scenelift.tune.space import Distribution, Space, holds, tune_domain
+from scenelift.tune.trial import GRACE
+
+if TYPE_CHECKING:
+    from ray.tune.execution.tune_controller import TuneController
+
+Method = Literal["tpe", "random", "grid", "pbt"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How trials are chosen, and whether bad ones are stopped early."""
+
+    method: Method
+    objective: str
+    """Metric that is maximized."""
+    trials: int
+    seed: int
+    max_concurrent: int
+    early_stopping: bool
+
+    def count(self, space: Space) -> int:
+        """How many trials there will be."""
+        if self.method != "grid":
+            return self.trials
+        return math.prod(len(values) for values in _lists(space).values())
+
+    def parameters(self, space: Space) -> dict[str, Any]:
+        """The space for Tune; empty if Optuna draws from it."""
+        if self.method == "grid":
+            return {key: tune.grid_search(values) for key, values in _lists(space).items()}
+        if self.method == "pbt":
+            return {key: tune_domain(distribution) for key, distribution in space.items()}
+        return {}
+
+    def resources(self) -> dict[str, float]:
+        """Resources of a trial's process. It waits for its training, which has resources of its own."""
+        if self.method != "pbt":
+            return {"CPU": 0.01}
+        if not ray.cluster_resources().get(resources.SWEEP):
+            raise ClusterError(
+                "a population needs a cluster whose head was started with "
+                f"--resources '{{\"{resources.SWEEP}\": 1}}', so that its trials can take turns"
+            )
+        # No CPU: a cluster's head may have none.
+        return {resources.SWEEP: math.floor(1e4 / self.max_concurrent) / 1e4}
+
+    def tries(self, baseline: Mapping[str, Any], space: Space) -> bool:
+        """Whether the baseline is one of the trials, inside the space or not."""
+        return self.method in ("tpe", "random") or holds(space, baseline)
+
+    def algorithm(self, baseline: Mapping[str, Any], space: Space) -> SearchAlgorithm | Searcher:
+        """What draws the trials. The baseline is the first of them, except in a grid."""
+        if self.method == "grid":
+            return BasicVariantGenerator(max_concurrent=self.max_concurrent, random_state=self.seed)
+        if self.method == "pbt":
+            # All trials of a population are created at once, and pause in turn.
+            first = [dict(baseline)] if holds(space, baseline) else []
+            return BasicVariantGenerator(points_to_evaluate=first, random_state=self.seed)
+        drawn = sampler(self.method, self.seed, self.trials)
+        return ConcurrencyLimiter(BaselineFirst(baseline, space, self.objective, drawn), self.max_concurrent)
+
+    def scheduler(self, space: Space, first: int) -> TrialScheduler:
+        """What stops trials, or copies weights between them; first: the earliest milestone that they report."""
+        if self.method == "pbt":
+            return Population(space, self.objective, first)
+        if not self.early_stopping:
+            return FIFOScheduler()
+        return ASHAScheduler(
+            time_attr="percent",
+            metric=self.objective,
+            mode="max",
+            max_t=99,  # with the next line: compared at 25 and 50 percent, never stopped at the end
+            stop_last_trials=False,
+            grace_period=GRACE,
+            reduction_factor=2,
+        )
+
+
+def _lists(space: Space) -> dict[str, list[Any]]:
+    """The values of a grid; ConfigError if the space has ranges, which cannot be enumerated."""
+    lists = {
+        key: list(distribution.choices)
+        for key, distribution in space.items()
+        if isinstance(distribution, CategoricalDistribution)
+    }
+    if len(lists) < len(space):
+        raise ConfigError(
+            f"a grid needs lists of values, and {', '.join(k for k in space if k not in lists)} are ranges: "
+            "search with tpe or random, or write CategoricalDistribution([...]) in the sweep's file"
+        )
+    return lists
+
+
+class BaselineFirst(OptunaSearch):
+    """Tries the baseline before anything is drawn. If it is outside the space, Optuna never sees that trial."""
+
+    def __init__(
+        self, baseline: Mapping[str, Any], space: Space, objective: str, sampler: optuna.samplers.BaseSampler
+    ) -> None:
+        study.silence()
+        inside = holds(space, baseline)
+        super().__init__(
+            space=dict(space),
+            metric=objective,
+            mode="max",
+            points_to_evaluate=[dict(baseline)] if inside else None,
+            sampler=sampler,
+        )
+        self._own = None if inside else dict(baseline)
+        self._first: str | None = None
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """The values of a trial."""
+        if self._own is None or self._first not in (None, trial_id):
+            return super().suggest(trial_id)
+        self._first = trial_id
+        return dict(self._own)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A trial was validated."""
+        if trial_id != self._first:
+            super().on_trial_result(trial_id, result)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """A trial ended."""
+        if trial_id != self._first:
+            super().on_trial_complete(trial_id, result, error)
+
+
+def sampler(method: Literal["tpe", "random"], seed: int, trials: int) -> optuna.samplers.BaseSampler:
+    """Independent draws, or TPE, which learns from trials after a quarter of them, and after at least four."""
+    study.silence()
+    if method == "random":
+        return RandomSampler(seed=seed)
+    return TPESampler(seed=seed, n_startup_trials=max(4, trials // 4), multivariate=True)
+
+
+LENGTHS = {"loop.epochs", "min_steps"}
+"""Keys that set the length of a training."""
+
+
+class Population(PopulationBasedTraining):
+    """Trials that wait for each other at every milestone (`trial.milestone`), so that equals are compared."""
+
+    def __init__(self, space: Space, objective: str, first: int) -> None:
+        """first: the earliest milestone that trials report, after the epochs that all share."""
+        super().__init__(
+            time_attr="milestone",
+            metric=objective,
+            mode="max",
+            perturbation_interval=1,
+            burn_in_period=first,
+            hyperparam_mutations={key: _varied(distribution) for key, distribution in space.items()},
+            custom_explore_fn=partial(clipped, space),
+            quantile_fraction=0.25,
+            synch=True,
+        )
+
+    def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
+        """What the trial does next. Tune would also wait for trials that have failed."""
+        for failed in (other for other in tune_controller.get_trials() if other.is_finished()):
+            ray_internals.count_as_arrived(self, failed, result["milestone"])
+        return str(super().on_trial_result(tune_controller, trial, result))
+
+    def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
+        """The next trial. If all of them wait, the last one has failed: the others continue without an exchange."""
+        left = [trial for trial in tune_controller.get_trials() if not trial.is_finished()]
+        if left and all(
+            trial.status == Trial.PAUSED and ray_internals.arrived(self, trial) for trial in left
+        ):
+            ray_internals.pass_milestone(self)
+        return super().choose_trial_to_run(tune_controller)
+
+
+def _varied(distribution: Distribution) -> Domain | list[Any]:
+    """What Tune varies: a list to a neighbor; the values of a `tune.choice` it would multiply, even strings."""
+    listed = isinstance(distribution, CategoricalDistribution)
+    return list(distribution.choices) if listed else tune_domain(distribution)
+
+
+def clipped(space: Space, values: dict[str, Any]) -> dict[str, Any]:
+    """The values, clipped to their ranges: Tune multiplies what it copies."""
+    ranges = {key: d for key, d in space.items() if not isinstance(d, CategoricalDistribution)}
+    return {**values, **{key: min(max(values[key], d.low), d.high) for key, d in ranges.items()}}
+
+
+def check(space: Space, epochs: int) -> None:
+    """ConfigError if trials cannot copy each other's weights during training."""
+    for key in LENGTHS & space.keys():
+        raise ConfigError(
+            f"a population cannot vary {key}, since trainings must have one length; give it as an option, --{key} N"
+        )
+    if epochs < 4:
+        raise ConfigError(
+            f"pbt copies weights after each quarter: loop.epochs must be 4 or more, not {epochs}"
+        )
