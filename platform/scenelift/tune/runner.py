@@ -1,17 +1,19 @@
-"""Running a sweep: Ray Tune tries settings; the trials' MLflow runs are children of the sweep's."""
+"""Running a sweep: Ray Tune tries settings; the MLflow runs of trials are children of that of the sweep."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from ray import tune
 
+from scenelift.cluster import resources
 from scenelift.config import build as configuration
 from scenelift.config import files
 from scenelift.config.build import nearest
@@ -22,8 +24,8 @@ from scenelift.runs.task import Task, trial_config
 from scenelift.tracking import store
 from scenelift.tracking.client import Tracker
 from scenelift.tracking.config import TrackingConfig
+from scenelift.train.config import ScaleConfig
 from scenelift.tune import ranking, search, study
-from scenelift.tune.placement import Placement
 from scenelift.tune.progress import SearchProgress
 from scenelift.tune.search import Choice
 from scenelift.tune.space import Space, baseline_values, describe
@@ -248,3 +250,40 @@ class SweepRun:
             print(f"importance, in {len(finished)} finished trials: {said}")
         print(f"Replay: python -m {self.sweep.trainable} --config {replay}")
         print(f"Result: {self.folder}")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How many trials run at the same time, and the resources of each of their workers."""
+
+    max_concurrent: int
+    scale: ScaleConfig
+    reason: str
+
+    @classmethod
+    def fit(cls, scale: ScaleConfig, trials: int, wanted: int | None) -> Placement:
+        """As many trials as have their workers and CPUs for the data loader; ClusterError if none fits.
+
+        wanted: at most this many; ClusterError if they do not fit, since trials whose data loaders have no CPU
+        would wait forever.
+        """
+        gpus = scale.gpus
+        if gpus is None:
+            gpus = 1.0 if resources.total("GPU") >= scale.max_workers else 0.0
+        most, cpus = resources.side_by_side(
+            scale.max_workers, scale.cpus, gpus, scale.data_cpus, wanted or trials
+        )
+        each = f"{scale.max_workers} x {cpus:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")
+        each += f" to train and {scale.data_cpus:g} CPU for the data loader"
+        kinds = ("CPU", "GPU") if gpus else ("CPU",)
+        there = " and ".join(f"{resources.total(kind):g} {kind}" for kind in kinds)
+        if not most:
+            raise ClusterError(f"no trial fits: each needs {each}, Ray has {there}; lower scale.workers")
+        if wanted is not None and most < wanted:
+            raise ClusterError(f"{most} trials fit at once, not {wanted}: each needs {each}, Ray has {there}")
+        counted = "one trial at a time" if most == 1 else f"{most} trials at once"
+        return cls(
+            most,
+            dataclasses.replace(scale, cpus=cpus, gpus=gpus),
+            f"{counted}: each needs {each}, Ray has {there}",
+        )
