@@ -15,8 +15,8 @@ from scenelift.cluster.ray_internals import Leftovers
 from scenelift.io.console import say
 from scenelift.runs.folder import Run
 from scenelift.tracking.client import Tracker
-from scenelift.tune import ranking
-from scenelift.tune.ranking import Outcome, Status
+from scenelift.tune import results
+from scenelift.tune.results import Outcome, Status
 from scenelift.tune.trial import Trials, title
 
 EVERY = 20.0
@@ -109,9 +109,9 @@ class SearchProgress(tune.Callback):
         self._close(outcome, _error(trial))
         objective = self.trials.objective
         outcomes = [o for o in self.outcomes() if o.status != "running"]
-        ranking.write(self.folder / "ranking.csv", ranking.rows(outcomes, objective))
-        self.tracker.table(ranking.rows(outcomes, objective), "ranking")
-        first = ranking.ranked(outcomes, objective)[0]
+        results.write(self.folder / "ranking.csv", results.rows(outcomes, objective))
+        self.tracker.table(results.rows(outcomes, objective), "ranking")
+        first = results.ranked(outcomes, objective)[0]
         if first.status == "finished" and first.value(objective) is not None:
             self.tracker.metrics(
                 {f"so_far/{objective.rpartition('/')[2]}": first.metrics[objective]}, len(outcomes)

@@ -25,7 +25,7 @@ from scenelift.tracking import store
 from scenelift.tracking.client import Tracker
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import ScaleConfig
-from scenelift.tune import ranking, search, study
+from scenelift.tune import results, search
 from scenelift.tune.progress import SearchProgress
 from scenelift.tune.search import Choice
 from scenelift.tune.space import Space, baseline_values, describe
@@ -222,10 +222,10 @@ class SweepRun:
     def _show(self, progress: SearchProgress, tracker: Tracker) -> None:
         """Ranking, pictures and best config: to the folder, to MLflow, on the screen."""
         objective, outcomes = self.objective, progress.outcomes()
-        table = ranking.text(outcomes, objective)
+        table = results.text(outcomes, objective)
         print(f"\n{table}\n")
         tracker.tags({"mlflow.note.content": f"```\n{table}\n```"})  # shown first on the run's page
-        best = ranking.ranked(outcomes, objective)[0]
+        best = results.ranked(outcomes, objective)[0]
         if best.status != "finished" or best.value(objective) is None:
             errors = [outcome.error for outcome in outcomes if outcome.error]
             raise TrainingError(
@@ -234,16 +234,16 @@ class SweepRun:
         finished = [outcome for outcome in outcomes if outcome.status == "finished"]
         scored = [(outcome.values, outcome.metrics[objective]) for outcome in finished]
         own = next((number for number, outcome in enumerate(finished) if outcome.baseline), None)
-        shares = study.importance(self.space, scored)
+        shares = results.importance(self.space, scored)
         pictures = self.folder / "pictures"
         pictures.mkdir(exist_ok=True)
-        study.pictures(pictures, self.space, scored, objective, shares, own)
+        results.pictures(pictures, self.space, scored, objective, shares, own)
         replay = self.folder / "best.yaml"
         replay.write_text(dump(configuration.override(self.config, dict(best.values))))
         tracker.metrics({f"best/{name}": value for name, value in best.metrics.items()}, best.epoch)
         tracker.artifact(replay)
         tracker.artifact(pictures, "pictures")
-        gain = ranking.gain(outcomes, objective)
+        gain = results.gain(outcomes, objective)
         print(f"best: {title(best.values)}: {objective} {best.metrics[objective]:.3f}{gain}")
         if shares:
             said = ", ".join(f"{key} {100 * share:.0f} %" for key, share in shares.items())

@@ -21,7 +21,7 @@ from ray.tune.search.sample import Domain
 
 from scenelift.cluster import ray_internals, resources
 from scenelift.errors import ClusterError, ConfigError
-from scenelift.tune import study
+from scenelift.tune import results
 from scenelift.tune.space import Distribution, Space, holds, tune_domain
 from scenelift.tune.trial import GRACE
 
@@ -122,7 +122,7 @@ class BaselineFirst(OptunaSearch):
     def __init__(
         self, baseline: Mapping[str, Any], space: Space, objective: str, sampler: optuna.samplers.BaseSampler
     ) -> None:
-        study.silence()
+        results.silence()
         inside = holds(space, baseline)
         super().__init__(
             space=dict(space),
@@ -156,7 +156,7 @@ class BaselineFirst(OptunaSearch):
 
 def sampler(method: Literal["tpe", "random"], seed: int, trials: int) -> optuna.samplers.BaseSampler:
     """Independent draws, or TPE, which learns from trials after a quarter of them, and after at least four."""
-    study.silence()
+    results.silence()
     if method == "random":
         return RandomSampler(seed=seed)
     return TPESampler(seed=seed, n_startup_trials=max(4, trials // 4), multivariate=True)
