@@ -9,7 +9,7 @@ from scenelift.config.build import flatten
 from scenelift.nn.config import NETWORKS
 
 if TYPE_CHECKING:
-    from scenelift.runs.lineage import Origin
+    from scenelift.runs.history import Origin
 
 CUSTOM = "custom"
 """A network that is not one of `NETWORKS`."""

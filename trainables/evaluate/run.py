@@ -12,7 +12,7 @@ from scenelift.io import storage
 from scenelift.io.storage import Location
 from scenelift.nn.student import Student
 from scenelift.runs.experiment import experiment
-from scenelift.runs.lineage import Origin
+from scenelift.runs.history import Origin
 from scenelift.runs.task import spread
 from scenelift.shards.read import Shards
 from scenelift.teachers.clip import build_teacher

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from scenelift.config.build import experiment_identity
-from scenelift.runs.history import Data, Finished
-from scenelift.runs.lineage import RANDOM
+from scenelift.runs.history import RANDOM, Data, Finished
 from trainables.common.names import student_name
 
 LABEL_FREE = "label-free"

@@ -11,7 +11,7 @@ from scenelift.config import files
 from scenelift.config.files import dump, load
 from scenelift.errors import ConfigError, SceneliftError
 from scenelift.runs.folder import Run
-from scenelift.runs.lineage import Origin
+from scenelift.runs.history import Origin
 from scenelift.train import checkpoints
 from scenelift.tune import runner
 

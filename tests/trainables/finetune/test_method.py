@@ -17,7 +17,7 @@ from scenelift.nn.transfer import load_backbone
 from scenelift.points.collate import Collate
 from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
 from scenelift.runs.config import RunConfig
-from scenelift.runs.lineage import Origin
+from scenelift.runs.history import Origin
 from scenelift.samples.config import ReadOptions
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.write import write_shards
