@@ -13,7 +13,7 @@ from scenelift.config.constraints import NonNegativeInt, PositiveInt, Seed, Sett
 from scenelift.errors import ConfigError
 
 if TYPE_CHECKING:
-    from scenelift.runs.monitor import Observe
+    from scenelift.runs.run import Observe
     from scenelift.runs.task import Task
     from scenelift.tune.space import Draw, Space
 

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from scenelift.runs.config import RunConfig
-from scenelift.runs.experiment import experiment
+from scenelift.runs.run import experiment
 from scenelift.tracking.dashboard import COLUMNS
 from scenelift.train.config import LoopConfig
 from tests.made.run_config import LeastConfig

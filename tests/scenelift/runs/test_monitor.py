@@ -10,7 +10,7 @@ import pytest
 
 from scenelift.runs.config import RunConfig
 from scenelift.runs.folder import Run
-from scenelift.runs.monitor import RunMonitor
+from scenelift.runs.run import RunMonitor
 
 
 @dataclass(frozen=True)
