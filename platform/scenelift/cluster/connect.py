@@ -64,8 +64,8 @@ _SOURCES = Path(__file__).resolve().parents[2]
 def connect(address: str | None = None, *, dashboard: bool = False, verbose: bool = False) -> Iterator[None]:
     """Connected to Ray inside the `with`; inside another `connect` it does nothing.
 
-    Without an address (argument or RAY_ADDRESS, which a submitted job has) it starts a Ray of its own on
-    this machine and stops it at the end; a cluster that was there before is only left.
+    Without an address (argument or RAY_ADDRESS, which a submitted job has) it starts a Ray of its own on this
+    machine and stops it at the end; a cluster that was there before is only left.
 
     Args:
         address: an existing cluster, HOST:PORT or "auto"; "local": a new one on this machine.
@@ -117,8 +117,8 @@ def _start(dashboard: bool, options: dict[str, Any]) -> None:
 def _own_token() -> None:
     """A token for this Ray alone, in memory.
 
-    Ray closes its ports with a token, and would write a new one to ~/.ray, where it changes how every later
-    `ray start` and `ray job submit` on this machine behave.
+    Ray closes its ports with a token, and would write a new one to ~/.ray, where it changes how every later `ray
+    start` and `ray job submit` on this machine behave.
     """
     if not (Path.home() / ".ray" / "auth_token").exists() and "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

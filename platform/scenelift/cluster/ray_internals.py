@@ -185,8 +185,8 @@ def _pacing() -> Any:
 
 
 def read_task(read: Callable[[], Iterable[pa.Table]], rows: int, size: int) -> ReadTask:
-    """A task of a Datasource that reads so many rows and bytes. Ray's developer API: BlockMetadata's fields change
-    from release to release."""
+    """A task of a Datasource that reads so many rows and bytes. Ray's developer API: BlockMetadata's fields
+    change from release to release."""
     from ray.data import ReadTask
     from ray.data.block import BlockMetadata
 
@@ -243,8 +243,8 @@ class Leftovers:
                 remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
 
     def _idle(self) -> Iterator[str]:
-        """Groups of this job's trainings in which no worker has its CPUs, by two names that Ray forms: a group's
-        ends in its job's, and what is free of its CPUs is the resource CPU_group_<its name>."""
+        """Groups of this job's trainings in which no worker has its CPUs, by two names that Ray forms: a
+        group's ends in its job's, and what is free of its CPUs is the resource CPU_group_<its name>."""
         import ray
         from ray.util.placement_group import placement_group_table
 

@@ -9,8 +9,8 @@ import os
 from scenelift.errors import ClusterError
 
 GROWS_TO = "SCENELIFT_GROWS_TO"
-"""Variable that says which machines a cluster that grows by itself may have beside its head, as JSON:
-[{"CPU": 8, "GPU": 1, "machines": 4}, ...]. Ray's autoscaler knows it and tells nobody; see cluster.yaml."""
+"""Variable that says which machines a cluster that grows by itself may have beside its head, as JSON: [{"CPU":
+8, "GPU": 1, "machines": 4}, ...]. Ray's autoscaler knows it and tells nobody; see cluster.yaml."""
 Node = dict[str, float]
 """Resources of a machine: {"CPU": 8, "GPU": 1}."""
 
@@ -21,8 +21,8 @@ def cores() -> int:
 
 
 def local_cpus() -> int:
-    """Logical CPUs of a Ray of this machine's own: at least 4, as Ray Data hangs without a word if training takes
-    every one."""
+    """Logical CPUs of a Ray of this machine's own: at least 4, as Ray Data hangs without a word if training
+    takes every one."""
     return max(4, cores())
 
 
@@ -67,8 +67,8 @@ SWEEP = "sweep"
 
 
 def task_cpus() -> float:
-    """Logical CPUs that a task with work for a whole core asks for: on a small machine Ray has more
-    logical CPUs than there are cores (see `connect`)."""
+    """Logical CPUs that a task with work for a whole core asks for: on a small machine Ray has more logical
+    CPUs than there are cores (see `connect`)."""
     nodes = _nodes()
     return max(1.0, nodes[0]["CPU"] / cores()) if len(nodes) == 1 and nodes[0].get("CPU") else 1.0
 
@@ -76,8 +76,8 @@ def task_cpus() -> float:
 def worker_cpus(workers: int, gpus_per_worker: float = 0, data_cpus: float = 1) -> float:
     """CPUs for each of `workers` training workers, such that reading keeps `data_cpus`.
 
-    As many whole ones as can be placed, on one machine never more than there are cores; 0.5 where one each
-    is too much. Ray Train gives a worker as many threads.
+    As many whole ones as can be placed, on one machine never more than there are cores; 0.5 where one each is too
+    much. Ray Train gives a worker as many threads.
     """
     nodes = _nodes()
     most = int(max(node.get("CPU", 0) for node in nodes))
@@ -94,8 +94,8 @@ def side_by_side(
 ) -> tuple[int, float]:
     """How many trainings, `most` at most, fit at the same time, and the CPUs of each of their workers.
 
-    Each needs `workers` workers and `data_cpus` for reading. cpus: of a worker; None: as many whole ones as
-    leave the number of trainings as it is, on one machine never more than it has cores.
+    Each needs `workers` workers and `data_cpus` for reading. cpus: of a worker; None: as many whole ones as leave
+    the number of trainings as it is, on one machine never more than it has cores.
     """
     nodes = _nodes()
     held = cores() if len(nodes) == 1 else int(sum(node.get("CPU", 0) for node in nodes))
@@ -116,8 +116,8 @@ def require(
 ) -> None:
     """Raise ClusterError if `workers` cannot all be placed while `data_cpus` stay free for reading data.
 
-    Without this check Ray waits for the missing resources forever. A cluster that grows by itself is
-    judged by what it may grow to. option: what the message tells the user to lower.
+    Without this check Ray waits for the missing resources forever. A cluster that grows by itself is judged by
+    what it may grow to. option: what the message tells the user to lower.
     """
     require_fit(_nodes(), workers, cpus_per_worker, gpus_per_worker, data_cpus, option)
 

@@ -1,7 +1,7 @@
 """Frozen dataclass trees from plain values, back, and compared with presets.
 
-One conversion serves the command line, `--config FILE` and the dotted keys of sweeps, so that a mistake has the same
-one-line answer everywhere.
+One conversion serves the command line, `--config FILE` and the dotted keys of sweeps, so that a mistake has the
+same one-line answer everywhere.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ def from_dict(cls: type[T], values: Any, key: str = "") -> T:
 def override(config: T, values: Mapping[str, Value]) -> T:
     """A copy of `config` with the leaves named by dotted keys replaced: override(c, {"loop.epochs": 3}).
 
-    A group whose class has `NAMED` instances may be given by name, {"student.network": "spvcnn"}; leaves of
-    it that are given beside win. Raises ConfigError for an unknown key or name (naming the nearest known one)
-    or a value of the wrong type.
+    A group whose class has `NAMED` instances may be given by name, {"student.network": "spvcnn"}; leaves of it
+    that are given beside win. Raises ConfigError for an unknown key or name (naming the nearest known one) or a
+    value of the wrong type.
     """
     known = flatten(config)
     tree: dict[str, Any] = {}

@@ -1,7 +1,7 @@
 """What a setting may be, written as the annotation of its field: `lr: PositiveFloat = 0.1`.
 
-`Settings` checks it when a config is made, and `scenelift.config.build` where a user's value is converted, with the
-whole key in the message.
+`Settings` checks it when a config is made, and `scenelift.config.build` where a user's value is converted, with
+the whole key in the message.
 """
 
 from __future__ import annotations

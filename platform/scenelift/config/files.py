@@ -16,6 +16,8 @@ from scenelift.config.build import from_dict, to_dict
 from scenelift.errors import ConfigError, SceneliftError
 
 T = TypeVar("T")
+KEY = "schema_version"
+Migrations = Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]
 VERSION = 1
 MIGRATIONS: Migrations = {}
 
@@ -38,10 +40,6 @@ def load(cls: type[T], path: str | Path) -> T:
     return from_dict(cls, accept(values, path, VERSION, MIGRATIONS, ConfigError))
 
 
-KEY = "schema_version"
-Migrations = Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]
-
-
 def stamp(values: Mapping[str, Any], version: int) -> dict[str, Any]:
     """The values to write, led by their schema version."""
     assert KEY not in values, f"{KEY} is ours"
@@ -55,9 +53,9 @@ def accept(
     migrations: Migrations,
     error: type[SceneliftError] = SceneliftError,
 ) -> dict[str, Any]:
-    """The values of a file as `version` has them, without their stamp; where: the file, for the message.
+    """The values of a file, migrated to `version`, without their stamp; where: the file, for the message.
 
-    Raises `error` for a file of a version that no migration leads from, or of none.
+    Raises `error` for a file without a version, or of one without a migration.
     """
     plain = dict(values) if isinstance(values, Mapping) else {}
     written = reached = plain.pop(KEY, None)

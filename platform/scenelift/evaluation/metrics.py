@@ -16,8 +16,8 @@ Counts = NDArray[np.int64]
 def confusion(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int) -> Counts:
     """[C, C] counts, rows = truth 1..C, columns = prediction 1..C.
 
-    Points whose truth is 0 are ignored. A prediction of 0 (none) on a labeled point is left out too; to count as
-    a miss, a predictor must predict some class for every point.
+    Points whose truth is 0 are ignored. A prediction of 0 (none) on a labeled point is left out too; to count as a
+    miss, a predictor must predict some class for every point.
     """
     known = (truth > 0) & (prediction > 0)
     cells = (truth[known].astype(np.int64) - 1) * classes + prediction[known] - 1

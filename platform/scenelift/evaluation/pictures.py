@@ -91,9 +91,9 @@ def birds_eye(
 ) -> None:
     """Side-by-side views from above, all at one scale, with one legend of the classes that occur.
 
-    points: [N, 3] metres in the LiDAR frame; the view extends `extent` metres to each side of the sensor.
-    panels: title -> [N] labels 0..C, 0 in light grey. judged: [N] of `errors`, drawn as a last panel.
-    Higher points are drawn over lower ones, labeled ones over others.
+    points: [N, 3] metres in the LiDAR frame; the view extends `extent` metres to each side of the sensor. panels:
+    title -> [N] labels 0..C, 0 in light grey. judged: [N] of `errors`, drawn as a last panel. Higher points are
+    drawn over lower ones, labeled ones over others.
     """
     inside = np.abs(points[:, :2]).max(axis=1, initial=0) <= extent
     points, panels = points[inside], {title: labels[inside] for title, labels in panels.items()}
@@ -167,8 +167,8 @@ def camera_labels(
 ) -> None:
     """A column per camera: the photo, the teacher's labels over it, and the student's labels of its points.
 
-    images: [V, H, W, 3]; dense_labels: [V, h, w] 0..C of the teacher's patches, which tile the image;
-    pair_pixels: [M, 3] (image, row, column); pair_labels: [M] 0..C of the student. Label 0 is not drawn.
+    images: [V, H, W, 3]; dense_labels: [V, h, w] 0..C of the teacher's patches, which tile the image; pair_pixels:
+    [M, 3] (image, row, column); pair_labels: [M] 0..C of the student. Label 0 is not drawn.
     """
     views, height, width = images.shape[:3]
     rows = ("photo", "teacher's patches", "student's points")

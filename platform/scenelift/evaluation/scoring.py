@@ -39,8 +39,8 @@ def score(
     """The scorer's result for each `group` of consecutive samples, in their order, with progress.
 
     gpus: of each worker; 0: they compute on CPUs. Which samples are scored together, and in which order their
-    results come, depends on nothing else, so that sums of results repeat to the last digit. What a sample lacks
-    is the scorer's to say, by one of our errors.
+    results come, depends on nothing else, so that sums of results repeat to the last digit. What a sample lacks is
+    the scorer's to say, by one of our errors.
     """
     import ray.data
 

@@ -1,7 +1,7 @@
 """Rigid transforms and the pinhole projection that pairs points with pixels.
 
-A transform `b_from_a` is a 4x4 matrix for column vectors: it maps coordinates in frame a to frame b, so a
-chain reads from right to left, `camera_from_ego @ ego_from_lidar`. All functions take stacks of transforms.
+A transform `b_from_a` is a 4x4 matrix for column vectors: it maps coordinates in frame a to frame b, so a chain
+reads from right to left, `camera_from_ego @ ego_from_lidar`. All functions take stacks of transforms.
 """
 
 from __future__ import annotations
@@ -107,11 +107,11 @@ def project(
 
     The one-pixel border follows the nuScenes devkit; CLIP2Scene's code includes the first row and column.
 
-    Takes [N, 3] points (metres), the 4x4 transform into the camera's frame (x right, y down, z forward),
-    the 3x3 intrinsic matrix and the image's (height, width). Returns the indices [M], in order, of the points
-    that are deeper than `min_depth` metres and strictly inside a one-pixel border, and their [M, 2] float64
-    image coordinates (u, v), pixels. Raises ValueError if the transform is not rigid, the intrinsic matrix is
-    singular, or either is not finite.
+    Takes [N, 3] points (metres), the 4x4 transform into the camera's frame (x right, y down, z forward), the 3x3
+    intrinsic matrix and the image's (height, width). Returns the indices [M], in order, of the points that are
+    deeper than `min_depth` metres and strictly inside a one-pixel border, and their [M, 2] float64 image
+    coordinates (u, v), pixels. Raises ValueError if the transform is not rigid, the intrinsic matrix is singular,
+    or either is not finite.
     """
     require_rigid(to_camera)
     require_pinhole(intrinsic)

@@ -187,8 +187,8 @@ def write_atomic(
 ) -> None:
     """Write a file so that a reader sees all of it or nothing, even if the writer is killed.
 
-    Locally: a temporary file in the same folder, then a rename. Elsewhere: one output stream, whose object
-    appears when it is closed. A callable receives the stream and writes to it. Raises StorageError.
+    Locally: a temporary file in the same folder, then a rename. Elsewhere: one output stream, whose object appears
+    when it is closed. A callable receives the stream and writes to it. Raises StorageError.
     """
     if not is_local(filesystem):
         content = _collected(data)  # closing a half-written stream would publish the half

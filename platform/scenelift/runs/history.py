@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from scenelift.config import files
-from scenelift.config import files as configs
 from scenelift.config.build import experiment_identity
 from scenelift.io import storage
 from scenelift.io.storage import Location
@@ -22,8 +21,66 @@ from scenelift.tracking import store
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+RANDOM = "random"
+"""Method of an untrained student."""
+UNKNOWN = "unknown"
+"""Method of a student outside a run's folder."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The run that trained a student, from the files of its folder."""
+
+    method: str
+    """Such as distill or ppkt; `RANDOM` before the first step, `UNKNOWN` outside a run's folder."""
+    run_id: str | None = None
+    """Its MLflow run."""
+    tags: Mapping[str, str] | None = None
+    """Tags of that run."""
+    config: Mapping[str, Any] | None = None
+    """Its flattened config."""
+
+    @classmethod
+    def of(cls, student: Location) -> Origin:
+        """The origin of the student in runs/NAME/student, .../checkpoints/step-N or .../initial, local or in a
+        bucket."""
+        filesystem, path = storage.resolve(student)
+        parent, name = storage.split(path)
+        places = [storage.join(folder, "run.json") for folder in (parent, storage.split(parent)[0])]
+        place = next((place for place in places if storage.exists(filesystem, place)), None)
+        if place is None:
+            return cls(UNKNOWN)
+        identity = json.loads(storage.read_bytes(filesystem, place))
+        identity = files.accept(identity, place, runs.VERSION, runs.MIGRATIONS)
+        tags = identity.get("tags", {})
+        method = tags.get("method") or tags.get("trainable") or identity["experiment"]
+        place = storage.join(storage.split(place)[0], "config.yaml")
+        values = yaml.safe_load(storage.read_bytes(filesystem, place))
+        config = files.accept(values, place, files.VERSION, files.MIGRATIONS)
+        return cls(RANDOM if name == "initial" else method, identity["run_id"], tags, _flat(config))
+
+    @property
+    def version(self) -> str:
+        """The method and a hash of the experiment's settings, without the seed."""
+        if self.config is None:
+            return self.method
+        text = json.dumps(experiment_identity(self.config), sort_keys=True)
+        return f"{self.method}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+    def tag(self, name: str, otherwise: str) -> str:
+        """A tag of the run."""
+        return (self.tags or {}).get(name, otherwise)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return leaves
+
+
 PAGE = 1000
-"""Runs asked for at once."""
+"""Runs per request."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +91,7 @@ class Data:
     """Name and release, such as nuscenes v1.0-mini."""
     split: str
     digest: str
-    """Of the manifest: other shards have another."""
+    """Hash of the manifest."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +104,7 @@ class Finished:
     ended: int
     """Time, milliseconds since 1970."""
     params: Mapping[str, str]
-    """The flattened config; what a resumed run changed, as changed."""
+    """The flattened config, with the changes of a resumed run."""
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
     """Last value of each."""
@@ -56,9 +113,9 @@ class Finished:
 
 
 def read(uri: str) -> tuple[list[Finished], dict[str, Counter[str]]]:
-    """Finished runs, the oldest first, and by experiment how many others there are of each status.
+    """Finished runs, the oldest first, and for each experiment the number of other runs by status.
 
-    uri: as `tracking_store.resolve` gives it. TrackingError if it does not answer or nothing is there.
+    uri: from `store.resolve`. TrackingError if it does not answer or holds no runs.
     """
     store.quiet()
     store.require(uri)
@@ -66,7 +123,7 @@ def read(uri: str) -> tuple[list[Finished], dict[str, Counter[str]]]:
 
     with store.errors(uri, "reading runs"), store.one_at_a_time(uri):
         client = MlflowClient(uri)
-        names = {found.experiment_id: found.name for found in client.search_experiments()}
+        names = {each.experiment_id: each.name for each in client.search_experiments()}
         runs = _search(client, list(names))
     others: dict[str, Counter[str]] = {name: Counter() for name in names.values()}
     done = []
@@ -108,69 +165,10 @@ def _finished(run: Any, experiment: str) -> Finished:
 
 
 def _data(inputs: Sequence[Any]) -> dict[str, Data]:
-    found = {}
+    data = {}
     for each in inputs:
         context = next((tag.value for tag in each.tags if tag.key == "mlflow.data.context"), "")
         profile = json.loads(each.dataset.profile or "{}")
         dataset = f"{profile.get('dataset', each.dataset.name)} {profile.get('dataset_version', '')}".strip()
-        found[context] = Data(dataset, str(profile.get("split", "")), each.dataset.digest)
-    return found
-
-
-RANDOM = "random"
-"""Method of a student that nothing has trained."""
-UNKNOWN = "unknown"
-"""Method of a student that lies in no run's folder."""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """The run that made a student."""
-
-    method: str
-    """Such as distill or ppkt; `RANDOM` before the first step, `UNKNOWN` outside a run's folder."""
-    run_id: str | None = None
-    """Its MLflow run."""
-    tags: Mapping[str, str] | None = None
-    """Tags of that run."""
-    config: Mapping[str, Any] | None = None
-    """Its flattened config."""
-
-    @classmethod
-    def of(cls, student: Location) -> Origin:
-        """Of the student in runs/NAME/student, .../checkpoints/step-N or .../initial, local or in a bucket."""
-        filesystem, path = storage.resolve(student)
-        above, _, name = path.rstrip("/").rpartition("/")
-        for folder in (above, above.rpartition("/")[0]):
-            if storage.exists(filesystem, storage.join(folder, "run.json")):
-                break
-        else:
-            return cls(UNKNOWN)
-        place = storage.join(folder, "run.json")
-        identity = json.loads(storage.read_bytes(filesystem, place))
-        identity = files.accept(identity, place, runs.VERSION, runs.MIGRATIONS)
-        tags = identity.get("tags", {})
-        method = tags.get("method") or tags.get("trainable") or identity["experiment"]
-        place = storage.join(folder, "config.yaml")
-        values = yaml.safe_load(storage.read_bytes(filesystem, place))
-        config = files.accept(values, place, configs.VERSION, configs.MIGRATIONS)
-        return cls(RANDOM if name == "initial" else method, identity["run_id"], tags, _flat(config))
-
-    @property
-    def version(self) -> str:
-        """The method and a hash of all that tells its training from others, except for the seed."""
-        if self.config is None:
-            return self.method
-        text = json.dumps(experiment_identity(self.config), sort_keys=True)
-        return f"{self.method}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-    def tag(self, name: str, otherwise: str) -> str:
-        """A tag of the run."""
-        return (self.tags or {}).get(name, otherwise)
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return leaves
+        data[context] = Data(dataset, str(profile.get("split", "")), each.dataset.digest)
+    return data

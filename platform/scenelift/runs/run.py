@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,11 +14,9 @@ import torch
 
 from scenelift.cluster import connect as cluster
 from scenelift.config import build as configuration
-from scenelift.config.build import difference, title, written
 from scenelift.config.files import dump
 from scenelift.errors import SceneliftError
 from scenelift.evaluation import plots
-from scenelift.evaluation.validation import Validation
 from scenelift.io import folders, storage
 from scenelift.io.console import Meter, say
 from scenelift.runs.folder import Run
@@ -34,53 +31,59 @@ from scenelift.train.plan import Plan
 from scenelift.train.preflight import Estimate, Measured
 from scenelift.train.state import Event
 
+Status = Literal["finished", "failed", "interrupted", "measured"]
+_MLFLOW_STATUS: dict[Status, Literal["FINISHED", "FAILED", "KILLED"]] = {
+    "finished": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+    "measured": "KILLED",  # so that nobody takes it for a training's result
+}
+SLOW = 0.1
+"""Fraction of a training spent waiting for data above which reading is the bottleneck: it runs ahead of
+computing."""
+
 Observe = Callable[[dict[str, float]], None]
-"""Takes what is known at the end of an epoch: epoch, percent, loss and validation metrics. It is called in the
-thread that listens to the workers."""
+"""Called at the end of epochs, in the thread that listens to the workers, with epoch, percent, loss and
+validation metrics."""
 
 
 def ignore(values: dict[str, float]) -> None:
-    """The observer of a run that nobody observes."""
+    """The observer of a run that is not part of a sweep."""
 
 
 def run(task: Task[Any], observe: Observe = ignore) -> None:
-    """The whole run, from connecting to Ray to `result.json`; observe: takes what is said at the end of epochs."""
+    """The whole run, from connecting to Ray to `result.json`."""
     config = task.config
     with cluster.connect():
         resources = Resources.fit(config.scale)
-        samples, validation = task.validation()
-        # Refuses what cannot be split over the workers, or weights that are missing, before a run is begun.
-        Plan(len(task.train) if samples is None else len(samples), config.loop, resources.workers)
+        frames, validation = task.validation()
+        # Refuses batches that cannot be split over the workers, or missing weights, before a run is begun.
+        Plan(len(task.train if frames is None else frames), config.loop, resources.workers)
         torch.manual_seed(config.loop.seed)
         student = task.student()
         tags = {"dataset": task.train.manifest.dataset, "seed": str(config.loop.seed), **task.tags()}
         columns = (*task.objectives, *task.columns)
         with experiment(task.command, config, tags, task.presets, columns, observe) as started:
-            job = _job(task, student, samples, validation, started)
-            _train_and_score(task, job, resources, started)
+            initial = started.begin(student)
+            job = Job(
+                samples=task.train,
+                folder=started.run.checkpoints,
+                loop=config.loop,
+                optimizer=config.optimizer,
+                collate=task.collate(student),
+                build=partial(build_from, partial(type(task).method, config), initial),
+                retries=config.scale.retries,
+                frames=frames,
+                validation=validation,
+                smaller_samples=task.smaller_samples,
+            )
+            _train_and_score(task, job, initial, resources, started)
 
 
-def _job(
-    task: Task[Any], student: Trained, samples: Any, validation: Validation[Any] | None, started: Experiment
-) -> Job:
-    config, initial = task.config, started.begin(student)
-    return Job(
-        shards=task.train.path,
-        folder=started.run.checkpoints,
-        loop=config.loop,
-        optimizer=config.optimizer,
-        collate=task.collate(student),
-        build=partial(build_from, partial(type(task).method, config), initial),
-        retries=config.scale.retries,
-        frames=samples,
-        validation=validation,
-        kind=task.train.kind,
-        smaller_samples=task.smaller_samples,
-    )
-
-
-def _train_and_score(task: Task[Any], job: Job, resources: Resources, started: Experiment) -> None:
-    initial, before = started.run.initial, None
+def _train_and_score(
+    task: Task[Any], job: Job, initial: str, resources: Resources, started: Experiment
+) -> None:
+    before = None
     started.dataset(task.train, "train")
     if task.test is not None:
         started.dataset(task.test, "test")
@@ -96,91 +99,6 @@ def _train_and_score(task: Task[Any], job: Job, resources: Resources, started: E
     started.save_student(student, task.describe(student), last.step)
 
 
-Status = Literal["finished", "failed", "interrupted", "measured"]
-_MLFLOW_STATUS: dict[Status, Literal["FINISHED", "FAILED", "KILLED"]] = {
-    "finished": "FINISHED",
-    "failed": "FAILED",
-    "interrupted": "KILLED",
-    "measured": "KILLED",  # so that nobody takes it for a training's result
-}
-
-
-class Experiment:
-    """One run: everything around a training."""
-
-    def __init__(self, run: Run, tracker: Tracker, config: Any, observe: Observe) -> None:
-        self.run, self.tracker, self.config = run, tracker, config
-        self.began = time.monotonic()
-        self.metrics: dict[str, float] = {}
-        self.result: dict[str, Any] = {}
-        self._monitor = RunMonitor(run, tracker, observe)
-
-    def dataset(self, shards: Samples[Any], context: str) -> None:
-        """Record which shards the run reads."""
-        manifest = shards.manifest.to_json()
-        digest = hashlib.sha256(manifest.encode()).hexdigest()[:16]
-        name = f"{shards.manifest.dataset}-{shards.manifest.split}"
-        self.tracker.dataset(shards.path, manifest, name, digest, context)
-
-    def begin(self, student: Trained) -> str:
-        """Keep the student as it is before the first step, unless the run has one; returns its folder."""
-        if folders.about(self.run.initial) is None:
-            with folders.written(self.run.initial) as folder:
-                student.save(folder)
-        return self.run.initial
-
-    def listen(self, event: Event) -> None:
-        """Take an event of the workers: to MLflow, to the history, to the screen."""
-        self._monitor.take(event)
-        if self._monitor.estimate is not None:
-            self.result["estimate"] = self._monitor.estimate
-
-    def trained(self) -> None:
-        """The training is over: close its progress."""
-        self._monitor.end()
-        if self._monitor.waiting is not None:
-            self.result["data_wait"] = round(self._monitor.waiting, 4)
-
-    def report(self, report: Report, step: int) -> None:
-        """Print and record what scoring the test samples came to."""
-        for remark in report.remarks:
-            say(remark)
-        self.metrics |= report.metrics
-        self.tracker.metrics(self.metrics, step)
-        for name, rows in report.tables.items():
-            self.tracker.table(rows, name)
-        print(report.text)
-
-    def save_student(self, student: Trained, params: Mapping[str, Any], step: int) -> None:
-        """Keep the trained student by itself, in the run's folder and as a logged model with these params."""
-        folder = self.run.folder / "student"
-        student.save(folder)
-        self.run.publish(folder.name)
-        self.tracker.model("student", folder, params, self.metrics, step)
-
-    def close(self, status: Status, error: str | None = None) -> None:
-        """Write curves and result.json, and end the MLflow run."""
-        curves = self.run.curves()
-        for group, picture in (("loss/", "losses.png"), ("validation/", "validation.png")):
-            chosen = {name: points for name, points in curves.items() if name.startswith(group)}
-            if chosen:
-                plots.curves(self.run.pictures / picture, chosen)
-        self.run.finish(
-            {
-                "status": status,
-                "metrics": self.metrics,
-                **self.result,
-                "mlflow": self.tracker.info,
-                "seconds": round(time.monotonic() - self.began, 1),
-                "config": configuration.to_dict(self.config),
-                **({"error": error} if error else {}),
-            }
-        )
-        if any(self.run.pictures.iterdir()):
-            self.tracker.artifact(self.run.pictures, "pictures")
-        self.tracker.finish(_MLFLOW_STATUS[status])
-
-
 @contextmanager
 def experiment(
     command: str,
@@ -190,34 +108,28 @@ def experiment(
     columns: Sequence[str],
     observe: Observe = ignore,
 ) -> Iterator[Experiment]:
-    """A run that ends well or says why it did not: result.json and the MLflow run get the same status.
+    """A run whose result.json and MLflow run get the same status, whether it ends well or fails.
 
-    config: a tree with the groups run and tracking; tags: of the MLflow run; presets: the command's, of which the
-    nearest one and what the config changes of it become tags, and the run's name in MLflow if it was given none;
-    columns: metrics that a dashboard shows, the most telling first.
+    config: a tree with the groups run and tracking; tags: of the MLflow run; presets: of the command: the nearest
+    one and the differences from it become tags, and the MLflow name of a run without a name; columns: metrics that
+    a dashboard shows, the most important first.
     """
-    storage.require_space(config.run.storage, 64 << 20)
-    opened = Run.open(command, config, config.run)
-    preset, options = difference(config, presets)
-    changed = written(options)
+    preset, options = configuration.difference(config, presets)
+    changed, values = configuration.written(options), configuration.to_dict(config)
+    params = configuration.flatten(config)
+    folder = Run.open(command, config, config.run)
+    name = config.run.name or configuration.title(folder.name, preset, changed)
     shown = json.dumps({"metrics": list(columns), "tags": list(tags)})
-    every = {"trainable": command, "preset": preset, "changed": changed, **tags, COLUMNS: shown}
-    tracker = Tracker.start(
-        config.tracking,
-        opened.records,
-        config.run.name or title(opened.name, preset, changed),
-        configuration.flatten(config),
-        every,
-        run_id=opened.mlflow_run,
-    )
-    opened.save_identity({**tracker.info, "tags": every})
-    if opened.remote and tracker.info["tracking_uri"].startswith("sqlite:"):
+    tags = {"trainable": command, "preset": preset, "changed": changed, **tags, COLUMNS: shown}
+    tracker = Tracker.start(config.tracking, folder.records, name, params, tags, folder.mlflow_run)
+    folder.save_identity({**tracker.info, "tags": tags})
+    if folder.remote and tracker.info["tracking_uri"].startswith("sqlite:"):
         say(
-            f"the run is kept in {opened.place}, MLflow's record of it on this machine, in "
-            f"{opened.records / 'mlflow.db'}; set MLFLOW_TRACKING_URI to a server to keep both"
+            f"the run is kept in {folder.place}, MLflow's record of it on this machine, in "
+            f"{folder.records / 'mlflow.db'}; set MLFLOW_TRACKING_URI to a server to keep both"
         )
     tracker.text(dump(config), "config.yaml")
-    started = Experiment(opened, tracker, config, observe)
+    started = Experiment(folder, tracker, values, observe)
     try:
         yield started
     except Measured:
@@ -228,46 +140,51 @@ def experiment(
         status: Status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         try:
             started.close(status, f"{type(error).__name__}: {error}")
-        except SceneliftError as also:  # must not hide what went wrong first
-            say(f"the run's end is not recorded: {also}")
+        except SceneliftError as second:  # must not hide the first error
+            say(f"the run's end is not recorded: {second}")
         raise
     else:
         started.close("finished")
-    print(f"\nResult: {storage.join(opened.place, 'result.json')}", file=sys.stdout)
+    print(f"\nResult: {storage.join(folder.place, 'result.json')}")
 
 
-SLOW = 0.1
-"""Share of its time above which a training that waits for data is held up by reading: reading runs ahead of
-computing and is waited for only where it is the slower of the two."""
+class Experiment:
+    """The records of one run: events of its workers, scores and the student, to its folder, MLflow and the screen.
 
+    It spans one training from its first start to its end; workers may be restarted many times on the way.
+    """
 
-class RunMonitor:
-    """Follows one training, from its first start to its end; workers may be started many times on the way."""
-
-    def __init__(self, run: Run, tracker: Tracker, observe: Observe) -> None:
-        self.run, self.tracker, self.observe = run, tracker, observe
-        self.estimate: dict[str, Any] | None = None
+    def __init__(self, run: Run, tracker: Tracker, config: Any, observe: Observe) -> None:
+        """config: as plain values, for `result.json`."""
+        self.run, self.tracker, self.config, self.observe = run, tracker, config, observe
+        self.began = time.monotonic()
+        self.metrics: dict[str, float] = {}
+        self.result: dict[str, Any] = {}
         self._meter: Meter | None = None
         self._workers = 0
         self._seconds = self._waited = 0.0
-        self._reached = self._catch_up()
-
-    def _catch_up(self) -> int:
-        """Give MLflow what an interrupted run could not give it; returns the step that was reached."""
-        reached = 0
-        for event in self.run.history():
+        self._reached = 0
+        for event in run.history():
             if event["kind"] in ("metrics", "epoch"):
-                reached = event["step"]
-                self.tracker.metrics(_recorded(event), reached)  # which drops what MLflow has
-        return reached
+                self._reached = event["step"]
+                tracker.metrics(_recorded(event), self._reached)  # drops the steps that MLflow has already
 
-    @property
-    def waiting(self) -> float | None:
-        """Share of the training's time in which rank 0 waited for data; None before a step was logged."""
-        return self._waited / self._seconds if self._seconds else None
+    def dataset(self, shards: Samples[Any], context: str) -> None:
+        """Record which shards the run reads; context: train or test."""
+        manifest = shards.manifest.to_json()
+        digest = hashlib.sha256(manifest.encode()).hexdigest()[:16]
+        name = f"{shards.manifest.dataset}-{shards.manifest.split}"
+        self.tracker.dataset(shards.path, manifest, name, digest, context)
 
-    def take(self, event: Event) -> None:
-        """One event of the workers."""
+    def begin(self, student: Trained) -> str:
+        """Save the student before its first step, unless a resumed run has it already; returns its folder."""
+        if folders.about(self.run.initial) is None:
+            with folders.written(self.run.initial) as folder:
+                student.save(folder)
+        return self.run.initial
+
+    def listen(self, event: Event) -> None:
+        """Record an event of the workers and show it."""
         self.run.record(event)
         step, kind = event["step"], event["kind"]
         if kind == "start":
@@ -289,33 +206,31 @@ class RunMonitor:
             self._seconds += event["seconds"]
             self._waited += event["values"]["data_wait"] * event["seconds"]
             self._show(step, f"loss {event['values']['loss/total']:.4f}")
-            self.tracker.metrics(_recorded(event), step)
+            self.tracker.metrics(event["values"], step)
         elif kind == "epoch":
             self._epoch(event)
         elif kind == "estimate":
             self._show(step)
-            self.estimate = event["values"]
+            self.result["estimate"] = event["values"]
             say(f"estimated from the first steps:\n{Estimate(**event['values']).table()}")
 
     def _start(self, event: Event) -> None:
-        step, workers = event["step"], event["workers"]
-        first, before = self._meter is None, self._workers
-        if first:
+        step, workers, before = event["step"], event["workers"], self._workers
+        kind = "resumed" if self._meter is None else "resized" if workers != before else "lost"
+        if self._meter is None:
             self._meter = Meter("training", event["steps"], "steps")
         self._show(step)
         if self._reached:
             repeated = max(0, self._reached - step)
-            kind = "resumed" if first else "resized" if workers != before else "lost"
-            words = {
+            reasons = {
                 "resumed": "the run was left",
                 "resized": f"workers changed from {before} to {workers}",
                 "lost": "a worker was lost",
             }
-            say(
-                f"{words[kind]} at step {self._reached}; going on from step {step}: {repeated} steps repeated"
-            )
-            told = {"reached": self._reached, "repeated": repeated, "workers": workers}
-            self.run.record({"kind": kind, "step": step, **told})
+            at = f"at step {self._reached}; going on from step {step}"
+            say(f"{reasons[kind]} {at}: {repeated} steps repeated")
+            progress = {"reached": self._reached, "repeated": repeated, "workers": workers}
+            self.run.record({"kind": kind, "step": step, **progress})
         if before and workers != before:
             say(f"batch, micro-batches and learning rate stay; a step takes {event['rounds']} rounds")
         self._workers = workers
@@ -325,25 +240,68 @@ class RunMonitor:
         self._meter.to(step, note)
 
     def _epoch(self, event: Event) -> None:
-        found, values = _recorded(event), event["values"]
-        if found:
-            self.tracker.metrics(found, event["step"])
-            said = ", ".join(f"{name.removeprefix('validation/')} {found[name]:.3f}" for name in found)
-            say(f"epoch {values['epoch']:.0f}: {said} on the held-out scenes")
+        scores, values = _recorded(event), event["values"]
+        if scores:
+            self.tracker.metrics(scores, event["step"])
+            text = ", ".join(
+                f"{name.removeprefix('validation/')} {score:.3f}" for name, score in scores.items()
+            )
+            say(f"epoch {values['epoch']:.0f}: {text} on the held-out scenes")
         self.observe(values)
 
-    def end(self) -> None:
-        """Close the progress bar and name the bottleneck."""
+    def trained(self) -> None:
+        """The training is over: close the progress bar and name the bottleneck."""
         if self._meter is not None:
             self._meter.__exit__(None, None, None)
-        if self.waiting is not None:
-            slow = "data loading" if self.waiting > SLOW else "computing"
-            say(f"waited for data {100 * self.waiting:.0f} % of the training: {slow} was the bottleneck")
+        if self._seconds:
+            waiting = self._waited / self._seconds
+            self.result["data_wait"] = round(waiting, 4)
+            slow = "data loading" if waiting > SLOW else "computing"
+            say(f"waited for data {100 * waiting:.0f} % of the training: {slow} was the bottleneck")
         self.tracker.flush()
+
+    def report(self, report: Report, step: int) -> None:
+        """Print and record the scores of the test samples."""
+        for remark in report.remarks:
+            say(remark)
+        self.metrics |= report.metrics
+        self.tracker.metrics(self.metrics, step)
+        for name, rows in report.tables.items():
+            self.tracker.table(rows, name)
+        print(report.text)
+
+    def save_student(self, student: Trained, params: Mapping[str, Any], step: int) -> None:
+        """Save the trained student in the run's folder and as a logged model with these params."""
+        folder = self.run.folder / "student"
+        student.save(folder)
+        self.run.publish(folder.name)
+        self.tracker.model("student", folder, params, self.metrics, step)
+
+    def close(self, status: Status, error: str | None = None) -> None:
+        """Write curves and result.json, and end the MLflow run."""
+        curves = self.run.curves()
+        for group, picture in (("loss/", "losses.png"), ("validation/", "validation.png")):
+            chosen = {name: points for name, points in curves.items() if name.startswith(group)}
+            if chosen:
+                plots.curves(self.run.pictures / picture, chosen)
+        self.run.finish(
+            {
+                "status": status,
+                "metrics": self.metrics,
+                **self.result,
+                "mlflow": self.tracker.info,
+                "seconds": round(time.monotonic() - self.began, 1),
+                "config": self.config,
+                **({"error": error} if error else {}),
+            }
+        )
+        if any(self.run.pictures.iterdir()):
+            self.tracker.artifact(self.run.pictures, "pictures")
+        self.tracker.finish(_MLFLOW_STATUS[status])
 
 
 def _recorded(event: Event) -> dict[str, float]:
-    """What MLflow gets of an event: of an epoch's end only what validation found."""
+    """The values of an event that MLflow gets: at the end of an epoch only those of a validation."""
     values: dict[str, float] = event["values"]
     if event["kind"] == "metrics":
         return values

@@ -126,8 +126,8 @@ class Task(ABC, Generic[S]):
 
 
 def trial_config(task: type[Task[Any]], config: Any, holdout_every: int, objective: str) -> Any:
-    """The config of a run that others are compared with to choose one: every n-th training scene is held out, and
-    the test samples are left alone. DataError if the training samples do not allow for the objective."""
+    """The config of a run that others are compared with to choose one: every n-th training scene is held out,
+    and the test samples are left alone. DataError if the training samples do not allow for the objective."""
     validation = replace(config.validation, holdout_every=holdout_every)
     trial = task(replace(config, validation=validation))
     _, validated = trial.validation()

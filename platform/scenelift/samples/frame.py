@@ -57,8 +57,8 @@ class Frame:
     pair_points: NDArray[np.int32]
     """[M] the point (0..N-1) of each pair."""
     pair_pixels: NDArray[np.int16]
-    """[M, 3] its pixel: (image index 0..V-1, row, column) of the stored image. A point that two cameras see makes
-    two pairs. Ordered by image, then by point."""
+    """[M, 3] its pixel: (image index 0..V-1, row, column) of the stored image. A point that two cameras see
+    makes two pairs. Ordered by image, then by point."""
     superpixels: tuple[bytes, ...] | None = None
     """[V] PNG of one channel: the superpixel (0, 1, ...) of each pixel of the stored image; None if there are
     none."""

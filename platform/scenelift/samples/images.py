@@ -21,9 +21,9 @@ _QUALITY = 95
 def fit(data: bytes, native: Size | None, size: Size) -> bytes:
     """The encoded image at (height, width) `size`: unchanged if it has that size, else resized, as JPEG.
 
-    `native` is the size in the data set's tables, None if they have none. The aspect ratio is not kept;
-    resizing is bilinear with antialiasing, the JPEG quality is 95. Raises FrameError for data that is truncated,
-    not an image, or not of the native size.
+    `native` is the size in the data set's tables, None if they have none. The aspect ratio is not kept; resizing
+    is bilinear with antialiasing, the JPEG quality is 95. Raises FrameError for data that is truncated, not an
+    image, or not of the native size.
     """
     image = _open(data)
     actual = (image.height, image.width)
@@ -65,8 +65,8 @@ def decode_numbers(data: bytes) -> NDArray[np.int64]:
 def stored_pixels(pixels: NDArray[np.float64], native: Size, stored: Size) -> NDArray[np.int16]:
     """[M, 2] (u, v) on the native image -> [M, 2] (row, column) of the image stored at another size.
 
-    Coordinates are rounded to a native pixel (half to even); the stored pixel is the one that covers its
-    centre, so nothing changes if both sizes are equal.
+    Coordinates are rounded to a native pixel (half to even); the stored pixel is the one that covers its centre,
+    so nothing changes if both sizes are equal.
     """
     rounded = np.rint(pixels[:, ::-1]).astype(np.int64)
     covering = (2 * rounded + 1) * np.array(stored) // (2 * np.array(native))

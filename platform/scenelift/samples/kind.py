@@ -79,7 +79,7 @@ class Kind(ABC, Generic[S]):
         """The manifest's `about` for all shards of a source, read with these options, as JSON."""
 
 
-NAME = "manifest.json"
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)

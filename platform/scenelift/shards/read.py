@@ -17,7 +17,7 @@ from scenelift.cluster import ray_internals
 from scenelift.errors import ShardError
 from scenelift.io import storage
 from scenelift.samples.frame import FRAME, Frame, FrameSet
-from scenelift.samples.kind import NAME, Kind, Manifest, S
+from scenelift.samples.kind import MANIFEST, Kind, Manifest, S
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards import datasource
 
@@ -113,11 +113,11 @@ class Samples(Generic[S]):
     ) -> Iterator[B]:
         """Batches of exactly these samples in exactly this order; needs Ray (`cluster.connect`, or a worker).
 
-        Batch i is collate(samples indices[i * batch_size : (i + 1) * batch_size], i); the last one may be
-        smaller. A training worker passes its part of the orders of all remaining epochs in one call, since
-        starting takes half a second. Ray tasks read; `collate` runs in threads of this process, up to `prefetch`
-        batches ahead and several at a time, so its random draws must depend on i or the samples alone. Samples
-        are views of shared memory: collate must copy what it keeps.
+        Batch i is collate(samples indices[i * batch_size : (i + 1) * batch_size], i); the last one may be smaller.
+        A training worker passes its part of the orders of all remaining epochs in one call, since starting takes
+        half a second. Ray tasks read; `collate` runs in threads of this process, up to `prefetch` batches ahead
+        and several at a time, so its random draws must depend on i or the samples alone. Samples are views of
+        shared memory: collate must copy what it keeps.
         """
         wanted = np.asarray(indices, np.int64)
         sample_bytes = self.manifest.bytes / max(1, len(self))
@@ -182,8 +182,8 @@ class Shards(Samples[Frame]):
 def open_samples(path: str, kind: Kind[S]) -> Samples[S]:
     """Open and check a folder.
 
-    Raises ShardError if it has no manifest, samples of another kind or schema version, or if a file is missing
-    or its size differs from the manifest's.
+    Raises ShardError if it has no manifest, samples of another kind or schema version, or if a file is missing or
+    its size differs from the manifest's.
     """
     return Samples(*_checked(path, kind), kind)
 
@@ -191,9 +191,9 @@ def open_samples(path: str, kind: Kind[S]) -> Samples[S]:
 def _checked(path: str, kind: Kind[Any]) -> tuple[str, Manifest]:
     filesystem, folder = storage.resolve(path)
     files = storage.list_files(filesystem, folder)
-    if NAME not in files:
+    if MANIFEST not in files:
         raise ShardError(_no_manifest(str(path), files, kind))
-    file = storage.join(folder, NAME)
+    file = storage.join(folder, MANIFEST)
     described = Manifest.from_json(storage.read_bytes(filesystem, file).decode(), file, kind)
     _check_files(str(path), described, files)
     return path if "://" in str(path) else folder, described
@@ -201,9 +201,9 @@ def _checked(path: str, kind: Kind[Any]) -> tuple[str, Manifest]:
 
 def _no_manifest(path: str, files: dict[str, int], kind: Kind[Any]) -> str:
     if "bad.json" in files:
-        return f"{path} has no {NAME}: too many samples were bad, see its bad.json"
+        return f"{path} has no {MANIFEST}: too many samples were bad, see its bad.json"
     if any(name.endswith(".parquet") for name in files):
-        return f"{path} has no {NAME}: the job was interrupted; run the same command again"
+        return f"{path} has no {MANIFEST}: the job was interrupted; run the same command again"
     return f"{path} has no shards; write some with: {kind.make_command} --out {path}"
 
 

@@ -1,7 +1,7 @@
 """Any data set -> a folder of shards: a Ray Data job that continues where a killed one stopped.
 
-A shard is written under a temporary name and renamed, and its footer describes its content: a shard that exists
-is finished, and the manifest is built from the footers. The same job gives the same bytes however often it was
+A shard is written under a temporary name and renamed, and its footer describes its content: a shard that exists is
+finished, and the manifest is built from the footers. The same job gives the same bytes however often it was
 interrupted.
 """
 
@@ -28,7 +28,7 @@ from scenelift.cluster import resources
 from scenelift.errors import DataError, FrameError, SceneliftError, ShardError
 from scenelift.io import storage
 from scenelift.samples.frame import FRAME
-from scenelift.samples.kind import NAME, BadSample, Kind, Manifest, S, ShardFile
+from scenelift.samples.kind import MANIFEST, BadSample, Kind, Manifest, S, ShardFile
 from scenelift.samples.source import SampleKey, SampleSource
 
 BAD = "bad.json"
@@ -78,8 +78,8 @@ def write_shards(
     tried once more. Samples that cannot be read are listed; more than `max_bad` of them raise a DataError, with
     `bad.json` in the folder and no manifest, so that nobody trains on it.
 
-    Raises DataError, ShardError if the folder holds shards of another job, StorageError if it cannot be
-    written or the disk is full.
+    Raises DataError, ShardError if the folder holds shards of another job, StorageError if it cannot be written or
+    the disk is full.
     """
     keyframes: list[SampleKey] = source.list_samples(split)
     job = _Job(kind, source, options, out, _fingerprint(kind, source, keyframes, options, per_shard))
@@ -89,7 +89,7 @@ def write_shards(
     bad = [BadSample(token, reason) for shard in done for token, reason in shard.summary["bad"]]
     _judge(job, bad, len(keyframes), max_bad)
     described = _describe(job, split, done, bad, command)
-    _write(out, NAME, described.to_json())
+    _write(out, MANIFEST, described.to_json())
     return described
 
 
@@ -217,7 +217,7 @@ def _judge(job: _Job, bad: Sequence[BadSample], samples: int, max_bad: int) -> N
     """Raise DataError for too many bad samples, and write their list instead of a manifest."""
     filesystem, folder = storage.resolve(job.out)
     failed = len(bad) > max_bad or len(bad) == samples
-    stale = NAME if failed else BAD
+    stale = MANIFEST if failed else BAD
     if stale in storage.list_files(filesystem, folder):
         with storage.explained(filesystem, folder):
             filesystem.delete_file(storage.join(folder, stale))

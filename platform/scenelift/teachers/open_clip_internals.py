@@ -1,7 +1,7 @@
 """Every use of what open_clip does not promise to keep: blocks of its models, their parts, their weights.
 
-It computes a whole image's embedding; a teacher needs each patch's, by the value path of the last block. To ask for
-upstream: a hook for the last block's attention, and an activation that follows the weights. An upgrade: run
+It computes a whole image's embedding; a teacher needs each patch's, by the value path of the last block. To ask
+for upstream: a hook for the last block's attention, and an activation that follows the weights. An upgrade: run
 `pytest -m internals`, mend what fails here, then change `TESTED_OPEN_CLIP`.
 """
 

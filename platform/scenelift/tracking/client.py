@@ -70,10 +70,10 @@ class Tracker:
     ) -> Tracker:
         """Begin a run, or continue the run `run_id`.
 
-        params: the flattened config. A continued run keeps the parameters it has; those that differ now
-        become tags `resumed/<parameter>`, since MLflow never changes a parameter.
-        Raises TrackingError if the address is malformed or does not answer: within seconds for a run of its own,
-        after `patience.PATIENCE` for one that goes on or is part of a sweep.
+        params: the flattened config. A continued run keeps the parameters it has; those that differ now become
+        tags `resumed/<parameter>`, since MLflow never changes a parameter. Raises TrackingError if the address is
+        malformed or does not answer: within seconds for a run of its own, after `patience.PATIENCE` for one that
+        goes on or is part of a sweep.
         """
         store.quiet()
         uri = store.resolve(config.uri, runs_folder)
@@ -125,8 +125,8 @@ class Tracker:
         """Record numbers by name at a step; sent in batches. Safe to call from several threads.
 
         A step that the metric already has, or an earlier one, is dropped: a restarted worker repeats steps.
-        Infinities become NaN, a gap in the curve, because MLflow would store them as 1.8e308. While a server
-        does not answer, points wait here and it is asked again later; `flush` and `finish` insist.
+        Infinities become NaN, a gap in the curve, because MLflow would store them as 1.8e308. While a server does
+        not answer, points wait here and it is asked again later; `flush` and `finish` insist.
         """
         with self._lock:
             for name, value in values.items():

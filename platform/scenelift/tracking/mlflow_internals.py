@@ -59,8 +59,8 @@ def system_monitor(uri: str, run_id: str, interval: float, resumed: bool) -> Sys
 
 
 def view_tag(key: str) -> str:
-    """Name of the experiment's tag in which MLflow's page keeps the view `key`. To ask for upstream: columns and
-    charts of an experiment by its API; this and the two functions below are how the page itself does it."""
+    """Name of the experiment's tag in which MLflow's page keeps the view `key`. To ask for upstream: columns
+    and charts of an experiment by its API; this and the two functions below are how the page itself does it."""
     return f"mlflow.sharedViewState.{key}"
 
 

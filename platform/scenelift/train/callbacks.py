@@ -19,18 +19,41 @@ from scenelift.train.preflight import Measuring
 from scenelift.train.state import Callback, TrainState
 
 
+def choose(state: TrainState) -> list[Callback]:
+    """The callbacks of every training, those that its config switches on, and those of its method, in this order.
+
+    The average comes before what measures and validates it, the validation before what uses its scores, and the
+    report of an epoch last.
+    """
+    loop, watch = state.worker.plan.loop, state.worker.plan.loop.watch
+    average = [Average(state)] if watch.ema else []
+    if loop.preflight_steps:
+        return [*average, Measuring(state)]
+    return [
+        *average,
+        *([GradientNorm(state)] if watch.gradient_norm else []),
+        *([Profiler(state)] if watch.profiled else []),
+        Measuring(state),
+        Losses(state),
+        SaveRegularly(state),
+        *([Validation(state)] if state.worker.validate is not None else []),
+        *([EarlyStopping(state)] if watch.early_stopping else []),
+        *([KeepBest(state)] if watch.keep_best else []),
+        *(make(state) for make in state.worker.callbacks),
+        Reports(state),
+    ]
+
+
 class Losses(Callback):
     """Logs means every `loop.log_every` steps and before a checkpoint; ends a training whose loss is not finite."""
 
     def __init__(self, state: TrainState) -> None:
         super().__init__(state)
-        self._logged: list[float] = []  # total losses since the checkpoint before
+        self._logged: list[float] = []  # total losses since the last checkpoint
         self._clear()
 
     def _clear(self) -> None:
-        self._rows: list[
-            tuple[dict[str, Tensor], tuple[str, ...]]
-        ] = []  # one for each micro-batch that counts
+        self._rows: list[tuple[dict[str, Tensor], tuple[str, ...]]] = []  # a row per micro-batch that counts
         self._steps, self._seconds, self._waited = 0, 0.0, 0.0
 
     def on_step(self) -> None:
@@ -63,7 +86,7 @@ class Losses(Callback):
         self._clear()
 
     def _means(self) -> dict[str, float]:
-        """Over all ranks; TrainingError with the samples if a loss of this one was not finite."""
+        """Means over all ranks; TrainingError with the samples if a loss of this rank was not finite."""
         worker, names = self.state.worker, list(self._rows[0][0])
         table = torch.stack([torch.stack([row[name].detach() for name in names]) for row, _ in self._rows])
         bad = torch.nonzero(~torch.isfinite(table).all(1)).flatten().tolist()
@@ -100,25 +123,22 @@ class GradientNorm(Callback):
 
 
 class Average(Callback):
-    """Averages weights and running statistics after each step, by `loop.watch.ema`.
+    """An exponential moving average of weights and running statistics, with the decay `loop.watch.ema`.
 
-    The average is validated and saved as the student of checkpoints; the weights that are trained are kept in
-    their training state, so that training goes on to the last bit.
+    It is validated and saved as the student of checkpoints; the raw weights are in their training state.
     """
 
     def __init__(self, state: TrainState) -> None:
         super().__init__(state)
-        decay = state.worker.plan.loop.watch.ema
-        self.average = AveragedModel(
-            state.method.student, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True
-        )
+        update = get_ema_multi_avg_fn(state.worker.plan.loop.watch.ema)
+        self.average = AveragedModel(state.method.student, multi_avg_fn=update, use_buffers=True)
         state.student = self.average.module
 
     def on_step(self) -> None:
         self.average.update_parameters(self.state.method.student)
 
     def on_epoch(self) -> None:
-        # Without synchronized batch norm ranks have statistics of their own; what is saved are those of rank 0.
+        # Without synchronized batch norm, ranks have different statistics; rank 0's are saved.
         if self.state.worker.plan.workers > 1:
             for buffer in self.average.module.buffers():
                 torch.distributed.broadcast(buffer, 0)
@@ -132,8 +152,7 @@ class Average(Callback):
 
 
 class Profiler(Callback):
-    """Records the steps `loop.watch.profile` of rank 0, or what is left of them, and writes `profile-A-B.json`
-    beside the checkpoints' folder."""
+    """Traces the steps `loop.watch.profile` of rank 0 into `profile-A-B.json` beside the checkpoints' folder."""
 
     def __init__(self, state: TrainState) -> None:
         super().__init__(state)
@@ -146,40 +165,30 @@ class Profiler(Callback):
                 f"loop.watch.profile begins at step {self.steps.start} of {self.state.worker.plan.steps}; "
                 "give earlier steps"
             )
-        self._turn()
+        self.on_step()
 
     def on_step(self) -> None:
-        self._turn()
-
-    def _turn(self) -> None:
-        """Start or stop, where it is time to."""
         inside = self.state.done in self.steps and self.state.worker.rank == 0
         if inside and self._profile is None:
             self._profile = profile()
             self._profile.start()
         elif not inside:
-            self._finish()
+            self.on_end()
 
     def on_end(self) -> None:
-        self._finish()
-
-    def _finish(self) -> None:
         if self._profile is None:
             return
         self._profile.stop()
-        run, name = storage.split(self.state.worker.checkpoints.folder)[0], self._name
+        run = storage.split(self.state.worker.checkpoints.folder)[0]
+        name = f"profile-{self.steps.start}-{self.steps.stop}.json"
         with tempfile.TemporaryDirectory(prefix="scenelift-") as folder:
             self._profile.export_chrome_trace(str(Path(folder) / name))
             folders.upload(Path(folder) / name, storage.join(run, name))
         self._profile = None
 
-    @property
-    def _name(self) -> str:
-        return f"profile-{self.steps.start}-{self.steps.stop}.json"
-
 
 class Validation(Callback):
-    """Scores the student after each epoch that `validation.every` names, whatever else is logged."""
+    """Scores the student after each epoch that `validation.every` names."""
 
     def on_epoch(self) -> None:
         worker, plan = self.state.worker, self.state.worker.plan
@@ -189,8 +198,8 @@ class Validation(Callback):
 
 
 def watched(state: TrainState) -> float | None:
-    """The score that `loop.watch` goes by; None where the step was not validated, ConfigError where there is none
-    of that name."""
+    """The score of `loop.watch.metric`; None if the step was not validated, ConfigError if there is no such
+    score."""
     scores, metric = state.scores, state.worker.plan.loop.watch.metric
     if not scores:
         return None
@@ -209,6 +218,11 @@ class EarlyStopping(Callback):
         super().__init__(state)
         self.best, self.stale = -math.inf, 0
 
+    @property
+    def over(self) -> bool:
+        """Whether patience has run out."""
+        return self.stale >= self.state.worker.plan.loop.watch.early_stopping
+
     def on_start(self) -> None:
         self.state.stopped |= self.over
 
@@ -221,11 +235,6 @@ class EarlyStopping(Callback):
         self.state.stopped |= self.over
         self.state.save_due |= self.over
 
-    @property
-    def over(self) -> bool:
-        """Whether patience has run out."""
-        return self.stale >= self.state.worker.plan.loop.watch.early_stopping
-
     def on_end(self) -> None:
         if self.over and self.state.done < self.state.worker.plan.steps:
             self.state.post("stopped", best=self.best, validations=self.stale)
@@ -235,26 +244,6 @@ class EarlyStopping(Callback):
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         self.best, self.stale = saved["best"], saved["stale"]
-
-
-class Reports(Callback):
-    """Says how the training stands after epochs: those that were validated, and else one in `loop.log_every` steps,
-    since reports make all ranks wait."""
-
-    def on_step_end(self) -> None:
-        state, plan = self.state, self.state.worker.plan
-        if state.done % plan.steps_per_epoch or not self._due():
-            return
-        epoch = state.done // plan.steps_per_epoch
-        percent = 100.0 if state.stopped else 100 * epoch / plan.loop.epochs
-        values = {"epoch": epoch, "percent": percent, "loss": state.loss, **state.scores}
-        state.post("epoch", values=values)
-        state.worker.report({"step": state.done, **values})
-
-    def _due(self) -> bool:
-        state, plan = self.state, self.state.worker.plan
-        before, every = state.done - plan.steps_per_epoch, plan.loop.log_every
-        return bool(state.scores) or state.done // every > before // every or state.done == plan.steps
 
 
 class SaveRegularly(Callback):
@@ -283,26 +272,18 @@ class KeepBest(Callback):
         self.best = saved["best"]
 
 
-def choose(state: TrainState) -> list[Callback]:
-    """Those of every training, those that its config switches on, and those of its method.
+class Reports(Callback):
+    """Reports epochs that were validated, and else one in `loop.log_every` steps, as a report makes all ranks
+    wait."""
 
-    The average is made before anything is measured and validated; the validation comes before who goes by it,
-    and who says how an epoch ended comes last.
-    """
-    loop, watch = state.worker.plan.loop, state.worker.plan.loop.watch
-    average = [Average(state)] if watch.ema else []
-    if loop.preflight_steps:
-        return [*average, Measuring(state)]
-    return [
-        *average,
-        *([GradientNorm(state)] if watch.gradient_norm else []),
-        *([Profiler(state)] if watch.profiled else []),
-        Measuring(state),
-        Losses(state),
-        SaveRegularly(state),
-        *([Validation(state)] if state.worker.validate is not None else []),
-        *([EarlyStopping(state)] if watch.early_stopping else []),
-        *([KeepBest(state)] if watch.keep_best else []),
-        *(make(state) for make in state.worker.callbacks),
-        Reports(state),
-    ]
+    def on_step_end(self) -> None:
+        state, plan = self.state, self.state.worker.plan
+        before, every = state.done - plan.steps_per_epoch, plan.loop.log_every
+        due = bool(state.scores) or state.done // every > before // every or state.done == plan.steps
+        if state.done % plan.steps_per_epoch or not due:
+            return
+        epoch = state.done // plan.steps_per_epoch
+        percent = 100.0 if state.stopped else 100 * epoch / plan.loop.epochs
+        values = {"epoch": epoch, "percent": percent, "loss": state.loss, **state.scores}
+        state.post("epoch", values=values)
+        state.worker.report({"step": state.done, **values})

@@ -46,8 +46,8 @@ class Trained(Protocol):
 class Method(nn.Module):
     """Base of all methods: `student` is trained and saved, everything else is frozen.
 
-    Subclasses implement `forward(batch, progress)`: losses by name, float32 scalars. The loop multiplies them
-    by `weights` and sums, so sweeping over loss weights needs no code.
+    Subclasses implement `forward(batch, progress)`: losses by name, float32 scalars. The loop multiplies them by
+    `weights` and sums, so sweeping over loss weights needs no code.
     """
 
     student: nn.Module

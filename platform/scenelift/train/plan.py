@@ -16,8 +16,8 @@ class Plan:
     """Which frames each optimizer step sees: a function of seed, epoch and step alone, so any step resumes.
 
     A step's batch is cut into `parts` micro-batches, as many as its most workers take in `loop.accumulate` rounds.
-    The workers that there are take them in turn, in as many rounds as they need, and the gradient is the mean
-    over all parts: batch, micro-batches and learning rate are the same whatever the number of workers.
+    The workers that there are take them in turn, in as many rounds as they need, and the gradient is the mean over
+    all parts: batch, micro-batches and learning rate are the same whatever the number of workers.
     """
 
     frames: int

@@ -80,8 +80,8 @@ class Estimate:
         """Look at what a running training holds.
 
         student, besides: what a checkpoint holds; writes: checkpoints still to be written; keep: those that stay.
-        At most these and the one being written lie in the folder at once; of a run in a bucket only the last
-        lies on a disk.
+        At most these and the one being written lie in the folder at once; of a run in a bucket only the last lies
+        on a disk.
         """
         there, size = len(checkpoints.all()), size_of(student) + size_of(besides)
         more = max(min(there + writes, keep + 1) - there, min(writes, 1))

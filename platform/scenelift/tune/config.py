@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SweepConfig(Settings):
-    """How a sweep searches. Everything else on the command line is the trainable's and is the same in all trials;
-    what is given there is not searched."""
+    """How a sweep searches. Everything else on the command line is the trainable's and is the same in all
+    trials; what is given there is not searched."""
 
     trials: PositiveInt = 16
     """Trials in all; the first has the preset's own values."""
@@ -29,8 +29,8 @@ class SweepConfig(Settings):
     """`tpe`: Optuna's estimator, which learns from trials; `random`; `grid`: every combination of listed values;
     `pbt`: population based training, in which bad trials copy weights and settings of good ones during training."""
     objective: str | None = None
-    """Metric to maximize on training scenes that are held out, one of the trainable's objectives; none: its first.
-    The test scenes are never read."""
+    """Metric to maximize on training scenes that are held out, one of the trainable's objectives; none: its
+    first. The test scenes are never read."""
     early_stopping: bool = True
     """Stop trials that are worse than half of the others after a quarter or half of the training (ASHA)."""
     holdout_every: Annotated[int, Ge(2)] = 5

@@ -20,7 +20,6 @@ from scenelift.runs.config import RunConfig
 from scenelift.runs.folder import Run
 from scenelift.runs.run import experiment
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.frame import FRAME
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
 from scenelift.train.checkpoints import Checkpoints
@@ -214,8 +213,7 @@ def test_a_training_from_and_to_a_bucket_survives_a_killed_worker(
     write_shards(MadeUp(12), None, place.format("shards"), ReadOptions(image_size=(8, 12)), 4, progress=False)
     assert Shards.open(place.format("shards")).read(5).token == "frame-00005"
     job = Job(
-        shards=place.format("shards"),
-        kind=FRAME,
+        samples=Shards.open(place.format("shards")),
         folder=place.format("runs/a/checkpoints"),
         loop=LoopConfig(epochs=2, batch=4, checkpoint_every=2, log_every=1),
         optimizer=OptimizerConfig("adamw", lr=1e-2),

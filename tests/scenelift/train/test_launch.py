@@ -18,7 +18,7 @@ from scenelift.nn.student import Student
 from scenelift.points.collate import Collate
 from scenelift.points.config import Augmentation, VoxelConfig
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.frame import FRAME
+from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig, WatchConfig
 from scenelift.train.job import Job
@@ -74,8 +74,7 @@ def shards(ray_session, tmp_path_factory):
 @pytest.fixture
 def job(shards, tmp_path):
     return Job(
-        shards=shards,
-        kind=FRAME,
+        samples=Shards.open(shards),
         folder=tmp_path / "checkpoints",
         loop=LoopConfig(epochs=2, batch=4, checkpoint_every=2, log_every=1),
         optimizer=OptimizerConfig("adamw", lr=1e-2),
@@ -119,7 +118,7 @@ def test_two_workers_agree_on_the_best_and_on_when_to_stop(job, tmp_path):
 
 
 def test_switches_that_go_by_validation_need_one():
-    job = partial(Job, "shards", FRAME, "folder", optimizer=OptimizerConfig(), collate=None, build=None)
+    job = partial(Job, None, "folder", optimizer=OptimizerConfig(), collate=None, build=None)
     with pytest.raises(ConfigError, match="no samples are held out"):
         job(loop=LoopConfig(watch=WatchConfig(early_stopping=1)))
     job(loop=LoopConfig(watch=WatchConfig(early_stopping=1)), validation=peaking)

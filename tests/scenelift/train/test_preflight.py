@@ -19,7 +19,7 @@ from scenelift.points.config import Augmentation, VoxelConfig
 from scenelift.runs.config import RunConfig
 from scenelift.runs.run import experiment
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.frame import FRAME
+from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
 from scenelift.train import preflight
 from scenelift.train.checkpoints import Checkpoints
@@ -260,8 +260,7 @@ def test_two_workers_measure_and_stop(ray_session, tmp_path):
     write_shards(MadeUp(12), None, shards, ReadOptions(image_size=(8, 12)), 4, progress=False)
     events: list[dict] = []
     job = Job(
-        shards=shards,
-        kind=FRAME,
+        samples=Shards.open(shards),
         folder=tmp_path / "checkpoints",
         loop=replace(LOOP, preflight_steps=4),
         optimizer=OptimizerConfig("adamw", lr=1e-2),
