@@ -114,10 +114,10 @@ def experiment(
     one and the differences from it become tags, and the MLflow name of a run without a name; columns: metrics that
     a dashboard shows, the most important first.
     """
+    folder = Run.open(command, config, config.run)
     preset, options = configuration.difference(config, presets)
     changed, values = configuration.written(options), configuration.to_dict(config)
     params = configuration.flatten(config)
-    folder = Run.open(command, config, config.run)
     name = config.run.name or configuration.title(folder.name, preset, changed)
     shown = json.dumps({"metrics": list(columns), "tags": list(tags)})
     tags = {"trainable": command, "preset": preset, "changed": changed, **tags, COLUMNS: shown}

@@ -164,12 +164,7 @@ class Tracker:
 
     def table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
         """Store rows of equal keys as the artifact `name`.csv, which MLflow shows as a table."""
-        assert rows, "a table needs a row"
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        self.text(buffer.getvalue(), f"{name}.csv")
+        self.text(as_csv(rows), f"{name}.csv")
 
     def dataset(self, folder: str, manifest: str, name: str, digest: str, context: str) -> None:
         """Record a folder of shards, described by its manifest.json, as a data set the run reads.
@@ -252,6 +247,16 @@ class Tracker:
             return
         self._monitor = mlflow_internals.system_monitor(self._uri, self._id, interval, resumed)
         self._monitor.start()
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of equal keys as CSV, with a header."""
+    assert rows, "a table needs a row"
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
 
 
 def _metric(name: str, value: float, step: int) -> Metric:

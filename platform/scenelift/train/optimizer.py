@@ -11,7 +11,7 @@ from torch import nn
 from scenelift.train.config import OptimizerConfig
 
 HEADS = "heads."
-"""How the names of the parameters begin that `OptimizerConfig.head_lr` is for."""
+"""Prefix of the parameters that `OptimizerConfig.head_lr` applies to."""
 
 
 def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
@@ -33,7 +33,7 @@ def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.O
 
 
 def _groups(config: OptimizerConfig, module: nn.Module) -> list[dict[str, Any]]:
-    """One group, or trunk and heads (`heads.*`) with a learning rate each; what is frozen is in none."""
+    """One group, or two with a learning rate each: trunk and heads (`heads.*`). Frozen parameters are in none."""
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
     if config.head_lr is None:
         return [{"params": list(trained.values())}]
@@ -45,7 +45,7 @@ def _groups(config: OptimizerConfig, module: nn.Module) -> list[dict[str, Any]]:
 
 
 def lr_factor(config: OptimizerConfig, step: int, steps_per_epoch: int, epochs: int) -> float:
-    """What the learning rate of an optimizer step is multiplied by; a function of the step alone."""
+    """The factor of the learning rate at an optimizer step."""
     if config.schedule == "constant":
         return 1.0
     if config.schedule == "cosine_epoch":

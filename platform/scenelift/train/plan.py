@@ -13,7 +13,7 @@ from scenelift.train.config import LoopConfig
 
 @dataclass(frozen=True)
 class Plan:
-    """Which frames each optimizer step sees: a function of seed, epoch and step alone, so any step resumes.
+    """The frames of each optimizer step: a function of seed, epoch and step alone, so that any step can be resumed.
 
     A step's batch is cut into `parts` micro-batches, as many as its most workers take in `loop.accumulate` rounds.
     The workers that there are take them in turn, in as many rounds as they need, and the gradient is the mean over
@@ -23,7 +23,7 @@ class Plan:
     frames: int
     loop: LoopConfig
     workers: int
-    """That train now."""
+    """Workers that train now."""
     most: int = 0
     """Workers that the run may come to have; 0: no more than now."""
 
@@ -58,8 +58,8 @@ class Plan:
     def turns(self, rank: int) -> list[tuple[int, bool]]:
         """(micro-batch, whether it counts) for each round of a worker.
 
-        Where the last round has fewer micro-batches than workers, the others repeat the one before and it does not
-        count: all workers have to compute as often as each other, for what they exchange on the way.
+        If the last round has fewer micro-batches than workers, the others repeat an earlier one, which does not
+        count: all workers must compute equally often, as they exchange gradients and statistics.
         """
         taken = [turn * self.workers + rank for turn in range(self.rounds)]
         return [(part, True) if part < self.parts else (part - self.workers, False) for part in taken]
@@ -88,9 +88,8 @@ class Plan:
         parts: list[NDArray[np.int64]] = []
         for epoch in range(start // self.steps_per_epoch, self.steps // self.steps_per_epoch):
             order = epoch_order(self.frames, self.loop.seed, epoch)[: self.steps_per_epoch * self.loop.batch]
-            mine = order.reshape(self.steps_per_epoch, self.parts, -1)[
-                :, [part for part, _ in self.turns(rank)]
-            ]
+            own = [part for part, _ in self.turns(rank)]
+            mine = order.reshape(self.steps_per_epoch, self.parts, -1)[:, own]
             parts.append(mine[max(0, start - epoch * self.steps_per_epoch) :].reshape(-1))
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
@@ -44,7 +43,7 @@ class Outcome:
 
 
 def ranked(outcomes: Sequence[Outcome], objective: str) -> list[Outcome]:
-    """Finished trials by their objective, then those stopped early, which are not comparable with them."""
+    """Finished trials by their objective, then those stopped early, which cannot be compared with them."""
 
     def place(outcome: Outcome) -> tuple[int, float]:
         value = outcome.value(objective)
@@ -72,48 +71,35 @@ def rows(outcomes: Sequence[Outcome], objective: str) -> list[dict[str, Any]]:
     ]
 
 
-def write(path: Path, table: Sequence[Mapping[str, Any]]) -> None:
-    """Rows as a CSV file."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(table[0]))
-        writer.writeheader()
-        writer.writerows(table)
-
-
 def text(outcomes: Sequence[Outcome], objective: str) -> str:
     """The ranking as a table of text."""
-    table = rows(outcomes, objective)
     metrics = sorted({name for outcome in outcomes for name in outcome.metrics}, key=lambda n: n != objective)
     keys = list(outcomes[0].values)
     head = ["trial", "status", "epochs", *(name.rpartition("/")[2] for name in metrics)]
     lines = [[*head, *(key.rpartition(".")[2] for key in keys), ""]]
-    for row in table:
-        values = ["-" if row[name] is None else f"{row[name]:.3f}" for name in metrics]
+    for row in rows(outcomes, objective):
+        scores = ["-" if row[name] is None else f"{row[name]:.3f}" for name in metrics]
         note = "the preset's own" if row["preset"] else row["error"][:60]
-        tried = [short(row[key]) for key in keys]
-        lines.append([row["trial"], row["status"], str(row["epochs"]), *values, *tried, note])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]) - 1)]
+        settings = [short(row[key]) for key in keys]
+        lines.append([row["trial"], row["status"], str(row["epochs"]), *scores, *settings, note])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
-        "  ".join(
-            [*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]
-        ).rstrip()
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
 
 
 def gain(outcomes: Sequence[Outcome], objective: str) -> str:
-    """How much better the best trial is than the baseline, as the end of a sentence about it."""
-    best, own = (
-        ranked(outcomes, objective)[0],
-        next((outcome for outcome in outcomes if outcome.baseline), None),
-    )
-    if own is None:
+    """The gain of the best trial over the baseline, as the end of a sentence about it."""
+    best = ranked(outcomes, objective)[0]
+    baseline = next((outcome for outcome in outcomes if outcome.baseline), None)
+    if baseline is None:
         return ""
-    if own.status != "finished":
-        return f"; the trial with the preset's own values was {own.status} after epoch {own.epoch}"
-    if best is own:
+    if baseline.status != "finished":
+        return f"; the trial with the preset's own values was {baseline.status} after epoch {baseline.epoch}"
+    if best is baseline:
         return ", the preset's own values: no other trial is better"
-    return f", {best.metrics[objective] - own.metrics[objective]:+.3f} against the preset's own values"
+    return f", {best.metrics[objective] - baseline.metrics[objective]:+.3f} against the preset's own values"
 
 
 Scored = Sequence[tuple[Mapping[str, Any], float]]
@@ -128,16 +114,14 @@ def silence() -> None:
 
 
 def create(space: Space, trials: Scored) -> optuna.Study:
-    """The trials without the values that are outside the space, as a preset's own may be."""
+    """A study of the trials, without values outside the space, as those of the baseline may be."""
     silence()
-    made = optuna.create_study(direction="maximize")
+    study = optuna.create_study(direction="maximize")
     for values, objective in trials:
-        known = {
-            key: distribution for key, distribution in space.items() if inside(distribution, values[key])
-        }
+        known = {key: each for key, each in space.items() if inside(each, values[key])}
         params = {key: values[key] for key in known}
-        made.add_trial(optuna.trial.create_trial(params=params, distributions=known, value=objective))
-    return made
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=known, value=objective))
+    return study
 
 
 def importance(space: Space, trials: Scored) -> dict[str, float]:
@@ -153,9 +137,14 @@ def importance(space: Space, trials: Scored) -> dict[str, float]:
 
 
 def pictures(
-    folder: Path, space: Space, trials: Scored, objective: str, shares: Mapping[str, float], own: int | None
+    folder: Path,
+    space: Space,
+    trials: Scored,
+    objective: str,
+    shares: Mapping[str, float],
+    baseline: int | None,
 ) -> None:
-    """Write `parallel_coordinates.png` and `slices.png`; own: which trial has the preset's own values, if any."""
+    """Write `parallel_coordinates.png` and `slices.png`; baseline: index of its trial."""
     import matplotlib
     from matplotlib import pyplot
 
@@ -164,24 +153,24 @@ def pictures(
     with pyplot.style.context("default"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of axes with a single value
         for name, draw in (("parallel_coordinates", _parallel), ("slices", _slices)):
-            figure = draw(study, objective, shares, own)
+            figure = draw(study, objective, shares, baseline)
             figure.savefig(folder / f"{name}.png", dpi=160, bbox_inches="tight")
             pyplot.close(figure)
 
 
-def _parallel(study: optuna.Study, objective: str, shares: Mapping[str, float], own: int | None) -> Any:
+def _parallel(study: optuna.Study, objective: str, shares: Mapping[str, float], baseline: int | None) -> Any:
     axis = optuna.visualization.matplotlib.plot_parallel_coordinate(study, target_name=objective)
     keys = sorted({key for trial in study.trials for key in trial.params})  # as Optuna orders them
     axis.set_xticks(range(len(keys) + 1), [objective, *keys])
     axis.figure.set_size_inches(6 + 1.6 * len(keys), 4.8)
-    if own is not None and axis.collections:  # without a trial inside the space Optuna draws none
+    if baseline is not None and axis.collections:  # without a trial inside the space Optuna draws none
         lines = axis.collections[0].get_segments()
-        line = next(line for line in lines if line[0, 1] == study.trials[own].value)
+        line = next(line for line in lines if line[0, 1] == study.trials[baseline].value)
         axis.figure.legend(handles=axis.plot(*line.T, **_OWN), loc="upper left")
     return axis.figure
 
 
-def _slices(study: optuna.Study, objective: str, shares: Mapping[str, float], own: int | None) -> Any:
+def _slices(study: optuna.Study, objective: str, shares: Mapping[str, float], baseline: int | None) -> Any:
     axes = np.atleast_1d(optuna.visualization.matplotlib.plot_slice(study, target_name=objective))
     figure = axes[0].figure
     figure.set_size_inches(2 + 3.2 * len(axes), 4.8)
@@ -189,11 +178,11 @@ def _slices(study: optuna.Study, objective: str, shares: Mapping[str, float], ow
         key = axis.get_xlabel()
         axis.tick_params(axis="x", which="both", rotation=60)
         axis.set_xlabel(f"{key}\nimportance {100 * shares[key]:.0f} %" if key in shares else key)
-        if own is not None and key in study.trials[own].params:
-            value: Any = study.trials[own].params[key]
-            if isinstance(study.trials[own].distributions[key], CategoricalDistribution):
+        if baseline is not None and key in study.trials[baseline].params:
+            value: Any = study.trials[baseline].params[key]
+            if isinstance(study.trials[baseline].distributions[key], CategoricalDistribution):
                 value = repr(value)  # where Optuna puts it
-            (dot,) = axis.plot(value, study.trials[own].value, "o", **_OWN)
+            (dot,) = axis.plot(value, study.trials[baseline].value, "o", **_OWN)
             figure.legends.clear()
             figure.legend(handles=[dot], loc="upper left")
     return figure

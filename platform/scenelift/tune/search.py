@@ -28,14 +28,15 @@ from scenelift.tune.trial import GRACE
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
 
-Method = Literal["tpe", "random", "grid", "pbt"]
+LENGTHS = {"loop.epochs", "min_steps"}
+"""Keys that set the length of a training."""
 
 
 @dataclass(frozen=True)
 class Choice:
     """How trials are chosen, and whether bad ones are stopped early."""
 
-    method: Method
+    method: Literal["tpe", "random", "grid", "pbt"]
     objective: str
     """Metric that is maximized."""
     trials: int
@@ -44,7 +45,7 @@ class Choice:
     early_stopping: bool
 
     def count(self, space: Space) -> int:
-        """How many trials there will be."""
+        """Number of trials."""
         if self.method != "grid":
             return self.trials
         return math.prod(len(values) for values in _lists(space).values())
@@ -58,7 +59,7 @@ class Choice:
         return {}
 
     def resources(self) -> dict[str, float]:
-        """Resources of a trial's process. It waits for its training, which has resources of its own."""
+        """Resources of a trial's process, which waits for its training; that has resources of its own."""
         if self.method != "pbt":
             return {"CPU": 0.01}
         if not ray.cluster_resources().get(resources.SWEEP):
@@ -81,8 +82,15 @@ class Choice:
             # All trials of a population are created at once, and pause in turn.
             first = [dict(baseline)] if holds(space, baseline) else []
             return BasicVariantGenerator(points_to_evaluate=first, random_state=self.seed)
-        drawn = sampler(self.method, self.seed, self.trials)
-        return ConcurrencyLimiter(BaselineFirst(baseline, space, self.objective, drawn), self.max_concurrent)
+        results.silence()
+        sampler: optuna.samplers.BaseSampler = RandomSampler(seed=self.seed)
+        if self.method == "tpe":
+            # It learns from trials after a quarter of them.
+            startup = max(4, self.trials // 4)
+            sampler = TPESampler(seed=self.seed, n_startup_trials=startup, multivariate=True)
+        return ConcurrencyLimiter(
+            BaselineFirst(baseline, space, self.objective, sampler), self.max_concurrent
+        )
 
     def scheduler(self, space: Space, first: int) -> TrialScheduler:
         """What stops trials, or copies weights between them; first: the earliest milestone that they report."""
@@ -103,11 +111,7 @@ class Choice:
 
 def _lists(space: Space) -> dict[str, list[Any]]:
     """The values of a grid; ConfigError if the space has ranges, which cannot be enumerated."""
-    lists = {
-        key: list(distribution.choices)
-        for key, distribution in space.items()
-        if isinstance(distribution, CategoricalDistribution)
-    }
+    lists = {key: list(d.choices) for key, d in space.items() if isinstance(d, CategoricalDistribution)}
     if len(lists) < len(space):
         raise ConfigError(
             f"a grid needs lists of values, and {', '.join(k for k in space if k not in lists)} are ranges: "
@@ -122,24 +126,20 @@ class BaselineFirst(OptunaSearch):
     def __init__(
         self, baseline: Mapping[str, Any], space: Space, objective: str, sampler: optuna.samplers.BaseSampler
     ) -> None:
-        results.silence()
         inside = holds(space, baseline)
+        first = [dict(baseline)] if inside else None
         super().__init__(
-            space=dict(space),
-            metric=objective,
-            mode="max",
-            points_to_evaluate=[dict(baseline)] if inside else None,
-            sampler=sampler,
+            space=dict(space), metric=objective, mode="max", points_to_evaluate=first, sampler=sampler
         )
-        self._own = None if inside else dict(baseline)
+        self._baseline = None if inside else dict(baseline)
         self._first: str | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The values of a trial."""
-        if self._own is None or self._first not in (None, trial_id):
+        if self._baseline is None or self._first not in (None, trial_id):
             return super().suggest(trial_id)
         self._first = trial_id
-        return dict(self._own)
+        return dict(self._baseline)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A trial was validated."""
@@ -154,20 +154,9 @@ class BaselineFirst(OptunaSearch):
             super().on_trial_complete(trial_id, result, error)
 
 
-def sampler(method: Literal["tpe", "random"], seed: int, trials: int) -> optuna.samplers.BaseSampler:
-    """Independent draws, or TPE, which learns from trials after a quarter of them, and after at least four."""
-    results.silence()
-    if method == "random":
-        return RandomSampler(seed=seed)
-    return TPESampler(seed=seed, n_startup_trials=max(4, trials // 4), multivariate=True)
-
-
-LENGTHS = {"loop.epochs", "min_steps"}
-"""Keys that set the length of a training."""
-
-
 class Population(PopulationBasedTraining):
-    """Trials that wait for each other at every milestone (`trial.milestone`), so that equals are compared."""
+    """Population based training: trials wait for each other at every milestone (`trial.milestone`), and the worst
+    copy weights and settings of the best."""
 
     def __init__(self, space: Space, objective: str, first: int) -> None:
         """first: the earliest milestone that trials report, after the epochs that all share."""
@@ -177,8 +166,8 @@ class Population(PopulationBasedTraining):
             mode="max",
             perturbation_interval=1,
             burn_in_period=first,
-            hyperparam_mutations={key: _varied(distribution) for key, distribution in space.items()},
-            custom_explore_fn=partial(clipped, space),
+            hyperparam_mutations={key: _mutation(distribution) for key, distribution in space.items()},
+            custom_explore_fn=partial(_clipped, space),
             quantile_fraction=0.25,
             synch=True,
         )
@@ -199,19 +188,19 @@ class Population(PopulationBasedTraining):
         return super().choose_trial_to_run(tune_controller)
 
 
-def _varied(distribution: Distribution) -> Domain | list[Any]:
-    """What Tune varies: a list to a neighbor; the values of a `tune.choice` it would multiply, even strings."""
+def _mutation(distribution: Distribution) -> Domain | list[Any]:
+    """A list, of which Tune takes a neighbor, for a `tune.choice`: its values Tune would multiply, even strings."""
     listed = isinstance(distribution, CategoricalDistribution)
     return list(distribution.choices) if listed else tune_domain(distribution)
 
 
-def clipped(space: Space, values: dict[str, Any]) -> dict[str, Any]:
+def _clipped(space: Space, values: dict[str, Any]) -> dict[str, Any]:
     """The values, clipped to their ranges: Tune multiplies what it copies."""
     ranges = {key: d for key, d in space.items() if not isinstance(d, CategoricalDistribution)}
     return {**values, **{key: min(max(values[key], d.low), d.high) for key, d in ranges.items()}}
 
 
-def check(space: Space, epochs: int) -> None:
+def check_population(space: Space, epochs: int) -> None:
     """ConfigError if trials cannot copy each other's weights during training."""
     for key in LENGTHS & space.keys():
         raise ConfigError(
