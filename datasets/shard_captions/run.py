@@ -14,8 +14,7 @@ from datasets.captions.wordnet import absolute
 from datasets.shard_captions.config import SOURCES, CaptionShardConfig
 from scenelift.io.storage import megabytes
 from scenelift.samples.caption import CAPTIONED_IMAGE, CaptionSet
-from scenelift.samples.kind import Manifest
-from scenelift.samples.source import SampleSource
+from scenelift.samples.kind import Manifest, SampleSource
 
 
 def open_source(config: CaptionShardConfig) -> SampleSource:

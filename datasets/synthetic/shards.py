@@ -13,9 +13,8 @@ from datasets.synthetic.generate import generate
 from scenelift.cluster import connect as cluster
 from scenelift.errors import ShardError
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.frame import FRAME, Frame, FrameSet
+from scenelift.samples.frame import FRAME, Frame, FrameSet, Source
 from scenelift.samples.kind import MANIFEST, Manifest
-from scenelift.samples.source import Source
 from scenelift.shards.write import write_shards
 
 SUPERPIXELS = 40

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from scenelift.geometry.boxes2d import Boxes
-from scenelift.samples.kind import Kind, Manifest
+from scenelift.samples.kind import Kind, Manifest, from_bytes, to_bytes
 
 _WORD = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*|'[a-z]+")
 
@@ -83,8 +83,13 @@ class CaptionedImage:
         return self.token
 
 
-_ARRAYS = {"boxes": "<f4", "features": "<f2", "posteriors": "<f2", "neighbours": "<i2"}
-"""Column -> dtype on disk; each has one row per region."""
+_ARRAYS = {
+    "boxes": ("<f4", -1),
+    "features": ("<f2", -1),
+    "posteriors": ("<f2", -1),
+    "neighbours": ("<i2", -1),
+}
+"""Column -> (dtype on disk, row width); each has one row per region."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ class RegionStatistics:
 
     @classmethod
     def of(cls, sums: Iterable[tuple[int, int, float, float]]) -> RegionStatistics:
-        """From the `feature_sums` of parts of the data. Parts without regions are left out."""
+        """From the `feature_sums` of parts of the data; those without regions are left out."""
         parts = [part for part in sums if part[1]]
         widths = {width for width, *_ in parts}
         assert len(widths) == 1, f"features of {sorted(widths)} channels"
@@ -194,7 +199,7 @@ class CaptionedImageKind(Kind[CaptionedImage]):
         return list(source.classes)
 
     def to_row(self, sample: CaptionedImage) -> dict[str, Any]:
-        row: dict[str, Any] = {
+        return {
             "token": sample.token,
             "scene": sample.scene,
             "height": sample.size[0],
@@ -203,24 +208,17 @@ class CaptionedImageKind(Kind[CaptionedImage]):
             "phrases": json.dumps([list(asdict(phrase).values()) for phrase in sample.phrases]),
             "n_regions": len(sample.boxes),
             "photo": sample.photo,
+            **to_bytes(sample, _ARRAYS),
         }
-        for name, dtype in _ARRAYS.items():
-            array = getattr(sample, name)
-            row[name] = None if array is None else np.ascontiguousarray(array, dtype).tobytes()
-        return row
 
     def from_row(self, row: dict[str, Any]) -> CaptionedImage:
-        arrays = {
-            name: None if row[name] is None else np.frombuffer(row[name], dtype).reshape(row["n_regions"], -1)
-            for name, dtype in _ARRAYS.items()
-        }
         return CaptionedImage(
             token=row["token"],
             size=(row["height"], row["width"]),
             sentences=tuple(row["sentences"]),
             phrases=tuple(_phrase(*values) for values in json.loads(row["phrases"])),
             photo=None if row["photo"] is None else bytes(row["photo"]),
-            **arrays,  # type: ignore[arg-type]
+            **from_bytes(row, _ARRAYS, row["n_regions"]),
         )
 
     def summarize(self, samples: Sequence[CaptionedImage], source: Any) -> dict[str, Any]:
@@ -238,7 +236,11 @@ class CaptionedImageKind(Kind[CaptionedImage]):
         }
 
     def describe(self, summaries: Sequence[dict[str, Any]], source: Any, options: Any) -> dict[str, Any]:
-        mapped, unmapped, types = (_added(part[name] for part in summaries) for name in _COUNTED)
+        totals: dict[str, Counter[str]] = {name: Counter() for name in ("mapped", "unmapped", "types")}
+        for part in summaries:
+            for name, total in totals.items():
+                total.update(part[name])
+        mapped, unmapped, types = totals.values()
         words: Counter[str] = Counter()
         for text, count in (mapped + unmapped).items():
             words.update({word: count * times for word, times in Counter(words_of(text)).items()})
@@ -265,21 +267,11 @@ class CaptionedImageKind(Kind[CaptionedImage]):
 
 
 CAPTIONED_IMAGE = CaptionedImageKind()
-_COUNTED = ("mapped", "unmapped", "types")
-
-
-def _added(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
-    total: Counter[str] = Counter()
-    for count in counts:
-        total.update(count)
-    return total
 
 
 def _phrase(
     text: str, sentence: int, types: list[str], classes: list[list[Any]], box: list[float] | None
 ) -> Phrase:
-    named = tuple((int(number), float(weight)) for number, weight in classes)
-    if box is None:
-        return Phrase(text, sentence, tuple(types), named)
-    x1, y1, x2, y2 = box
-    return Phrase(text, sentence, tuple(types), named, (x1, y1, x2, y2))
+    weights = tuple((int(number), float(weight)) for number, weight in classes)
+    corners = None if box is None else (box[0], box[1], box[2], box[3])
+    return Phrase(text, sentence, tuple(types), weights, corners)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.kind import Kind, Manifest
+from scenelift.samples.kind import Kind, Manifest, SampleSource, from_bytes, to_bytes
 from scenelift.samples.vocabulary import Vocabulary
 
 IGNORED = 0
@@ -24,7 +25,7 @@ ARRAYS = {
     "pair_points": ("<i4", 0),
     "pair_pixels": ("<i2", 3),
 }
-"""Column -> (dtype on disk, row width); width 0 is a flat array, -1 the frame's own number of features."""
+"""Column -> (dtype on disk, row width); width 0: a flat array, -1: the frame's number of features."""
 
 
 @dataclass(frozen=True)
@@ -86,66 +87,14 @@ class Frame:
         seen[self.pair_points] = True
         return seen
 
-    def to_row(self) -> dict[str, Any]:
-        """The frame as one Parquet row: arrays as raw little-endian bytes, with their counts."""
-        row: dict[str, Any] = {
-            "token": self.token,
-            "scene": self.scene,
-            "timestamp": self.timestamp,
-            "n_points": len(self.points),
-            "n_features": self.features.shape[1],
-            "n_pairs": len(self.pair_points),
-            "image_height": self.image_size[0],
-            "image_width": self.image_size[1],
-            "cameras": list(self.cameras),
-            "images": list(self.images),
-            "superpixels": None if self.superpixels is None else list(self.superpixels),
-        }
-        for name, (dtype, _) in ARRAYS.items():
-            array = getattr(self, name)
-            row[name] = None if array is None else np.ascontiguousarray(array, dtype).tobytes()
-        return row
 
-    @classmethod
-    def from_row(cls, row: dict[str, Any]) -> Frame:
-        """Inverse of `to_row`; the arrays are read-only views of the row's bytes."""
+class Source(SampleSource, Protocol):
+    """A data set of frames."""
 
-        def array(name: str) -> Any:
-            dtype, width = ARRAYS[name]
-            width = row["n_features"] if width == -1 else width
-            flat = np.frombuffer(row[name], dtype)
-            return flat.reshape(-1, width) if width else flat
+    vocabulary: Vocabulary
 
-        return cls(
-            token=row["token"],
-            scene=row["scene"],
-            timestamp=row["timestamp"],
-            labels=None if row["labels"] is None else array("labels"),
-            cameras=tuple(row["cameras"]),
-            images=tuple(row["images"]),
-            superpixels=None if row["superpixels"] is None else tuple(row["superpixels"]),
-            image_size=(row["image_height"], row["image_width"]),
-            **{name: array(name) for name in ARRAYS if name != "labels"},
-        )
-
-
-ROW_SCHEMA = pa.schema(
-    [
-        ("token", pa.string()),
-        ("scene", pa.string()),
-        ("timestamp", pa.int64()),
-        ("n_points", pa.int32()),
-        ("n_features", pa.int32()),
-        ("n_pairs", pa.int32()),
-        ("image_height", pa.int32()),
-        ("image_width", pa.int32()),
-        ("cameras", pa.list_(pa.string())),
-        ("images", pa.list_(pa.binary())),
-        ("superpixels", pa.list_(pa.binary())),
-        *((name, pa.binary()) for name in _ARRAYS),
-    ]
-)
-"""Arrow schema of a frame's row."""
+    def read(self, keyframe: Any, options: ReadOptions) -> Frame:
+        """Read and project one keyframe; FrameError says what is wrong with its files."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +145,22 @@ class FrameKind(Kind[Frame]):
 
     name = "frame"
     schema_version = 3
-    schema = ROW_SCHEMA
+    schema = pa.schema(
+        [
+            ("token", pa.string()),
+            ("scene", pa.string()),
+            ("timestamp", pa.int64()),
+            ("n_points", pa.int32()),
+            ("n_features", pa.int32()),
+            ("n_pairs", pa.int32()),
+            ("image_height", pa.int32()),
+            ("image_width", pa.int32()),
+            ("cameras", pa.list_(pa.string())),
+            ("images", pa.list_(pa.binary())),
+            ("superpixels", pa.list_(pa.binary())),
+            *((name, pa.binary()) for name in _ARRAYS),
+        ]
+    )
     # Measured on the real nuScenes frame (34,688 points, six 224x416 JPEGs; 2 cores): reading one random frame
     # takes 0.3 ms of CPU uncompressed, 0.4 ms with lz4 and 0.9 ms with zstd-1 at 1.00, 0.79 and 0.66 of the
     # size. JPEGs and PNGs do not compress any further.
@@ -206,8 +170,6 @@ class FrameKind(Kind[Frame]):
     def read(self, source: Any, keyframe: Any, options: ReadOptions) -> Frame:
         """The adapter's frame, with superpixels if requested."""
         frame = super().read(source, keyframe, options)
-        from scenelift.samples.superpixels import with_superpixels  # which reading shards can spare
-
         return with_superpixels(frame, options.superpixels) if options.superpixels else frame
 
     def decides(self, source: Any) -> Any:
@@ -215,13 +177,41 @@ class FrameKind(Kind[Frame]):
         return [source.vocabulary.version, source.vocabulary.colors]
 
     def to_row(self, sample: Frame) -> dict[str, Any]:
-        return sample.to_row()
+        return {
+            "token": sample.token,
+            "scene": sample.scene,
+            "timestamp": sample.timestamp,
+            "n_points": len(sample.points),
+            "n_features": sample.features.shape[1],
+            "n_pairs": len(sample.pair_points),
+            "image_height": sample.image_size[0],
+            "image_width": sample.image_size[1],
+            "cameras": list(sample.cameras),
+            "images": list(sample.images),
+            "superpixels": None if sample.superpixels is None else list(sample.superpixels),
+            **to_bytes(sample, _ARRAYS),
+        }
 
     def from_row(self, row: dict[str, Any]) -> Frame:
-        return Frame.from_row(row)
+        return Frame(
+            token=row["token"],
+            scene=row["scene"],
+            timestamp=row["timestamp"],
+            cameras=tuple(row["cameras"]),
+            images=tuple(row["images"]),
+            superpixels=None if row["superpixels"] is None else tuple(row["superpixels"]),
+            image_size=(row["image_height"], row["image_width"]),
+            **from_bytes(row, {**_ARRAYS, "features": ("<f4", row["n_features"])}),
+        )
 
     def summarize(self, samples: Sequence[Frame], source: Any) -> dict[str, Any]:
-        labels = [_label_counts(frame, source.vocabulary) for frame in samples if frame.labels is not None]
+        size = 1 + len(source.vocabulary.classes)
+        labels = [
+            np.bincount(frame.labels[frame.keyframe], minlength=size)
+            for frame in samples
+            if frame.labels is not None
+        ]
+        assert all(len(counts) == size for counts in labels), "a label that is not in the vocabulary"
         pairs: dict[str, int] = {}
         for frame in samples:
             seen = np.bincount(frame.pair_pixels[:, 0], minlength=len(frame.cameras))
@@ -237,10 +227,14 @@ class FrameKind(Kind[Frame]):
         self, summaries: Sequence[dict[str, Any]], source: Any, options: ReadOptions
     ) -> dict[str, Any]:
         cameras = tuple(dict.fromkeys(camera for summary in summaries for camera in summary["pairs"]))
-        vocabulary = source.vocabulary
+        known = [summary["labels"] for summary in summaries if summary["labels"] is not None]
+        labels = None
+        if known:
+            ignored, *counts = np.sum(known, 0).tolist()
+            labels = dict(zip(source.vocabulary.classes, counts, strict=True)) | {"ignored": ignored}
         return asdict(
             FrameSet(
-                vocabulary=vocabulary,
+                vocabulary=source.vocabulary,
                 image_size=options.image_size,
                 lidar_sweeps=options.lidar_sweeps,
                 superpixels=options.superpixels,
@@ -250,7 +244,7 @@ class FrameKind(Kind[Frame]):
                     camera: sum(summary["pairs"].get(camera, 0) for summary in summaries)
                     for camera in cameras
                 },
-                labels=_labels(vocabulary.classes, [summary["labels"] for summary in summaries]),
+                labels=labels,
             )
         )
 
@@ -258,17 +252,9 @@ class FrameKind(Kind[Frame]):
 FRAME = FrameKind()
 
 
-def _label_counts(frame: Frame, vocabulary: Vocabulary) -> NDArray[np.int64]:
-    """[C + 1] points of the keyframe itself by label; its sweeps have no labels."""
-    assert frame.labels is not None
-    counts = np.bincount(frame.labels[frame.keyframe], minlength=len(vocabulary.classes) + 1)
-    assert len(counts) == len(vocabulary.classes) + 1, "a label that is not in the vocabulary"
-    return counts
+def with_superpixels(frame: Frame, segments: int) -> Frame:
+    """The frame with about `segments` superpixels per image; FrameError for a broken image."""
+    from scenelift.samples import images  # not needed to read shards
 
-
-def _labels(classes: Sequence[str], counts: Sequence[list[int] | None]) -> dict[str, int] | None:
-    known = [count for count in counts if count is not None]
-    if not known:
-        return None
-    total = np.sum(known, 0).tolist()
-    return dict(zip(classes, total[IGNORED + 1 :], strict=True)) | {"ignored": total[IGNORED]}
+    encoded = (images.encode_numbers(images.slic(images.decode(image), segments)) for image in frame.images)
+    return dataclasses.replace(frame, superpixels=tuple(encoded))

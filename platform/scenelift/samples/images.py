@@ -1,4 +1,4 @@
-"""Encoded images: checked for truncation, resized to the stored size once, decoded fast."""
+"""Encoded images: checked for truncation, resized to the stored size, decoded, and cut into superpixels."""
 
 from __future__ import annotations
 
@@ -16,6 +16,13 @@ Size = tuple[int, int]
 _START_OF_IMAGE, _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 _PNG_END = b"IEND\xaeB`\x82"
 _QUALITY = 95
+
+COMPACTNESS = 6.0
+"""Weight of spatial against color distance; skimage scales it by segment size, so it has no unit."""
+SIGMA = 3.0
+"""Standard deviation of the preceding blur, pixels of a `PHOTO`; scaled down for smaller images."""
+PHOTO = (900, 1600)
+"""(height, width) of the photos that `SIGMA` was chosen for: nuScenes'."""
 
 
 def fit(data: bytes, native: Size | None, size: Size) -> bytes:
@@ -60,6 +67,27 @@ def encode_numbers(numbers: NDArray[np.integer]) -> bytes:
 def decode_numbers(data: bytes) -> NDArray[np.int64]:
     """Inverse of `encode_numbers`; FrameError if the data is truncated or not an image."""
     return np.array(_open(data), np.int64)
+
+
+def slic(image: NDArray[np.uint8], segments: int) -> NDArray[np.int64]:
+    """[H, W, 3] RGB -> [H, W] superpixel of each pixel, 0.. without gaps; deterministic.
+
+    About `segments` of them, usually fewer, since small ones join a neighbour. Source: SLIC as SLidR uses it
+    (clip2scene.md 4.5), but on the stored image instead of the 1600x900 photo.
+    """
+    from skimage.segmentation import slic as skimage_slic  # slow, not needed without superpixels
+
+    height, width = image.shape[:2]
+    labels = skimage_slic(
+        image,
+        n_segments=segments,
+        compactness=COMPACTNESS,
+        sigma=(SIGMA * height / PHOTO[0], SIGMA * width / PHOTO[1]),
+        start_label=0,
+        channel_axis=-1,
+    )
+    used = np.bincount(labels.ravel()) > 0
+    return (np.cumsum(used) - 1)[labels]
 
 
 def stored_pixels(pixels: NDArray[np.float64], native: Size, stored: Size) -> NDArray[np.int16]:

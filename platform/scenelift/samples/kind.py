@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+import numpy as np
+import pyarrow as pa
 
 from scenelift.errors import ShardError
 
@@ -24,14 +24,43 @@ class Sample(Protocol):
 
     @property
     def scene(self) -> str:
-        """Group it belongs to: samples of one scene are held out together."""
+        """Samples of one scene are held out together."""
 
 
 S = TypeVar("S", bound=Sample)
 
 
+class SampleKey(Protocol):
+    """The key of one sample: small and picklable."""
+
+    @property
+    def token(self) -> str:
+        """Unique name of the sample in its data set."""
+
+
+class SampleSource(Protocol):
+    """A data set for the shard job: a list of keys, one per sample, each readable by itself in any process.
+
+    Small to pickle: every reader process gets a copy.
+    """
+
+    name: str
+    """Name of the data set, such as nuscenes."""
+    version: str
+    """Its release, such as v1.0-mini."""
+
+    def list_samples(self, split: str | None) -> list[Any]:
+        """The `SampleKey`s of the split (None: all), in a fixed order.
+
+        Raises DataError for an unknown split (listing the known ones) or one without samples.
+        """
+
+    def read(self, keyframe: Any, options: Any) -> Any:
+        """Read one sample; FrameError says what is wrong with its files."""
+
+
 class Kind(ABC, Generic[S]):
-    """A kind of sample: its row, and the description of a folder of them. Small to pickle; stateless."""
+    """A kind of sample: its rows, and the description of a folder of them. Stateless and small to pickle."""
 
     name: str
     """Singular, for messages: frame, room."""
@@ -59,7 +88,7 @@ class Kind(ABC, Generic[S]):
         return sample
 
     def decides(self, source: Any) -> Any:
-        """What else in the source determines the rows, besides its name, version and tokens, as JSON."""
+        """Other properties of the source that determine the rows, besides name, version and tokens, as JSON."""
         return None
 
     @abstractmethod
@@ -77,6 +106,27 @@ class Kind(ABC, Generic[S]):
     @abstractmethod
     def describe(self, summaries: Sequence[dict[str, Any]], source: Any, options: Any) -> dict[str, Any]:
         """The manifest's `about` for all shards of a source, read with these options, as JSON."""
+
+
+def to_bytes(sample: Any, arrays: Mapping[str, tuple[str, int]]) -> dict[str, bytes | None]:
+    """The arrays of a sample as little-endian bytes. arrays: name -> (dtype on disk, row width)."""
+    values = {name: getattr(sample, name) for name in arrays}
+    return {
+        name: None if values[name] is None else np.ascontiguousarray(values[name], dtype).tobytes()
+        for name, (dtype, _) in arrays.items()
+    }
+
+
+def from_bytes(
+    row: Mapping[str, Any], arrays: Mapping[str, tuple[str, int]], rows: int = 0
+) -> dict[str, Any]:
+    """Inverse of `to_bytes`, as read-only views. Width 0: a flat array; -1: an array of `rows` rows."""
+    values: dict[str, Any] = {}
+    for name, (dtype, width) in arrays.items():
+        flat = None if row[name] is None else np.frombuffer(row[name], dtype)
+        shape = (rows, -1) if width == -1 else (-1, width)
+        values[name] = flat.reshape(shape) if flat is not None and width else flat
+    return values
 
 
 MANIFEST = "manifest.json"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scenelift.samples.kind import Kind
+from scenelift.samples.kind import Kind, from_bytes, to_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -105,7 +105,7 @@ _ARRAYS = {
     "colors": ("u1", 3),
     "objects": ("<f4", 6),
 }
-"""Column -> (dtype on disk, row width); width 0 is a flat array, -1 follows from the number of proposals."""
+"""Column -> (dtype on disk, row width); width 0: a flat array, -1: one row per proposal."""
 
 
 class RoomKind(Kind[Room]):
@@ -139,30 +139,21 @@ class RoomKind(Kind[Room]):
         )
 
     def to_row(self, sample: Room) -> dict[str, Any]:
-        """Arrays as raw little-endian bytes, each sentence as JSON."""
-        row: dict[str, Any] = {"token": sample.token, "scene": sample.scene, "names": list(sample.names)}
-        row["sentences"] = [_to_json(sentence) for sentence in sample.sentences]
-        for name, (dtype, _) in _ARRAYS.items():
-            row[name] = np.ascontiguousarray(getattr(sample, name), dtype).tobytes()
-        return row
+        return {
+            "token": sample.token,
+            "scene": sample.scene,
+            "names": list(sample.names),
+            "sentences": [_to_json(sentence) for sentence in sample.sentences],
+            **to_bytes(sample, _ARRAYS),
+        }
 
     def from_row(self, row: dict[str, Any]) -> Room:
-        """Inverse of `to_row`; the arrays are read-only views of the row's bytes."""
-        count = len(row["objectness"])
-
-        def array(name: str) -> Any:
-            dtype, width = _ARRAYS[name]
-            flat = np.frombuffer(row[name], dtype)
-            if width == -1:
-                return flat.reshape(count, -1)
-            return flat.reshape(-1, width) if width else flat
-
         return Room(
             token=row["token"],
             scene=row["scene"],
             names=tuple(row["names"]),
             sentences=tuple(_from_json(text) for text in row["sentences"]),
-            **{name: array(name) for name in _ARRAYS},
+            **from_bytes(row, _ARRAYS, len(row["objectness"])),
         )
 
     def summarize(self, samples: Sequence[Room], source: Any) -> dict[str, Any]:
@@ -177,9 +168,7 @@ class RoomKind(Kind[Room]):
 
     def describe(self, summaries: Sequence[dict[str, Any]], source: Any, options: Any) -> dict[str, Any]:
         """Totals of all shards; words by descending frequency, then alphabetically."""
-        words: Counter[str] = Counter()
-        for summary in summaries:
-            words.update(summary["words"])
+        words = sum((Counter(summary["words"]) for summary in summaries), Counter[str]())
         return {
             "protocol": source.protocol,
             "classes": list(source.classes),

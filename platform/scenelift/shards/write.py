@@ -28,8 +28,7 @@ from scenelift.cluster import resources
 from scenelift.errors import DataError, FrameError, SceneliftError, ShardError
 from scenelift.io import storage
 from scenelift.samples.frame import FRAME
-from scenelift.samples.kind import MANIFEST, BadSample, Kind, Manifest, S, ShardFile
-from scenelift.samples.source import SampleKey, SampleSource
+from scenelift.samples.kind import MANIFEST, BadSample, Kind, Manifest, S, SampleKey, SampleSource, ShardFile
 
 BAD = "bad.json"
 """Written instead of a manifest if too many samples are bad."""

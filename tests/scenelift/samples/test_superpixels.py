@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from scenelift.errors import FrameError
-from scenelift.samples.images import decode, decode_numbers
-from scenelift.samples.superpixels import slic, with_superpixels
+from scenelift.samples.frame import with_superpixels
+from scenelift.samples.images import decode, decode_numbers, slic
 from tests.made.frames import OPTIONS, made_up_frame
 
 

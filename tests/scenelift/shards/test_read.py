@@ -223,7 +223,7 @@ def test_dataset_has_a_row_for_every_frame(folder: Path, indices: list[int] | No
     rows = Shards.open(str(folder)).dataset(indices).take_all()
     assert sorted(row["index"] for row in rows) == sorted(indices or range(FRAMES))
     for row in rows:
-        assert_same(Frame.from_row(row), made_up_frame(f"frame-{row['index']:05d}"))
+        assert_same(FRAME.from_row(row), made_up_frame(f"frame-{row['index']:05d}"))
 
 
 @pytest.mark.ray

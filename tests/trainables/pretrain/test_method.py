@@ -24,8 +24,8 @@ from scenelift.points.collate import Collate
 from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
 from scenelift.runs.config import RunConfig
 from scenelift.samples.config import ReadOptions
+from scenelift.samples.frame import with_superpixels
 from scenelift.samples.images import encode_numbers
-from scenelift.samples.superpixels import with_superpixels
 from scenelift.shards.write import write_shards
 from scenelift.teachers.config import TeacherConfig
 from scenelift.train.method import Progress
