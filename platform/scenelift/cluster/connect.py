@@ -115,11 +115,8 @@ def _start(dashboard: bool, options: dict[str, Any]) -> None:
 
 
 def _own_token() -> None:
-    """A token for this Ray alone, in memory.
-
-    Ray closes its ports with a token, and would write a new one to ~/.ray, where it changes how every later `ray
-    start` and `ray job submit` on this machine behave.
-    """
+    """A token for this Ray alone, in memory. Ray closes its ports with a token, and would write a new one to
+    ~/.ray, where it changes how every later `ray start` and `ray job submit` on this machine behave."""
     if not (Path.home() / ".ray" / "auth_token").exists() and "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
@@ -135,10 +132,8 @@ def _attach(address: str, options: dict[str, Any]) -> None:
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Raises a user's mistake that a task or an actor met as it was raised there, without Ray's wrapping.
-
-    What Ray itself gives up on becomes a ClusterError; a fault in our code keeps its traceback.
-    """
+    """Raises a user's mistake that a task or an actor met as it was raised there, without Ray's wrapping. What
+    Ray itself gives up on becomes a ClusterError; a fault in our code keeps its traceback."""
     try:
         yield
     except ray.exceptions.RayTaskError as error:
@@ -152,11 +147,9 @@ def user_errors() -> Iterator[None]:
 
 
 def worker_environment() -> dict[str, str]:
-    """Variables of every worker, on whichever machine: where the code is, and what the driver was told.
-
-    On another machine the absolute folders are missing and the relative one is found: there a worker of a
-    submitted job starts in the unpacked working directory.
-    """
+    """Variables of every worker, on whichever machine: where the code is, and what the driver was told. On
+    another machine the absolute folders are missing and the relative one is found: there a worker of a
+    submitted job starts in the unpacked working directory."""
     root = _SOURCES.parent
     folders = [str(_SOURCES), *([str(root)] if (root / "trainables").is_dir() else []), "platform"]
     known = os.environ.get("PYTHONPATH", "").split(os.pathsep)

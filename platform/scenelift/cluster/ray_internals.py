@@ -55,11 +55,9 @@ def warn_of_another_ray() -> None:
 
 
 def keep_driver_environment() -> None:
-    """Let `ray.init` in a submitted job take a runtime_env.
-
-    A job's own env_vars would conflict with ours; ours hold them, as they come from its environment. To ask for
-    upstream: a documented name for RAY_OVERRIDE_JOB_RUNTIME_ENV.
-    """
+    """Let `ray.init` in a submitted job take a runtime_env. A job's own env_vars would conflict with ours; ours
+    hold them, as they come from its environment. To ask for upstream: a documented name for
+    RAY_OVERRIDE_JOB_RUNTIME_ENV."""
     os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
 
 
@@ -84,10 +82,8 @@ def know_address() -> None:
 
 
 def most_free(kind: str = "CPU") -> float:
-    """How much of a resource the machine has left that has most of it left.
-
-    To ask for upstream: `ray.nodes()` with what is available; `ray.available_resources()` only has the sum.
-    """
+    """How much of a resource the machine has left that has most of it left. To ask for upstream: `ray.nodes()`
+    with what is available; `ray.available_resources()` only has the sum."""
     from ray._private.state import available_resources_per_node
 
     return max((float(left.get(kind, 0)) for left in available_resources_per_node().values()), default=0.0)

@@ -40,10 +40,8 @@ def fit(nodes: list[Node], cpus: float, gpus: float, data_cpus: float) -> int:
 def require_fit(
     nodes: list[Node], workers: int, cpus: float, gpus: float, data_cpus: float, option: str = "scale.workers"
 ) -> None:
-    """ClusterError if `workers` cannot all be placed while `data_cpus` stay free for reading data.
-
-    option: what the message tells the user to lower.
-    """
+    """ClusterError if `workers` cannot all be placed while `data_cpus` stay free for reading data. option: what
+    the message tells the user to lower."""
     placed = fit(nodes, cpus, gpus, data_cpus)
     if placed >= workers:
         return
@@ -74,11 +72,9 @@ def task_cpus() -> float:
 
 
 def worker_cpus(workers: int, gpus_per_worker: float = 0, data_cpus: float = 1) -> float:
-    """CPUs for each of `workers` training workers, such that reading keeps `data_cpus`.
-
-    As many whole ones as can be placed, on one machine never more than there are cores; 0.5 where one each is too
-    much. Ray Train gives a worker as many threads.
-    """
+    """CPUs for each of `workers` training workers, such that reading keeps `data_cpus`. As many whole ones as
+    can be placed, on one machine never more than there are cores; 0.5 where one each is too much. Ray Train
+    gives a worker as many threads."""
     nodes = _nodes()
     most = int(max(node.get("CPU", 0) for node in nodes))
     if len(nodes) == 1:
@@ -92,11 +88,9 @@ def worker_cpus(workers: int, gpus_per_worker: float = 0, data_cpus: float = 1) 
 def side_by_side(
     workers: int, cpus: float | None, gpus_per_worker: float, data_cpus: float, most: int
 ) -> tuple[int, float]:
-    """How many trainings, `most` at most, fit at the same time, and the CPUs of each of their workers.
-
-    Each needs `workers` workers and `data_cpus` for reading. cpus: of a worker; None: as many whole ones as leave
-    the number of trainings as it is, on one machine never more than it has cores.
-    """
+    """How many trainings, `most` at most, fit at the same time, and the CPUs of each of their workers. Each
+    needs `workers` workers and `data_cpus` for reading. cpus: of a worker; None: as many whole ones as leave
+    the number of trainings as it is, on one machine never more than it has cores."""
     nodes = _nodes()
     held = cores() if len(nodes) == 1 else int(sum(node.get("CPU", 0) for node in nodes))
     for trainings in range(most, 0, -1):
@@ -115,10 +109,8 @@ def require(
     option: str = "scale.workers",
 ) -> None:
     """Raise ClusterError if `workers` cannot all be placed while `data_cpus` stay free for reading data.
-
     Without this check Ray waits for the missing resources forever. A cluster that grows by itself is judged by
-    what it may grow to. option: what the message tells the user to lower.
-    """
+    what it may grow to. option: what the message tells the user to lower."""
     require_fit(_nodes(), workers, cpus_per_worker, gpus_per_worker, data_cpus, option)
 
 

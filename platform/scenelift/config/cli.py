@@ -1,7 +1,8 @@
-"""The command line of a config: `[PRESET | --config FILE] [--group.field VALUE ...]`.
+"""The command line of a config: `[PRESET
 
-One table of options, read off the dataclasses and their field docstrings, is both what `--help` shows and what is
-parsed. Nothing here imports what a command works with, so that it answers to a mistake at once.
+--config FILE] [--group.field VALUE ...]`. One table of options, read off the dataclasses and their field
+docstrings, is both what `--help` shows and what is parsed. Nothing here imports what a command works with, so that
+it answers to a mistake at once.
 """
 
 from __future__ import annotations
@@ -29,9 +30,7 @@ _NAMES = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH", bool: "{true,fa
 
 def command(prog: str, presets: Mapping[str, Any], module: str = "") -> None:
     """The whole of `python -m PROG`: parse, check, and only then import `run(config)`, of PROG or its `module`.
-
-    A user's mistake becomes one line and status 1.
-    """
+    A user's mistake becomes one line and status 1."""
     try:
         config = parse(presets, sys.argv[1:], f"python -m {prog}")
         config.check_here()
@@ -45,9 +44,10 @@ def command(prog: str, presets: Mapping[str, Any], module: str = "") -> None:
 
 
 def parse(presets: Mapping[str, T], argv: Sequence[str], prog: str) -> T:
-    """Read `[PRESET | --config FILE] [--group.field VALUE ...]`; the first preset is the default.
+    """Read `[PRESET
 
-    A tuple takes several values (`--student.planes 16 24 32`). Prints help and exits on `--help`.
+    --config FILE] [--group.field VALUE ...]`; the first preset is the default. A tuple takes several values
+    (`--student.planes 16 24 32`). Prints help and exits on `--help`.
     """
     args = [_word(arg) for arg in argv]
     name = args.pop(0) if argv and not argv[0].startswith("-") else None

@@ -1,8 +1,6 @@
-"""What a setting may be, written as the annotation of its field: `lr: PositiveFloat = 0.1`.
-
-`Settings` checks it when a config is made, and `scenelift.config.build` where a user's value is converted, with
-the whole key in the message.
-"""
+"""What a setting may be, written as the annotation of its field: `lr: PositiveFloat = 0.1`. `Settings` checks
+it when a config is made, and `scenelift.config.build` where a user's value is converted, with the whole key in
+the message."""
 
 from __future__ import annotations
 
@@ -60,10 +58,8 @@ class Settings:
             check(getattr(self, name), hint, name)
 
     def check_here(self, prefix: str = "") -> None:
-        """Raises a SceneliftError for what cannot work on this machine; commands ask before they begin.
-
-        prefix: what stands before the names of the fields in messages, such as "data.".
-        """
+        """Raises a SceneliftError for what cannot work on this machine; commands ask before they begin. prefix:
+        what stands before the names of the fields in messages, such as "data."."""
         for name, hint in hints(type(self)).items():
             value = getattr(self, name)
             if isinstance(value, Settings):

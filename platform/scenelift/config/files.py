@@ -1,8 +1,6 @@
-"""Configs as files, and schema versions of all files that Scenelift writes and reads again.
-
-The module of a file keeps its VERSION and its MIGRATIONS: version -> function that converts its values to the next
-version. Files of a version without a migration are refused.
-"""
+"""Configs as files, and schema versions of all files that Scenelift writes and reads again. The module of a
+file keeps its VERSION and its MIGRATIONS: version -> function that converts its values to the next version.
+Files of a version without a migration are refused."""
 
 from __future__ import annotations
 
@@ -54,9 +52,7 @@ def accept(
     error: type[SceneliftError] = SceneliftError,
 ) -> dict[str, Any]:
     """The values of a file, migrated to `version`, without their stamp; where: the file, for the message.
-
-    Raises `error` for a file without a version, or of one without a migration.
-    """
+    Raises `error` for a file without a version, or of one without a migration."""
     plain = dict(values) if isinstance(values, Mapping) else {}
     written = reached = plain.pop(KEY, None)
     while isinstance(reached, int) and reached != version and reached in migrations:

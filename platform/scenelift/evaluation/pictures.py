@@ -1,7 +1,5 @@
-"""Pictures of a labeled frame: bird's-eye views of its point cloud, and its camera images.
-
-Figures are created without pyplot, so threads share nothing and nothing needs closing.
-"""
+"""Pictures of a labeled frame: bird's-eye views of its point cloud, and its camera images. Figures are created
+without pyplot, so threads share nothing and nothing needs closing."""
 
 from __future__ import annotations
 
@@ -166,10 +164,8 @@ def camera_labels(
     vocabulary: Vocabulary,
 ) -> None:
     """A column per camera: the photo, the teacher's labels over it, and the student's labels of its points.
-
-    images: [V, H, W, 3]; dense_labels: [V, h, w] 0..C of the teacher's patches, which tile the image; pair_pixels:
-    [M, 3] (image, row, column); pair_labels: [M] 0..C of the student. Label 0 is not drawn.
-    """
+    images: [V, H, W, 3]; dense_labels: [V, h, w] 0..C of the teacher's patches, which tile the image;
+    pair_pixels: [M, 3] (image, row, column); pair_labels: [M] 0..C of the student. Label 0 is not drawn."""
     views, height, width = images.shape[:3]
     rows = ("photo", "teacher's patches", "student's points")
     entries = class_entries(vocabulary, occurring(vocabulary, dense_labels, pair_labels))

@@ -18,11 +18,9 @@ _SMOOTHED_OVER = 0.04  # share of a curve's points under one smoothing window
 
 
 def confusion(path: Path, matrix: NDArray[np.int64], vocabulary: Vocabulary) -> None:
-    """Heat map of a confusion matrix, percent of the points of each true class.
-
-    matrix: [C, C] counts, rows the true classes, columns the predicted ones. Classes without a true point have no
-    percentages and are marked as absent.
-    """
+    """Heat map of a confusion matrix, percent of the points of each true class. matrix: [C, C] counts, rows the
+    true classes, columns the predicted ones. Classes without a true point have no percentages and are marked as
+    absent."""
     classes = len(vocabulary.classes)
     assert matrix.shape == (classes, classes)
     totals = matrix.sum(axis=1)
@@ -79,9 +77,7 @@ def count(number: int) -> str:
 
 def curves(path: Path, series: Mapping[str, tuple[Sequence[int], Sequence[float]]]) -> None:
     """A small plot per name, at most three per row: the raw values faint, lightly smoothed values over them.
-
-    series: name -> (steps, values). Values that are not finite leave a gap.
-    """
+    series: name -> (steps, values). Values that are not finite leave a gap."""
     assert series, "nothing to plot"
     columns = min(3, len(series))
     rows = -(-len(series) // columns)

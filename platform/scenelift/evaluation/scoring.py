@@ -1,8 +1,6 @@
 """Runs a scorer over all samples of a folder of shards: a Ray Data job, its results in the samples' order.
-
 Without GPUs the work is done by Ray's pool of processes, which keep what they have imported: a second scoring
-starts at once. On GPUs it is done by actors, which give the GPU back when they end.
-"""
+starts at once. On GPUs it is done by actors, which give the GPU back when they end."""
 
 from __future__ import annotations
 

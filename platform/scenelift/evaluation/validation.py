@@ -1,7 +1,5 @@
-"""Validation: scores of the student during training, on held-out training scenes.
-
-Choices between trainings (by a person or by a sweep) use these scores, never those of the test scenes.
-"""
+"""Validation: scores of the student during training, on held-out training scenes. Choices between trainings (by
+a person or by a sweep) use these scores, never those of the test scenes."""
 
 from __future__ import annotations
 
@@ -52,10 +50,8 @@ class Validation(Generic[S]):
     def __call__(
         self, student: nn.Module, epoch: int, epochs: int, rank: int = 0, workers: int = 1
     ) -> dict[str, float]:
-        """The metrics by name after N epochs, the same on every rank; none where none are due.
-
-        All ranks must call it together.
-        """
+        """The metrics by name after N epochs, the same on every rank; none where none are due. All ranks must
+        call it together."""
         if epoch % self.every and epoch < epochs:
             return {}
         training = student.training
@@ -72,11 +68,8 @@ class Validation(Generic[S]):
 def hold_out(
     config: ValidationConfig, samples: Samples[S], used: Sequence[int] | None = None
 ) -> tuple[Sequence[int] | None, tuple[int, ...]]:
-    """What is left to train on of the `used` samples (None: all), and what is scored on: none where `config` asks
-    for none.
-
-    Scenes are held out whole. Raises ConfigError if nothing is left on either side.
-    """
+    """What is left to train on of the `used` samples (None: all), and what is scored on: none where `config`
+    asks for none. Scenes are held out whole. Raises ConfigError if nothing is left on either side."""
     if not config.holdout_every:
         return used, ()
     names = list(dict.fromkeys(samples.scenes))

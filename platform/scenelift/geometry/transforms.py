@@ -1,8 +1,6 @@
-"""Rigid transforms and the pinhole projection that pairs points with pixels.
-
-A transform `b_from_a` is a 4x4 matrix for column vectors: it maps coordinates in frame a to frame b, so a chain
-reads from right to left, `camera_from_ego @ ego_from_lidar`. All functions take stacks of transforms.
-"""
+"""Rigid transforms and the pinhole projection that pairs points with pixels. A transform `b_from_a` is a 4x4
+matrix for column vectors: it maps coordinates in frame a to frame b, so a chain reads from right to left,
+`camera_from_ego @ ego_from_lidar`. All functions take stacks of transforms."""
 
 from __future__ import annotations
 
@@ -16,11 +14,9 @@ _TOLERANCE = 1e-2
 
 
 def rotation(quaternion: ArrayLike) -> Matrix:
-    """[..., 4] quaternions (w, x, y, z) -> [..., 3, 3] rotation matrices.
-
-    Small errors of length are normalized away; anything further from a unit quaternion becomes NaN, so that one
-    bad record of a large table is reported only where it is used (`require_rigid`).
-    """
+    """[..., 4] quaternions (w, x, y, z) -> [..., 3, 3] rotation matrices. Small errors of length are normalized
+    away; anything further from a unit quaternion becomes NaN, so that one bad record of a large table is
+    reported only where it is used (`require_rigid`)."""
     q = np.asarray(quaternion, np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         length = np.linalg.norm(q, axis=-1, keepdims=True)
@@ -35,10 +31,8 @@ def rotation(quaternion: ArrayLike) -> Matrix:
 
 
 def rigid(quaternion: ArrayLike, translation: ArrayLike) -> Matrix:
-    """[..., 4] quaternions (w, x, y, z) and [..., 3] translations (metres) -> [..., 4, 4] transforms.
-
-    Values that are not finite become NaN, as in `rotation`.
-    """
+    """[..., 4] quaternions (w, x, y, z) and [..., 3] translations (metres) -> [..., 4, 4] transforms. Values
+    that are not finite become NaN, as in `rotation`."""
     shift = np.asarray(translation, np.float64)
     return compose(rotation(quaternion), np.where(np.isfinite(shift), shift, np.nan))
 
@@ -88,10 +82,8 @@ def transform_points(transform: Matrix, points: NDArray[np.float32]) -> NDArray[
 
 
 def _affine(matrix: Matrix, columns: Matrix) -> Matrix:
-    """[R, 4] applied to homogeneous [3, N] columns -> [R, N].
-
-    Written out because BLAS would start threads for a product this thin in each of the many reader processes.
-    """
+    """[R, 4] applied to homogeneous [3, N] columns -> [R, N]. Written out because BLAS would start threads for
+    a product this thin in each of the many reader processes."""
     x, y, z = columns
     return matrix[:, 0:1] * x + matrix[:, 1:2] * y + matrix[:, 2:3] * z + matrix[:, 3:4]
 

@@ -10,7 +10,7 @@ import functools
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pyarrow import fs as pafs
 
 TEMPORARY = ".tmp-"
-"""Prefix of files that are being written; a killed job may leave some behind."""
+"""Prefix of files that are being written; a killed job may leave some."""
 
 ATTEMPTS = 6
 """Attempts of a request to a bucket before it fails, with increasing pauses: about 20 s."""
@@ -34,12 +34,8 @@ Location = str | Path
 
 
 def resolve(path: Location) -> tuple[pafs.FileSystem, str]:
-    """The file system of a path or URI and the path on it; local paths become absolute.
-
-    Raises StorageError for a scheme that neither pyarrow nor an installed fsspec package supports.
-    """
-    from pyarrow import fs as pafs
-
+    """The file system of a path or URI and the path on it; local paths become absolute. Raises StorageError for
+    a scheme that neither pyarrow nor an installed fsspec package supports."""
     text = str(path)
     if "://" in text:
         return _resolve_uri(text)
@@ -76,13 +72,8 @@ def _by_fsspec(uri: str) -> tuple[pafs.FileSystem, str]:
 
 
 def _s3(uri: str, region: str) -> pafs.S3FileSystem:
-    """A client of the URI's bucket with more retries and longer timeouts.
-
-    `FileSystem.from_uri` takes no such options, so what it reads out of the URI and the environment is read here.
-    How often to try is lost when a client is pickled: it is made anew in each process, by `resolve`.
-    """
-    from pyarrow import fs as pafs
-
+    """A client of the URI's bucket with more retries and longer timeouts, for which `FileSystem.from_uri` has no
+    options. Pickling loses the retries, so each process creates its own client, by `resolve`."""
     parts = urlsplit(uri)
     options: dict[str, Any] = dict(parse_qsl(parts.query)) | {"region": region}
     for name in options.keys() & {"allow_bucket_creation", "allow_bucket_deletion"}:
@@ -120,7 +111,7 @@ def split(path: str) -> tuple[str, str]:
 
 
 def _options(path: str) -> tuple[str, str]:
-    """A URI's path and its options, such as ?endpoint_override=localhost:9000; other paths have none."""
+    """A URI's path and options, such as ?endpoint_override=localhost:9000."""
     if "://" not in path:
         return path, ""
     path, mark, options = path.partition("?")
@@ -136,10 +127,7 @@ def is_local(filesystem: pafs.FileSystem) -> bool:
 
 @contextmanager
 def explained(filesystem: pafs.FileSystem, path: str, need: int = 0) -> Iterator[None]:
-    """Turns errors of the operating system or the cloud about `path` into a StorageError with the fix.
-
-    need: bytes that were to be written, for the message about a full disk.
-    """
+    """Turns errors about `path` into a StorageError with the fix; need: bytes to write."""
     try:
         yield
     except FileNotFoundError as error:
@@ -182,40 +170,24 @@ def make_folder(filesystem: pafs.FileSystem, folder: str) -> None:
         filesystem.create_dir(folder, recursive=True)
 
 
-def write_atomic(
-    filesystem: pafs.FileSystem, path: str, data: bytes | pa.Buffer | Callable[[pa.NativeFile], Any]
-) -> None:
-    """Write a file so that a reader sees all of it or nothing, even if the writer is killed.
-
-    Locally: a temporary file in the same folder, then a rename. Elsewhere: one output stream, whose object appears
-    when it is closed. A callable receives the stream and writes to it. Raises StorageError.
-    """
-    if not is_local(filesystem):
-        content = _collected(data)  # closing a half-written stream would publish the half
-        with explained(filesystem, path, len(content)), filesystem.open_output_stream(path) as stream:
-            stream.write(content)
-        return
-    folder, _, name = path.rpartition("/")
-    temporary = join(folder, f"{TEMPORARY}{uuid.uuid4().hex}-{name}")
-    with explained(filesystem, path, 0 if callable(data) else len(data)):
+def write_atomic(filesystem: pafs.FileSystem, path: str, data: bytes | pa.Buffer) -> None:
+    """Write a file so that a reader sees all of it or nothing, even if the writer is killed: locally by renaming a
+    temporary file in the same folder, elsewhere as one object. Raises StorageError."""
+    with explained(filesystem, path, len(data)):
+        if not is_local(filesystem):
+            with filesystem.open_output_stream(path) as stream:
+                stream.write(data)
+            return
+        folder, name = split(path)
+        temporary = join(folder, f"{TEMPORARY}{uuid.uuid4().hex}-{name}")
         try:
             with filesystem.open_output_stream(temporary) as stream:
-                data(stream) if callable(data) else stream.write(data)
+                stream.write(data)
             filesystem.move(temporary, path)
         except BaseException:
             with suppress(OSError):
                 filesystem.delete_file(temporary)
             raise
-
-
-def _collected(data: bytes | pa.Buffer | Callable[[pa.NativeFile], Any]) -> bytes | pa.Buffer:
-    import pyarrow as pa
-
-    if not callable(data):
-        return data
-    sink = pa.BufferOutputStream()
-    data(sink)
-    return sink.getvalue()
 
 
 def exists(filesystem: pafs.FileSystem, path: str) -> bool:
@@ -240,28 +212,25 @@ def delete(filesystem: pafs.FileSystem, path: str) -> None:
 
 def list_files(filesystem: pafs.FileSystem, folder: str) -> dict[str, int]:
     """Name -> bytes of the files directly in a folder, sorted by name; empty if there is no such folder."""
-    from pyarrow import fs as pafs
-
-    with explained(filesystem, folder):
-        infos = filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
-    return {info.base_name: info.size for info in sorted(infos, key=lambda i: i.base_name) if info.is_file}
+    return {info.base_name: info.size for info in _entries(filesystem, folder) if info.is_file}
 
 
 def list_folders(filesystem: pafs.FileSystem, folder: str) -> list[str]:
     """Names of the folders directly in a folder, sorted; empty if there is no such folder."""
-    from pyarrow import fs as pafs
+    return [info.base_name for info in _entries(filesystem, folder) if info.type == pafs.FileType.Directory]
 
+
+def _entries(filesystem: pafs.FileSystem, folder: str) -> list[pafs.FileInfo]:
     with explained(filesystem, folder):
         infos = filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
-    return sorted(info.base_name for info in infos if info.type == pafs.FileType.Directory)
+    return sorted(infos, key=lambda info: info.base_name)
 
 
 def remove_temporary(filesystem: pafs.FileSystem, folder: str) -> None:
-    """Delete what a killed `write_atomic` left in a folder."""
+    """Delete the temporary files of a killed `write_atomic` in a folder."""
     for name in list_files(filesystem, folder):
         if name.startswith(TEMPORARY):
-            with explained(filesystem, folder):
-                filesystem.delete_file(join(folder, name))
+            delete(filesystem, join(folder, name))
 
 
 def require_space(path: Location, need: int) -> None:

@@ -24,10 +24,8 @@ def lovasz_softmax(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _growth(truth: Tensor) -> Tensor:
-    """[N, C] the loss of a class's IoU caused by each further row, if it is wrong.
-
-    truth: [N, C] whether a row has the class; each column is sorted by descending error.
-    """
+    """[N, C] the loss of a class's IoU caused by each further row, if it is wrong. truth: [N, C] whether a row
+    has the class; each column is sorted by descending error."""
     missed = truth.cumsum(0)
     size = missed[-1:]
     loss = 1 - (size - missed) / (size + (~truth).cumsum(0)).float()

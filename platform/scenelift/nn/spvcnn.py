@@ -1,7 +1,5 @@
-"""SPVCNN: a sparse U-Net with a parallel branch of features for every input voxel.
-
-"Points" are the input voxels of the network; "cells" are those of a coarser level, with an edge of `stride` voxels.
-"""
+"""SPVCNN: a sparse U-Net with a parallel branch of features for every input voxel. "Points" are the input
+voxels of the network; "cells" are those of a coarser level, with an edge of `stride` voxels."""
 
 from __future__ import annotations
 
@@ -86,9 +84,7 @@ def _full(features: Tensor) -> Tensor:
 
 def _corners(points: Sites, cells: Sites) -> tuple[Tensor, Tensor]:
     """For each point its 8 cells ([N, 8] rows, the point's own cell first) and their weights [N, 8] float32.
-
-    Computed once per batch and cached in the points. An absent cell has weight 0 and the row of the own cell.
-    """
+    Computed once per batch and cached in the points. An absent cell has weight 0 and the row of the own cell."""
     stride = _stride(points, cells)
     corners = points.memo.get(("corners", stride))
     if corners is None:

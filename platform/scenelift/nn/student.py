@@ -113,10 +113,8 @@ class Student(nn.Module):
 
     @classmethod
     def load(cls, folder: Location) -> Student:
-        """Read a student that `save` wrote, from a local folder or a URI.
-
-        Raises SceneliftError if the folder does not hold a complete student.
-        """
+        """Read a student that `save` wrote, from a local folder or a URI. Raises SceneliftError if the folder
+        does not hold a complete student."""
         try:
             with folders.fetched(folder, [WEIGHTS, DESCRIPTION]) as local:
                 description = json.loads((local / DESCRIPTION).read_text())

@@ -1,8 +1,6 @@
 """Augmentation of training frames: clouds rotated and mirrored, photos cropped and mirrored with their pairs.
-
 All draws come from the given generator; geometry and pairs change together, so that a point and its pixel still
-show the same thing.
-"""
+show the same thing."""
 
 from __future__ import annotations
 

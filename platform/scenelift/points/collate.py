@@ -1,8 +1,6 @@
-"""Frames -> one batch: augmented clouds, voxels, images and the pairs between them.
-
-Shapes: B frames, S clouds (the keyframe and the drawn sweeps of every frame, each a sample of its own for the 3D
-network), N points, V voxels, I images, M pairs.
-"""
+"""Frames -> one batch: augmented clouds, voxels, images and the pairs between them. Shapes: B frames, S clouds
+(the keyframe and the drawn sweeps of every frame, each a sample of its own for the 3D network), N points, V
+voxels, I images, M pairs."""
 
 from __future__ import annotations
 
@@ -71,10 +69,8 @@ class PointBatch:
 def voxelise(
     points: Floats, features: Floats, config: VoxelConfig
 ) -> tuple[NDArray[np.int32], Floats, Indices]:
-    """Voxelize a cloud: ([V, 3] cells from 0, [V, C] features, [N] the voxel of each point).
-
-    Cells are floor(p / size), shifted so that the smallest is 0 along each axis and sorted by (x, y, z).
-    """
+    """Voxelize a cloud: ([V, 3] cells from 0, [V, C] features, [N] the voxel of each point). Cells are floor(p
+    / size), shifted so that the smallest is 0 along each axis and sorted by (x, y, z)."""
     cells = np.floor(points / np.float32(config.size)).astype(np.int64)
     cells -= cells.min(0, initial=0) if not len(cells) else cells.min(0)
     extent = cells.max(0, initial=0) + 1

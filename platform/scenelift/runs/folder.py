@@ -31,11 +31,9 @@ _CONFIG, _IDENTITY, _HISTORY, _RESULT = "config.yaml", "run.json", "history.json
 
 
 class Run:
-    """`<storage>/<name>/`; the driver writes every file in it, except the checkpoints.
-
-    It writes into `folder`: the run's place itself on a local disk, or a temporary folder for a run in a bucket,
-    from which `publish` copies.
-    """
+    """`<storage>/<name>/`; the driver writes every file in it, except the checkpoints. It writes into `folder`:
+    the run's place itself on a local disk, or a temporary folder for a run in a bucket, from which `publish`
+    copies."""
 
     def __init__(self, place: Location) -> None:
         self.place = storage.absolute(place)
@@ -69,11 +67,8 @@ class Run:
 
     @classmethod
     def open(cls, command: str, config: Any, settings: RunConfig) -> Run:
-        """Begin a run or continue one.
-
-        Raises ConfigError for a name that is taken, or for nothing to continue; StorageError if the folder cannot
-        be written or the disk is full.
-        """
+        """Begin a run or continue one. Raises ConfigError for a name that is taken, or for nothing to continue;
+        StorageError if the folder cannot be written or the disk is full."""
         storage.require_space(settings.storage, 64 << 20)
         name = settings.name or f"{command}-{time.strftime('%Y%m%d-%H%M%S')}"
         run = cls(storage.join(settings.storage, name))
@@ -130,11 +125,9 @@ class Run:
         self.publish(_IDENTITY)
 
     def record(self, event: dict[str, Any]) -> None:
-        """Append an event to the run's history.
-
-        It reaches a bucket with the next event that is not a metric, or after `HISTORY_SECONDS`. Events that
-        cannot be written, to a full disk or a bucket, are written with a later one.
-        """
+        """Append an event to the run's history. It reaches a bucket with the next event that is not a metric,
+        or after `HISTORY_SECONDS`. Events that cannot be written, to a full disk or a bucket, are written with
+        a later one."""
         self._waiting.append(json.dumps({"time": round(time.time(), 3), **event}) + "\n")
         try:
             _append(self.folder / _HISTORY, "".join(self._waiting))

@@ -113,10 +113,8 @@ class Finished:
 
 
 def read(uri: str) -> tuple[list[Finished], dict[str, Counter[str]]]:
-    """Finished runs, the oldest first, and for each experiment the number of other runs by status.
-
-    uri: from `store.resolve`. TrackingError if it does not answer or holds no runs.
-    """
+    """Finished runs, the oldest first, and for each experiment the number of other runs by status. uri: from
+    `store.resolve`. TrackingError if it does not answer or holds no runs."""
     store.quiet()
     store.require(uri)
     from mlflow import MlflowClient

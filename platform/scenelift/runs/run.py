@@ -149,10 +149,9 @@ def experiment(
 
 
 class Experiment:
-    """The records of one run: events of its workers, scores and the student, to its folder, MLflow and the screen.
-
-    It spans one training from its first start to its end; workers may be restarted many times on the way.
-    """
+    """The records of one run: events of its workers, scores and the student, to its folder, MLflow and the
+    screen. It spans one training from its first start to its end; workers may be restarted many times on the
+    way."""
 
     def __init__(self, run: Run, tracker: Tracker, config: Any, observe: Observe) -> None:
         """config: as plain values, for `result.json`."""

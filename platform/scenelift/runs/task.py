@@ -37,10 +37,8 @@ class Report:
 
 
 class Task(ABC, Generic[S]):
-    """One training of one method: which samples it reads, what it trains, and how that is scored.
-
-    A subclass opens its shards in `__init__` and refuses there, before anything is started, what does not fit.
-    """
+    """One training of one method: which samples it reads, what it trains, and how that is scored. A subclass
+    opens its shards in `__init__` and refuses there, before anything is started, what does not fit."""
 
     command: ClassVar[str]
     """Name of the trainable, such as `distill`."""
@@ -102,17 +100,13 @@ class Task(ABC, Generic[S]):
         self, before: Any, initial: Location, trained: Location, resources: Resources, pictures: Path
     ) -> Report:
         """Score the trained student, and what it is compared with, on the test samples, and draw some of them.
-
         before: what `score_before` returned; initial, trained: folders of the student before and after the
-        training. Only called if there are test samples.
-        """
+        training. Only called if there are test samples."""
         raise AssertionError(f"{type(self).__name__} has test samples and no score")
 
     def validation(self) -> tuple[Sequence[int] | None, Validation[S] | None]:
-        """Which samples are trained on (None: all), and what is scored on the others; None: nothing.
-
-        Raises ConfigError or DataError if nothing is left on either side, or nothing can be measured.
-        """
+        """Which samples are trained on (None: all), and what is scored on the others; None: nothing. Raises
+        ConfigError or DataError if nothing is left on either side, or nothing can be measured."""
         kept, chosen = hold_out(self.config.validation, self.train, self.used)
         if not chosen:
             return kept, None

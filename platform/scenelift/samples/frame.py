@@ -30,10 +30,8 @@ ARRAYS = {
 
 @dataclass(frozen=True)
 class Frame:
-    """One keyframe of a data set, projected: all that training and evaluation read.
-
-    Shapes: N points of the keyframe and its LiDAR sweeps together, F features per point, V images, M pairs.
-    """
+    """One keyframe of a data set, projected: all that training and evaluation read. Shapes: N points of the
+    keyframe and its LiDAR sweeps together, F features per point, V images, M pairs."""
 
     token: str
     """Unique name of the keyframe in its data set."""

@@ -70,11 +70,9 @@ def decode_numbers(data: bytes) -> NDArray[np.int64]:
 
 
 def slic(image: NDArray[np.uint8], segments: int) -> NDArray[np.int64]:
-    """[H, W, 3] RGB -> [H, W] superpixel of each pixel, 0.. without gaps; deterministic.
-
-    About `segments` of them, usually fewer, since small ones join a neighbour. Source: SLIC as SLidR uses it
-    (clip2scene.md 4.5), but on the stored image instead of the 1600x900 photo.
-    """
+    """[H, W, 3] RGB -> [H, W] superpixel of each pixel, 0.. without gaps; deterministic. About `segments` of
+    them, usually fewer, since small ones join a neighbour. Source: SLIC as SLidR uses it (clip2scene.md 4.5),
+    but on the stored image instead of the 1600x900 photo."""
     from skimage.segmentation import slic as skimage_slic  # slow, not needed without superpixels
 
     height, width = image.shape[:2]
@@ -92,10 +90,8 @@ def slic(image: NDArray[np.uint8], segments: int) -> NDArray[np.int64]:
 
 def stored_pixels(pixels: NDArray[np.float64], native: Size, stored: Size) -> NDArray[np.int16]:
     """[M, 2] (u, v) on the native image -> [M, 2] (row, column) of the image stored at another size.
-
-    Coordinates are rounded to a native pixel (half to even); the stored pixel is the one that covers its centre,
-    so nothing changes if both sizes are equal.
-    """
+    Coordinates are rounded to a native pixel (half to even); the stored pixel is the one that covers its
+    centre, so nothing changes if both sizes are equal."""
     rounded = np.rint(pixels[:, ::-1]).astype(np.int64)
     covering = (2 * rounded + 1) * np.array(stored) // (2 * np.array(native))
     return np.clip(covering, 0, np.array(stored) - 1).astype(np.int16)

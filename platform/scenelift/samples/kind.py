@@ -40,9 +40,7 @@ class SampleKey(Protocol):
 
 class SampleSource(Protocol):
     """A data set for the shard job: a list of keys, one per sample, each readable by itself in any process.
-
-    Small to pickle: every reader process gets a copy.
-    """
+    Small to pickle: every reader process gets a copy."""
 
     name: str
     """Name of the data set, such as nuscenes."""
@@ -50,10 +48,8 @@ class SampleSource(Protocol):
     """Its release, such as v1.0-mini."""
 
     def list_samples(self, split: str | None) -> list[Any]:
-        """The `SampleKey`s of the split (None: all), in a fixed order.
-
-        Raises DataError for an unknown split (listing the known ones) or one without samples.
-        """
+        """The `SampleKey`s of the split (None: all), in a fixed order. Raises DataError for an unknown split
+        (listing the known ones) or one without samples."""
 
     def read(self, keyframe: Any, options: Any) -> Any:
         """Read one sample; FrameError says what is wrong with its files."""

@@ -109,11 +109,9 @@ _ARRAYS = {
 
 
 class RoomKind(Kind[Room]):
-    """Rooms as rows of Parquet. The manifest's `about` has:
-
-    `protocol` and `classes` (of the source), `features` (D), `sentences` (their number) and `words` (word -> its
-    number of occurrences, for vocabularies).
-    """
+    """Rooms as rows of Parquet. The manifest's `about` has: `protocol` and `classes` (of the source),
+    `features` (D), `sentences` (their number) and `words` (word -> its number of occurrences, for
+    vocabularies)."""
 
     name = "room"
     schema_version = 1

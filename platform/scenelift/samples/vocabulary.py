@@ -79,11 +79,8 @@ class Vocabulary:
 
 
 def with_words(vocabulary: Vocabulary, path: Path) -> Vocabulary:
-    """The vocabulary with the words of some classes replaced by a JSON file, {class: [words]}.
-
-    Without such a file, the vocabulary itself. Raises DataError for an unknown class and for a file of any other
-    form.
-    """
+    """The vocabulary with the words of some classes replaced by a JSON file, {class: [words]}. Without such a
+    file, the vocabulary itself. Raises DataError for an unknown class and for a file of any other form."""
     if not path.exists():
         return vocabulary
     try:

@@ -1,7 +1,5 @@
-"""Reads single samples from shards, in this process or as a Ray Data source; turns rows into batches.
-
-Ray's reader processes import this file, so it stays light: no torch, no vocabulary.
-"""
+"""Reads single samples from shards, in this process or as a Ray Data source; turns rows into batches. Ray's
+reader processes import this file, so it stays light: no torch, no vocabulary."""
 
 from __future__ import annotations
 
@@ -110,9 +108,7 @@ class SampleCollate(Generic[S]):
 
 class ShardDatasource(Datasource):
     """Ray Data rows {"index", "position", columns of a sample...} of given samples, in blocks of about 8 MiB.
-
-    index: index of the sample in its folder; position: its position in the given order.
-    """
+    index: index of the sample in its folder; position: its position in the given order."""
 
     def __init__(self, indices: NDArray[np.int64], places: Sequence[Place], sample_bytes: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """Sparse convolution by spconv, on GPU and CPU: its only importer, and the only user of its private parts.
 
-An upgrade: run `pytest -m internals`, mend what fails here, then change `TESTED_SPCONV`. Its traps that can be
-closed for a single layer are closed here; `layers` closes the others (k=1 kernels, empty inputs, coordinates).
+An upgrade: run `pytest -m internals`, mend what fails here, then change `TESTED_SPCONV`. Its traps that can
+be closed for a single layer are closed here; `layers` closes the others (k=1 kernels, empty inputs, coordinates).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The 2D teacher: a frozen CLIP ViT whose patches are named one by one, as MaskCLIP does (CLIP2Scene 3.1).
 
-Nothing here upsamples: scores stay on the patch grid and are sampled bilinearly at the pixels that points project
-to. No call needs a network. Outputs are made under `no_grad`, not `inference_mode`, because losses keep them for
-their backward pass.
+Nothing here upsamples: scores stay on the patch grid and are sampled bilinearly at the pixels that points
+project to. No call needs a network. Outputs are made under `no_grad`, not `inference_mode`, because losses
+keep them for their backward pass.
 """
 
 from __future__ import annotations

@@ -36,11 +36,9 @@ def check_towers(model: str, clip: open_clip.CLIP) -> None:
 
 
 def encode_text(clip: open_clip.CLIP, tokens: Tensor) -> Tensor:
-    """Text embeddings [P, D] of token ids [P, context], without the padding behind the longest sentence.
-
-    Equal to open_clip's `encode_text`, since no token looks ahead, at a quarter of the time: a prompt fills about
-    15 of CLIP's 77 places.
-    """
+    """Text embeddings [P, D] of token ids [P, context], without the padding behind the longest sentence. Equal
+    to open_clip's `encode_text`, since no token looks ahead, at a quarter of the time: a prompt fills about 15
+    of CLIP's 77 places."""
     end = tokens.argmax(dim=1)
     length = int(end.max()) + 1
     x = clip.token_embedding(tokens[:, :length]) + clip.positional_embedding[:length]
@@ -69,10 +67,8 @@ def resized_positions(visual: VisionTransformer, grid: tuple[int, int]) -> Tenso
 
 
 def value_tokens(visual: VisionTransformer, pixels: Tensor, positions: Tensor, value_path: str) -> Tensor:
-    """Patches through all blocks but the last, then through the last one's value path: [B, h w, width].
-
-    pixels: float [B, 3, H, W]; positions: [1 + h w, width]. Differentiable: the tiny teacher is trained so.
-    """
+    """Patches through all blocks but the last, then through the last one's value path: [B, h w, width]. pixels:
+    float [B, 3, H, W]; positions: [1 + h w, width]. Differentiable: the tiny teacher is trained so."""
     patches = visual.conv1(pixels).flatten(2).transpose(1, 2)
     leading = visual.class_embedding.expand(len(patches), 1, -1)
     x = visual.ln_pre(torch.cat([leading, patches], dim=1) + positions)

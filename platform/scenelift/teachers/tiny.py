@@ -1,7 +1,5 @@
-"""A CLIP small enough to ship: open_clip's own model with few layers and a tokenizer of few words.
-
-One safetensors file holds the weights and, as metadata, all that is needed to build the model, and its provenance.
-"""
+"""A CLIP small enough to ship: open_clip's own model with few layers and a tokenizer of few words. One
+safetensors file holds the weights and, as metadata, all that is needed to build the model, and its provenance."""
 
 from __future__ import annotations
 
@@ -58,9 +56,7 @@ class TinyModel:
 
 class TinyTokenizer:
     """CLIP's tokenizer with its 49408 ids mapped to the few that a tiny model knows, preserving their order.
-
-    The order matters: CLIP finds the end of a sentence as its largest id.
-    """
+    The order matters: CLIP finds the end of a sentence as its largest id."""
 
     def __init__(self, model: TinyModel) -> None:
         assert list(model.ids) == sorted(set(model.ids)) and model.ids[0] == PADDING
@@ -98,10 +94,8 @@ def _bpe() -> Any:
 
 
 def build_tiny(model: TinyModel) -> open_clip.CLIP:
-    """The model with random weights, except for the position embeddings of patches, which start as sines.
-
-    Sines help a little: region accuracy on new scenes .74 instead of .73 after 1000 steps (one seed).
-    """
+    """The model with random weights, except for the position embeddings of patches, which start as sines. Sines
+    help a little: region accuracy on new scenes .74 instead of .73 after 1000 steps (one seed)."""
     clip = open_clip.CLIP(
         embed_dim=model.embedding,
         vision_cfg={

@@ -1,7 +1,5 @@
 """MLflow's pages of all runs: each experiment opens with the columns and charts that its runs are compared by.
-
-`make dashboard`, or with `PYTHONPATH=platform`: `python -m scenelift.tracking.dashboard [--port 5000]`
-"""
+`make dashboard`, or with `PYTHONPATH=platform`: `python -m scenelift.tracking.dashboard [--port 5000]`"""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""Every use of what MLflow does not promise to keep: private attributes, its own utilities, the state of its pages.
-
-An upgrade: run `pytest -m internals`, open the dashboard once in a browser, mend what fails here, then change
-`TESTED_MLFLOW`. MLflow is imported inside the functions: it takes a second, and workers never need it.
-"""
+"""Every use of what MLflow does not promise to keep: private attributes, its own utilities, the state of its
+pages. An upgrade: run `pytest -m internals`, open the dashboard once in a browser, mend what fails here, then
+change `TESTED_MLFLOW`. MLflow is imported inside the functions: it takes a second, and workers never need it."""
 
 from __future__ import annotations
 
@@ -36,10 +34,8 @@ def last_points(run: Run) -> Sequence[Metric]:
 
 def server_status(uri: str, timeout: float) -> int:
     """HTTP status of an MLflow server, asked once, with the credentials that a client would use.
-
     MlflowException if it does not answer. Every public call retries for minutes. To ask for upstream: a client
-    with retries and a timeout of its own.
-    """
+    with retries and a timeout of its own."""
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
 
@@ -49,10 +45,8 @@ def server_status(uri: str, timeout: float) -> int:
 
 
 def system_monitor(uri: str, run_id: str, interval: float, resumed: bool) -> SystemMetricsMonitor:
-    """A thread that records CPU, memory, disk, network and GPU with a run, every `interval` seconds.
-
-    MLflow starts it for the global active run only, which we have not. To ask for upstream: a public class.
-    """
+    """A thread that records CPU, memory, disk, network and GPU with a run, every `interval` seconds. MLflow
+    starts it for the global active run only, which we have not. To ask for upstream: a public class."""
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
     return SystemMetricsMonitor(run_id, sampling_interval=interval, resume_logging=resumed, tracking_uri=uri)

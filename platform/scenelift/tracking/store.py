@@ -1,8 +1,6 @@
-"""Where runs are recorded: the MLflow address, a quick check that it answers, and its experiments.
-
-MLflow retries a dead address for minutes; here it is asked once, with a short timeout, before anything else.
-Nothing of MLflow is imported before it is needed: it takes a second, and workers never need it.
-"""
+"""Where runs are recorded: the MLflow address, a quick check that it answers, and its experiments. MLflow
+retries a dead address for minutes; here it is asked once, with a short timeout, before anything else. Nothing
+of MLflow is imported before it is needed: it takes a second, and workers never need it."""
 
 from __future__ import annotations
 
@@ -78,10 +76,8 @@ def public(uri: str) -> str:
 
 
 def resolve(uri: str | None, runs_folder: Path) -> str:
-    """The address to use: the given one, else MLFLOW_TRACKING_URI, else a database in the runs folder.
-
-    SQLite paths come back absolute. Raises TrackingError for an address MLflow could not use.
-    """
+    """The address to use: the given one, else MLFLOW_TRACKING_URI, else a database in the runs folder. SQLite
+    paths come back absolute. Raises TrackingError for an address MLflow could not use."""
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs_folder.resolve()}/mlflow.db"
     scheme, colon, rest = uri.partition("://")
     if not colon:
@@ -177,9 +173,7 @@ def one_at_a_time(uri: str) -> Iterator[None]:
 
 def experiment(client: MlflowClient, uri: str, name: str, runs_folder: Path) -> Experiment:
     """The experiment of that name, made if need be; without a server its artifacts lie in the runs folder.
-
-    Raises TrackingError if it was deleted, or if its artifacts are in a folder that has gone.
-    """
+    Raises TrackingError if it was deleted, or if its artifacts are in a folder that has gone."""
     found = client.get_experiment_by_name(name) or _create(client, uri, name, runs_folder)
     if found.lifecycle_stage == "deleted":
         raise TrackingError(
@@ -244,10 +238,8 @@ class Patient:
         self._left = False  # whether it was given up, until it answers again
 
     def __call__(self, doing: str, call: Callable[[], T]) -> T | None:
-        """The result of `call`, which may be made several times; None if the server was given up.
-
-        Raises TrackingError if the call fails twice although the server answers.
-        """
+        """The result of `call`, which may be made several times; None if the server was given up. Raises
+        TrackingError if the call fails twice although the server answers."""
         try:
             for attempt in tenacity.Retrying(
                 retry=tenacity.retry_if_exception_type(_AwayError),

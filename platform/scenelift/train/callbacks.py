@@ -20,11 +20,9 @@ from scenelift.train.state import Callback, TrainState
 
 
 def choose(state: TrainState) -> list[Callback]:
-    """The callbacks of every training, those that its config switches on, and those of its method, in this order.
-
-    The average comes before what measures and validates it, the validation before what uses its scores, and the
-    report of an epoch last.
-    """
+    """The callbacks of every training, those that its config switches on, and those of its method, in this
+    order. The average comes before what measures and validates it, the validation before what uses its scores,
+    and the report of an epoch last."""
     loop, watch = state.worker.plan.loop, state.worker.plan.loop.watch
     average = [Average(state)] if watch.ema else []
     if loop.preflight_steps:
@@ -123,10 +121,8 @@ class GradientNorm(Callback):
 
 
 class Average(Callback):
-    """An exponential moving average of weights and running statistics, with the decay `loop.watch.ema`.
-
-    It is validated and saved as the student of checkpoints; the raw weights are in their training state.
-    """
+    """An exponential moving average of weights and running statistics, with the decay `loop.watch.ema`. It is
+    validated and saved as the student of checkpoints; the raw weights are in their training state."""
 
     def __init__(self, state: TrainState) -> None:
         super().__init__(state)
@@ -210,9 +206,7 @@ def watched(state: TrainState) -> float | None:
 
 class EarlyStopping(Callback):
     """Ends the training after `loop.watch.early_stopping` validations in a row that were not the best so far.
-
-    All ranks see the same metrics, and so agree.
-    """
+    All ranks see the same metrics, and so agree."""
 
     def __init__(self, state: TrainState) -> None:
         super().__init__(state)

@@ -46,8 +46,8 @@ class WatchConfig(Settings):
     gradient_norm: bool = False
     """Log the norm of the student's gradients before clipping, averaged over steps."""
     profile: str | None = None
-    """Optimizer steps START:STOP to profile on the first worker, such as 20:25; writes a trace for Perfetto
-    into the run's folder. None: no profile."""
+    """Optimizer steps START:STOP to profile on the first worker, such as 20:25; writes a trace for Perfetto into
+    the run's folder. None: no profile."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -156,8 +156,8 @@ class ScaleConfig(Settings):
     cpus: PositiveFloat | None = None
     """Logical CPUs (and threads) a worker; none: as many as fit next to the data loader."""
     data_cpus: PositiveFloat = 1.0
-    """Logical CPUs that are left to the data loader: without any, it and the training wait for each other
-    forever. More of them help if a run says that the data loader was the bottleneck."""
+    """Logical CPUs that are left to the data loader: without any, it and the training wait for each other forever.
+    More of them help if a run says that the data loader was the bottleneck."""
     placement: Literal["pack", "spread"] = "pack"
     """Workers on as few machines as they fit on, or on as many as there are."""
     retries: NonNegativeInt = 3

@@ -73,8 +73,8 @@ class Resources:
 def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> Checkpoint:
     """Train to the end and return the final checkpoint; continues from the newest one in the job's folder.
 
-    listen: called in a thread of this process with every event of the workers, in order. Raises what the worker
-    raised if it was a user's mistake, else TrainingError; `Measured` after a pre-flight.
+    listen: called in a thread of this process with every event of the workers, in order.
+    Raises what the worker raised if it was a user's mistake, else TrainingError; `Measured` after a pre-flight.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer

@@ -1,7 +1,5 @@
-"""The one training loop of all methods: steps, and callbacks around them, of which it knows none.
-
-`train` runs in every worker and knows no Ray; `train.launch` starts the workers. No method is named here.
-"""
+"""The one training loop of all methods: steps, and callbacks around them, of which it knows none. `train` runs
+in every worker and knows no Ray; `train.launch` starts the workers. No method is named here."""
 
 from __future__ import annotations
 
@@ -15,11 +13,9 @@ from scenelift.train.state import TrainState, Worker
 
 
 def train(method: Method, worker: Worker) -> None:
-    """Train `method.student` from the newest checkpoint, or from its start, to the end of the plan.
-
-    With `loop.preflight_steps` it only measures as many steps. Raises ClusterError or StorageError, with what to
-    change, as soon as the first steps show that memory or disk are too small.
-    """
+    """Train `method.student` from the newest checkpoint, or from its start, to the end of the plan. With
+    `loop.preflight_steps` it only measures as many steps. Raises ClusterError or StorageError, with what to
+    change, as soon as the first steps show that memory or disk are too small."""
     with preflight.memory_errors(worker.device, preflight.smaller(worker.plan, worker.smaller_samples)):
         state = TrainState(method, worker)
         state.callbacks = choose(state)

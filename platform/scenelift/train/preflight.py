@@ -1,7 +1,5 @@
-"""Estimates of a training's time, memory and disk from its first steps; it is refused if it cannot fit.
-
-The workers measure, as the driver may have no GPU, and send the estimate to the driver as an event.
-"""
+"""Estimates of a training's time, memory and disk from its first steps; it is refused if it cannot fit. The
+workers measure, as the driver may have no GPU, and send the estimate to the driver as an event."""
 
 from __future__ import annotations
 
@@ -20,6 +18,7 @@ from torch import Tensor
 from scenelift.errors import ClusterError, ConfigError, StorageError
 from scenelift.io import storage
 from scenelift.io.storage import megabytes
+from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.config import WARM_UP
 from scenelift.train.plan import Plan
 from scenelift.train.state import Callback
@@ -169,6 +168,14 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def additional(checkpoints: Checkpoints, writes: int, keep: int) -> int:
+    """How many more checkpoints than now will lie on the disk at the same time; writes: still to be written; keep:
+    that stay. Of a run in a bucket only the one that is being written lies on a disk."""
+    present = len(checkpoints.all())
+    more = max(min(present + writes, keep + 1) - present, min(writes, 1))
+    return more if checkpoints.local else min(more, 1)
+
+
 class Measuring(Callback):
     """Times the first steps and refuses a training that cannot fit; ends one that was only to be measured."""
 
@@ -204,19 +211,13 @@ class Measuring(Callback):
             estimate.require(state.worker.checkpoints.workplace, advice)
 
     def _estimate(self, done: int, seconds: float) -> Estimate:
-        """What the steps after step `done` take, at a number of seconds each.
-
-        Of a run in a bucket only the checkpoint that is being written lies on a disk.
-        """
+        """What the steps after step `done` take, at a number of seconds each."""
         state, plan, checkpoints = self.state, self.state.worker.plan, self.state.worker.checkpoints
         student = size_of(state.student.state_dict())
         raw = state.method.student.state_dict() if state.replaced else {}
         size = student + size_of([state.optimizer.state_dict(), raw])
         best = plan.loop.watch.keep_best
-        present, writes, keep = len(checkpoints.all()), plan.saves(done) + best, checkpoints.keep + best
-        more = max(min(present + writes, keep + 1) - present, min(writes, 1))
-        if not checkpoints.local:
-            more = min(more, 1)
+        more = additional(checkpoints, plan.saves(done) + best, checkpoints.keep + best)
         return Estimate(
             plan.steps - done,
             seconds,

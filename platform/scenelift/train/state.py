@@ -43,11 +43,11 @@ class Worker:
     post: Callable[[Event], None] = lambda event: None
     """Takes events for the driver; called on rank 0 only."""
     validate: Callable[[nn.Module, int, int], dict[str, float]] | None = None
-    """(student, epochs done, epochs to do in all) -> metrics by name, the same on all ranks; none where none
-    are due. Called at the end of every epoch."""
+    """(student, epochs done, epochs to do in all) -> metrics by name, the same on all ranks; none where none are
+    due. Called at the end of every epoch."""
     report: Callable[[dict[str, float]], None] = lambda metrics: None
-    """Called by every rank at the end of epochs, those that were validated and else one in `loop.log_every`
-    steps: Ray Train lets all ranks wait for its controller, a fifth of a second."""
+    """Called by every rank at the end of epochs, those that were validated and else one in `loop.log_every` steps:
+    Ray Train lets all ranks wait for its controller, a fifth of a second."""
     smaller_samples: str = SMALLER_SAMPLES
     """Advice to a user whose memory is full and whose micro-batches are single samples."""
     callbacks: Sequence[Callable[[TrainState], Callback]] = ()
@@ -57,8 +57,9 @@ class Worker:
 class Callback:
     """Something that a training does beside its steps.
 
-    Every rank has the same callbacks and calls them in the same order, so that they may talk to each other. What a
-    later step depends on belongs into `state_dict`: a training that goes on must end as if it had not been broken.
+    Every rank has the same callbacks and calls them in the same order, so that they may talk to each other.
+    What a later step depends on belongs into `state_dict`: a training that goes on must end as if it had not
+    been broken.
     """
 
     def __init__(self, state: TrainState) -> None:

@@ -1,7 +1,5 @@
-"""The command of a sweep: an MLflow run of its own, with an ordinary run for each trial.
-
-`runs/<sweep>/` holds the trials' run folders, the ranking, the best config as a file to replay, and pictures.
-"""
+"""The command of a sweep: an MLflow run of its own, with an ordinary run for each trial. `runs/<sweep>/` holds
+the trials' run folders, the ranking, the best config as a file to replay, and pictures."""
 
 from __future__ import annotations
 

@@ -125,10 +125,8 @@ def create(space: Space, trials: Scored) -> optuna.Study:
 
 
 def importance(space: Space, trials: Scored) -> dict[str, float]:
-    """Each key's fraction of what the objective depends on (PED-ANOVA), largest first.
-
-    Trials outside the space are left out; empty with fewer than four others, or if all have the same objective.
-    """
+    """Each key's fraction of what the objective depends on (PED-ANOVA), largest first. Trials outside the space
+    are left out; empty with fewer than four others, or if all have the same objective."""
     kept = [(values, objective) for values, objective in trials if holds(space, values)]
     if len(kept) < 4 or len({objective for _, objective in kept}) < 2:
         return {}

@@ -1,7 +1,5 @@
-"""The search space of a sweep, as Optuna's distributions, and the same space as Ray Tune takes it.
-
-Ray takes seconds to import, so only the functions that need it do that.
-"""
+"""The search space of a sweep, as Optuna's distributions, and the same space as Ray Tune takes it. Ray takes
+seconds to import, so only the functions that need it do that."""
 
 from __future__ import annotations
 

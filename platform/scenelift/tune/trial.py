@@ -1,7 +1,5 @@
 """One trial of a sweep: an ordinary run of a trainable, in a process of Ray Tune that reports its validation.
-
-The process takes hardly any resources; its training has those of Ray Train, as without a sweep.
-"""
+The process takes hardly any resources; its training has those of Ray Train, as without a sweep."""
 
 from __future__ import annotations
 
