@@ -11,6 +11,7 @@ import argparse
 import ast
 import functools
 import inspect
+import itertools
 import shlex
 import sys
 import types
@@ -54,7 +55,11 @@ def parse(presets: Mapping[str, T], argv: Sequence[str], prog: str) -> T:
     if name is not None and name not in presets:
         raise ConfigError(f"unknown preset {name}; {nearest(name, presets)}")
     preset = presets[name or next(iter(presets))]
-    parser = _parser(preset, f"{prog} [{' | '.join(presets)} | --config FILE]", _about(preset, presets, name))
+    doc = inspect.getdoc(type(preset)) or ""
+    if doc.startswith(f"{type(preset).__name__}("):  # written by dataclass
+        doc = ""
+    about = f"{doc}\n\nPresets: {', '.join(presets)} (shown: {name or next(iter(presets))})."
+    parser = _parser(preset, f"{prog} [{' | '.join(presets)} | --config FILE]", about)
     parser.add_argument("--config", metavar="FILE", help="Replay the config.yaml of an earlier run.")
     values = _values(parser, args, {"config", *flatten(preset)})
     file = values.pop("config", None)
@@ -71,14 +76,14 @@ def show_help(config: Any, prog: str, description: str) -> NoReturn:
 
 def divide(args: Sequence[str], names: Container[str]) -> tuple[list[str], list[str]]:
     """The options of those names with their values, and everything else: one command line for two configs."""
-    mine: list[str] = []
+    chosen: list[str] = []
     rest: list[str] = []
     current = rest
     for arg in args:
         if arg.startswith("--"):
-            current = mine if _key(arg) in names else rest
+            current = chosen if _key(arg) in names else rest
         current.append(arg)
-    return mine, rest
+    return chosen, rest
 
 
 def given(args: Sequence[str]) -> tuple[str, ...]:
@@ -110,14 +115,6 @@ def _values(parser: argparse.ArgumentParser, args: Sequence[str], known: Iterabl
     return vars(found)
 
 
-def _about(preset: Settings, presets: Mapping[str, Any], name: str | None) -> str:
-    shown = name or next(iter(presets))
-    doc = inspect.getdoc(type(preset)) or ""
-    if doc.startswith(f"{type(preset).__name__}("):  # what dataclass writes where nobody did
-        doc = ""
-    return f"{doc}\n\nPresets: {', '.join(presets)} (shown: {shown})."
-
-
 def _parser(config: Settings, prog: str, description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         usage=f"{prog} [--group.field VALUE ...]".replace("%", "%%"),
@@ -147,15 +144,11 @@ def _add(parser: argparse.ArgumentParser, config: Settings, prefix: str, about: 
         shown = str(shown).lower() if value is None or isinstance(value, bool) else shown
         group.add_argument(
             f"--{prefix}{name}",
-            type=_value,
+            type=lambda word: word.removeprefix(" "),  # of `_word`
             nargs="+" if _several(hint) else None,
             metavar=_metavar(hint),
             help=f"{about} ({', '.join([*limits, f'default: {shown}'])})".replace("%", "%%").strip(),
         )
-
-
-def _value(word: str) -> str:
-    return word.removeprefix(" ")
 
 
 def _several(hint: Any) -> bool:
@@ -174,10 +167,10 @@ def _metavar(hint: Any) -> str:
 
 def _docs(cls: type) -> dict[str, str]:
     """Field -> its docstring, those of base classes included."""
-    found: dict[str, str] = {}
+    docs: dict[str, str] = {}
     for base in reversed(cls.__mro__):
-        found |= _module_docs(base.__module__).get(base.__qualname__, {})
-    return found
+        docs |= _module_docs(base.__module__).get(base.__qualname__, {})
+    return docs
 
 
 @functools.cache
@@ -191,9 +184,9 @@ def _module_docs(module: str) -> dict[str, dict[str, str]]:
 
 
 def _field_docs(node: ast.ClassDef) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for field, after in zip(node.body, node.body[1:], strict=False):
+    docs: dict[str, str] = {}
+    for field, after in itertools.pairwise(node.body):
         match field, after:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                found[name] = " ".join(text.split())
-    return found
+                docs[name] = " ".join(text.split())
+    return docs

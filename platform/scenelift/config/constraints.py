@@ -36,7 +36,7 @@ _BOUNDS = {
 
 @dataclass(frozen=True)
 class Exists:
-    """Of a path: it must be there before a command's work begins. Paths in buckets are left to the work."""
+    """A local path must exist before a command begins; URIs are not checked."""
 
     otherwise: str = "check the path"
     """What to do if it is not there."""
@@ -48,7 +48,7 @@ class Exists:
 
 
 class Settings:
-    """Base of all dataclasses of settings. A `__post_init__` of a subclass calls this one first."""
+    """Base of all settings, which are frozen dataclasses. A subclass's `__post_init__` calls this one first."""
 
     NAMED: ClassVar[dict[str, Any]] = {}
     """Instances that a command takes by name, as in `--student.network spvcnn`."""
@@ -70,15 +70,11 @@ class Settings:
                         rule.check(item, prefix + name)
 
 
-def hints(cls: type) -> dict[str, Any]:
-    """Field -> its type with its constraints, in field order."""
-    return _hints(cls)
-
-
 @functools.cache
-def _hints(cls: Any) -> dict[str, Any]:
-    found = get_type_hints(cls, include_extras=True)
-    return {field.name: found[field.name] for field in dataclasses.fields(cls)}
+def hints(cls: Any) -> dict[str, Any]:
+    """Field -> its type with its constraints, in field order."""
+    types_of = get_type_hints(cls, include_extras=True)
+    return {field.name: types_of[field.name] for field in dataclasses.fields(cls)}
 
 
 def check(value: Any, hint: Any, key: str) -> None:

@@ -175,15 +175,18 @@ def camera_labels(
     axes = figure.subplots(len(rows), views, squeeze=False)
     colors = palette(vocabulary)
     for view, column in enumerate(axes.T):
-        in_view = pair_pixels[:, 0] == view
+        dots = (pair_pixels[:, 0] == view) & (pair_labels > 0)
+        _, down_pixels, across_pixels = pair_pixels[dots].T
         column[0].imshow(images[view])
-        column[0].set_title(
-            cameras[view].lower().removeprefix("cam_").replace("_", " "), fontsize=10, color=INK
-        )
+        title = cameras[view].lower().removeprefix("cam_").replace("_", " ")
+        column[0].set_title(title, fontsize=10, color=INK)
         column[1].imshow(_faded(images[view], 0.1))
-        _overlay(column[1], dense_labels[view], colors, (height, width))
+        rgba = colors(dense_labels[view])
+        rgba[..., 3] = np.where(dense_labels[view] > 0, 0.55, 0.0)
+        column[1].imshow(rgba, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
         column[2].imshow(_faded(images[view], 0.55))
-        _dots(column[2], pair_pixels[in_view], pair_labels[in_view], colors)
+        dot_colors = colors(pair_labels[dots])
+        column[2].scatter(across_pixels, down_pixels, c=dot_colors, s=3.0, marker="o", linewidths=0)
     for axis in axes.flat:
         axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
@@ -196,17 +199,3 @@ def camera_labels(
 def _faded(image: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
     grey = image.mean(axis=2, keepdims=True)
     return (image * (1 - amount) + (0.5 * grey + 127) * amount).clip(0, 255).astype(np.uint8)
-
-
-def _overlay(
-    axis: Axes, labels: NDArray[np.uint8], colors: ListedColormap, image_size: tuple[int, int]
-) -> None:
-    height, width = image_size
-    rgba = colors(labels)
-    rgba[..., 3] = np.where(labels > 0, 0.55, 0.0)
-    axis.imshow(rgba, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
-
-
-def _dots(axis: Axes, pixels: NDArray[np.int16], labels: NDArray[np.uint8], colors: ListedColormap) -> None:
-    named = labels > 0
-    axis.scatter(pixels[named, 2], pixels[named, 1], c=colors(labels[named]), s=3.0, marker="o", linewidths=0)

@@ -44,11 +44,9 @@ def score(
 
     groups = -(-len(samples) // group)
     scorer = (samples, build, group, gpus > 0)
-    work: dict[str, Any]
+    work: dict[str, Any] = {"fn": _score_in_pool, "fn_args": (uuid.uuid4().hex, scorer)}
     if gpus:
         work = {"fn": _Worker, "fn_constructor_args": scorer, "num_gpus": gpus}
-    else:
-        work = {"fn": _score_in_pool, "fn_args": (uuid.uuid4().hex, scorer)}
     rows = ray.data.range(groups, override_num_blocks=groups).map_batches(
         **work, batch_size=1, concurrency=workers, num_cpus=1.0
     )
@@ -78,9 +76,7 @@ class _Worker:
             end = min(len(self.samples), (number + 1) * self.group)
             try:
                 results[row] = self.scorer(self.samples.read_many(range(number * self.group, end)))
-            except (
-                SceneliftError
-            ) as error:  # raised in the driver: Ray Data would wrap it until only its text is left
+            except SceneliftError as error:  # for the driver to raise: Ray Data would keep its text only
                 results[row] = error
         return {"id": batch["id"], "result": results}
 

@@ -18,7 +18,7 @@ from scenelift.samples.kind import S
 from scenelift.shards.read import Samples
 
 Counts = dict[str, NDArray[Any]]
-"""Arrays by name, whose sums over all held-out samples the metrics follow from."""
+"""Arrays by name; the metrics follow from their sums over all held-out samples."""
 S_contra = TypeVar("S_contra", contravariant=True)
 
 
@@ -30,7 +30,7 @@ class Measure(Protocol[S_contra]):
         """The metrics; by convention they begin with `validation/`."""
 
     def count(self, student: Any, samples: Iterable[S_contra]) -> Counts:
-        """What one worker counts on its share of the samples; the same arrays whatever the share."""
+        """The counts of one worker on its share of the samples; the same arrays for any share."""
 
     def metrics(self, counts: Counts) -> dict[str, float]:
         """The metrics by name, from the sums of all workers' counts."""
@@ -61,15 +61,18 @@ class Validation(Generic[S]):
         student.train(training)
         if workers > 1:
             device = next(student.parameters()).device
-            counts = {name: _sum(array, device) for name, array in counts.items()}
+            sums = {name: torch.from_numpy(array).to(device) for name, array in counts.items()}
+            for total in sums.values():
+                torch.distributed.all_reduce(total)
+            counts = {name: total.cpu().numpy() for name, total in sums.items()}
         return self.measure.metrics(counts)
 
 
 def hold_out(
     config: ValidationConfig, samples: Samples[S], used: Sequence[int] | None = None
 ) -> tuple[Sequence[int] | None, tuple[int, ...]]:
-    """What is left to train on of the `used` samples (None: all), and what is scored on: none where `config`
-    asks for none. Scenes are held out whole. Raises ConfigError if nothing is left on either side."""
+    """Indices to train on, of the `used` samples (None: all), and indices to score on, maybe none. Whole scenes are
+    held out. Raises ConfigError if nothing is left on either side."""
     if not config.holdout_every:
         return used, ()
     names = list(dict.fromkeys(samples.scenes))
@@ -83,10 +86,3 @@ def hold_out(
     out = np.array([i for i, scene in enumerate(samples.scenes) if scene in held])
     chosen = out[np.linspace(0, len(out) - 1, min(config.max_samples, len(out))).astype(int)]
     return kept, tuple(chosen.tolist())
-
-
-def _sum(array: NDArray[Any], device: torch.device) -> NDArray[Any]:
-    """The sum over all ranks."""
-    total = torch.from_numpy(array).to(device)
-    torch.distributed.all_reduce(total)
-    return total.cpu().numpy()

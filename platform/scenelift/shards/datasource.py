@@ -131,15 +131,11 @@ class ShardDatasource(Datasource):
 
     def _task(self, start: int) -> ReadTask:
         part = slice(start, start + self._starts.step)
-        positions = np.arange(len(self._places))[part]
         indices, places = self._indices[part], self._places[part]
-        read = functools.partial(_read_block, indices, positions, places)
+        positions = np.arange(len(self._places))[part]
+
+        def read() -> list[pa.Table]:
+            table = read_rows(places).add_column(0, "position", pa.array(positions))
+            return [table.add_column(0, "index", pa.array(indices))]
+
         return ray_internals.read_task(read, len(places), self._sample_bytes * len(places))
-
-
-def _read_block(
-    indices: NDArray[np.int64], positions: NDArray[np.int64], places: Sequence[Place]
-) -> list[pa.Table]:
-    table = read_rows(places)
-    table = table.add_column(0, "position", pa.array(positions))
-    return [table.add_column(0, "index", pa.array(indices))]

@@ -57,10 +57,8 @@ class Samples(Generic[S]):
 
     def _column(self, name: str) -> tuple[str, ...]:
         """One small column of every file, without reading the rest."""
-        tables = []
-        for file in self._files:
-            filesystem, path = file.locate()
-            tables.append(pq.read_table(path, columns=[name], filesystem=filesystem))
+        places = [file.locate() for file in self._files]
+        tables = [pq.read_table(path, columns=[name], filesystem=filesystem) for filesystem, path in places]
         return tuple(pa.concat_tables(tables)[name].to_pylist())
 
     @functools.cached_property
@@ -103,11 +101,7 @@ class Samples(Generic[S]):
         )
 
     def stream(
-        self,
-        indices: ArrayLike,
-        collate: Callable[[list[S], int], B],
-        batch_size: int,
-        prefetch: int = 2,
+        self, indices: ArrayLike, collate: Callable[[list[S], int], B], batch_size: int, prefetch: int = 2
     ) -> Iterator[B]:
         """Batches of exactly these samples in exactly this order; needs Ray (`cluster.connect`, or a worker).
 
@@ -122,30 +116,16 @@ class Samples(Generic[S]):
         step = max(1, int(_SEGMENT_BYTES / sample_bytes) // batch_size) * batch_size
         with cluster.user_errors():
             for start in range(0, len(wanted), step):
-                first = start // batch_size
-                yield from self._segment(wanted[start : start + step], collate, batch_size, prefetch, first)
-
-    def _segment(
-        self,
-        indices: NDArray[np.int64],
-        collate: Callable[[list[S], int], B],
-        batch_size: int,
-        prefetch: int,
-        first: int,
-    ) -> Iterator[B]:
-        dataset = self.dataset(indices)
-        dataset.context.execution_options.preserve_order = True
-        ray_internals.pace(dataset.context)
-        return iter(
-            dataset.iter_torch_batches(
-                batch_size=batch_size,
-                prefetch_batches=prefetch,
-                collate_fn=ray_internals.arrow_collate(
-                    datasource.SampleCollate(self.kind, collate, batch_size, first)
-                ),
-                device="cpu",
-            )
-        )
+                dataset = self.dataset(wanted[start : start + step])
+                dataset.context.execution_options.preserve_order = True
+                ray_internals.pace(dataset.context)
+                rows = datasource.SampleCollate(self.kind, collate, batch_size, first=start // batch_size)
+                yield from dataset.iter_torch_batches(
+                    batch_size=batch_size,
+                    prefetch_batches=prefetch,
+                    collate_fn=ray_internals.arrow_collate(rows),
+                    device="cpu",
+                )
 
 
 @dataclass(frozen=True)
@@ -158,7 +138,15 @@ class Shards(Samples[Frame]):
     def open(cls, path: str, classes: Sequence[str] | None = None) -> Shards:
         """`open_samples` for frames; ShardError also for a class list that differs from `classes`."""
         opened = cls(*_checked(path, FRAME))
-        _check_classes(opened.path, opened.vocabulary.classes, classes)
+        if classes is not None and list(classes) != list(opened.vocabulary.classes):
+            extra = sorted(set(opened.vocabulary.classes) - set(classes))
+            missing = sorted(set(classes) - set(opened.vocabulary.classes))
+            parts = [f"it has {', '.join(extra)}"] if extra else []
+            parts += [f"it lacks {', '.join(missing)}"] if missing else []
+            difference = "; ".join(parts) or "the same classes in another order"
+            raise ShardError(
+                f"{opened.path} has another class list ({difference}); use shards made for the same classes"
+            )
         return opened
 
     @functools.cached_property
@@ -190,7 +178,14 @@ def _checked(path: str, kind: Kind[Any]) -> tuple[str, Manifest]:
         raise ShardError(_no_manifest(str(path), files, kind))
     file = storage.join(folder, MANIFEST)
     described = Manifest.from_json(storage.read_bytes(filesystem, file).decode(), file, kind)
-    _check_files(str(path), described, files)
+    for shard in described.shards:
+        if shard.name not in files:
+            raise ShardError(f"{path} lacks {shard.name}; run the same command again: {described.command}")
+        if files[shard.name] != shard.bytes:
+            raise ShardError(
+                f"{path}/{shard.name} has {files[shard.name]} bytes, not {shard.bytes} as in the manifest; "
+                f"delete it and run again: {described.command}"
+            )
     return path if "://" in str(path) else folder, described
 
 
@@ -200,24 +195,3 @@ def _no_manifest(path: str, files: dict[str, int], kind: Kind[Any]) -> str:
     if any(name.endswith(".parquet") for name in files):
         return f"{path} has no {MANIFEST}: the job was interrupted; run the same command again"
     return f"{path} has no shards; write some with: {kind.make_command} --out {path}"
-
-
-def _check_files(path: str, described: Manifest, files: dict[str, int]) -> None:
-    for shard in described.shards:
-        if shard.name not in files:
-            raise ShardError(f"{path} lacks {shard.name}; run the same command again: {described.command}")
-        if files[shard.name] != shard.bytes:
-            raise ShardError(
-                f"{path}/{shard.name} has {files[shard.name]} bytes, not {shard.bytes} as in the manifest; "
-                f"delete it and run again: {described.command}"
-            )
-
-
-def _check_classes(path: str, have: Sequence[str], want: Sequence[str] | None) -> None:
-    if want is None or list(want) == list(have):
-        return
-    extra, missing = sorted(set(have) - set(want)), sorted(set(want) - set(have))
-    parts = [f"it has {', '.join(extra)}"] if extra else []
-    parts += [f"it lacks {', '.join(missing)}"] if missing else []
-    difference = "; ".join(parts) or "the same classes in another order"
-    raise ShardError(f"{path} has another class list ({difference}); use shards made for the same classes")

@@ -36,7 +36,7 @@ BAD = "bad.json"
 
 @dataclass(frozen=True)
 class _Job:
-    """What every task of a job needs."""
+    """The job, for every task of it."""
 
     kind: Kind[Any]
     source: SampleSource
@@ -81,20 +81,6 @@ def write_shards(
     the disk is full.
     """
     keyframes: list[SampleKey] = source.list_samples(split)
-    job = _Job(kind, source, options, out, _fingerprint(kind, source, keyframes, options, per_shard))
-    chunks = [keyframes[i : i + per_shard] for i in range(0, len(keyframes), per_shard)]
-    _prepare(job, keyframes, len(chunks))
-    done = sorted(_run(job, chunks, progress), key=lambda shard: shard.number)
-    bad = [BadSample(token, reason) for shard in done for token, reason in shard.summary["bad"]]
-    _judge(job, bad, len(keyframes), max_bad)
-    described = _describe(job, split, done, bad, command)
-    _write(out, MANIFEST, described.to_json())
-    return described
-
-
-def _fingerprint(
-    kind: Kind[Any], source: SampleSource, keyframes: Sequence[SampleKey], options: Any, per_shard: int
-) -> str:
     decides = [
         kind.name,
         kind.schema_version,
@@ -105,7 +91,16 @@ def _fingerprint(
         per_shard,
         [keyframe.token for keyframe in keyframes],
     ]
-    return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
+    fingerprint = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
+    job = _Job(kind, source, options, out, fingerprint)
+    chunks = [keyframes[i : i + per_shard] for i in range(0, len(keyframes), per_shard)]
+    _prepare(job, keyframes, len(chunks))
+    done = sorted(_run(job, chunks, progress), key=lambda shard: shard.number)
+    bad = [BadSample(token, reason) for shard in done for token, reason in shard.summary["bad"]]
+    _judge(job, bad, len(keyframes), max_bad)
+    described = _describe(job, split, done, bad, command)
+    _write(out, MANIFEST, described.to_json())
+    return described
 
 
 def _prepare(job: _Job, keyframes: Sequence[SampleKey], shards: int) -> None:
@@ -114,21 +109,16 @@ def _prepare(job: _Job, keyframes: Sequence[SampleKey], shards: int) -> None:
     storage.make_folder(filesystem, folder)
     storage.remove_temporary(filesystem, folder)
     finished = [name for name in storage.list_files(filesystem, folder) if name.endswith(".parquet")]
-    for name in finished:
-        _require_same_job(job, storage.join(folder, name))
+    for path in (storage.join(folder, name) for name in finished):
+        summary = read_summary(filesystem, path)
+        if summary is not None and summary.get("fingerprint") != job.fingerprint:
+            raise ShardError(
+                f"{path} belongs to another job (other data set, split, options, classes or version); "
+                "write into another folder or delete this one"
+            )
     missing = 1 - len(finished) / shards
     if missing > 0:
         storage.require_space(job.out, int(missing * len(keyframes) * _sample_bytes(job, keyframes)))
-
-
-def _require_same_job(job: _Job, path: str) -> None:
-    """Raise ShardError for a finished file of another job."""
-    summary = read_summary(storage.resolve(job.out)[0], path)
-    if summary is not None and summary.get("fingerprint") != job.fingerprint:
-        raise ShardError(
-            f"{path} belongs to another job (other data set, split, options, classes or version); "
-            "write into another folder or delete this one"
-        )
 
 
 def _sample_bytes(job: _Job, keyframes: Sequence[SampleKey]) -> int:
@@ -198,9 +188,7 @@ def _make(job: _Job, number: int, keyframes: Sequence[SampleKey]) -> _Done:
     }
     data = encode(job.kind, samples, summary)
     filesystem, path = storage.resolve(job.out)[0], job.path(number)
-    if not (
-        storage.exists(filesystem, path) and data.equals(pa.py_buffer(storage.read_bytes(filesystem, path)))
-    ):
+    if not storage.exists(filesystem, path) or data != pa.py_buffer(storage.read_bytes(filesystem, path)):
         storage.write_atomic(filesystem, path, data)
     return _done(path, number, data, summary)
 
@@ -215,9 +203,7 @@ def _judge(job: _Job, bad: Sequence[BadSample], samples: int, max_bad: int) -> N
     filesystem, folder = storage.resolve(job.out)
     failed = len(bad) > max_bad or len(bad) == samples
     stale = MANIFEST if failed else BAD
-    if stale in storage.list_files(filesystem, folder):
-        with storage.explained(filesystem, folder):
-            filesystem.delete_file(storage.join(folder, stale))
+    storage.delete(filesystem, storage.join(folder, stale))
     if not failed:
         return
     _write(job.out, BAD, json.dumps([vars(sample) for sample in bad], indent=2) + "\n")
