@@ -13,7 +13,7 @@ from typing import Any
 
 from scenelift.cluster import ray_internals
 from scenelift.cluster.resources import GROWS_TO, SWEEP, local_cpus
-from scenelift.errors import ClusterError, SceneliftError
+from scenelift.errors import ClusterError, SceneliftError, first_line
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -82,7 +82,7 @@ def connect(address: str | None = None, *, dashboard: bool = False, verbose: boo
             _attach(address, quiet)
     except Exception as error:  # a bare one where a process of Ray's does not come up in time
         busy = "; if the machine is busy, run the command again" if "timed out" in str(error) else ""
-        raise ClusterError(f"no Ray at {address}: {_first_line(error)}{busy}") from error
+        raise ClusterError(f"no Ray at {address}: {first_line(error)}{busy}") from error
     logging.getLogger("ray").setLevel(logging.INFO if verbose else logging.ERROR)
     # Ray Data logs the traceback of every exception before it raises it.
     logging.getLogger("ray.data").setLevel(logging.INFO if verbose else logging.CRITICAL)
@@ -130,7 +130,7 @@ def user_errors() -> Iterator[None]:
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, SceneliftError):
             # Ray Data adds lines of advice to the message.
-            raise type(error.cause)(_first_line(error.cause)) from None
+            raise type(error.cause)(first_line(error.cause)) from None
         raise
     except ray.exceptions.RayError as error:
         reason = " ".join(str(error).split("\n")[:2])  # it may be in the second line
@@ -150,7 +150,3 @@ def worker_environment() -> dict[str, str]:
 def _set(names: Iterable[str]) -> dict[str, str]:
     """Those of the variables that are set."""
     return {name: os.environ[name] for name in names if name in os.environ}
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,8 +1,7 @@
-"""Every use of what Ray does not promise to keep: private modules and attributes, names, undocumented variables.
+"""Every use of private modules, attributes, names and undocumented variables of Ray.
 
-An upgrade of Ray: run `pytest -m internals`, mend what fails here, then change `TESTED_RAY`. Each use says why it
-is there and what upstream would make it needless. Ray is imported inside the functions, as some of the variables
-count only before that.
+An upgrade of Ray: run `pytest -m internals`, mend what fails here, then change `TESTED_RAY`. Each use says what
+upstream would make it needless. Ray is imported inside the functions, as some variables count only before that.
 """
 
 from __future__ import annotations
@@ -67,12 +66,10 @@ def forget_preemption() -> None:
 
 
 def know_address() -> None:
-    """Tell a worker's process which Ray it belongs to (a worker_process_setup_hook).
-
-    Ray Train frees the places of a killed training once Ray's State API says that its controller is dead
-    (github.com/ray-project/ray/pull/58515); in a process without an address that API searches the machine, and
-    gives up where it finds a second Ray. To file: the State API should ask the Ray that its process belongs to.
-    """
+    """Tell a worker's process which Ray it belongs to (a worker_process_setup_hook). Ray Train frees the places
+    of a killed training once the State API says that its controller is dead
+    (github.com/ray-project/ray/pull/58515); without an address that API searches the machine, and gives up
+    where it finds a second Ray. To file: it should ask the Ray of its process."""
     import ray
 
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
@@ -116,11 +113,11 @@ def training_processes(roots: Iterable[psutil.Process]) -> list[psutil.Process]:
 
 @contextmanager
 def reserve_data_cpus(cpus: float) -> Iterator[None]:
-    """Inside the `with`, trainings that take as many workers as they find leave so many CPUs for reading.
+    """Inside the `with`, elastic trainings leave so many CPUs for reading.
 
-    Such a training counts the CPUs of all machines, and with the last one gone reading and training wait for each
-    other forever. It shares them out with whoever asks the same actor of Ray for some, the first one first. To ask
-    for upstream: a public way to that actor, or ScalingConfig leaving CPUs to a dataset that a worker makes itself.
+    Such a training takes the CPUs of all machines, and without one reading and training wait for each other
+    forever. It shares them with all who request some from the same actor of Ray. To ask for upstream: a public way
+    to that actor, or a ScalingConfig that leaves CPUs to a dataset of a worker.
     """
     import ray
     from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
@@ -160,12 +157,9 @@ PAUSE = 0.05
 
 
 def pace(context: DataContext) -> None:
-    """Give the scheduling loop of this context's datasets a pause in each round.
-
-    It waits for the tasks of a dataset that run. Where none runs and none may start, for want of a CPU or of room,
-    it goes round without a pause, in a thread of the process that trains. To file: a pause in that case (the loop
-    is described in github.com/ray-project/ray/pull/65152).
-    """
+    """Pause the scheduling loop of this context's datasets in each round. It waits for running tasks; where
+    none runs and none may start, for want of a CPU or of room, it spins in a thread of the training process. To
+    file: a pause in that case (the loop is described in github.com/ray-project/ray/pull/65152)."""
     context.custom_execution_callback_classes = [_pacing()]
 
 
@@ -210,12 +204,11 @@ IDLE = 60.0
 
 
 class Leftovers:
-    """Frees placement groups that Ray Train leaves behind where a trial is stopped, and that would keep their CPUs
-    from the trials to come.
+    """Frees placement groups that Ray Train leaves behind when a trial is stopped, and that would keep their CPUs.
 
-    Tune kills the process of the trial, and Ray then everything that hangs on it. Ray Train may see its workers go
-    first and ask for new ones while it is being killed itself: nobody knows of that group, the cleaner of
-    github.com/ray-project/ray/pull/58515 neither. To file: register a group before it is asked for.
+    Tune kills the process of the trial. Ray Train may see its workers die first and request new ones while it is
+    being killed itself: nobody knows of that group, not even the cleaner of github.com/ray-project/ray/pull/58515.
+    To file: register a group before it is requested.
     """
 
     def __init__(self, cpus: float) -> None:

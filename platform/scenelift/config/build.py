@@ -54,12 +54,9 @@ def from_dict(cls: type[T], values: Any, key: str = "") -> T:
 
 
 def override(config: T, values: Mapping[str, Value]) -> T:
-    """A copy of `config` with the leaves named by dotted keys replaced: override(c, {"loop.epochs": 3}).
-
-    A group whose class has `NAMED` instances may be given by name, {"student.network": "spvcnn"}; leaves of it
-    that are given beside win. Raises ConfigError for an unknown key or name (naming the nearest known one) or a
-    value of the wrong type.
-    """
+    """A copy of `config` with new values for leaves: override(c, {"loop.epochs": 3}). A group whose class has
+    `NAMED` instances may be given by name, {"student.network": "spvcnn"}; leaves of it that are given too win.
+    Raises ConfigError for an unknown key or name (with the nearest one) or a value of the wrong type."""
     known = flatten(config)
     tree: dict[str, Any] = {}
     for dotted, value in _leaves(config, values).items():

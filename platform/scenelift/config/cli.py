@@ -1,8 +1,7 @@
 """The command line of a config: `[PRESET
 
---config FILE] [--group.field VALUE ...]`. One table of options, read off the dataclasses and their field
-docstrings, is both what `--help` shows and what is parsed. Nothing here imports what a command works with, so that
-it answers to a mistake at once.
+--config FILE] [--group.field VALUE ...]`. `--help` and parsing use one table of options, from the dataclasses and
+their field docstrings. The work of a command is imported later, so that mistakes are answered at once.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""What a setting may be, written as the annotation of its field: `lr: PositiveFloat = 0.1`. `Settings` checks
-it when a config is made, and `scenelift.config.build` where a user's value is converted, with the whole key in
-the message."""
+"""Constraints of settings, in the annotations of their fields: `lr: PositiveFloat = 0.1`. `Settings` checks
+them, and `config.build` when it converts a value, with the whole key in the message."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""Configs as files, and schema versions of all files that Scenelift writes and reads again. The module of a
-file keeps its VERSION and its MIGRATIONS: version -> function that converts its values to the next version.
-Files of a version without a migration are refused."""
+"""Configs as files, and schema versions of all files that Scenelift reads again. The module of a file has its
+VERSION and MIGRATIONS: version -> function that converts values to the next one. Other versions are refused."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from typing import Any, TypeVar
 import yaml
 
 from scenelift.config.build import from_dict, to_dict
-from scenelift.errors import ConfigError, SceneliftError
+from scenelift.errors import ConfigError, SceneliftError, first_line
 
 T = TypeVar("T")
 KEY = "schema_version"
@@ -34,7 +33,7 @@ def load(cls: type[T], path: str | Path) -> T:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"{path} is not YAML: {first_line(error)}") from None
     return from_dict(cls, accept(values, path, VERSION, MIGRATIONS, ConfigError))
 
 

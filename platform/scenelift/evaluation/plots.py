@@ -18,9 +18,8 @@ _SMOOTHED_OVER = 0.04  # share of a curve's points under one smoothing window
 
 
 def confusion(path: Path, matrix: NDArray[np.int64], vocabulary: Vocabulary) -> None:
-    """Heat map of a confusion matrix, percent of the points of each true class. matrix: [C, C] counts, rows the
-    true classes, columns the predicted ones. Classes without a true point have no percentages and are marked as
-    absent."""
+    """Heat map of a confusion matrix, percent of the points of each true class. matrix: [C, C] counts, rows =
+    truth, columns = prediction. Classes without a true point are marked as absent."""
     classes = len(vocabulary.classes)
     assert matrix.shape == (classes, classes)
     totals = matrix.sum(axis=1)

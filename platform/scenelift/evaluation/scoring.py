@@ -1,6 +1,5 @@
-"""Runs a scorer over all samples of a folder of shards: a Ray Data job, its results in the samples' order.
-Without GPUs the work is done by Ray's pool of processes, which keep what they have imported: a second scoring
-starts at once. On GPUs it is done by actors, which give the GPU back when they end."""
+"""Runs a scorer over all samples of a folder of shards as a Ray Data job. On CPUs Ray's pool of processes does
+it, which keeps its imports for a second scoring; on GPUs actors do, which give the GPU back."""
 
 from __future__ import annotations
 
@@ -36,9 +35,8 @@ def score(
 ) -> Iterator[R]:
     """The scorer's result for each `group` of consecutive samples, in their order, with progress.
 
-    gpus: of each worker; 0: they compute on CPUs. Which samples are scored together, and in which order their
-    results come, depends on nothing else, so that sums of results repeat to the last digit. What a sample lacks is
-    the scorer's to say, by one of our errors.
+    gpus: of each worker; 0: compute on CPUs. The groups and their order depend on nothing else, so that sums of
+    results repeat to the last digit. A scorer refuses samples by raising one of our errors.
     """
     import ray.data
 

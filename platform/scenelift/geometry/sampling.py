@@ -15,9 +15,9 @@ def sample(
     size: tuple[int, int],
     align_corners: bool = False,
 ) -> Tensor:
-    """The same values as upsampling the grid to `size` and indexing it, without upsampling. grid: [B, C, h, w];
-    image_index, rows, cols: [M] integer pixels of images of size (H, W). Bilinear, clamped at the border.
-    Returns [M, C] in the grid's dtype, differentiable with respect to the grid."""
+    """The values of the grid [B, C, h, w], upsampled to `size` bilinearly and clamped at the border, at pixels:
+    [M, C] in the grid's dtype, differentiable. image_index, rows, cols: [M] integer pixels of images of size
+    (H, W)."""
     _, channels, h, w = grid.shape
     row0, row1, row_part = _corners(rows, h, size[0], align_corners)
     col0, col1, col_part = _corners(cols, w, size[1], align_corners)

@@ -1,6 +1,5 @@
-"""Operations on segments: rows of a tensor with the same index, such as the pairs of one grid cell. There is no
-loop over segments and no padding: cost and memory grow with the number of rows. `segment` is int64 [M] with
-values 0..count-1 in any order."""
+"""Operations on segments: rows of a tensor with the same index, such as the pairs of one grid cell. Cost and
+memory grow with the number of rows. `segment` is int64 [M] with values 0..count-1 in any order."""
 
 from __future__ import annotations
 

@@ -15,8 +15,7 @@ _TOLERANCE = 1e-2
 
 def rotation(quaternion: ArrayLike) -> Matrix:
     """[..., 4] quaternions (w, x, y, z) -> [..., 3, 3] rotation matrices. Small errors of length are normalized
-    away; anything further from a unit quaternion becomes NaN, so that one bad record of a large table is
-    reported only where it is used (`require_rigid`)."""
+    away; others become NaN, so that a bad record is reported only where it is used (`require_rigid`)."""
     q = np.asarray(quaternion, np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         length = np.linalg.norm(q, axis=-1, keepdims=True)
@@ -97,13 +96,11 @@ def project(
 ) -> tuple[NDArray[np.intp], Matrix]:
     """Which points a pinhole camera sees, and where; no occlusion test (CLIP2Scene, section 3.1).
 
-    The one-pixel border follows the nuScenes devkit; CLIP2Scene's code includes the first row and column.
-
     Takes [N, 3] points (metres), the 4x4 transform into the camera's frame (x right, y down, z forward), the 3x3
-    intrinsic matrix and the image's (height, width). Returns the indices [M], in order, of the points that are
-    deeper than `min_depth` metres and strictly inside a one-pixel border, and their [M, 2] float64 image
-    coordinates (u, v), pixels. Raises ValueError if the transform is not rigid, the intrinsic matrix is singular,
-    or either is not finite.
+    intrinsic matrix and the image's (height, width). Returns the indices [M], in order, of the points deeper than
+    `min_depth` metres and strictly inside a one-pixel border, as in the nuScenes devkit (CLIP2Scene's code
+    includes the first row and column), and their [M, 2] float64 coordinates (u, v), pixels. Raises ValueError for
+    invalid matrices.
     """
     require_rigid(to_camera)
     require_pinhole(intrinsic)

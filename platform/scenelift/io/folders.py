@@ -1,6 +1,5 @@
 """Folders that are complete or absent, on any file system: checkpoints and saved students. Object stores cannot
-rename a folder, so no folder is ever renamed: a folder is complete when its last file, `done.json`, exists and
-all the files that it lists have the sizes that it lists."""
+rename a folder, so a folder is complete when its last file, `done.json`, lists the sizes of all files."""
 
 from __future__ import annotations
 
@@ -25,11 +24,9 @@ DONE = "done.json"
 
 @contextmanager
 def written(target: Location, values: Mapping[str, Any] | None = None) -> Iterator[Path]:
-    """A local folder to write files into; complete at `target` once the `with` block succeeds.
-
-    values: plain values that `about` returns. The folder is the target itself on a local disk, else a temporary one
-    that is copied. Anything already at `target` is deleted first. Raises StorageError.
-    """
+    """A local folder to write files into; complete at `target` once the `with` block succeeds. values: plain
+    values for `about`. On a local disk the folder is the target, else a temporary one that is copied. Anything
+    already at `target` is deleted first. Raises StorageError."""
     filesystem, path = storage.resolve(target)
     remove(target)
     local = storage.is_local(filesystem)

@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from scenelift.errors import StorageError
+import pyarrow as pa
+from pyarrow import fs as pafs
+
+from scenelift.errors import StorageError, first_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,7 +53,7 @@ def _resolve_uri(uri: str) -> tuple[pafs.FileSystem, str]:
     try:
         filesystem, inner = pafs.FileSystem.from_uri(uri)
     except OSError as error:
-        raise StorageError(_refused(pafs.LocalFileSystem(), uri, _first_line(error))) from None
+        raise StorageError(_refused(pafs.LocalFileSystem(), uri, first_line(error))) from None
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         filesystem, inner = _by_fsspec(uri)
     if isinstance(filesystem, pafs.S3FileSystem):
@@ -66,7 +69,7 @@ def _by_fsspec(uri: str) -> tuple[pafs.FileSystem, str]:
         filesystem, inner = fsspec.core.url_to_fs(uri)
     except (ValueError, ImportError, OSError) as error:
         raise StorageError(
-            f"{uri}: {_first_line(error)}; use a local path, s3://... or gs://..., or install what fsspec needs"
+            f"{uri}: {first_line(error)}; use a local path, s3://... or gs://..., or install what fsspec needs"
         ) from None
     return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), inner
 
@@ -89,7 +92,7 @@ def _s3(uri: str, region: str) -> pafs.S3FileSystem:
             retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
         )
     except TypeError as error:
-        raise StorageError(f"{uri}: an option that is not supported: {_first_line(error)}") from None
+        raise StorageError(f"{uri}: an option that is not supported: {first_line(error)}") from None
 
 
 def absolute(path: Location) -> str:
@@ -137,11 +140,11 @@ def explained(filesystem: pafs.FileSystem, path: str, need: int = 0) -> Iterator
             f"{path} is not accessible: permission denied; check its owner and permissions"
         ) from error
     except (IsADirectoryError, NotADirectoryError, FileExistsError) as error:
-        raise StorageError(f"{path} is in the way: {_first_line(error)}") from error
+        raise StorageError(f"{path} is in the way: {first_line(error)}") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageError(_full(filesystem, path, need)) from error
-        raise StorageError(_refused(filesystem, path, _first_line(error))) from error
+        raise StorageError(_refused(filesystem, path, first_line(error))) from error
 
 
 _ADVICE = {
@@ -255,7 +258,3 @@ def _full(filesystem: pafs.FileSystem, path: str, need: int) -> str:
 def megabytes(size: int) -> str:
     """1234567 -> "1.2 MB"; in GB from 10 GB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e10 else f"{size / 1e6:.1f} MB"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -20,8 +20,8 @@ class SPVCNN(MinkUNet):
     """U-Net with a point branch (Tang et al. 2020), as CLIP2Scene uses it for nuScenes and SemanticKITTI.
 
     The branch receives the voxel features at the bottom, half-way up and at the end, and returns its features to
-    the voxels at the first two. The output is the branch's features at the three places, [V, 480] for the paper's
-    widths. Source: clip2scene.md 3.1.
+    the voxels at the first two. The output is its features at all three, [V, 480] for the paper's widths. Source:
+    clip2scene.md 3.1.
     """
 
     def __init__(self, in_channels: int, config: NetworkConfig) -> None:

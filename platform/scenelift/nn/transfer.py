@@ -20,9 +20,9 @@ _SHARPNESS = 5.0
 
 
 def load_backbone(student: Student, start: Student, path: str) -> None:
-    """Copy every tensor of the start's backbone whose name and shape match the student's. Prints the number of
-    parameters copied, and a warning if the two students' inputs differ. ConfigError, naming the settings that
-    would make the student fit, if nothing can be copied. path: where the start was read from."""
+    """Copy every tensor of the start's backbone whose name and shape match. Prints how many parameters, and a
+    warning if the students' inputs differ; ConfigError, with the settings that fit, if none. path: of the
+    start."""
     own = student.backbone.state_dict()
     matching = {
         name: tensor
@@ -41,9 +41,8 @@ def load_backbone(student: Student, start: Student, path: str) -> None:
 
 
 def classify_by_text(student: Student, start: Student, path: str) -> None:
-    """Initialize the classifier of a student with the start's backbone to predict what the start does by text.
-    Both maps are linear, so the classifier becomes their product; ConfigError if the start does not classify by
-    text, or has other classes. path: where the start was read from."""
+    """Initialize a student's classifier to predict what the start does by text: the product of two linear maps.
+    ConfigError if the start does not classify by text, or has other classes. path: of the start."""
     if "semantic" not in start.heads or "classifier" in start.heads:
         raise ConfigError(f"{path} does not classify by text; leave head at new")
     if start.vocabulary.classes != student.vocabulary.classes:

@@ -1,6 +1,5 @@
-"""Frames -> one batch: augmented clouds, voxels, images and the pairs between them. Shapes: B frames, S clouds
-(the keyframe and the drawn sweeps of every frame, each a sample of its own for the 3D network), N points, V
-voxels, I images, M pairs."""
+"""Frames -> a batch: augmented clouds, voxels, images and pairs. Shapes: B frames, S clouds (keyframe and drawn
+sweeps of every frame, each a sample for the 3D network), N points, V voxels, I images, M pairs."""
 
 from __future__ import annotations
 

@@ -31,9 +31,8 @@ _CONFIG, _IDENTITY, _HISTORY, _RESULT = "config.yaml", "run.json", "history.json
 
 
 class Run:
-    """`<storage>/<name>/`; the driver writes every file in it, except the checkpoints. It writes into `folder`:
-    the run's place itself on a local disk, or a temporary folder for a run in a bucket, from which `publish`
-    copies."""
+    """`<storage>/<name>/`, written by the driver except for the checkpoints. The driver writes into `folder`:
+    the place itself on a local disk, else a temporary folder from which `publish` copies."""
 
     def __init__(self, place: Location) -> None:
         self.place = storage.absolute(place)
@@ -126,8 +125,7 @@ class Run:
 
     def record(self, event: dict[str, Any]) -> None:
         """Append an event to the run's history. It reaches a bucket with the next event that is not a metric,
-        or after `HISTORY_SECONDS`. Events that cannot be written, to a full disk or a bucket, are written with
-        a later one."""
+        or after `HISTORY_SECONDS`. Events that cannot be written are written with a later one."""
         self._waiting.append(json.dumps({"time": round(time.time(), 3), **event}) + "\n")
         try:
             _append(self.folder / _HISTORY, "".join(self._waiting))

@@ -99,9 +99,9 @@ class Task(ABC, Generic[S]):
     def score(
         self, before: Any, initial: Location, trained: Location, resources: Resources, pictures: Path
     ) -> Report:
-        """Score the trained student, and what it is compared with, on the test samples, and draw some of them.
-        before: what `score_before` returned; initial, trained: folders of the student before and after the
-        training. Only called if there are test samples."""
+        """Score the trained student on the test samples, compare it, and draw some of them. before: from
+        `score_before`; initial, trained: folders of the student before and after training. Only called if there
+        are test samples."""
         raise AssertionError(f"{type(self).__name__} has test samples and no score")
 
     def validation(self) -> tuple[Sequence[int] | None, Validation[S] | None]:

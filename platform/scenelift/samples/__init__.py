@@ -1,3 +1,2 @@
-"""Samples of data sets: three kinds (frame, captioned image, room), each a frozen dataclass with an Arrow
-schema, a version and a class list, and the source that reads them.
-"""
+"""Samples of data sets: frames, captioned images and rooms, each with an Arrow schema, a version and its
+source."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from scenelift.errors import FrameError
+from scenelift.errors import FrameError, first_line
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
@@ -26,11 +26,11 @@ PHOTO = (900, 1600)
 
 
 def fit(data: bytes, native: Size | None, size: Size) -> bytes:
-    """The encoded image at (height, width) `size`: unchanged if it has that size, else resized, as JPEG.
+    """The encoded image, resized to (height, width) `size` as JPEG unless it has that size.
 
-    `native` is the size in the data set's tables, None if they have none. The aspect ratio is not kept; resizing
-    is bilinear with antialiasing, the JPEG quality is 95. Raises FrameError for data that is truncated, not an
-    image, or not of the native size.
+    native: size in the data set's tables, None if they have none. Resizing is bilinear with antialiasing and does
+    not keep the aspect ratio. Raises FrameError for data that is truncated, not an image, or not of the native
+    size.
     """
     image = _open(data)
     actual = (image.height, image.width)
@@ -70,9 +70,9 @@ def decode_numbers(data: bytes) -> NDArray[np.int64]:
 
 
 def slic(image: NDArray[np.uint8], segments: int) -> NDArray[np.int64]:
-    """[H, W, 3] RGB -> [H, W] superpixel of each pixel, 0.. without gaps; deterministic. About `segments` of
-    them, usually fewer, since small ones join a neighbour. Source: SLIC as SLidR uses it (clip2scene.md 4.5),
-    but on the stored image instead of the 1600x900 photo."""
+    """[H, W, 3] RGB -> [H, W] superpixel of each pixel, 0.. without gaps, `segments` of them or fewer;
+    deterministic. Source: SLIC as in SLidR (clip2scene.md 4.5), but on the stored image instead of the 1600x900
+    photo."""
     from skimage.segmentation import slic as skimage_slic  # slow, not needed without superpixels
 
     height, width = image.shape[:2]
@@ -89,9 +89,8 @@ def slic(image: NDArray[np.uint8], segments: int) -> NDArray[np.int64]:
 
 
 def stored_pixels(pixels: NDArray[np.float64], native: Size, stored: Size) -> NDArray[np.int16]:
-    """[M, 2] (u, v) on the native image -> [M, 2] (row, column) of the image stored at another size.
-    Coordinates are rounded to a native pixel (half to even); the stored pixel is the one that covers its
-    centre, so nothing changes if both sizes are equal."""
+    """[M, 2] (u, v) on the native image -> [M, 2] (row, column) of the image stored at another size: the pixel
+    that covers the centre of the rounded (half to even) native pixel."""
     rounded = np.rint(pixels[:, ::-1]).astype(np.int64)
     covering = (2 * rounded + 1) * np.array(stored) // (2 * np.array(native))
     return np.clip(covering, 0, np.array(stored) - 1).astype(np.int16)
@@ -107,7 +106,7 @@ def _open(data: bytes) -> Image.Image:
             image.load()
             complete = image.format != "PNG" or _PNG_END in data
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise FrameError(f"the image is truncated or not an image: {_first_line(error)}") from None
+        raise FrameError(f"the image is truncated or not an image: {first_line(error)}") from None
     if not complete:
         raise FrameError("the image is truncated: it has no end marker")
     return image
@@ -117,7 +116,7 @@ def _pixels(image: Image.Image) -> Image.Image:
     try:
         return image.convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:
-        raise FrameError(f"the image cannot be decoded: {_first_line(error)}") from None
+        raise FrameError(f"the image cannot be decoded: {first_line(error)}") from None
 
 
 def _resize(image: Image.Image, size: Size) -> Image.Image:
@@ -134,10 +133,6 @@ def _encode(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=_QUALITY)
     return buffer.getvalue()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _text(size: Size) -> str:

@@ -109,9 +109,8 @@ _ARRAYS = {
 
 
 class RoomKind(Kind[Room]):
-    """Rooms as rows of Parquet. The manifest's `about` has: `protocol` and `classes` (of the source),
-    `features` (D), `sentences` (their number) and `words` (word -> its number of occurrences, for
-    vocabularies)."""
+    """Rooms as rows of Parquet. `about` has `protocol` and `classes` of the source, `features` (D), the number
+    of `sentences`, and `words` (word -> its number of occurrences)."""
 
     name = "room"
     schema_version = 1

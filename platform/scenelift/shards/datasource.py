@@ -16,7 +16,7 @@ from pyarrow import fs as pafs
 from ray.data import Datasource, ReadTask
 
 from scenelift.cluster import ray_internals
-from scenelift.errors import ShardError, StorageError
+from scenelift.errors import ShardError, StorageError, first_line
 from scenelift.io import storage
 from scenelift.samples.kind import Kind, S
 
@@ -69,7 +69,7 @@ def _read_row(file: SampleFile, row: int) -> pa.Table:
             return shard.read_row_group(row, use_threads=False)
     except pa.ArrowInvalid as error:
         raise ShardError(
-            f"{path} is damaged: {str(error).splitlines()[0]}; delete it and run the shard command again"
+            f"{path} is damaged: {first_line(error)}; delete it and run the shard command again"
         ) from None
     except StorageError as error:
         raise ShardError(f"{error}; did the folder change while it was being read?") from None

@@ -106,10 +106,10 @@ class Samples(Generic[S]):
         """Batches of exactly these samples in exactly this order; needs Ray (`cluster.connect`, or a worker).
 
         Batch i is collate(samples indices[i * batch_size : (i + 1) * batch_size], i); the last one may be smaller.
-        A training worker passes its part of the orders of all remaining epochs in one call, since starting takes
-        half a second. Ray tasks read; `collate` runs in threads of this process, up to `prefetch` batches ahead
-        and several at a time, so its random draws must depend on i or the samples alone. Samples are views of
-        shared memory: collate must copy what it keeps.
+        A worker passes all remaining epochs in one call, since starting takes half a second. Ray tasks read;
+        `collate` runs in threads of this process, up to `prefetch` batches ahead and several at a time, so its
+        random draws must depend on i or the samples alone. Samples are views of shared memory: collate must copy
+        what it keeps.
         """
         wanted = np.asarray(indices, np.int64)
         sample_bytes = self.manifest.bytes / max(1, len(self))

@@ -1,8 +1,7 @@
 """Any data set -> a folder of shards: a Ray Data job that continues where a killed one stopped.
 
-A shard is written under a temporary name and renamed, and its footer describes its content: a shard that exists is
-finished, and the manifest is built from the footers. The same job gives the same bytes however often it was
-interrupted.
+A shard is renamed when it is complete, and its footer describes its content; the manifest is built from the
+footers. The same job gives the same bytes however often it was interrupted.
 """
 
 from __future__ import annotations
@@ -72,13 +71,10 @@ def write_shards(
 ) -> Manifest:
     """Write the shards of a split into the folder or URI `out` on all cores of the connected Ray.
 
-    options: the frozen dataclass that the source's `read` takes: `ReadOptions` for frames. kind: of the samples.
-    Called again after an interruption, it writes only the missing shards and those with bad samples, which are
-    tried once more. Samples that cannot be read are listed; more than `max_bad` of them raise a DataError, with
-    `bad.json` in the folder and no manifest, so that nobody trains on it.
-
-    Raises DataError, ShardError if the folder holds shards of another job, StorageError if it cannot be written or
-    the disk is full.
+    options: the dataclass that the source's `read` takes. kind: of the samples. Called again, it writes only the
+    missing shards and those with bad samples. Bad samples are listed; more than `max_bad` of them raise a
+    DataError and are listed in `bad.json` instead of a manifest. Also raises ShardError if the folder holds shards
+    of another job, StorageError if it cannot be written or the disk is full.
     """
     keyframes: list[SampleKey] = source.list_samples(split)
     decides = [

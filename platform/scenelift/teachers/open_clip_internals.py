@@ -1,8 +1,8 @@
-"""Every use of what open_clip does not promise to keep: blocks of its models, their parts, their weights.
+"""Every use of private parts of open_clip: blocks of its models, their parts, their weights.
 
-It computes a whole image's embedding; a teacher needs each patch's, by the value path of the last block. To ask
-for upstream: a hook for the last block's attention, and an activation that follows the weights. An upgrade: run
-`pytest -m internals`, mend what fails here, then change `TESTED_OPEN_CLIP`.
+open_clip computes a whole image's embedding; a teacher needs each patch's, by the value path of the last block. To
+ask for upstream: a hook for the last block's attention. An upgrade: run `pytest -m internals`, mend what fails
+here, then change `TESTED_OPEN_CLIP`.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ def check_towers(model: str, clip: open_clip.CLIP) -> None:
 
 
 def encode_text(clip: open_clip.CLIP, tokens: Tensor) -> Tensor:
-    """Text embeddings [P, D] of token ids [P, context], without the padding behind the longest sentence. Equal
-    to open_clip's `encode_text`, since no token looks ahead, at a quarter of the time: a prompt fills about 15
-    of CLIP's 77 places."""
+    """Text embeddings [P, D] of token ids [P, context]. Equal to open_clip's `encode_text`, since no token
+    looks ahead, but without padding, in a quarter of the time: a prompt fills about 15 of CLIP's 77 places."""
     end = tokens.argmax(dim=1)
     length = int(end.max()) + 1
     x = clip.token_embedding(tokens[:, :length]) + clip.positional_embedding[:length]

@@ -44,9 +44,8 @@ class LoadedClip:
 
 
 def load_clip(model: str, weights: str, vocabulary: Vocabulary) -> LoadedClip:
-    """Build `model` and fill it with `weights` (both as in `TeacherConfig`), on the CPU. The vocabulary matters
-    to a random tiny model alone: its words are all that its tokenizer knows. Raises TeacherError, and never
-    downloads."""
+    """Build `model` and load `weights` (both as in `TeacherConfig`), on the CPU. vocabulary: the words that the
+    tokenizer of a random tiny model knows. Raises TeacherError, and never downloads."""
     weights = _in_repository(weights)
     if Path(weights).is_file() and is_tiny(weights) != (model == "tiny"):
         kind = "a plain file of weights" if model == "tiny" else "a tiny model"

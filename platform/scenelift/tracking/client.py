@@ -1,6 +1,5 @@
-"""MLflow: one run per training, one parent run per sweep; a resumed training continues its own run. Only the
-driver writes, through a client and an explicit run id: no global active run, no status that a worker could
-flip. Workers send their numbers to the driver."""
+"""MLflow: one run per training, one parent run per sweep. Only the driver writes, through a client and an
+explicit run id, without a global active run; workers send their numbers to the driver."""
 
 from __future__ import annotations
 
@@ -68,10 +67,9 @@ class Tracker:
     ) -> Tracker:
         """Begin a run, or continue the run `run_id`.
 
-        params: the flattened config. A continued run keeps the parameters it has; those that differ now become
-        tags `resumed/<parameter>`, since MLflow never changes a parameter. Raises TrackingError if the address is
-        malformed or does not answer: within seconds for a run of its own, after `store.PATIENCE` for one that
-        goes on or is part of a sweep.
+        params: the flattened config. MLflow never changes a parameter: those that differ in a continued run become
+        tags `resumed/<parameter>`. Raises TrackingError if the address is malformed or does not answer: within
+        seconds for a new run, after `store.PATIENCE` for one that is continued or part of a sweep.
         """
         store.quiet()
         uri = store.resolve(config.uri, runs_folder)
@@ -118,11 +116,11 @@ class Tracker:
         return {"tracking_uri": uri, "experiment": self._experiment, "run_id": self._id}
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Record numbers by name at a step; sent in batches. Safe to call from several threads.
+        """Record numbers by name at a step, in batches. Safe to call from several threads.
 
-        A step that the metric already has, or an earlier one, is dropped: a restarted worker repeats steps.
-        Infinities become NaN, a gap in the curve, because MLflow would store them as 1.8e308. While a server does
-        not answer, points wait here and it is asked again later; `flush` and `finish` insist.
+        Steps up to the last one of a metric are dropped: a restarted worker repeats steps. Infinities become NaN,
+        a gap in the curve: MLflow would store 1.8e308. While a server does not answer, points wait; `flush` and
+        `finish` insist.
         """
         with self._lock:
             for name, value in values.items():
@@ -168,9 +166,8 @@ class Tracker:
         self.text(as_csv(rows), f"{name}.csv")
 
     def dataset(self, folder: str, manifest: str, name: str, digest: str, context: str) -> None:
-        """Record a folder of shards, described by its manifest.json, as a data set the run reads. folder:
-        absolute path or URI; manifest: the text of its manifest.json; digest: at most 36 characters that change
-        with the data; context: train, test, ..."""
+        """Record a folder of shards as a data set of the run. folder: absolute path or URI; manifest: the text
+        of its manifest.json; digest: at most 36 characters that change with the data; context: train, test, ..."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         described = json.loads(manifest)

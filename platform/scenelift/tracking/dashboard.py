@@ -170,13 +170,9 @@ def _columns(kind: str, names: Iterable[str]) -> dict[str, int]:
 def _charts(
     metrics: Collection[str], shown: Sequence[str], settings: Mapping[str, Collection[str]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Sections and their charts: scores as bars, curves, settings, and the IoU of classes as bars.
-
-    shown: metrics that are columns, the one that runs are sorted by first.
-
-    MLflow would draw a score, measured once, as a dot. It adds charts of all metrics that have none here, to the
-    section of their name if there is one.
-    """
+    """Sections and their charts: scores as bars, curves, settings, and the IoU of classes as bars. shown:
+    metrics that are columns, the one for sorting first. MLflow would draw a score, measured once, as a dot. It
+    adds the other metrics' charts to the sections of their names."""
     scores = [name for name in shown if not name.startswith(_CURVES)]
     classes = [f"{name.partition('/')[0]}/iou" for name in scores[:1]]
     charts = [_chart("BAR", "scores", name, metricKey=name) for name in scores]

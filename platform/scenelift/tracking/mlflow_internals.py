@@ -1,6 +1,5 @@
-"""Every use of what MLflow does not promise to keep: private attributes, its own utilities, the state of its
-pages. An upgrade: run `pytest -m internals`, open the dashboard once in a browser, mend what fails here, then
-change `TESTED_MLFLOW`. MLflow is imported inside the functions: it takes a second, and workers never need it."""
+"""Every use of private parts of MLflow: attributes, utilities, the state of its pages. An upgrade: run `pytest
+-m internals`, open the dashboard in a browser, mend what fails here, then change `TESTED_MLFLOW`."""
 
 from __future__ import annotations
 
@@ -33,9 +32,8 @@ def last_points(run: Run) -> Sequence[Metric]:
 
 
 def server_status(uri: str, timeout: float) -> int:
-    """HTTP status of an MLflow server, asked once, with the credentials that a client would use.
-    MlflowException if it does not answer. Every public call retries for minutes. To ask for upstream: a client
-    with retries and a timeout of its own."""
+    """HTTP status of an MLflow server, asked once with the client's credentials; MlflowException if it does not
+    answer. Public calls retry for minutes. To ask for upstream: a client with its own retries and timeout."""
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
 

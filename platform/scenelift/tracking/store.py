@@ -1,6 +1,5 @@
-"""Where runs are recorded: the MLflow address, a quick check that it answers, and its experiments. MLflow
-retries a dead address for minutes; here it is asked once, with a short timeout, before anything else. Nothing
-of MLflow is imported before it is needed: it takes a second, and workers never need it."""
+"""Where runs are recorded: the MLflow address, a quick check that it answers (MLflow retries a dead one for
+minutes), waiting for it, and its experiments. MLflow takes a second to import, so it is imported when needed."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 import tenacity
 
-from scenelift.errors import TrackingError
+from scenelift.errors import TrackingError, first_line
 from scenelift.io.console import say
 from scenelift.tracking import mlflow_internals
 
@@ -66,8 +65,7 @@ def errors(uri: str, doing: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, CommandError, ImportError, OSError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise TrackingError(f"{doing} at {public(uri)} failed: {first}; {_INSTEAD}") from error
+        raise TrackingError(f"{doing} at {public(uri)} failed: {first_line(error)}; {_INSTEAD}") from error
 
 
 def public(uri: str) -> str:

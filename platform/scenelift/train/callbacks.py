@@ -20,9 +20,8 @@ from scenelift.train.state import Callback, TrainState
 
 
 def choose(state: TrainState) -> list[Callback]:
-    """The callbacks of every training, those that its config switches on, and those of its method, in this
-    order. The average comes before what measures and validates it, the validation before what uses its scores,
-    and the report of an epoch last."""
+    """The callbacks of every training, those that its config switches on, and those of its method. The average
+    comes before what measures and validates it, the validation before what uses its scores."""
     loop, watch = state.worker.plan.loop, state.worker.plan.loop.watch
     average = [Average(state)] if watch.ema else []
     if loop.preflight_steps:

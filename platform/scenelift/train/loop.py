@@ -13,9 +13,8 @@ from scenelift.train.state import TrainState, Worker
 
 
 def train(method: Method, worker: Worker) -> None:
-    """Train `method.student` from the newest checkpoint, or from its start, to the end of the plan. With
-    `loop.preflight_steps` it only measures as many steps. Raises ClusterError or StorageError, with what to
-    change, as soon as the first steps show that memory or disk are too small."""
+    """Train `method.student` from the newest checkpoint, or from its start, to the end of the plan, or measure
+    `loop.preflight_steps`. Raises ClusterError or StorageError, with the fix, if memory or disk are too small."""
     with preflight.memory_errors(worker.device, preflight.smaller(worker.plan, worker.smaller_samples)):
         state = TrainState(method, worker)
         state.callbacks = choose(state)

@@ -44,9 +44,8 @@ class Trained(Protocol):
 
 
 class Method(nn.Module):
-    """Base of all methods: `student` is trained and saved, everything else is frozen. Subclasses implement
-    `forward(batch, progress)`: losses by name, float32 scalars, which the loop multiplies by `weights` and
-    sums."""
+    """Base of all methods; only `student` is trained and saved. Subclasses implement `forward(batch,
+    progress)`: losses by name, float32 scalars, which the loop multiplies by `weights` and sums."""
 
     student: nn.Module
     weights: dict[str, float]

@@ -56,9 +56,8 @@ class Plan:
         return self.loop.batch // self.parts
 
     def turns(self, rank: int) -> list[tuple[int, bool]]:
-        """(micro-batch, whether it counts) for each round of a worker. If the last round has fewer
-        micro-batches than workers, the others repeat an earlier one, which does not count: all workers must
-        compute equally often, as they exchange gradients and statistics."""
+        """(micro-batch, whether it counts) for each round of a worker. Workers without a micro-batch in the
+        last round repeat an earlier one, which does not count, as all must compute and exchange equally often."""
         taken = [turn * self.workers + rank for turn in range(self.rounds)]
         return [(part, True) if part < self.parts else (part - self.workers, False) for part in taken]
 

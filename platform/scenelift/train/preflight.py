@@ -15,7 +15,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from scenelift.errors import ClusterError, ConfigError, StorageError
+from scenelift.errors import ClusterError, ConfigError, StorageError, first_line
 from scenelift.io import storage
 from scenelift.io.storage import megabytes
 from scenelift.train.checkpoints import Checkpoints
@@ -144,12 +144,10 @@ def memory_errors(device: torch.device, advice: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        text = str(error)
         known = ("out of memory", "can't allocate memory")
-        if not isinstance(error, MemoryError) and not any(words in text.lower() for words in known):
+        if not isinstance(error, MemoryError) and not any(words in str(error).lower() for words in known):
             raise
-        reason = (text.splitlines() or ["MemoryError"])[0]
-        raise ClusterError(f"out of {memory_of(device.type)} ({reason}); {advice}") from error
+        raise ClusterError(f"out of {memory_of(device.type)} ({first_line(error)}); {advice}") from error
 
 
 def memory_of(device: str) -> str:

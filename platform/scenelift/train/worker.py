@@ -1,6 +1,5 @@
 """The function that Ray Train runs in every worker, and the events that workers send to the driver. Ray's
-controller imports it too: torch and the method are imported in workers only, which fetch the job from Ray's
-object store."""
+controller imports it too, so torch and the method are imported in workers only."""
 
 from __future__ import annotations
 

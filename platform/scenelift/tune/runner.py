@@ -45,9 +45,8 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def place(scale: ScaleConfig, trials: int, wanted: int | None) -> tuple[int, ScaleConfig, str]:
-    """How many trials run at the same time, the resources of their workers, and the reason in words. As many
-    trials as have room for their workers and data loaders. ClusterError if none fits, or fewer than `wanted`:
-    trials whose data loaders have no CPU would wait forever."""
+    """How many trials fit at the same time, the resources of their workers, and the reason in words.
+    ClusterError if none fits, or fewer than `wanted`: trials whose data loaders have no CPU would wait forever."""
     gpus = scale.gpus
     if gpus is None:
         gpus = 1.0 if resources.total("GPU") >= scale.max_workers else 0.0
