@@ -123,8 +123,7 @@ def _attach(address: str, options: dict[str, Any]) -> None:
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Raises the user errors of tasks and actors without Ray's wrapping. Failures of Ray become ClusterErrors;
-    faults in our code keep their traceback."""
+    """Raises user errors of tasks and actors without Ray's wrapping, and Ray's failures as ClusterErrors."""
     try:
         yield
     except ray.exceptions.RayTaskError as error:

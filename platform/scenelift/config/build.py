@@ -162,7 +162,6 @@ _PLACES = ("scale.", "data.train", "data.test")
 _LONGEST = 250
 """Characters of a run's name that every database of MLflow keeps."""
 
-
 _BOOKKEEPING = (
     "run.",
     "tracking.",

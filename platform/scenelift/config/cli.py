@@ -14,7 +14,8 @@ import itertools
 import shlex
 import sys
 import types
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
@@ -29,12 +30,19 @@ _NAMES = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH", bool: "{true,fa
 
 
 def command(prog: str, presets: Mapping[str, Any], module: str = "") -> None:
-    """The whole of `python -m PROG`: parse, check, and only then import `run(config)`, of PROG or its `module`.
-    A user's mistake becomes one line and status 1."""
-    try:
+    """`python -m PROG`: parse, check, then import `run(config)` of PROG or its `module`. A mistake exits with
+    status 1."""
+    with exiting():
         config = parse(presets, sys.argv[1:], f"python -m {prog}")
         config.check_here()
         import_module(f"{prog}.{module}" if module else prog).run(config)
+
+
+@contextmanager
+def exiting() -> Iterator[None]:
+    """Ends the process after a user's mistake, with one line and status 1, or an interruption."""
+    try:
+        yield
     except SceneliftError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -57,8 +57,8 @@ class Settings:
             check(getattr(self, name), hint, name)
 
     def check_here(self, prefix: str = "") -> None:
-        """Raises a SceneliftError for what cannot work on this machine; commands ask before they begin. prefix:
-        what stands before the names of the fields in messages, such as "data."."""
+        """Raises a SceneliftError for what cannot work on this machine; prefix: of fields in messages, such as
+        "data."."""
         for name, hint in hints(type(self)).items():
             value = getattr(self, name)
             if isinstance(value, Settings):
@@ -69,9 +69,13 @@ class Settings:
                         rule.check(item, prefix + name)
 
 
-@functools.cache
-def hints(cls: Any) -> dict[str, Any]:
+def hints(cls: type) -> dict[str, Any]:
     """Field -> its type with its constraints, in field order."""
+    return _hints(cls)
+
+
+@functools.cache
+def _hints(cls: Any) -> dict[str, Any]:
     types_of = get_type_hints(cls, include_extras=True)
     return {field.name: types_of[field.name] for field in dataclasses.fields(cls)}
 

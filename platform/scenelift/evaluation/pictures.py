@@ -1,5 +1,4 @@
-"""Pictures of a labeled frame: bird's-eye views of its point cloud, and its camera images. Figures are created
-without pyplot, so threads share nothing and nothing needs closing."""
+"""Pictures of a labeled frame: bird's-eye views of its point cloud, and its camera images (without pyplot)."""
 
 from __future__ import annotations
 

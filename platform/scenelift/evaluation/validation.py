@@ -50,8 +50,7 @@ class Validation(Generic[S]):
     def __call__(
         self, student: nn.Module, epoch: int, epochs: int, rank: int = 0, workers: int = 1
     ) -> dict[str, float]:
-        """The metrics by name after N epochs, the same on every rank; none where none are due. All ranks must
-        call it together."""
+        """Metrics after N epochs, the same on every rank; none where none are due. All ranks call it together."""
         if epoch % self.every and epoch < epochs:
             return {}
         training = student.training

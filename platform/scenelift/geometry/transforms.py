@@ -30,8 +30,7 @@ def rotation(quaternion: ArrayLike) -> Matrix:
 
 
 def rigid(quaternion: ArrayLike, translation: ArrayLike) -> Matrix:
-    """[..., 4] quaternions (w, x, y, z) and [..., 3] translations (metres) -> [..., 4, 4] transforms. Values
-    that are not finite become NaN, as in `rotation`."""
+    """[..., 4] quaternions and [..., 3] translations (metres) -> [..., 4, 4] transforms; NaN as in `rotation`."""
     shift = np.asarray(translation, np.float64)
     return compose(rotation(quaternion), np.where(np.isfinite(shift), shift, np.nan))
 
@@ -81,8 +80,7 @@ def transform_points(transform: Matrix, points: NDArray[np.float32]) -> NDArray[
 
 
 def _affine(matrix: Matrix, columns: Matrix) -> Matrix:
-    """[R, 4] applied to homogeneous [3, N] columns -> [R, N]. Written out because BLAS would start threads for
-    a product this thin in each of the many reader processes."""
+    """[R, 4] applied to homogeneous [3, N] columns -> [R, N]; BLAS would start threads in each reader process."""
     x, y, z = columns
     return matrix[:, 0:1] * x + matrix[:, 1:2] * y + matrix[:, 2:3] * z + matrix[:, 3:4]
 

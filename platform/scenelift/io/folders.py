@@ -61,8 +61,7 @@ def about(target: Location) -> dict[str, Any] | None:
 
 @contextmanager
 def fetched(target: Location, names: Sequence[str] | None = None) -> Iterator[Path]:
-    """A local folder to read from: the folder itself, or a copy that lasts as long as the `with` block. names:
-    the files to fetch; None: all."""
+    """A local folder to read from: the target itself, or a temporary copy of all files or of those in `names`."""
     filesystem, path = storage.resolve(target)
     if storage.is_local(filesystem):
         yield Path(path)

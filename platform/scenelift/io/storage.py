@@ -37,8 +37,8 @@ Location = str | Path
 
 
 def resolve(path: Location) -> tuple[pafs.FileSystem, str]:
-    """The file system of a path or URI and the path on it; local paths become absolute. Raises StorageError for
-    a scheme that neither pyarrow nor an installed fsspec package supports."""
+    """The file system of a path or URI and the absolute path on it; StorageError if its scheme is not
+    supported."""
     text = str(path)
     if "://" in text:
         return _resolve_uri(text)

@@ -66,8 +66,8 @@ class Run:
 
     @classmethod
     def open(cls, command: str, config: Any, settings: RunConfig) -> Run:
-        """Begin a run or continue one. Raises ConfigError for a name that is taken, or for nothing to continue;
-        StorageError if the folder cannot be written or the disk is full."""
+        """Begin or continue a run. ConfigError if the name is taken or unknown; StorageError if it cannot be
+        written."""
         storage.require_space(settings.storage, 64 << 20)
         name = settings.name or f"{command}-{time.strftime('%Y%m%d-%H%M%S')}"
         run = cls(storage.join(settings.storage, name))

@@ -42,8 +42,7 @@ class Origin:
 
     @classmethod
     def of(cls, student: Location) -> Origin:
-        """The origin of the student in runs/NAME/student, .../checkpoints/step-N or .../initial, local or in a
-        bucket."""
+        """The origin of the student in runs/NAME/student, .../checkpoints/step-N or .../initial."""
         filesystem, path = storage.resolve(student)
         parent, name = storage.split(path)
         places = [storage.join(folder, "run.json") for folder in (parent, storage.split(parent)[0])]

@@ -39,12 +39,10 @@ _MLFLOW_STATUS: dict[Status, Literal["FINISHED", "FAILED", "KILLED"]] = {
     "measured": "KILLED",  # so that nobody takes it for a training's result
 }
 SLOW = 0.1
-"""Fraction of a training spent waiting for data above which reading is the bottleneck: it runs ahead of
-computing."""
+"""Fraction of a training spent waiting for data above which reading is the bottleneck."""
 
 Observe = Callable[[dict[str, float]], None]
-"""Called at the end of epochs, in the thread that listens to the workers, with epoch, percent, loss and
-validation metrics."""
+"""Called at the end of epochs, in the listening thread, with epoch, percent, loss and validation metrics."""
 
 
 def ignore(values: dict[str, float]) -> None:

@@ -1,2 +1,1 @@
-"""Samples of data sets: frames, captioned images and rooms, each with an Arrow schema, a version and its
-source."""
+"""Samples of data sets: frames, captioned images and rooms, their rows in shards, and their sources."""

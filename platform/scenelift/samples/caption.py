@@ -58,8 +58,7 @@ class CaptionedImage:
     features: NDArray[np.float16]
     """[R, D] the detector backbone's feature of each region."""
     posteriors: NDArray[np.float16] | None
-    """[R, 1 + C] a detector's probabilities of background and classes for each region. Used in training only;
-    None if there was no detector."""
+    """[R, 1 + C] a detector's probabilities of background and classes, for training only; None: no detector."""
     neighbours: NDArray[np.int16]
     """[R, K] the regions with the largest IoU with each: `scenelift.geometry.boxes2d.neighbours`."""
     photo: bytes | None = None

@@ -59,8 +59,7 @@ class Frame:
     """[M, 3] its pixel: (image index 0..V-1, row, column) of the stored image. A point that two cameras see
     makes two pairs. Ordered by image, then by point."""
     superpixels: tuple[bytes, ...] | None = None
-    """[V] PNG of one channel: the superpixel (0, 1, ...) of each pixel of the stored image; None if there are
-    none."""
+    """[V] PNG of one channel: the superpixel (0, 1, ...) of each pixel of the stored image; None: none."""
 
     def __post_init__(self) -> None:
         n, m = len(self.points), len(self.pair_points)

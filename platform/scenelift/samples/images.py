@@ -35,10 +35,13 @@ def fit(data: bytes, native: Size | None, size: Size) -> bytes:
     image = _open(data)
     actual = (image.height, image.width)
     if native is not None and actual != native:
-        raise FrameError(f"the image is {_text(actual)} pixels, the tables say {_text(native)}")
+        sizes = [f"{width}x{height}" for height, width in (actual, native)]
+        raise FrameError(f"the image is {sizes[0]} pixels, the tables say {sizes[1]}")
     if actual == size:
         return data
-    return _encode(_resize(image, size))
+    buffer = io.BytesIO()
+    _resize(image, size).save(buffer, "JPEG", quality=_QUALITY)
+    return buffer.getvalue()
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
@@ -121,19 +124,7 @@ def _pixels(image: Image.Image) -> Image.Image:
 
 def _resize(image: Image.Image, size: Size) -> Image.Image:
     height, width = size
-    box: tuple[float, float, float, float] = (0, 0, image.width, image.height)
     # libjpeg decodes at 1/2, 1/4 or 1/8 much faster; the box is the part of that image that the original covers.
     drafted = image.draft("RGB", (width, height)) if image.format == "JPEG" else None
-    if drafted is not None:
-        box = drafted[1]
+    box = (0, 0, image.width, image.height) if drafted is None else drafted[1]
     return _pixels(image).resize((width, height), Image.Resampling.BILINEAR, box)
-
-
-def _encode(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=_QUALITY)
-    return buffer.getvalue()
-
-
-def _text(size: Size) -> str:
-    return f"{size[1]}x{size[0]}"

@@ -39,8 +39,7 @@ class SampleKey(Protocol):
 
 
 class SampleSource(Protocol):
-    """A data set for the shard job: a list of keys, one per sample, each readable by itself in any process.
-    Small to pickle: every reader process gets a copy."""
+    """A data set for the shard job: keys of samples that any process can read. Small to pickle."""
 
     name: str
     """Name of the data set, such as nuscenes."""
@@ -48,8 +47,7 @@ class SampleSource(Protocol):
     """Its release, such as v1.0-mini."""
 
     def list_samples(self, split: str | None) -> list[Any]:
-        """The `SampleKey`s of the split (None: all), in a fixed order. Raises DataError for an unknown split
-        (listing the known ones) or one without samples."""
+        """The `SampleKey`s of the split (None: all), in a fixed order; DataError if it is unknown or empty."""
 
     def read(self, keyframe: Any, options: Any) -> Any:
         """Read one sample; FrameError says what is wrong with its files."""

@@ -86,8 +86,8 @@ class Samples(Generic[S]):
         return datasource.to_samples(datasource.read_rows(places), self.kind) if places else []
 
     def dataset(self, indices: ArrayLike | None = None) -> ray.data.Dataset:
-        """Rows {"index", "position", columns...} for map_batches; all samples by default. `kind.from_row` turns
-        a row into a sample. Rows come in any order; "index" is the sample's index."""
+        """Rows {"index" of the sample, "position", columns...} for map_batches, in any order; all samples by
+        default."""
         import ray.data
 
         wanted = np.arange(len(self)) if indices is None else np.asarray(indices, np.int64)
@@ -166,8 +166,7 @@ class Shards(Samples[Frame]):
 
 
 def open_samples(path: str, kind: Kind[S]) -> Samples[S]:
-    """Open and check a folder. Raises ShardError if it has no manifest, samples of another kind or schema
-    version, or if a file is missing or its size differs from the manifest's."""
+    """Open and check a folder. ShardError for a missing manifest or file, another kind, schema version or size."""
     return Samples(*_checked(path, kind), kind)
 
 

@@ -42,8 +42,7 @@ class Voxels:
 
     @classmethod
     def checked(cls, features: Tensor, coords: Tensor, shape: Shape, batch_size: int) -> Voxels:
-        """Build from coordinates that nobody has checked; the only door into the sparse world. Engines read
-        out-of-range and duplicate coordinates without complaint and answer nonsense."""
+        """Build from unchecked coordinates: engines give nonsense for those out of range and duplicates."""
         assert coords.dtype == torch.int32, f"coordinates must be int32, not {coords.dtype}"
         assert coords.ndim == 2 and coords.shape[1] == 4, (
             f"coordinates must be [V, 4], not {tuple(coords.shape)}"

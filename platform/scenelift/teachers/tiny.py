@@ -55,8 +55,7 @@ class TinyModel:
 
 
 class TinyTokenizer:
-    """CLIP's tokenizer with its 49408 ids mapped to the few that a tiny model knows, preserving their order.
-    The order matters: CLIP finds the end of a sentence as its largest id."""
+    """CLIP's tokenizer with the few ids that a tiny model knows, in order: the largest id ends a sentence."""
 
     def __init__(self, model: TinyModel) -> None:
         assert list(model.ids) == sorted(set(model.ids)) and model.ids[0] == PADDING

@@ -39,8 +39,8 @@ def run(config: DashboardConfig) -> None:
         raise TrackingError(
             f"no runs are recorded at {store.public(uri)}; make some: python -m trainables.distill"
         )
-    said = f"The runs are on {address} already:" if remote else "Ready in some seconds; Ctrl-C stops it:"
-    print("\n".join((said, *links)), flush=True)
+    head = f"The runs are on {address} already:" if remote else "Ready in some seconds; Ctrl-C stops it:"
+    print("\n".join((head, *links)), flush=True)
     if not remote:
         _serve(uri, config.port)
 
@@ -97,7 +97,6 @@ def _serve(uri: str, port: int) -> None:
 if __name__ == "__main__":
     command("scenelift.tracking.dashboard", PRESETS)
 
-
 KEY = "scenelift"
 """Name of the view in addresses."""
 TAG = mlflow_internals.view_tag(KEY)
@@ -148,8 +147,8 @@ def state(runs: Sequence[Run]) -> dict[str, Any]:
 
 def declared(runs: Sequence[Run], kind: str) -> list[str]:
     """The columns that the runs declare for their metrics or tags, those of the first run first."""
-    told = (json.loads(run.data.tags.get(COLUMNS, "{}")) for run in runs)
-    return list(dict.fromkeys(name for columns in told for name in columns.get(kind, [])))
+    declared = (json.loads(run.data.tags.get(COLUMNS, "{}")) for run in runs)
+    return list(dict.fromkeys(name for columns in declared for name in columns.get(kind, [])))
 
 
 def differing(runs: Sequence[Run]) -> dict[str, set[str]]:
@@ -158,7 +157,7 @@ def differing(runs: Sequence[Run]) -> dict[str, set[str]]:
     for run in runs:
         for key, value in build.settings(run.data.params).items():
             values.setdefault(key, set()).add(value)
-    several = sorted((-len(said), key) for key, said in values.items() if len(said) > 1)
+    several = sorted((-len(each), key) for key, each in values.items() if len(each) > 1)
     return {key: values[key] for _, key in several[:MOST_SETTINGS]}
 
 
@@ -188,7 +187,12 @@ def _charts(
     charts.append(_chart("DIFFERENCE", "settings", "differences", **groups))
     filled = {chart["metricSectionId"] for chart in charts} | {name.rpartition("/")[0] for name in metrics}
     wanted = ("scores", "validation", "loss", "settings", *classes)
-    return [_section(name) for name in wanted if name in filled], charts
+    sections = [
+        {"uuid": name, "name": name, "display": True, "columns": 1 if name == "settings" else 3}
+        for name in wanted
+        if name in filled
+    ]
+    return sections, charts
 
 
 def _is_number(text: str) -> bool:
@@ -200,16 +204,5 @@ def _is_number(text: str) -> bool:
 
 
 def _chart(kind: str, section: str, name: str, **more: Any) -> dict[str, Any]:
-    return {
-        "uuid": f"{kind} {name}",
-        "type": kind,
-        "metricSectionId": section,
-        "displayName": name,
-        "runsCountToCompare": 10,
-        **more,
-    }
-
-
-def _section(name: str) -> dict[str, Any]:
-    columns = 1 if name == "settings" else 3
-    return {"uuid": name, "name": name, "display": True, "columns": columns}
+    chart = {"uuid": f"{kind} {name}", "type": kind, "metricSectionId": section, "displayName": name}
+    return {**chart, "runsCountToCompare": 10, **more}

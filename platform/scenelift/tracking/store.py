@@ -37,7 +37,7 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
-"""What MLflow is told unless the user told it something else; it reads some of it when imported."""
+"""Defaults of MLflow's environment variables, some of which are read when it is imported."""
 
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Tag of an experiment that lets MLflow show runs and models rather than prompts and traces."""
@@ -57,7 +57,7 @@ def quiet() -> None:
 
 @contextmanager
 def errors(uri: str, doing: str) -> Iterator[None]:
-    """Whatever MLflow or its database says is wrong becomes one TrackingError that names the address."""
+    """Turns errors of MLflow and its database into one TrackingError with the address."""
     from alembic.util.exc import CommandError
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -172,19 +172,19 @@ def one_at_a_time(uri: str) -> Iterator[None]:
 def experiment(client: MlflowClient, uri: str, name: str, runs_folder: Path) -> Experiment:
     """The experiment of that name, made if need be; without a server its artifacts lie in the runs folder.
     Raises TrackingError if it was deleted, or if its artifacts are in a folder that has gone."""
-    found = client.get_experiment_by_name(name) or _create(client, uri, name, runs_folder)
-    if found.lifecycle_stage == "deleted":
+    experiment = client.get_experiment_by_name(name) or _create(client, uri, name, runs_folder)
+    if experiment.lifecycle_stage == "deleted":
         raise TrackingError(
             f"experiment {name} was deleted; choose another --tracking.experiment, "
-            f"or run: mlflow experiments restore --experiment-id {found.experiment_id}"
+            f"or run: mlflow experiments restore --experiment-id {experiment.experiment_id}"
         )
-    location = urlsplit(found.artifact_location)
+    location = urlsplit(experiment.artifact_location)
     if not uri.startswith("http") and location.scheme == "file" and not Path(unquote(location.path)).is_dir():
         raise TrackingError(
             f"experiment {name} keeps its artifacts in {unquote(location.path)}, which is not there (was the "
             "runs folder moved?); move it back, or choose another --tracking.experiment"
         )
-    return found
+    return experiment
 
 
 def _create(client: MlflowClient, uri: str, name: str, runs_folder: Path) -> Experiment:
@@ -236,8 +236,8 @@ class Patient:
         self._left = False  # whether it was given up, until it answers again
 
     def __call__(self, doing: str, call: Callable[[], T]) -> T | None:
-        """The result of `call`, which may be made several times; None if the server was given up. Raises
-        TrackingError if the call fails twice although the server answers."""
+        """The result of `call`, maybe repeated; None if the server was given up, TrackingError if it refuses
+        twice."""
         try:
             for attempt in tenacity.Retrying(
                 retry=tenacity.retry_if_exception_type(_AwayError),

@@ -193,8 +193,7 @@ class Validation(Callback):
 
 
 def watched(state: TrainState) -> float | None:
-    """The score of `loop.watch.metric`; None if the step was not validated, ConfigError if there is no such
-    score."""
+    """The score of `loop.watch.metric`; None without a validation, ConfigError if it has no such score."""
     scores, metric = state.scores, state.worker.plan.loop.watch.metric
     if not scores:
         return None
@@ -204,8 +203,8 @@ def watched(state: TrainState) -> float | None:
 
 
 class EarlyStopping(Callback):
-    """Ends the training after `loop.watch.early_stopping` validations in a row that were not the best so far.
-    All ranks see the same metrics, and so agree."""
+    """Ends the training after `loop.watch.early_stopping` validations in a row that were not the best; on all
+    ranks."""
 
     def __init__(self, state: TrainState) -> None:
         super().__init__(state)
@@ -266,8 +265,7 @@ class KeepBest(Callback):
 
 
 class Reports(Callback):
-    """Reports epochs that were validated, and else one in `loop.log_every` steps, as a report makes all ranks
-    wait."""
+    """Reports validated epochs, and else one in `loop.log_every` steps: a report makes all ranks wait."""
 
     def on_step_end(self) -> None:
         state, plan = self.state, self.state.worker.plan

@@ -55,8 +55,8 @@ class Job:
 
     @property
     def final(self) -> Checkpoint | None:
-        """The last or best checkpoint, by `loop.watch.final`; None before the first. TrainingError if it is to
-        be the best, and none was validated."""
+        """The last or best checkpoint, by `loop.watch.final`; None before the first, TrainingError if none is
+        the best."""
         latest, best = self.checkpoints.latest(), self.checkpoints.best()
         if self.loop.watch.final == "last" or latest is None:
             return latest

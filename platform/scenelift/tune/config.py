@@ -65,8 +65,7 @@ class Sweep:
     space: Draw
     """The config -> search space."""
     shared: Callable[[Any, Space], int] = lambda config, space: 0
-    """(config, search space) -> number of first epochs that are the same in all trials: these are trained once,
-    and every trial begins after them."""
+    """(config, search space) -> number of first epochs that are trained once, for all trials."""
     preset: str | None = None
     """Default preset; none: the trainable's first."""
     settings: SweepConfig = SweepConfig()

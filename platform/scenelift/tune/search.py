@@ -155,8 +155,7 @@ class BaselineFirst(OptunaSearch):
 
 
 class Population(PopulationBasedTraining):
-    """Population based training: trials wait for each other at every milestone (`trial.milestone`), and the worst
-    copy weights and settings of the best."""
+    """Population based training: at each milestone, trials wait for each other, and the worst copy the best."""
 
     def __init__(self, space: Space, objective: str, first: int) -> None:
         """first: the earliest milestone that trials report, after the epochs that all share."""
