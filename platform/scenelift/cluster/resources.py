@@ -43,15 +43,13 @@ def require_fit(
     placed = fit(nodes, cpus, gpus, data_cpus)
     if placed >= workers:
         return
-    available = f"{sum(node.get('CPU', 0) for node in nodes):g} CPU, of which {data_cpus:g} for reading data"
+    total = f"{sum(node.get('CPU', 0) for node in nodes):g} CPU, of which {data_cpus:g} for reading data"
     each = f"{cpus:g} CPU"
     if gpus:
-        available += f", and {sum(node.get('GPU', 0) for node in nodes):g} GPU"
+        total += f", and {sum(node.get('GPU', 0) for node in nodes):g} GPU"
         each += f" and {gpus:g} GPU"
     advice = f"lower {option} to {placed}" if placed else "ask for less per worker or use a larger machine"
-    raise ClusterError(
-        f"{workers} workers of {each} do not fit: Ray has {available}; {placed} fit, so {advice}"
-    )
+    raise ClusterError(f"{workers} workers of {each} do not fit: Ray has {total}; {placed} fit, so {advice}")
 
 
 def require_fit_here(workers: int, cpus: float, data_cpus: float) -> None:

@@ -23,9 +23,8 @@ def sample(
     col0, col1, col_part = _corners(cols, w, size[1], align_corners)
     start = image_index.long() * h
     index = torch.stack([(start + row) * w + col for row in (row0, row1) for col in (col0, col1)], dim=1)
-    weight = torch.stack(
-        [row * col for row in (1 - row_part, row_part) for col in (1 - col_part, col_part)], dim=1
-    )
+    row_weights, col_weights = (1 - row_part, row_part), (1 - col_part, col_part)
+    weight = torch.stack([row * col for row in row_weights for col in col_weights], dim=1)
     table = grid.permute(0, 2, 3, 1).reshape(-1, channels)
     return F.embedding_bag(index, table, mode="sum", per_sample_weights=weight.to(table.dtype))
 

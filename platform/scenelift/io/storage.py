@@ -136,9 +136,7 @@ def explained(filesystem: pafs.FileSystem, path: str, need: int = 0) -> Iterator
     except FileNotFoundError as error:
         raise StorageError(f"{path} does not exist; check the path or the bucket's name") from error
     except PermissionError as error:
-        raise StorageError(
-            f"{path} is not accessible: permission denied; check its owner and permissions"
-        ) from error
+        raise StorageError(f"{path}: permission denied; check its owner and permissions") from error
     except (IsADirectoryError, NotADirectoryError, FileExistsError) as error:
         raise StorageError(f"{path} is in the way: {first_line(error)}") from error
     except OSError as error:

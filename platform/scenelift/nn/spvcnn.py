@@ -13,7 +13,7 @@ from scenelift.geometry.segments import segment_mean
 from scenelift.nn.config import NetworkConfig
 from scenelift.nn.minkunet import MinkUNet
 from scenelift.sparse.layers import BatchNorm
-from scenelift.sparse.sites import Sites, Voxels
+from scenelift.sparse.sites import Sites, Voxels, cell_keys
 
 
 class SPVCNN(MinkUNet):
@@ -99,17 +99,12 @@ def _look_up(points: Sites, cells: Sites, stride: int) -> tuple[Tensor, Tensor]:
     fraction = ((position - own * stride) / stride)[:, None]
     weights = torch.where(steps == 1, fraction, 1 - fraction).prod(2)
     wanted = torch.cat((sample[:, None].expand(-1, 8, -1), own[:, None] + steps), 2)
-    known, keys = _keys(cells.coords, cells), _keys(wanted, cells)
+    x, y, z = cells.shape  # keys are valid up to one step beyond the grid
+    known, keys = (cell_keys(coords, (x + 1, y + 1, z + 1)) for coords in (cells.coords, wanted))
     rows = torch.searchsorted(known, keys).clamp(max=len(known) - 1)  # sorted by strided convolutions
     present = known[rows] == keys
     weights = weights * present
     return torch.where(present, rows, rows[:, :1]), weights / weights.sum(1, keepdim=True)
-
-
-def _keys(coords: Tensor, cells: Sites) -> Tensor:
-    """[*] int64, a unique key per cell, valid up to one step beyond the grid."""
-    sample, x, y, z = coords.long().unbind(-1)
-    return ((sample * (cells.shape[0] + 1) + x) * (cells.shape[1] + 1) + y) * (cells.shape[2] + 1) + z
 
 
 def _stride(points: Sites, cells: Sites) -> int:

@@ -86,9 +86,7 @@ class Run:
             (run.folder / _CONFIG).write_text(dump(config))
             run.publish(_CONFIG)
         except (OSError, StorageError) as error:
-            raise StorageError(
-                f"cannot write the run's folder {run.place}: {error}; set run.storage"
-            ) from None
+            raise StorageError(f"cannot write the run {run.place}: {error}; set run.storage") from None
         return run
 
     def publish(self, *names: str) -> None:
@@ -155,9 +153,7 @@ class Run:
             if event["kind"] in ("metrics", "epoch"):
                 for name, value in event["values"].items():
                     series.setdefault(name, {})[event["step"]] = value
-        return {
-            name: (sorted(points), [points[s] for s in sorted(points)]) for name, points in series.items()
-        }
+        return {name: (sorted(each), [each[step] for step in sorted(each)]) for name, each in series.items()}
 
     def finish(self, result: dict[str, Any]) -> None:
         """Publish everything, and write `result.json` atomically as the last file."""

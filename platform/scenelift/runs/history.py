@@ -134,21 +134,18 @@ def read(uri: str) -> tuple[list[Finished], dict[str, Counter[str]]]:
 
 
 def _search(client: MlflowClient, experiments: list[str]) -> list[Any]:
-    runs: list[Any] = []
-    token = None
-    while True:
-        page = client.search_runs(experiments, max_results=PAGE, page_token=token)
+    page = client.search_runs(experiments, max_results=PAGE)
+    runs = list(page)
+    while page.token:
+        page = client.search_runs(experiments, max_results=PAGE, page_token=page.token)
         runs += page
-        token = page.token
-        if not token:
-            return runs
+    return runs
 
 
 def _finished(run: Any, experiment: str) -> Finished:
     tags = dict(run.data.tags)
-    changed = {
-        key.removeprefix("resumed/"): value for key, value in tags.items() if key.startswith("resumed/")
-    }
+    resumed = {key: value for key, value in tags.items() if key.startswith("resumed/")}
+    changed = {key.removeprefix("resumed/"): value for key, value in resumed.items()}
     return Finished(
         run_id=run.info.run_id,
         name=run.info.run_name,

@@ -240,9 +240,7 @@ class Experiment:
         scores, values = _recorded(event), event["values"]
         if scores:
             self.tracker.metrics(scores, event["step"])
-            text = ", ".join(
-                f"{name.removeprefix('validation/')} {score:.3f}" for name, score in scores.items()
-            )
+            text = ", ".join(f"{name.rpartition('validation/')[2]} {scores[name]:.3f}" for name in scores)
             say(f"epoch {values['epoch']:.0f}: {text} on the held-out scenes")
         self.observe(values)
 

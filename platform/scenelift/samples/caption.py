@@ -80,12 +80,8 @@ class CaptionedImage:
         return self.token
 
 
-_ARRAYS = {
-    "boxes": ("<f4", -1),
-    "features": ("<f2", -1),
-    "posteriors": ("<f2", -1),
-    "neighbours": ("<i2", -1),
-}
+_DTYPES = {"boxes": "<f4", "features": "<f2", "posteriors": "<f2", "neighbours": "<i2"}
+_ARRAYS = {name: (dtype, -1) for name, dtype in _DTYPES.items()}
 """Column -> (dtype on disk, row width); each has one row per region."""
 
 
@@ -187,9 +183,7 @@ class CaptionedImageKind(Kind[CaptionedImage]):
         ]
     )
     compressed = frozenset(("posteriors",))
-    make_command = (
-        "python -m datasets.shard_captions flickr30k --root ROOT --regions REGIONS --classes CLASSES"
-    )
+    make_command = "python -m datasets.shard_captions flickr30k --root ROOT --regions DIR --classes FILE"
 
     def decides(self, source: Any) -> Any:
         """The detector's classes."""

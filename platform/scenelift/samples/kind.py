@@ -183,13 +183,9 @@ class Manifest:
             raise ShardError(f"{path} is not a manifest; make the shards again") from None
         again = f"make the shards again, into another folder: {values.get('command', 'as you made these')}"
         if values.get("kind", kind.name) != kind.name:
-            raise ShardError(
-                f"{path} describes shards of {values['kind']}s, not of {kind.name}s; name others"
-            )
-        if version != kind.schema_version:
-            raise ShardError(
-                f"{path} has schema version {version}, this code reads {kind.schema_version}; {again}"
-            )
+            raise ShardError(f"{path} describes shards of {values['kind']}s, not {kind.name}s; name others")
+        if version != (reads := kind.schema_version):
+            raise ShardError(f"{path} has schema version {version}, this code reads {reads}; {again}")
         try:
             lists = {
                 "shards": tuple(ShardFile(**shard) for shard in values["shards"]),

@@ -88,9 +88,8 @@ class Room:
         assert m, "a room has proposals, even if none is an object"
         assert self.boxes.shape == (m, 6) and self.boxes.dtype == np.float32
         assert self.features.ndim == self.class_logits.ndim == 2
-        assert (
-            len(self.features) == len(self.class_logits) == len(self.objectness) == len(self.instances) == m
-        )
+        assert len(self.features) == len(self.class_logits) == m
+        assert len(self.objectness) == len(self.instances) == m
         assert self.objectness.dtype == np.bool_ and self.instances.dtype == np.int32
         assert self.points.shape == self.colors.shape and len(self.objects) == len(self.names)
 

@@ -87,7 +87,7 @@ def with_words(vocabulary: Vocabulary, path: Path) -> Vocabulary:
         words = {name: _words(values) for name, values in json.loads(path.read_text()).items()}
     except (OSError, ValueError, AttributeError, TypeError):
         raise DataError(
-            f'{path} must be {{class: [words]}} as JSON, such as {{"car": ["car", "van"]}}'
+            f'{path} must be JSON, {{class: [words]}}, such as {{"car": ["car", "van"]}}'
         ) from None
     if unknown := sorted(set(words) - set(vocabulary.classes)):
         raise DataError(f"{path} has an unknown class {unknown[0]}; known: {', '.join(vocabulary.classes)}")

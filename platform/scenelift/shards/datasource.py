@@ -68,9 +68,8 @@ def _read_row(file: SampleFile, row: int) -> pa.Table:
             shard = pq.ParquetFile(source, metadata=_footer(file), pre_buffer=True)
             return shard.read_row_group(row, use_threads=False)
     except pa.ArrowInvalid as error:
-        raise ShardError(
-            f"{path} is damaged: {first_line(error)}; delete it and run the shard command again"
-        ) from None
+        advice = "delete it and run the shard command again"
+        raise ShardError(f"{path} is damaged: {first_line(error)}; {advice}") from None
     except StorageError as error:
         raise ShardError(f"{error}; did the folder change while it was being read?") from None
 

@@ -144,9 +144,8 @@ class Shards(Samples[Frame]):
             parts = [f"it has {', '.join(extra)}"] if extra else []
             parts += [f"it lacks {', '.join(missing)}"] if missing else []
             difference = "; ".join(parts) or "the same classes in another order"
-            raise ShardError(
-                f"{opened.path} has another class list ({difference}); use shards made for the same classes"
-            )
+            advice = "use shards made for the same classes"
+            raise ShardError(f"{opened.path} has another class list ({difference}); {advice}")
         return opened
 
     @functools.cached_property

@@ -75,10 +75,9 @@ class TinyTokenizer:
         tokens = [start, *_bpe().encode(sentence), end]
         if len(tokens) > self.context:
             raise TeacherError(f"{sentence!r} is longer than the tiny teacher's {self.context} tokens")
-        if not self.position.keys() >= set(tokens):
-            words = [
-                word for word in sentence.split() if not self.position.keys() >= set(_bpe().encode(word))
-            ]
+        known = self.position.keys()
+        if not known >= set(tokens):
+            words = [word for word in sentence.split() if not known >= set(_bpe().encode(word))]
             raise TeacherError(
                 f"the tiny teacher does not know {', '.join(words)} (in {sentence!r}); use words that it was "
                 "trained with, train another with python -m trainables.teacher, or set teacher.model to an "
@@ -146,9 +145,7 @@ def load_tiny(path: str | Path) -> tuple[open_clip.CLIP, TinyModel]:
             f"no tiny teacher at {path}; python -m trainables.teacher makes one, or set teacher.weights to it"
         )
     if not is_tiny(path):
-        raise TeacherError(
-            f"{path} is not a tiny teacher: its metadata lacks {METADATA}; set teacher.model instead"
-        )
+        raise TeacherError(f"{path} is not a tiny teacher: it lacks {METADATA}; set teacher.model instead")
     model = from_dict(TinyModel, json.loads(_metadata(path)[METADATA]))
     clip = build_tiny(model)
     with safe_open(str(path), "pt") as file:

@@ -68,24 +68,14 @@ def _require_free(port: int) -> None:
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise ClusterError(
-                f"port {port} is not free: {error}; choose another: make dashboard PORT=5001"
-            ) from None
+            advice = "choose another: make dashboard PORT=5001"
+            raise ClusterError(f"port {port} is not free: {error}; {advice}") from None
 
 
 def _serve(uri: str, port: int) -> None:
     """Become MLflow's server."""
     # Below "critical" uvicorn prints a traceback when it is stopped by Ctrl-C.
-    options = [
-        "--workers",
-        "1",
-        "--host",
-        HOST,
-        "--port",
-        str(port),
-        "--uvicorn-opts",
-        "--log-level critical",
-    ]
+    options = [*f"--workers 1 --host {HOST} --port {port} --uvicorn-opts".split(), "--log-level critical"]
     environment = {
         "MLFLOW_BACKEND_STORE_URI": uri,  # may hold a password, which a command line would show
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",

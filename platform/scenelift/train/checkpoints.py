@@ -101,9 +101,7 @@ class Checkpoints:
         except StorageError as error:
             raise StorageError(f"the checkpoint of step {step} is not written: {error}{_CONTINUE}") from error
         except RuntimeError as error:  # what torch makes of a full disk
-            raise StorageError(
-                f"cannot write the checkpoint {final}: {error}; make room there{_CONTINUE}"
-            ) from error
+            raise StorageError(f"cannot write {final}: {error}; make room there{_CONTINUE}") from error
         self._prune()
         return Checkpoint(final, step, score)
 

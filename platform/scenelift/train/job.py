@@ -61,9 +61,7 @@ class Job:
         if self.loop.watch.final == "last" or latest is None:
             return latest
         if best is None:
-            raise TrainingError(
-                "no epoch was validated, so no checkpoint is the best; lower validation.every"
-            )
+            raise TrainingError("no epoch was validated, so no checkpoint is best; lower validation.every")
         return best
 
     def plan(self, workers: int, most: int = 0) -> Plan:

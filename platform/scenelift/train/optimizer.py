@@ -27,9 +27,8 @@ def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.O
             weight_decay=config.weight_decay,
             fused=fused,
         )
-    return torch.optim.AdamW(
-        groups, config.lr, betas=(config.momentum, 0.999), weight_decay=config.weight_decay, fused=fused
-    )
+    betas = (config.momentum, 0.999)
+    return torch.optim.AdamW(groups, config.lr, betas=betas, weight_decay=config.weight_decay)
 
 
 def _groups(config: OptimizerConfig, module: nn.Module) -> list[dict[str, Any]]:

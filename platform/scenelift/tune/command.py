@@ -33,9 +33,7 @@ def parse(sweep: Sweep, argv: Sequence[str]) -> tuple[SweepConfig, Any, tuple[st
     settings = cli.parse({"": sweep.settings}, baseline, prog)
     if settings.resume is not None:
         if rest or len(baseline) > 2:
-            raise ConfigError(
-                "--resume NAME takes no other options: a sweep continues with its saved settings"
-            )
+            raise ConfigError("--resume NAME takes no other options: a sweep continues with its own settings")
         return _resumed(sweep, settings.resume)
     config = cli.parse(presets, rest, prog)
     return settings, config, cli.given(rest)

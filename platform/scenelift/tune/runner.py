@@ -50,10 +50,9 @@ def place(scale: ScaleConfig, trials: int, wanted: int | None) -> tuple[int, Sca
     gpus = scale.gpus
     if gpus is None:
         gpus = 1.0 if resources.total("GPU") >= scale.max_workers else 0.0
-    most, cpus = resources.side_by_side(
-        scale.max_workers, scale.cpus, gpus, scale.data_cpus, wanted or trials
-    )
-    each = f"{scale.max_workers} x {cpus:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")
+    workers, most = scale.max_workers, wanted or trials
+    most, cpus = resources.side_by_side(workers, scale.cpus, gpus, scale.data_cpus, most)
+    each = f"{workers} x {cpus:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")
     each += f" to train and {scale.data_cpus:g} CPU for the data loader"
     available = " and ".join(f"{resources.total(kind):g} {kind}" for kind in ("CPU", "GPU")[: 1 + bool(gpus)])
     if not most:
@@ -80,9 +79,8 @@ class SweepRun:
             )
         self.folder = (Path(config.run.storage) / self.name).resolve()
         if settings.resume is None and self.folder.exists():
-            raise ConfigError(
-                f"{self.folder} exists; continue it with --resume {self.name}, or give another --name"
-            )
+            advice = f"continue it with --resume {self.name}, or give another --name"
+            raise ConfigError(f"{self.folder} exists; {advice}")
         self.task = sweep.load()
         objectives = self.task.objectives
         self.objective = settings.objective or next(iter(objectives))
@@ -221,10 +219,8 @@ class SweepRun:
         tracker.tags({"mlflow.note.content": f"```\n{table}\n```"})  # shown first on the run's page
         best = results.ranked(outcomes, objective)[0]
         if best.status != "finished" or best.value(objective) is None:
-            errors = [outcome.error for outcome in outcomes if outcome.error]
-            raise TrainingError(
-                f"no trial of {self.name} finished; the first error: {errors[0] if errors else '-'}"
-            )
+            error = next((outcome.error for outcome in outcomes if outcome.error), "-")
+            raise TrainingError(f"no trial of {self.name} finished; the first error: {error}")
         finished = [outcome for outcome in outcomes if outcome.status == "finished"]
         scored = [(outcome.values, outcome.metrics[objective]) for outcome in finished]
         baseline = next((number for number, outcome in enumerate(finished) if outcome.baseline), None)

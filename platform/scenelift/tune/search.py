@@ -88,9 +88,8 @@ class Choice:
             # It learns from trials after a quarter of them.
             startup = max(4, self.trials // 4)
             sampler = TPESampler(seed=self.seed, n_startup_trials=startup, multivariate=True)
-        return ConcurrencyLimiter(
-            BaselineFirst(baseline, space, self.objective, sampler), self.max_concurrent
-        )
+        searcher = BaselineFirst(baseline, space, self.objective, sampler)
+        return ConcurrencyLimiter(searcher, self.max_concurrent)
 
     def scheduler(self, space: Space, first: int) -> TrialScheduler:
         """What stops trials, or copies weights between them; first: the earliest milestone that they report."""
@@ -207,5 +206,5 @@ def check_population(space: Space, epochs: int) -> None:
         )
     if epochs < 4:
         raise ConfigError(
-            f"pbt copies weights after each quarter: loop.epochs must be 4 or more, not {epochs}"
+            f"pbt copies weights after each quarter: loop.epochs must be at least 4, not {epochs}"
         )

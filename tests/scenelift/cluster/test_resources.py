@@ -17,9 +17,9 @@ def test_a_cluster_that_grows_is_judged_by_what_it_may_have(monkeypatch: pytest.
     assert (resources.total("CPU"), resources.total("GPU")) == (64, 4)
     assert resources.worker_cpus(4, 1.0) == 8
     assert resources.side_by_side(2, None, 1.0, 1.0, 10) == (2, 8.0)
-    resources.require(4, 8.0, gpus_per_worker=1)
+    resources.require(4, 8.0, gpus=1)
     with pytest.raises(ClusterError, match=r"64 CPU.* and 4 GPU; 4 fit, so lower scale.workers to 4"):
-        resources.require(5, 6.0, gpus_per_worker=1)
+        resources.require(5, 6.0, gpus=1)
 
 
 @pytest.mark.ray
