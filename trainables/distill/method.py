@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scenelift.geometry.sampling import sample
+from scenelift.geometry.segments import sample
 from scenelift.nn.student import Student
 from scenelift.points.collate import PointBatch
 from scenelift.teachers.clip import DenseClip

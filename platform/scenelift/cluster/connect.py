@@ -147,5 +147,4 @@ def worker_environment() -> dict[str, str]:
 
 
 def _set(names: Iterable[str]) -> dict[str, str]:
-    """Those of the variables that are set."""
     return {name: os.environ[name] for name in names if name in os.environ}

@@ -6,7 +6,6 @@ upstream would make it needless. Ray is imported inside the functions, as some v
 
 from __future__ import annotations
 
-import functools
 import os
 import secrets
 import threading
@@ -113,12 +112,10 @@ def training_processes(roots: Iterable[psutil.Process]) -> list[psutil.Process]:
 
 @contextmanager
 def reserve_data_cpus(cpus: float) -> Iterator[None]:
-    """Inside the `with`, elastic trainings leave so many CPUs for reading.
-
-    Such a training takes the CPUs of all machines, and without one reading and training wait for each other
-    forever. It shares them with all who request some from the same actor of Ray. To ask for upstream: a public way
-    to that actor, or a ScalingConfig that leaves CPUs to a dataset of a worker.
-    """
+    """Inside the `with`, elastic trainings leave so many CPUs for reading. Such a training takes the CPUs of
+    all machines, and without one reading and training wait for each other forever. It shares them with all who
+    request some from the same actor of Ray. To ask for upstream: a public way to that actor, or a ScalingConfig
+    that leaves CPUs to a dataset of a worker."""
     import ray
     from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
         ResourceRequestPriority,
@@ -160,18 +157,13 @@ def pace(context: DataContext) -> None:
     """Pause the scheduling loop of this context's datasets in each round. It waits for running tasks; where
     none runs and none may start, for want of a CPU or of room, it spins in a thread of the training process. To
     file: a pause in that case (the loop is described in github.com/ray-project/ray/pull/65152)."""
-    context.custom_execution_callback_classes = [_pacing()]
-
-
-@functools.cache
-def _pacing() -> Any:
     from ray.data._internal.execution.execution_callback import ExecutionCallback
 
     class Pacing(ExecutionCallback):
         def on_execution_step(self, executor: Any) -> None:
             time.sleep(PAUSE)
 
-    return Pacing
+    context.custom_execution_callback_classes = [Pacing]
 
 
 def read_task(read: Callable[[], Iterable[pa.Table]], rows: int, size: int) -> ReadTask:
@@ -204,12 +196,10 @@ IDLE = 60.0
 
 
 class Leftovers:
-    """Frees placement groups that Ray Train leaves behind when a trial is stopped, and that would keep their CPUs.
-
-    Tune kills the process of the trial. Ray Train may see its workers die first and request new ones while it is
-    being killed itself: nobody knows of that group, not even the cleaner of github.com/ray-project/ray/pull/58515.
-    To file: register a group before it is requested.
-    """
+    """Frees placement groups that Ray Train leaves behind when a trial is stopped, and that would keep their
+    CPUs. Tune kills the process of the trial. Ray Train may see its workers die first and request new ones
+    while it is being killed itself: nobody knows of that group, not even the cleaner of
+    github.com/ray-project/ray/pull/58515. To file: register a group before it is requested."""
 
     def __init__(self, cpus: float) -> None:
         """cpus: of each worker of a training, which tells its groups from those of Tune."""

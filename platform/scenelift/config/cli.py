@@ -136,7 +136,6 @@ def _parser(config: Settings, prog: str, description: str) -> argparse.ArgumentP
 
 
 def _add(parser: argparse.ArgumentParser, config: Settings, prefix: str, about: str | None) -> None:
-    """The options of a config, and below them those of its groups."""
     group = parser.add_argument_group(prefix.rstrip(".") or "options of its own", about)
     if config.NAMED:
         names = f"{{{','.join(config.NAMED)}}}"
@@ -163,7 +162,6 @@ def _several(hint: Any) -> bool:
 
 
 def _metavar(hint: Any) -> str:
-    """How a type is called in help."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
         return f"{{{','.join(shlex.quote(str(arg)) for arg in args)}}}"

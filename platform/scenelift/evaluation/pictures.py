@@ -86,12 +86,10 @@ def birds_eye(
     extent: float,
     judged: NDArray[np.uint8] | None = None,
 ) -> None:
-    """Side-by-side views from above, all at one scale, with one legend of the classes that occur.
-
-    points: [N, 3] metres in the LiDAR frame; the view extends `extent` metres to each side of the sensor. panels:
-    title -> [N] labels 0..C, 0 in light grey. judged: [N] of `errors`, drawn as a last panel. Higher points are
-    drawn over lower ones, labeled ones over others.
-    """
+    """Side-by-side views from above, all at one scale, with one legend of the classes that occur. points: [N,
+    3] metres in the LiDAR frame; the view extends `extent` metres to each side of the sensor. panels: title ->
+    [N] labels 0..C, 0 in light grey. judged: [N] of `errors`, drawn as a last panel. Higher points are drawn
+    over lower ones, labeled ones over others."""
     inside = np.abs(points[:, :2]).max(axis=1, initial=0) <= extent
     points, panels = points[inside], {title: labels[inside] for title, labels in panels.items()}
     drawn = [(title, labels, palette(vocabulary)) for title, labels in panels.items()]

@@ -33,11 +33,9 @@ def score(
     gpus: float = 0.0,
     group: int = 1,
 ) -> Iterator[R]:
-    """The scorer's result for each `group` of consecutive samples, in their order, with progress.
-
-    gpus: of each worker; 0: compute on CPUs. The groups and their order depend on nothing else, so that sums of
-    results repeat to the last digit. A scorer refuses samples by raising one of our errors.
-    """
+    """The scorer's result for each `group` of consecutive samples, in their order, with progress. gpus: of each
+    worker; 0: compute on CPUs. The groups and their order depend on nothing else, so that sums of results
+    repeat to the last digit. A scorer refuses samples by raising one of our errors."""
     import ray.data
 
     groups = -(-len(samples) // group)

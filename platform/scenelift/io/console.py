@@ -6,7 +6,6 @@ import functools
 import logging
 import sys
 import time
-from types import TracebackType
 
 from tqdm import tqdm
 
@@ -17,15 +16,13 @@ class Meter:
     def __init__(self, title: str, total: int, unit: str, every: float = 10.0) -> None:
         self.title, self.total, self.unit, self.every = title, total, unit, every
         self.count, self.note = 0, ""
-        self.began = self.spoke = time.monotonic()
+        self.began = self.printed = time.monotonic()
         self.bar = tqdm(total=total, desc=title, unit=unit, leave=False) if sys.stderr.isatty() else None
 
     def __enter__(self) -> Meter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         if self.bar is not None:
             self.bar.close()
         if kind is None:
@@ -40,9 +37,9 @@ class Meter:
             self.bar.set_postfix_str(self.note)
             self.bar.update(count - self.count)
         self.count = count
-        if self.bar is None and count and time.monotonic() - self.spoke >= self.every:
-            self.spoke = time.monotonic()
-            left = (self.spoke - self.began) / count * (self.total - count)
+        if self.bar is None and count and time.monotonic() - self.printed >= self.every:
+            self.printed = time.monotonic()
+            left = (self.printed - self.began) / count * (self.total - count)
             say(f"{self.title}: {count}/{self.total} {self.unit}, about {left:.0f} s left  {self.note}")
 
     def add(self, count: int = 1) -> None:

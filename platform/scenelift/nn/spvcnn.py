@@ -17,12 +17,10 @@ from scenelift.sparse.sites import Sites, Voxels, cell_keys
 
 
 class SPVCNN(MinkUNet):
-    """U-Net with a point branch (Tang et al. 2020), as CLIP2Scene uses it for nuScenes and SemanticKITTI.
-
-    The branch receives the voxel features at the bottom, half-way up and at the end, and returns its features to
-    the voxels at the first two. The output is its features at all three, [V, 480] for the paper's widths. Source:
-    clip2scene.md 3.1.
-    """
+    """U-Net with a point branch (Tang et al. 2020), as CLIP2Scene uses it for nuScenes and SemanticKITTI. The
+    branch receives the voxel features at the bottom, half-way up and at the end, and returns its features to
+    the voxels at the first two. The output is its features at all three, [V, 480] for the paper's widths.
+    Source: clip2scene.md 3.1."""
 
     def __init__(self, in_channels: int, config: NetworkConfig) -> None:
         super().__init__(in_channels, config)
@@ -53,12 +51,10 @@ def build_network(in_channels: int, config: NetworkConfig) -> MinkUNet:
 
 
 def to_points(cells: Voxels, points: Sites) -> Tensor:
-    """[N, C] features of cells, interpolated at the points: trilinear between the cells' corners.
-
-    A point at q is between the 8 cells floor(q / stride) + {0, 1}^3; the weight of each is the product over the
-    axes of 1 - |q - stride * cell| / stride. Absent cells have weight 0 and the others are normalized to a sum of
-    1: nothing leaks between samples, and a point's own cell is always among them.
-    """
+    """[N, C] features of cells, interpolated at the points: trilinear between the cells' corners. A point at q
+    is between the 8 cells floor(q / stride) + {0, 1}^3; the weight of each is the product over the axes of 1 -
+    |q - stride * cell| / stride. Absent cells have weight 0 and the others are normalized to a sum of 1:
+    nothing leaks between samples, and a point's own cell is always among them."""
     if cells.sites is points:
         return cells.features
     rows, weights = _corners(points, cells.sites)

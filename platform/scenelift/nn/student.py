@@ -34,10 +34,10 @@ MIGRATIONS: files.Migrations = {}
 class Student(nn.Module):
     """Backbone, linear heads on its features, and the text prototypes of the classes.
 
-    Heads (clip2scene.md 3.1), each a Linear without activation, so that it may be applied to any subset of voxels:
-    `semantic` is compared with text; `local` is for spatial-temporal consistency; `classifier` has one output per
-    class and, if present, predicts the classes instead of the text. Projections are Linears that a training
-    applies to the 2D side; they are saved and restored with the rest.
+    Heads (clip2scene.md 3.1), each a Linear without activation, so that it may be applied to any subset of
+    voxels: `semantic` is compared with text; `local` is for spatial-temporal consistency; `classifier` has one
+    output per class and, if present, predicts the classes instead of the text.
+    Projections are Linears that a training applies to the 2D side; they are saved and restored with the rest.
     """
 
     text: Tensor
@@ -76,8 +76,8 @@ class Student(nn.Module):
         """[*, C] class logits, in float32.
 
         The classifier's outputs, or the raw dot products of the semantic head with the text (clip2scene.md 6.1):
-        there is no void class and nothing is normalized, so the features' length is their confidence. text: [C, D]
-        prototypes to compare with instead of the student's own.
+        there is no void class and nothing is normalized, so the features' length is their confidence. text:
+        [C, D] prototypes to compare with instead of the student's own.
         """
         with torch.autocast(features.device.type, enabled=False):
             if "classifier" in self.heads:
@@ -113,8 +113,10 @@ class Student(nn.Module):
 
     @classmethod
     def load(cls, folder: Location) -> Student:
-        """Read a student that `save` wrote, from a local folder or a URI. Raises SceneliftError if the folder
-        does not hold a complete student."""
+        """Read a student that `save` wrote, from a local folder or a URI.
+
+        Raises SceneliftError if the folder does not hold a complete student.
+        """
         try:
             with folders.fetched(folder, [WEIGHTS, DESCRIPTION]) as local:
                 description = json.loads((local / DESCRIPTION).read_text())

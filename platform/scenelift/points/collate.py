@@ -202,7 +202,12 @@ class _Merged:
                 stored = torch.from_numpy(decode(frame.images[image])).permute(2, 0, 1)
                 self.images.append(view.image(stored))
             if self.config.superpixels:
-                self.superpixels.append(view.segments(_segments(frame, image)))
+                if frame.superpixels is None:
+                    raise DataError(
+                        f"frame {frame.token} has no superpixels; make shards with --superpixels 150"
+                    )
+                stored = torch.from_numpy(decode_numbers(frame.superpixels[image]))
+                self.superpixels.append(view.segments(stored))
         return views
 
     def _pairs(self, frame: Frame, chosen: Indices, views: list[View], place: Indices) -> Indices:
@@ -255,9 +260,3 @@ def _stacked(images: list[Tensor]) -> Tensor:
     if not images:
         return torch.zeros((0, 3, 1, 1), dtype=torch.uint8)
     return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
-
-
-def _segments(frame: Frame, image: int) -> Tensor:
-    if frame.superpixels is None:
-        raise DataError(f"frame {frame.token} has no superpixels; make shards with --superpixels 150")
-    return torch.from_numpy(decode_numbers(frame.superpixels[image]))

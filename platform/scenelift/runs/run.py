@@ -62,26 +62,23 @@ def run(task: Task[Any], observe: Observe = ignore) -> None:
         tags = {"dataset": task.train.manifest.dataset, "seed": str(config.loop.seed), **task.tags()}
         columns = (*task.objectives, *task.columns)
         with experiment(task.command, config, tags, task.presets, columns, observe) as started:
-            initial = started.begin(student)
             job = Job(
                 samples=task.train,
                 folder=started.run.checkpoints,
                 loop=config.loop,
                 optimizer=config.optimizer,
                 collate=task.collate(student),
-                build=partial(build_from, partial(type(task).method, config), initial),
+                build=partial(build_from, partial(type(task).method, config), started.begin(student)),
                 retries=config.scale.retries,
                 frames=frames,
                 validation=validation,
                 smaller_samples=task.smaller_samples,
             )
-            _train_and_score(task, job, initial, resources, started)
+            _train_and_score(task, job, resources, started)
 
 
-def _train_and_score(
-    task: Task[Any], job: Job, initial: str, resources: Resources, started: Experiment
-) -> None:
-    before = None
+def _train_and_score(task: Task[Any], job: Job, resources: Resources, started: Experiment) -> None:
+    initial, before = started.run.initial, None
     started.dataset(task.train, "train")
     if task.test is not None:
         started.dataset(task.test, "test")
@@ -106,12 +103,10 @@ def experiment(
     columns: Sequence[str],
     observe: Observe = ignore,
 ) -> Iterator[Experiment]:
-    """A run whose result.json and MLflow run get the same status, whether it ends well or fails.
-
-    config: a tree with the groups run and tracking; tags: of the MLflow run; presets: of the command: the nearest
-    one and the differences from it become tags, and the MLflow name of a run without a name; columns: metrics that
-    a dashboard shows, the most important first.
-    """
+    """A run whose result.json and MLflow run get the same status, whether it ends well or fails. config: a tree
+    with the groups run and tracking; tags: of the MLflow run; presets: of the command: the nearest one and the
+    differences from it become tags, and the MLflow name of a run without a name; columns: metrics that a
+    dashboard shows, the most important first."""
     folder = Run.open(command, config, config.run)
     preset, options = configuration.difference(config, presets)
     changed, values = configuration.written(options), configuration.to_dict(config)

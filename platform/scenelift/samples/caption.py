@@ -261,7 +261,7 @@ CAPTIONED_IMAGE = CaptionedImageKind()
 
 
 def _phrase(
-    text: str, sentence: int, types: list[str], classes: list[list[Any]], box: list[float] | None
+    text: str, sentence: int, types: list[str], classes: list[Any], box: list[float] | None
 ) -> Phrase:
     weights = tuple((int(number), float(weight)) for number, weight in classes)
     corners = None if box is None else (box[0], box[1], box[2], box[3])

@@ -26,12 +26,9 @@ PHOTO = (900, 1600)
 
 
 def fit(data: bytes, native: Size | None, size: Size) -> bytes:
-    """The encoded image, resized to (height, width) `size` as JPEG unless it has that size.
-
-    native: size in the data set's tables, None if they have none. Resizing is bilinear with antialiasing and does
-    not keep the aspect ratio. Raises FrameError for data that is truncated, not an image, or not of the native
-    size.
-    """
+    """The encoded image, resized to (height, width) `size` as JPEG unless it has that size. native: size in the
+    data set's tables, None if they have none. Resizing is bilinear with antialiasing and does not keep the
+    aspect ratio. Raises FrameError for data that is truncated, not an image, or not of the native size."""
     image = _open(data)
     actual = (image.height, image.width)
     if native is not None and actual != native:

@@ -100,7 +100,6 @@ class SampleCollate(Generic[S]):
     """Number of this pipeline's first batch."""
 
     def __call__(self, batch: pa.Table) -> Any:
-        """One batch, as `collate` makes it."""
         number = self.first + batch["position"][0].as_py() // self.batch_size
         return self.collate(to_samples(batch, self.kind), number)
 

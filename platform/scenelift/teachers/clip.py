@@ -21,7 +21,7 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from scenelift.errors import TeacherError
-from scenelift.geometry.sampling import sample
+from scenelift.geometry.segments import sample
 from scenelift.samples.vocabulary import TEMPLATES, Vocabulary
 from scenelift.teachers.config import TeacherConfig
 from scenelift.teachers.open_clip_internals import (

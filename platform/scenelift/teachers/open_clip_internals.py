@@ -29,9 +29,8 @@ def check_towers(model: str, clip: open_clip.CLIP) -> None:
     visual = clip.visual
     fits = isinstance(visual, VisionTransformer) and visual.attn_pool is None
     fits &= clip.attn_mask is not None and clip.text_pool_type == "argmax"
-    if not fits or not all(
-        isinstance(block, ResidualAttentionBlock) for block in visual.transformer.resblocks
-    ):
+    fits = fits and all(isinstance(each, ResidualAttentionBlock) for each in visual.transformer.resblocks)
+    if not fits:
         raise TeacherError(f"teacher.model {model} has no plain ViT image tower; use one such as ViT-B-16")
 
 

@@ -38,11 +38,9 @@ _LONGEST_PARAMETER = 6000  # characters; MLflow cuts the rest off
 
 
 class Tracker:
-    """One MLflow run, written by one process. Every method raises TrackingError if MLflow refuses.
-
-    A server that stops answering is waited for (`store.Patient`). What it does not take even then is left out, with
-    a printed line, and does not end the run, whose folder has everything too.
-    """
+    """One MLflow run, written by one process. Every method raises TrackingError if MLflow refuses. A server
+    that stops answering is waited for (`store.Patient`). What it does not take even then is left out, with a
+    printed line, and does not end the run, whose folder has everything too."""
 
     def __init__(self, client: MlflowClient, uri: str, run: Run) -> None:
         self._client, self._uri, self._insist = client, uri, Patient(uri)
@@ -65,12 +63,10 @@ class Tracker:
         tags: Mapping[str, str],
         run_id: str | None = None,
     ) -> Tracker:
-        """Begin a run, or continue the run `run_id`.
-
-        params: the flattened config. MLflow never changes a parameter: those that differ in a continued run become
-        tags `resumed/<parameter>`. Raises TrackingError if the address is malformed or does not answer: within
-        seconds for a new run, after `store.PATIENCE` for one that is continued or part of a sweep.
-        """
+        """Begin a run, or continue the run `run_id`. params: the flattened config. MLflow never changes a
+        parameter: those that differ in a continued run become tags `resumed/<parameter>`. Raises TrackingError
+        if the address is malformed or does not answer: within seconds for a new run, after `store.PATIENCE` for
+        one that is continued or part of a sweep."""
         store.quiet()
         uri = store.resolve(config.uri, runs_folder)
         if run_id or config.parent:
@@ -116,12 +112,10 @@ class Tracker:
         return {"tracking_uri": uri, "experiment": self._experiment, "run_id": self._id}
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Record numbers by name at a step, in batches. Safe to call from several threads.
-
-        Steps up to the last one of a metric are dropped: a restarted worker repeats steps. Infinities become NaN,
-        a gap in the curve: MLflow would store 1.8e308. While a server does not answer, points wait; `flush` and
-        `finish` insist.
-        """
+        """Record numbers by name at a step, in batches. Safe to call from several threads. Steps up to the last
+        one of a metric are dropped: a restarted worker repeats steps. Infinities become NaN, a gap in the
+        curve: MLflow would store 1.8e308. While a server does not answer, points wait; `flush` and `finish`
+        insist."""
         with self._lock:
             for name, value in values.items():
                 metric = _metric(name, value, step)
@@ -139,7 +133,6 @@ class Tracker:
                 _log.warning("%d metric points wait, will try again: %s", len(self._pending), error)
 
     def tags(self, tags: Mapping[str, str]) -> None:
-        """Set tags of the run."""
 
         def send() -> None:
             for key, value in tags.items():
@@ -148,7 +141,6 @@ class Tracker:
         self._insist("setting tags", send)
 
     def flush(self) -> None:
-        """Send every metric that waits."""
         with self._lock:
             self._insist(f"sending {len(self._pending)} metric points", self._send)
 

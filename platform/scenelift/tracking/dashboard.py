@@ -73,7 +73,6 @@ def _require_free(port: int) -> None:
 
 
 def _serve(uri: str, port: int) -> None:
-    """Become MLflow's server."""
     # Below "critical" uvicorn prints a traceback when it is stopped by Ctrl-C.
     options = [*f"--workers 1 --host {HOST} --port {port} --uvicorn-opts".split(), "--log-level critical"]
     environment = {
@@ -110,7 +109,6 @@ _WIDTHS = {_RUN_NAME: 340, "dataset": 100, "protocol": 130, "preset": 120, "chan
 
 
 def view(runs: Sequence[Run]) -> str:
-    """The value of `TAG` for an experiment with these runs."""
     return mlflow_internals.packed_view("Scenelift", state(runs))
 
 

@@ -151,7 +151,6 @@ def memory_errors(device: torch.device, advice: str) -> Iterator[None]:
 
 
 def memory_of(device: str) -> str:
-    """The name of the memory of cuda or cpu."""
     return "GPU memory" if device == "cuda" else "memory"
 
 

@@ -88,15 +88,12 @@ class SearchProgress(tune.Callback):
         say(f"  {title(trial.config)}: epoch {result['epoch']:.0f}, {text}")
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial finished, or was stopped early."""
         self._ended(trials, trial, Trial.TERMINATED)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial failed for the last time."""
         self._ended(trials, trial, Trial.ERROR)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial failed and is tried again."""
         say(f"trial {trial.trial_id} failed and is tried again: {_last_line(_error(trial))}")
 
     def _ended(self, trials: list[Trial], trial: Trial, end: str) -> None:
@@ -170,7 +167,6 @@ def _restored() -> SearchProgress:
 
 
 def _scores(result: dict[str, Any]) -> dict[str, float]:
-    """The validation metrics of a trial's result."""
     return {name: value for name, value in result.items() if name.startswith("validation/")}
 
 

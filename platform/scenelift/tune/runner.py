@@ -212,7 +212,6 @@ class SweepRun:
         )
 
     def _show(self, progress: SearchProgress, tracker: Tracker) -> None:
-        """Ranking, pictures and best config: to the folder, to MLflow, on the screen."""
         objective, outcomes = self.objective, progress.outcomes()
         table = results.text(outcomes, objective)
         print(f"\n{table}\n")

@@ -134,21 +134,16 @@ class BaselineFirst(OptunaSearch):
         self._first: str | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The values of a trial."""
         if self._baseline is None or self._first not in (None, trial_id):
             return super().suggest(trial_id)
         self._first = trial_id
         return dict(self._baseline)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """A trial was validated."""
         if trial_id != self._first:
             super().on_trial_result(trial_id, result)
 
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
-        """A trial ended."""
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         if trial_id != self._first:
             super().on_trial_complete(trial_id, result, error)
 
@@ -179,9 +174,8 @@ class Population(PopulationBasedTraining):
     def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
         """The next trial. If all of them wait, the last one has failed: the others continue without an exchange."""
         left = [trial for trial in tune_controller.get_trials() if not trial.is_finished()]
-        if left and all(
-            trial.status == Trial.PAUSED and ray_internals.arrived(self, trial) for trial in left
-        ):
+        waiting = (trial.status == Trial.PAUSED and ray_internals.arrived(self, trial) for trial in left)
+        if left and all(waiting):
             ray_internals.pass_milestone(self)
         return super().choose_trial_to_run(tune_controller)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from scenelift.geometry.sampling import sample
+from scenelift.geometry.segments import sample
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
