@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from scenelift.evaluation import metrics
 from scenelift.evaluation.metrics import confusion, kappa
-from scenelift.evaluation.validation import Counts
+from scenelift.evaluation.scoring import Counts
 from scenelift.samples.frame import Frame
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards

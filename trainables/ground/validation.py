@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scenelift.evaluation.validation import Counts
+from scenelift.evaluation.scoring import Counts
 from scenelift.samples.room import Room
 from trainables.ground.model import Grounder
 from trainables.ground.scores import MEASURES, Protocol, score

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from scenelift.evaluation.validation import Counts
+from scenelift.evaluation.scoring import Counts
 from scenelift.samples.caption import CaptionedImage
 from trainables.phrases.scores import PhraseScores
 from trainables.phrases.student import Encoders

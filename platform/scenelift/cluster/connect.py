@@ -14,6 +14,7 @@ from typing import Any
 from scenelift.cluster import ray_internals
 from scenelift.cluster.resources import GROWS_TO, SWEEP, local_cpus
 from scenelift.errors import ClusterError, SceneliftError, first_line
+from scenelift.io.console import warn_if_untested
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -72,7 +73,7 @@ def connect(address: str | None = None, *, dashboard: bool = False, verbose: boo
     if ray.is_initialized():
         yield
         return
-    ray_internals.warn_of_another_ray()
+    warn_if_untested("Ray", ray.__version__, ray_internals.TESTED_RAY)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     quiet: dict[str, Any] = {"log_to_driver": verbose, "logging_level": "INFO" if verbose else "ERROR"}
     try:

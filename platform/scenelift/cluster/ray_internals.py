@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from scenelift.io.console import warn_if_untested
-
 if TYPE_CHECKING:
     import pyarrow as pa
     from ray.data import DataContext, ReadTask
@@ -40,13 +38,6 @@ ENVIRONMENT = {
     "RAY_worker_niceness": "0",
 }
 """Undocumented variables, read when Ray is imported or started. To ask for upstream: documented ones."""
-
-
-def warn_of_another_ray() -> None:
-    """Warn once where Ray is not the version that this module was tested with."""
-    import ray
-
-    warn_if_untested("Ray", ray.__version__, TESTED_RAY)
 
 
 # Connecting
@@ -78,8 +69,8 @@ def know_address() -> None:
 
 
 def most_free(kind: str = "CPU") -> float:
-    """How much of a resource the machine has left that has most of it left. To ask for upstream: `ray.nodes()`
-    with what is available; `ray.available_resources()` only has the sum."""
+    """The most of a resource that a single machine has left. To ask for upstream: `ray.nodes()` with what is
+    free."""
     from ray._private.state import available_resources_per_node
 
     return max((float(left.get(kind, 0)) for left in available_resources_per_node().values()), default=0.0)
@@ -167,8 +158,8 @@ def pace(context: DataContext) -> None:
 
 
 def read_task(read: Callable[[], Iterable[pa.Table]], rows: int, size: int) -> ReadTask:
-    """A task of a Datasource that reads so many rows and bytes. Ray's developer API: BlockMetadata's fields
-    change from release to release."""
+    """A task of a Datasource that reads so many rows and bytes. Ray's developer API: BlockMetadata changes
+    often."""
     from ray.data import ReadTask
     from ray.data.block import BlockMetadata
 
@@ -176,8 +167,8 @@ def read_task(read: Callable[[], Iterable[pa.Table]], rows: int, size: int) -> R
 
 
 def arrow_collate(collate: Callable[[pa.Table], Any]) -> CollateFn[pa.Table]:
-    """A function that makes batches of Arrow tables, for `iter_torch_batches`: a plain function would be given
-    NumPy arrays. Ray's developer API."""
+    """A collate function that gets Arrow tables instead of NumPy arrays, for `iter_torch_batches`. Developer
+    API."""
     from ray.data.collate_fn import ArrowBatchCollateFn
 
     class Collate(ArrowBatchCollateFn):

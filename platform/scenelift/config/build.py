@@ -185,8 +185,8 @@ def experiment_identity(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def difference(config: Any, presets: Mapping[str, Any]) -> tuple[str, dict[str, Value]]:
-    """The preset that the fewest options turn into the config, and these options by their dotted keys. Of
-    several such presets the first. A group that has a name, such as a network's, counts as one option."""
+    """The first preset that the fewest options turn into the config, and these options; a named group is one
+    option."""
     options = {name: _options(preset, config) for name, preset in presets.items()}
     name = min(options, key=lambda each: len(options[each]))
     return name, options[name]
@@ -203,8 +203,8 @@ def written(options: Mapping[str, Value]) -> str:
 
 
 def title(name: str, preset: str, changed: str) -> str:
-    """What MLflow calls a run that was given no name: nuscenes loop.epochs=6 (distill-20261120-151218). What
-    differs comes first because MLflow shows the first letters of a name in most places."""
+    """The MLflow name of a run without one, differences first: nuscenes loop.epochs=6
+    (distill-20261120-151218)."""
     text = textwrap.shorten(f"{preset} {changed}", _LONGEST - len(f" ({name})"), placeholder=" ...")
     return f"{text} ({name})"
 

@@ -30,8 +30,7 @@ _NAMES = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH", bool: "{true,fa
 
 
 def command(prog: str, presets: Mapping[str, Any], module: str = "") -> None:
-    """`python -m PROG`: parse, check, then import `run(config)` of PROG or its `module`. A mistake exits with
-    status 1."""
+    """`python -m PROG`: parse, check, then import and run `run(config)` of PROG or its `module`."""
     with exiting():
         config = parse(presets, sys.argv[1:], f"python -m {prog}")
         config.check_here()

@@ -57,8 +57,7 @@ class Settings:
             check(getattr(self, name), hint, name)
 
     def check_here(self, prefix: str = "") -> None:
-        """Raises a SceneliftError for what cannot work on this machine; prefix: of fields in messages, such as
-        "data."."""
+        """Raises a SceneliftError for what cannot work on this machine; prefix: of fields, such as "data."."""
         for name, hint in hints(type(self)).items():
             value = getattr(self, name)
             if isinstance(value, Settings):

@@ -50,8 +50,7 @@ def accept(
     migrations: Migrations,
     error: type[SceneliftError] = SceneliftError,
 ) -> dict[str, Any]:
-    """The values of a file, migrated to `version`, without their stamp; `error` if there is no way; where: the
-    file."""
+    """The values of a file, migrated to `version`, without their stamp; `error` if there is no way."""
     plain = dict(values) if isinstance(values, Mapping) else {}
     written = reached = plain.pop(KEY, None)
     while isinstance(reached, int) and reached != version and reached in migrations:

@@ -37,8 +37,7 @@ Location = str | Path
 
 
 def resolve(path: Location) -> tuple[pafs.FileSystem, str]:
-    """The file system of a path or URI and the absolute path on it; StorageError if its scheme is not
-    supported."""
+    """The file system of a path or URI and the absolute path on it; StorageError for an unknown scheme."""
     text = str(path)
     if "://" in text:
         return _resolve_uri(text)

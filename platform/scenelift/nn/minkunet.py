@@ -1,5 +1,4 @@
-"""Sparse 3D backbones: one description of a network, and residual U-Nets in any size. A network with a point
-branch is `scenelift.nn.spvcnn.SPVCNN`; `scenelift.nn.spvcnn.build_network` makes either."""
+"""Sparse 3D backbones: residual U-Nets of any size. `scenelift.nn.spvcnn.build_network` makes all networks."""
 
 from __future__ import annotations
 

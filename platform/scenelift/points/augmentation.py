@@ -1,5 +1,5 @@
-"""Augmentation of training frames: clouds are rotated and mirrored, photos cropped and mirrored. Pairs change
-with them, so that a point and its pixel still show the same thing."""
+"""Augmentation of training frames: clouds are rotated and mirrored, photos cropped and mirrored with their
+pairs."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Run:
 
     @classmethod
     def open(cls, command: str, config: Any, settings: RunConfig) -> Run:
-        """Begin or continue a run. ConfigError if the name is taken or unknown; StorageError if it cannot be
+        """Begin or continue a run. ConfigError for a taken or unknown name; StorageError if it cannot be
         written."""
         storage.require_space(settings.storage, 64 << 20)
         name = settings.name or f"{command}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 import numpy as np
 
 from scenelift.errors import DataError
-from scenelift.evaluation.validation import Measure, Validation, hold_out
+from scenelift.evaluation.scoring import Measure, Validation, hold_out
 from scenelift.io.storage import Location
 from scenelift.samples.kind import S
 from scenelift.shards.read import Samples
@@ -37,8 +37,8 @@ class Report:
 
 
 class Task(ABC, Generic[S]):
-    """One training of one method: which samples it reads, what it trains, and how that is scored. A subclass
-    opens its shards in `__init__` and refuses there, before anything is started, what does not fit."""
+    """One training of one method: its samples, what it trains, how that is scored. `__init__` checks the
+    shards."""
 
     command: ClassVar[str]
     """Name of the trainable, such as `distill`."""
@@ -105,8 +105,8 @@ class Task(ABC, Generic[S]):
         raise AssertionError(f"{type(self).__name__} has test samples and no score")
 
     def validation(self) -> tuple[Sequence[int] | None, Validation[S] | None]:
-        """Which samples are trained on (None: all), and what is scored on the others; None: nothing. Raises
-        ConfigError or DataError if nothing is left on either side, or nothing can be measured."""
+        """Samples to train on (None: all) and to score on (None: none). Raises ConfigError or DataError if
+        impossible."""
         kept, chosen = hold_out(self.config.validation, self.train, self.used)
         if not chosen:
             return kept, None

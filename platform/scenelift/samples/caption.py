@@ -42,8 +42,7 @@ class Phrase:
 
 @dataclass(frozen=True)
 class CaptionedImage:
-    """One image with its sentences: all that training and evaluation of phrase grounding read. Shapes: R
-    regions, D feature channels, C detector classes."""
+    """One image with its sentences. Shapes: R regions, D feature channels, C detector classes."""
 
     token: str
     """Unique name of the image in its data set."""

@@ -105,8 +105,8 @@ class SampleCollate(Generic[S]):
 
 
 class ShardDatasource(Datasource):
-    """Ray Data rows {"index", "position", columns of a sample...} of given samples, in blocks of about 8 MiB.
-    index: index of the sample in its folder; position: its position in the given order."""
+    """Ray Data rows {"index" of the sample, "position" in the given order, columns...}, in blocks of about 8
+    MiB."""
 
     def __init__(self, indices: NDArray[np.int64], places: Sequence[Place], sample_bytes: int) -> None:
         super().__init__()

@@ -86,8 +86,7 @@ class Samples(Generic[S]):
         return datasource.to_samples(datasource.read_rows(places), self.kind) if places else []
 
     def dataset(self, indices: ArrayLike | None = None) -> ray.data.Dataset:
-        """Rows {"index" of the sample, "position", columns...} for map_batches, in any order; all samples by
-        default."""
+        """Rows {"index" of the sample, "position", columns...} for map_batches, in any order; by default all."""
         import ray.data
 
         wanted = np.arange(len(self)) if indices is None else np.asarray(indices, np.int64)

@@ -146,8 +146,7 @@ def _run(job: _Job, chunks: Sequence[Sequence[SampleKey]], progress: bool) -> It
 
 
 def _task(spec: dict[str, Any], job: _Job) -> dict[str, Any]:
-    """Write one shard, unless it is finished; a user's mistake is in the row, as Ray Data would wrap its
-    exception."""
+    """Write one shard, unless it is finished; a user's mistake is in the row: Ray Data would wrap it."""
     row = {"number": spec["number"], "mistake": "", "file": "", "summary": ""}
     try:
         done = _finished(job, spec["number"]) or _make(job, spec["number"], spec["keyframes"])

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from scenelift.errors import TrackingError
+from scenelift.io.console import warn_if_untested
 from scenelift.tracking import mlflow_internals, provenance, store
 from scenelift.tracking.config import TrackingConfig
 from scenelift.tracking.store import Patient
@@ -72,9 +73,9 @@ class Tracker:
         if run_id or config.parent:
             store.wait(uri)
         store.probe(uri)
-        from mlflow import MlflowClient
+        from mlflow import MlflowClient, __version__
 
-        mlflow_internals.warn_of_another_mlflow()
+        warn_if_untested("MLflow", __version__, mlflow_internals.TESTED_MLFLOW)
         tags = {**provenance.tags(), **tags}
         if config.parent:
             tags["mlflow.parentRunId"] = config.parent

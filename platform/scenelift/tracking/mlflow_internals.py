@@ -9,8 +9,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from scenelift.io.console import warn_if_untested
-
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
@@ -18,16 +16,8 @@ if TYPE_CHECKING:
 TESTED_MLFLOW = "3.17"
 
 
-def warn_of_another_mlflow() -> None:
-    """Warn once where MLflow is not of the version that this module was tested with."""
-    import mlflow
-
-    warn_if_untested("MLflow", mlflow.__version__, TESTED_MLFLOW)
-
-
 def last_points(run: Run) -> Sequence[Metric]:
-    """The last point of each metric, with its step; `run.data.metrics` has values only. To ask for upstream: a
-    public attribute of RunData."""
+    """The last point of each metric, with its step. To ask for upstream: a public attribute of RunData."""
     return run.data._metric_objs
 
 
@@ -57,7 +47,7 @@ def view_tag(key: str) -> str:
 
 
 def packed_view(name: str, state: Mapping[str, Any]) -> str:
-    """The value of that tag: an envelope around the state of the page, compressed, as older servers take 5000
+    """The value of that tag: the state of the page in an envelope, compressed: older servers take 5000
     characters."""
     packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
     return json.dumps({"name": name, "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"})

@@ -34,12 +34,13 @@ def tags() -> dict[str, str]:
 def _git(file: Path) -> dict[str, str]:
     """Commit of the repository that tracks `file`, and whether anything in it differs; {} if none does."""
 
+    env = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
+
     def git(*words: str) -> str:
         command = ["git", "-C", str(file.parent), *words]
-        environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
-        return subprocess.run(
-            command, env=environment, check=True, capture_output=True, text=True, timeout=10
-        ).stdout.strip()
+        return subprocess.check_output(
+            command, env=env, stderr=subprocess.PIPE, text=True, timeout=10
+        ).strip()
 
     try:
         git("ls-files", "--error-unmatch", file.name)

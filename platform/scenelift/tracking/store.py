@@ -236,8 +236,7 @@ class Patient:
         self._left = False  # whether it was given up, until it answers again
 
     def __call__(self, doing: str, call: Callable[[], T]) -> T | None:
-        """The result of `call`, maybe repeated; None if the server was given up, TrackingError if it refuses
-        twice."""
+        """The result of `call`; None if the server was given up, TrackingError if it refuses twice."""
         try:
             for attempt in tenacity.Retrying(
                 retry=tenacity.retry_if_exception_type(_AwayError),

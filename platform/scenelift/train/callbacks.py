@@ -203,8 +203,7 @@ def watched(state: TrainState) -> float | None:
 
 
 class EarlyStopping(Callback):
-    """Ends the training after `loop.watch.early_stopping` validations in a row that were not the best; on all
-    ranks."""
+    """Ends the training after `loop.watch.early_stopping` validations in a row that were not the best."""
 
     def __init__(self, state: TrainState) -> None:
         super().__init__(state)

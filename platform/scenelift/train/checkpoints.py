@@ -43,15 +43,10 @@ class Checkpoint:
         """A local folder with its files, for reading."""
         return folders.fetched(self.folder)
 
-    def state(self, device: torch.device | str = "cpu") -> dict[str, Any]:
-        """Everything besides the student: optimizer, schedule, scaler, random states, position."""
-        with folders.fetched(self.folder, [_STATE]) as folder:
-            return read_state(folder, device)
 
-
-def read_state(folder: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """`Checkpoint.state` from a fetched folder."""
-    state = torch.load(folder / _STATE, map_location=device, weights_only=True)
+def read_state(folder: Path) -> dict[str, Any]:
+    """Everything besides the student in a fetched folder: optimizer, schedule, scaler, random states, position."""
+    state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
     return files.accept(state, folder / _STATE, VERSION, MIGRATIONS)
 
 

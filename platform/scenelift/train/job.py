@@ -55,8 +55,7 @@ class Job:
 
     @property
     def final(self) -> Checkpoint | None:
-        """The last or best checkpoint, by `loop.watch.final`; None before the first, TrainingError if none is
-        the best."""
+        """The last or best checkpoint, by `loop.watch.final`; None before the first."""
         latest, best = self.checkpoints.latest(), self.checkpoints.best()
         if self.loop.watch.final == "last" or latest is None:
             return latest

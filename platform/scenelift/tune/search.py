@@ -199,6 +199,4 @@ def check_population(space: Space, epochs: int) -> None:
             f"a population cannot vary {key}, since trainings must have one length; give it as an option, --{key} N"
         )
     if epochs < 4:
-        raise ConfigError(
-            f"pbt copies weights after each quarter: loop.epochs must be at least 4, not {epochs}"
-        )
+        raise ConfigError(f"pbt copies weights every quarter: loop.epochs must be 4 or more, not {epochs}")

@@ -26,6 +26,7 @@ from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.config import LoopConfig, OptimizerConfig
 from scenelift.train.job import Job
 from scenelift.train.launch import Resources, launch
+from tests.made.checkpoints import state_of
 from tests.made.frames import MadeUp
 from tests.made.run_config import LeastConfig
 from tests.made.s3_server import KEY, SECRET, S3Server
@@ -80,7 +81,7 @@ def test_a_checkpoint_in_a_bucket_is_what_was_saved(s3: S3Server) -> None:
         checkpoints.save(step, Model(step), {"step": step, "tensor": torch.arange(3)})
     assert [found.step for found in checkpoints.all()] == [2, 3], "the last two, of which one is the best"
     latest, model = checkpoints.latest(), Model()
-    assert latest is not None and latest.state()["tensor"].tolist() == [0, 1, 2]
+    assert latest is not None and state_of(latest)["tensor"].tolist() == [0, 1, 2]
     with latest.fetched() as folder:
         model.restore(folder)
     assert model.value == 3
@@ -110,7 +111,7 @@ def test_a_bucket_that_fails_now_and_then_is_asked_again(s3: S3Server) -> None:
         checkpoints.save(status, Model(status), {"step": status})
         s3.refuse = failing(2, status, of="G")
         latest = checkpoints.latest()
-        assert latest is not None and latest.state() == {"step": status}
+        assert latest is not None and state_of(latest) == {"step": status}
 
 
 def test_an_answer_may_take_longer_than_the_clients_three_seconds(s3: S3Server) -> None:

@@ -13,6 +13,7 @@ from pyarrow import fs as pafs
 from scenelift.errors import StorageError
 from scenelift.io import storage
 from scenelift.train.checkpoints import Checkpoints
+from tests.made.checkpoints import state_of
 
 
 def test_local_paths_and_uris_name_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +48,7 @@ def test_a_scheme_that_only_fsspec_knows_keeps_checkpoints() -> None:
         checkpoints.save(step, Model(), {"step": step})  # type: ignore[arg-type]
     latest = checkpoints.latest()
     assert [found.step for found in checkpoints.all()] == [2, 3], "the newest two"
-    assert latest is not None and latest.state() == {"step": 3}
+    assert latest is not None and state_of(latest) == {"step": 3}
     with latest.fetched() as folder:
         assert (folder / "weight").read_text() == "1"
 
