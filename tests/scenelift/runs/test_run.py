@@ -1,16 +1,24 @@
-"""What a run says and records of lost workers, of a killed driver, and of the bottleneck."""
+"""A run in MLflow, its preset and name; what it records of lost workers, killed drivers and the bottleneck."""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run as MlflowRun
 
 from scenelift.runs.config import RunConfig
 from scenelift.runs.folder import Run
-from scenelift.runs.run import Experiment
+from scenelift.runs.run import Experiment, experiment
+from scenelift.tracking.dashboard import COLUMNS
+from scenelift.train.config import LoopConfig
+from tests.made.run_config import LeastConfig
 
 
 @dataclass(frozen=True)
@@ -117,3 +125,36 @@ def test_a_checkpoint_that_was_not_written_is_said(
         "step 10: a checkpoint was not written, the next one is tried: disk is full"
         in capsys.readouterr().err
     )
+
+
+PRESETS = {"short": LeastConfig(LoopConfig(epochs=1)), "long": LeastConfig(LoopConfig(epochs=99))}
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, tracked: Callable[[Path], Path]) -> Any:
+    """Makes a run of nothing, and returns its folder's name and what MLflow has of it."""
+    tracked(tmp_path)
+
+    def record(loop: LoopConfig, name: str | None) -> tuple[str, MlflowRun]:
+        config = LeastConfig(loop, run=RunConfig(name, str(tmp_path)))
+        with experiment("train", config, {"dataset": "d"}, PRESETS, ("score",)) as made:
+            pass
+        info = made.tracker.info
+        return made.run.name, MlflowClient(info["tracking_uri"]).get_run(info["run_id"])
+
+    return record
+
+
+def test_a_run_without_a_name_is_called_by_what_it_changes(recorded: Any) -> None:
+    folder, run = recorded(LoopConfig(epochs=99, batch=8), None)
+    assert re.fullmatch(r"train-\d{8}-\d{6}", folder)
+    assert run.info.run_name == f"long loop.batch=8 ({folder})"
+    wanted = {"trainable": "train", "dataset": "d", "preset": "long", "changed": "loop.batch=8"}
+    assert wanted.items() <= run.data.tags.items()
+    assert json.loads(run.data.tags[COLUMNS]) == {"metrics": ["score"], "tags": ["dataset"]}
+
+
+def test_a_given_name_stays(recorded: Any) -> None:
+    folder, run = recorded(LoopConfig(epochs=1), "mine")
+    assert (folder, run.info.run_name) == ("mine", "mine")
+    assert (run.data.tags["preset"], run.data.tags["changed"]) == ("short", "")
