@@ -67,9 +67,8 @@ def _by_fsspec(uri: str) -> tuple[pafs.FileSystem, str]:
     try:
         filesystem, inner = fsspec.core.url_to_fs(uri)
     except (ValueError, ImportError, OSError) as error:
-        raise StorageError(
-            f"{uri}: {first_line(error)}; use a local path, s3://... or gs://..., or install what fsspec needs"
-        ) from None
+        advice = "use a local path, s3://... or gs://..., or install what fsspec needs"
+        raise StorageError(f"{uri}: {first_line(error)}; {advice}") from None
     return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), inner
 
 

@@ -19,7 +19,7 @@ from scenelift.runs import folder as runs
 from scenelift.tracking import store
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    pass
 
 RANDOM = "random"
 """Method of an untrained student."""
@@ -121,7 +121,11 @@ def read(uri: str) -> tuple[list[Finished], dict[str, Counter[str]]]:
     with store.errors(uri, "reading runs"), store.one_at_a_time(uri):
         client = MlflowClient(uri)
         names = {each.experiment_id: each.name for each in client.search_experiments()}
-        runs = _search(client, list(names))
+        page = client.search_runs(list(names), max_results=PAGE)
+        runs = list(page)
+        while page.token:
+            page = client.search_runs(list(names), max_results=PAGE, page_token=page.token)
+            runs += page
     others: dict[str, Counter[str]] = {name: Counter() for name in names.values()}
     done = []
     for run in runs:
@@ -131,15 +135,6 @@ def read(uri: str) -> tuple[list[Finished], dict[str, Counter[str]]]:
         else:
             others[experiment][str(run.info.status).lower()] += 1
     return sorted(done, key=lambda run: run.ended), others
-
-
-def _search(client: MlflowClient, experiments: list[str]) -> list[Any]:
-    page = client.search_runs(experiments, max_results=PAGE)
-    runs = list(page)
-    while page.token:
-        page = client.search_runs(experiments, max_results=PAGE, page_token=page.token)
-        runs += page
-    return runs
 
 
 def _finished(run: Any, experiment: str) -> Finished:

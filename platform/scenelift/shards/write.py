@@ -245,9 +245,8 @@ def encode(kind: Kind[S], samples: Sequence[S], summary: dict[str, Any]) -> pa.B
         _leaf(field.name, field.type): "zstd" if field.name in kind.compressed else "none"
         for field in kind.schema
     }
-    with pq.ParquetWriter(
-        sink, kind.schema, compression=compression, use_dictionary=False, write_statistics=False
-    ) as writer:
+    plain = {"use_dictionary": False, "write_statistics": False}
+    with pq.ParquetWriter(sink, kind.schema, compression=compression, **plain) as writer:
         for sample in samples:
             writer.write_table(pa.Table.from_pylist([kind.to_row(sample)], schema=kind.schema))
         writer.add_key_value_metadata({_METADATA: json.dumps(summary).encode()})

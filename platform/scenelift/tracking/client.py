@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -88,10 +89,10 @@ class Tracker:
             else:
                 run = _continue(client, uri, run_id, params)
             tracker = cls(client, uri, run)
-        if config.system_metrics:
-            resumed, seconds = run_id is not None, config.system_metrics
-            tracker._monitor = mlflow_internals.system_monitor(uri, run.info.run_id, seconds, resumed)
-            tracker._monitor.start()
+            if config.system_metrics:
+                resumed, seconds = run_id is not None, config.system_metrics
+                tracker._monitor = mlflow_internals.system_monitor(uri, run.info.run_id, seconds, resumed)
+                tracker._monitor.start()
         return tracker
 
     @classmethod
@@ -134,12 +135,8 @@ class Tracker:
                 _log.warning("%d metric points wait, will try again: %s", len(self._pending), error)
 
     def tags(self, tags: Mapping[str, str]) -> None:
-
-        def send() -> None:
-            for key, value in tags.items():
-                self._client.set_tag(self._id, key, value)
-
-        self._insist("setting tags", send)
+        for key, value in tags.items():
+            self._insist(f"setting the tag {key}", partial(self._client.set_tag, self._id, key, value))
 
     def flush(self) -> None:
         with self._lock:

@@ -79,8 +79,7 @@ class SweepRun:
             )
         self.folder = (Path(config.run.storage) / self.name).resolve()
         if settings.resume is None and self.folder.exists():
-            advice = f"continue it with --resume {self.name}, or give another --name"
-            raise ConfigError(f"{self.folder} exists; {advice}")
+            raise ConfigError(f"{self.folder} exists; give --resume {self.name}, or another --name")
         self.task = sweep.load()
         objectives = self.task.objectives
         self.objective = settings.objective or next(iter(objectives))
