@@ -1,4 +1,4 @@
-"""What a cluster has and what fits on it. Whether a command fits on this machine is known without Ray."""
+"""Resources of a cluster and how many workers fit on it; for this machine without starting Ray."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def local_cpus() -> int:
 
 
 def fit(nodes: list[Node], cpus: float, gpus: float, data_cpus: float) -> int:
-    """How many workers can be placed, with `data_cpus` left over somewhere."""
+    """Number of workers that can be placed while `data_cpus` stay free."""
 
     def on(node: Node) -> int:
         places = [node.get("CPU", 0) / cpus] + ([node.get("GPU", 0) / gpus] if gpus else [])
@@ -104,7 +104,7 @@ def require(
 
 
 def places(cpus: float, gpus: float = 0, data_cpus: float = 1) -> int:
-    """How many workers of these CPUs and GPUs have a place while `data_cpus` stay free for reading."""
+    """Number of workers with these CPUs and GPUs that fit while `data_cpus` stay free for reading."""
     return fit(_nodes(), cpus, gpus, data_cpus)
 
 

@@ -111,14 +111,14 @@ def _word(arg: str) -> str:
 
 def _values(parser: argparse.ArgumentParser, args: Sequence[str], known: Iterable[str]) -> dict[str, Any]:
     try:
-        found, rest = parser.parse_known_args(args)
+        options, rest = parser.parse_known_args(args)
     except argparse.ArgumentError as error:
         raise ConfigError(f"{error.argument_name} needs a value") from None
     if rest and rest[0].startswith("--"):
         raise ConfigError(f"unknown key {_key(rest[0])}; {nearest(_key(rest[0]), known)}")
     if rest:
         raise ConfigError(f"unexpected {rest[0].strip()!r}; options are written --group.field VALUE")
-    return vars(found)
+    return vars(options)
 
 
 def _parser(config: Settings, prog: str, description: str) -> argparse.ArgumentParser:

@@ -38,7 +38,7 @@ class Exists:
     """A local path must exist before a command begins; URIs are not checked."""
 
     otherwise: str = "check the path"
-    """What to do if it is not there."""
+    """Advice if it does not exist."""
 
     def check(self, path: str | Path, key: str) -> None:
         """ConfigError if the path is local and not there."""

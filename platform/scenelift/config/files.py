@@ -56,9 +56,9 @@ def accept(
     while isinstance(reached, int) and reached != version and reached in migrations:
         plain, reached = migrations[reached](plain), reached + 1
     if reached != version:
-        found = "no schema version" if written is None else f"schema version {written}"
+        version_text = "no schema version" if written is None else f"schema version {written}"
         raise error(
-            f"{where} was written by another Scenelift ({found}, this one reads {version}); "
+            f"{where} was written by another Scenelift ({version_text}, this one reads {version}); "
             "use the one that wrote it, or make it anew"
         )
     return plain

@@ -100,7 +100,7 @@ S_contra = TypeVar("S_contra", contravariant=True)
 
 
 class Measure(Protocol[S_contra]):
-    """What is measured of a student on samples that are held out."""
+    """Metrics of a student on held-out samples."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -119,7 +119,7 @@ class Validation(Generic[S]):
 
     samples: Samples[S]
     chosen: tuple[int, ...]
-    """Which samples."""
+    """Indices of the samples to score."""
     every: int
     """Epochs between two validations."""
     measure: Measure[S]
@@ -132,8 +132,8 @@ class Validation(Generic[S]):
             return {}
         training = student.training
         student.eval()
-        mine = self.chosen[rank::workers]
-        counts = self.measure.count(student, (self.samples.read(index) for index in mine))
+        share = self.chosen[rank::workers]
+        counts = self.measure.count(student, (self.samples.read(index) for index in share))
         student.train(training)
         if workers > 1:
             device = next(student.parameters()).device

@@ -1,4 +1,4 @@
-"""What a command prints: progress as a bar or lines, and warnings about untested versions of libraries."""
+"""Output of commands: progress as a bar or lines, and warnings about untested versions of libraries."""
 
 from __future__ import annotations
 

@@ -53,10 +53,10 @@ def classify_by_text(student: Student, start: Student, path: str) -> None:
 
 
 def _differences(student: Student, start: Student) -> str:
-    """How the start's input differs from the student's; empty if it does not."""
-    own, theirs = configuration.flatten(student.config), configuration.flatten(start.config)
-    keys = [key for key in own if own[key] != theirs[key] and key not in _FREE]
-    settings = " ".join(f"--student.{key} {_words(theirs[key])}" for key in keys)
+    """The differences of the start's input from the student's, in words; empty if there is none."""
+    now, before = configuration.flatten(student.config), configuration.flatten(start.config)
+    keys = [key for key in now if now[key] != before[key] and key not in _FREE]
+    settings = " ".join(f"--student.{key} {_words(before[key])}" for key in keys)
     parts = [f"the start was trained with {settings}"] if keys else []
     if start.point_features != student.point_features:
         parts.append(f"its points had {start.point_features} features, these have {student.point_features}")

@@ -37,7 +37,7 @@ def augment(points: Floats, config: Augmentation, rng: np.random.Generator) -> F
 
 @dataclass(frozen=True)
 class View:
-    """How one photo enters a batch: a window of it, resized, possibly mirrored."""
+    """A window of a photo, resized and possibly mirrored."""
 
     top: int
     left: int

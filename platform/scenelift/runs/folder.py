@@ -79,8 +79,8 @@ class Run:
             )
         try:
             if run.remote and settings.resume:
-                with folders.fetched(run.place, [_IDENTITY, _HISTORY]) as there:
-                    shutil.copytree(there, run.folder, dirs_exist_ok=True)
+                with folders.fetched(run.place, [_IDENTITY, _HISTORY]) as local:
+                    shutil.copytree(local, run.folder, dirs_exist_ok=True)
             run.pictures.mkdir(parents=True, exist_ok=True)
             storage.make_folder(*storage.resolve(run.checkpoints))
             (run.folder / _CONFIG).write_text(dump(config))

@@ -1,4 +1,4 @@
-"""What a trainable tells the platform, once: everything else of a run is the same for all methods."""
+"""The interface of a trainable to the platform; everything else of a run is the same for all methods."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Report:
-    """What scoring the test samples comes to."""
+    """Scores of the test samples."""
 
     metrics: Mapping[str, float]
     """Figures by name; `result.json` and MLflow have them."""
     text: str
     """The table that a run prints."""
     remarks: tuple[str, ...] = ()
-    """What a reader of the figures should know, a line each."""
+    """Notes on the figures, a line each."""
     tables: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Name -> rows that MLflow keeps."""
 
@@ -43,9 +43,9 @@ class Task(ABC, Generic[S]):
     command: ClassVar[str]
     """Name of the trainable, such as `distill`."""
     objectives: ClassVar[Mapping[str, str]]
-    """Metrics of a validation that a sweep may maximize -> what they say; the first is the default."""
+    """Validation metrics that a sweep may maximize -> their meaning; the first is the default."""
     columns: ClassVar[Sequence[str]] = ()
-    """Metrics that a dashboard shows of runs, the most telling first."""
+    """Metrics that a dashboard shows, the most important first."""
 
     smaller_samples: ClassVar[str] = SMALLER_SAMPLES
     """Advice to a user whose memory is full and whose micro-batches are single samples."""
@@ -53,12 +53,12 @@ class Task(ABC, Generic[S]):
     config: Any
     """The config tree; has at least the groups data, optimizer, loop, validation, scale, tracking and run."""
     presets: Mapping[str, Any]
-    """Of the command: what the config changes of the nearest one names the run."""
+    """Presets of the command; a run is named by its differences from the nearest one."""
     train: Samples[S]
     test: Samples[S] | None
-    """What the trained student is scored on; None: it is not."""
+    """Samples to score the trained student on; None: none."""
     used: Sequence[int] | None = None
-    """Which training samples are used; None: all."""
+    """Indices of the training samples to use; None: all."""
 
     @abstractmethod
     def __init__(self, config: Any) -> None: ...
@@ -82,7 +82,7 @@ class Task(ABC, Generic[S]):
 
     @abstractmethod
     def measure(self, held_out: Sequence[int]) -> Measure[S]:
-        """What is measured at the end of epochs on these training samples, which are held out."""
+        """The metrics at the end of epochs on these training samples, which are held out."""
 
     def tags(self) -> dict[str, str]:
         """Tags of the MLflow run that tell it from others of its trainable, beside dataset and seed."""
@@ -93,7 +93,7 @@ class Task(ABC, Generic[S]):
         return {}
 
     def score_before(self, initial: Location, resources: Resources) -> Any:
-        """What is scored on the test samples before the training, for `score`; only called if there are some."""
+        """Scores of the test samples before the training, for `score`; only called if there are some."""
         return None
 
     def score(
@@ -137,5 +137,5 @@ def trial_config(task: type[Task[Any]], config: Any, holdout_every: int, objecti
 
 
 def spread(count: int, wanted: int) -> Sequence[int]:
-    """`wanted` indices spread evenly over 0..count-1: the samples that are drawn."""
+    """`wanted` indices spread evenly over 0..count-1."""
     return sorted({int(i) for i in np.linspace(0, count - 1, min(wanted, count))})

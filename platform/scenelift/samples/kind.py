@@ -1,4 +1,4 @@
-"""What a kind of sample defines to be written as shards and read again, and the manifest of a folder of shards."""
+"""The interface of kinds of samples to shards, sources of samples, and the manifest of a folder of shards."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Kind(ABC, Generic[S]):
 
     @abstractmethod
     def summarize(self, samples: Sequence[S], source: Any) -> dict[str, Any]:
-        """What `describe` needs from one shard, as JSON."""
+        """The summary of one shard for `describe`, as JSON."""
 
     @abstractmethod
     def describe(self, summaries: Sequence[dict[str, Any]], source: Any, options: Any) -> dict[str, Any]:

@@ -117,7 +117,7 @@ class RoomKind(Kind[Room]):
     make_command = "python -m datasets.shard_rooms scanrefer --root ROOT"
 
     def decides(self, source: Any) -> Any:
-        """How the source reads rooms."""
+        """The source's options of reading rooms."""
         return source.reading
 
     @property

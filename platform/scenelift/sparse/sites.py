@@ -1,4 +1,4 @@
-"""Where active voxels are, what they carry, and which of them a convolution connects."""
+"""Coordinates of active voxels, their features, and the geometry of convolutions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Shape = tuple[int, int, int]
 
 @dataclass(eq=False)
 class Sites:
-    """Where the active voxels are: the coordinates that several feature tensors share."""
+    """Coordinates of the active voxels, shared by several feature tensors."""
 
     coords: Tensor
     """[V, 4] int32 (sample, x, y, z), unique, inside `shape`."""
@@ -83,13 +83,13 @@ class Geometry:
 
 def coarser(sites: Sites, geometry: Geometry) -> Sites:
     """The sites a strided convolution of this geometry writes to: built once, sorted by coordinate."""
-    made = sites.memo.get(geometry)
-    if made is None:
+    result = sites.memo.get(geometry)
+    if result is None:
         shape = geometry.out_shape(sites.shape)
         keys = torch.unique(cell_keys(_cells(sites, geometry, shape), shape))
         coords = torch.stack(torch.unravel_index(keys, (sites.batch_size, *shape)), 1).int()
-        made = sites.memo[geometry] = Sites(coords, shape, sites.batch_size, finer=sites)
-    return made
+        result = sites.memo[geometry] = Sites(coords, shape, sites.batch_size, finer=sites)
+    return result
 
 
 def _cells(sites: Sites, geometry: Geometry, shape: Shape) -> Tensor:

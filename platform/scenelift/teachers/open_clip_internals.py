@@ -46,12 +46,12 @@ def encode_text(clip: open_clip.CLIP, tokens: Tensor) -> Tensor:
 
 def set_activation(module: nn.Module, activation: str) -> None:
     """Put one activation into every MLP of a transformer: open_clip's default differs by model name."""
-    made = {"quickgelu": QuickGELU, "gelu": nn.GELU}[activation]
+    layer = {"quickgelu": QuickGELU, "gelu": nn.GELU}[activation]
     blocks = [block for block in module.modules() if isinstance(block, ResidualAttentionBlock)]
     assert blocks, "no transformer blocks"
     for block in blocks:
         assert isinstance(block.mlp.gelu, QuickGELU | nn.GELU)
-        block.mlp.gelu = made()
+        block.mlp.gelu = layer()
 
 
 def resized_positions(visual: VisionTransformer, grid: tuple[int, int]) -> Tensor:

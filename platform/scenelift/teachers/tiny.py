@@ -25,7 +25,7 @@ PADDING = 0
 
 @dataclass(frozen=True)
 class TinyModel:
-    """How to build and prompt a tiny CLIP; stored in the metadata of its weights file."""
+    """Architecture and prompts of a tiny CLIP; stored in the metadata of its weights file."""
 
     ids: tuple[int, ...]
     """Ids of CLIP's tokenizer that the model knows, ascending; the model's own ids are their indices."""

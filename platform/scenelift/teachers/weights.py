@@ -1,4 +1,4 @@
-"""Where a teacher's model and weights come from: a tiny model's own file, any file, or open_clip's cache."""
+"""Loading of a teacher's model and weights: from a tiny model's file, any file, or open_clip's cache."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Color = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class LoadedClip:
-    """A CLIP model and how it wants to be used."""
+    """A CLIP model, its tokenizer, and how to preprocess images and prompts."""
 
     clip: open_clip.CLIP
     tokenizer: Callable[[list[str]], Tensor]
@@ -38,7 +38,7 @@ class LoadedClip:
     """Key of scenelift.samples.vocabulary.TEMPLATES."""
     value_path: Literal["value", "residual"]
     activation: Literal["quickgelu", "gelu"]
-    """What the weights were trained with: "quickgelu" or "gelu"."""
+    """Activation that the weights were trained with."""
     mean: Color = open_clip.OPENAI_DATASET_MEAN
     std: Color = open_clip.OPENAI_DATASET_STD
 

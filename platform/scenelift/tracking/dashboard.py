@@ -52,13 +52,13 @@ def prepare(uri: str) -> dict[str, str]:
     pages: dict[str, str] = {}
     with store.errors(uri, "preparing the dashboard"), store.one_at_a_time(uri):
         client = MlflowClient(uri)
-        for found in client.search_experiments(order_by=["name ASC"]):
-            key = found.experiment_id
+        for experiment in client.search_experiments(order_by=["name ASC"]):
+            key = experiment.experiment_id
             # A server may hold experiments of others.
             runs = client.search_runs([key], "tags.trainable LIKE '%'", max_results=LOOKED_AT)
             if runs:
                 client.set_experiment_tag(key, TAG, view(runs))
-                pages[found.name] = mlflow_internals.view_page(key, KEY)
+                pages[experiment.name] = mlflow_internals.view_page(key, KEY)
     return pages
 
 
@@ -92,7 +92,7 @@ TAG = mlflow_internals.view_tag(KEY)
 """Name of the experiment's tag that holds the view."""
 
 COLUMNS = "scenelift.columns"
-"""Tag of a run: which of its metrics and tags are worth a column, as JSON. Its task says so."""
+"""Tag of a run: its metrics and tags that become columns, as JSON."""
 _FIRST = ("sweep_status", "epochs_done", "dataset")
 _LAST = ("seed", "preset", "changed")
 """Tags of every run that are columns, before and after those of its task."""

@@ -20,7 +20,7 @@ from scenelift.train.state import Callback, TrainState
 
 @dataclass(frozen=True)
 class Job:
-    """What is trained, on which samples, and where it is kept."""
+    """A training: its samples, settings and checkpoint folder."""
 
     samples: Samples[Any]
     folder: Location

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class Batch(Protocol):
-    """What the loop needs of a batch; everything else is between a collate and its method."""
+    """The interface of batches to the loop; the rest is between a collate and its method."""
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -34,7 +34,7 @@ class Progress:
 
 
 class Trained(Protocol):
-    """What a checkpoint needs of the trained part of a method."""
+    """The interface of the trained part of a method to checkpoints."""
 
     def save(self, folder: Path) -> None:
         """Write everything needed to use it into an existing folder."""

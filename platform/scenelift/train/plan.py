@@ -1,4 +1,4 @@
-"""The length of a training, and which frames each of its steps sees."""
+"""The length of a training, and the frames of each of its steps."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ class Plan:
         for epoch in range(start // self.steps_per_epoch, self.steps // self.steps_per_epoch):
             order = epoch_order(self.frames, self.loop.seed, epoch)[: self.steps_per_epoch * self.loop.batch]
             own = [part for part, _ in self.turns(rank)]
-            mine = order.reshape(self.steps_per_epoch, self.parts, -1)[:, own]
-            parts.append(mine[max(0, start - epoch * self.steps_per_epoch) :].reshape(-1))
+            rows = order.reshape(self.steps_per_epoch, self.parts, -1)[:, own]
+            parts.append(rows[max(0, start - epoch * self.steps_per_epoch) :].reshape(-1))
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 

@@ -37,13 +37,13 @@ class Measured(BaseException):
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the remaining steps of a training take."""
+    """Time, memory and disk of the remaining steps of a training."""
 
     steps: int
     seconds_per_step: float
     """Wall time, including the wait for data."""
     device: str
-    """Whose memory it is: cuda or cpu."""
+    """Kind of memory: cuda or cpu."""
     memory: int
     """Peak bytes of a worker so far."""
     room: int
@@ -208,7 +208,7 @@ class Measuring(Callback):
             estimate.require(state.worker.checkpoints.workplace, advice)
 
     def _estimate(self, done: int, seconds: float) -> Estimate:
-        """What the steps after step `done` take, at a number of seconds each."""
+        """The estimate of the steps after step `done`, at a number of seconds each."""
         state, plan, checkpoints = self.state, self.state.worker.plan, self.state.worker.checkpoints
         student = size_of(state.student.state_dict())
         raw = state.method.student.state_dict() if state.replaced else {}

@@ -1,4 +1,4 @@
-"""How a sweep draws its trials and which of them it stops early: Optuna, grids, and populations."""
+"""Drawing and early stopping of trials: Optuna, grids, and populations."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LENGTHS = {"loop.epochs", "min_steps"}
 
 @dataclass(frozen=True)
 class Choice:
-    """How trials are chosen, and whether bad ones are stopped early."""
+    """The method of search, and whether bad trials are stopped early."""
 
     method: Literal["tpe", "random", "grid", "pbt"]
     objective: str
@@ -75,7 +75,7 @@ class Choice:
         return self.method in ("tpe", "random") or holds(space, baseline)
 
     def algorithm(self, baseline: Mapping[str, Any], space: Space) -> SearchAlgorithm | Searcher:
-        """What draws the trials. The baseline is the first of them, except in a grid."""
+        """The search algorithm. The baseline is its first trial, except in a grid."""
         if self.method == "grid":
             return BasicVariantGenerator(max_concurrent=self.max_concurrent, random_state=self.seed)
         if self.method == "pbt":
@@ -92,7 +92,7 @@ class Choice:
         return ConcurrencyLimiter(searcher, self.max_concurrent)
 
     def scheduler(self, space: Space, first: int) -> TrialScheduler:
-        """What stops trials, or copies weights between them; first: the earliest milestone that they report."""
+        """The scheduler, which stops trials or copies weights; first: the earliest milestone that they report."""
         if self.method == "pbt":
             return Population(space, self.objective, first)
         if not self.early_stopping:
@@ -166,7 +166,7 @@ class Population(PopulationBasedTraining):
         )
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
-        """What the trial does next. Tune would also wait for trials that have failed."""
+        """The next action of the trial. Tune would also wait for trials that have failed."""
         for failed in (other for other in tune_controller.get_trials() if other.is_finished()):
             ray_internals.count_as_arrived(self, failed, result["milestone"])
         return str(super().on_trial_result(tune_controller, trial, result))

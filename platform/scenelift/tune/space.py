@@ -62,7 +62,7 @@ def describe(distribution: Distribution) -> str:
 
 
 def tune_domain(distribution: Distribution) -> Domain:
-    """What Ray Tune draws from, for a search without Optuna."""
+    """The same distribution for Ray Tune, for a search without Optuna."""
     from ray import tune
 
     if isinstance(distribution, CategoricalDistribution):

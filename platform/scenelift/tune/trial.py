@@ -21,7 +21,7 @@ GRACE = 25
 
 @dataclass(frozen=True)
 class Trials:
-    """What all trials of a sweep share; sent to their processes."""
+    """Settings that all trials of a sweep share; sent to their processes."""
 
     train: Callable[[Any, Observe], None]
     """Trains one run: (config, function that takes the metrics at the end of an epoch)."""
