@@ -8,6 +8,7 @@ import secrets
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def connect(address: str | None = None, *, dashboard: bool = False, verbose: boo
     if ray.is_initialized():
         yield
         return
-    warn_if_untested("Ray", ray.__version__, ray_internals.TESTED_RAY)
+    warn_if_untested("Ray", version("ray"), ray_internals.TESTED_RAY)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     quiet: dict[str, Any] = {"log_to_driver": verbose, "logging_level": "INFO" if verbose else "ERROR"}
     try:
