@@ -68,9 +68,7 @@ def _stream(job: Job) -> Callable[..., Iterator[Any]]:
     return lambda indices, *rest: job.samples.stream(chosen[indices], *rest)
 
 
-class _Mailbox:
-    """The actor behind `Board`."""
-
+class _Mailbox:  # the actor behind `Board`
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
         self.wrong: dict[str, str] | None = None

@@ -131,7 +131,8 @@ class SweepRun:
         except BaseException as error:
             tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             if isinstance(error, KeyboardInterrupt):
-                say(f"interrupted; continue with: python -m sweeps.{self.sweep.name} --resume {self.name}")
+                command = f"python -m sweeps.{self.sweep.name} --resume {self.name}"
+                raise KeyboardInterrupt(f"interrupted; continue with: {command}") from None
             raise
         tracker.finish("FINISHED")
         return self.folder
