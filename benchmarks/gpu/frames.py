@@ -20,7 +20,7 @@ import torch
 from scenelift.errors import DataError
 from scenelift.points.collate import Collate, PointBatch
 from scenelift.points.config import Augmentation, VoxelConfig
-from scenelift.samples.frame import Frame
+from scenelift.samples.frame import FRAME, Frame
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.sparse.sites import Sites, Voxels
 
@@ -95,7 +95,7 @@ def save(path: Path, frames: Sequence[Frame], vocabularies: Sequence[Vocabulary]
     arrays, rows = {}, []
     for number, frame in enumerate(frames):
         row: dict[str, Any] = {}
-        for name, value in frame.to_row().items():
+        for name, value in FRAME.to_row(frame).items():
             parts = value if isinstance(value, list) else [value]
             if parts and isinstance(parts[0], bytes):
                 row[name] = len(parts) if isinstance(value, list) else None
@@ -129,7 +129,7 @@ def _frame(number: int, row: dict[str, Any], held: Any) -> Frame:
             values[name] = held[f"{number}/{name}/0"].tobytes()
         else:
             values[name] = [held[f"{number}/{name}/{part}"].tobytes() for part in range(entry)]
-    return Frame.from_row(values)
+    return FRAME.from_row(values)
 
 
 def _vocabulary(values: dict[str, Any]) -> Vocabulary:

@@ -15,9 +15,6 @@ from scenelift.errors import StorageError
 from scenelift.io import storage
 from scenelift.io.storage import Location
 
-if TYPE_CHECKING:
-    from pyarrow import fs as pafs
-
 DONE = "done.json"
 """The file written last: {"files": {name: bytes}, "about": the writer's own values}."""
 

@@ -1,4 +1,4 @@
-"""Paths on any file system that pyarrow or fsspec supports: local folders, s3://, gs://, hdfs://, az://, ...
+"""Paths on any file system of pyarrow or fsspec: local folders, s3://, gs://, hdfs://, az://, ...
 
 Functions import pyarrow themselves: networks, losses and their steps run where it is missing (`benchmarks.gpu`).
 """
@@ -15,9 +15,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
-
-import pyarrow as pa
-from pyarrow import fs as pafs
 
 from scenelift.errors import StorageError, first_line
 
@@ -38,6 +35,8 @@ Location = str | Path
 
 def resolve(path: Location) -> tuple[pafs.FileSystem, str]:
     """The file system of a path or URI and the absolute path on it; StorageError for an unknown scheme."""
+    from pyarrow import fs as pafs
+
     text = str(path)
     if "://" in text:
         return _resolve_uri(text)
@@ -55,7 +54,7 @@ def _resolve_uri(uri: str) -> tuple[pafs.FileSystem, str]:
         raise StorageError(_refused(pafs.LocalFileSystem(), uri, first_line(error))) from None
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         filesystem, inner = _by_fsspec(uri)
-    if isinstance(filesystem, pafs.S3FileSystem):
+    if filesystem.type_name == "s3":
         filesystem = _s3(uri, filesystem.region)
     return filesystem, inner
 
@@ -75,6 +74,8 @@ def _by_fsspec(uri: str) -> tuple[pafs.FileSystem, str]:
 def _s3(uri: str, region: str) -> pafs.S3FileSystem:
     """A client of the URI's bucket with more retries and longer timeouts, for which `FileSystem.from_uri` has no
     options. Pickling loses the retries, so each process creates its own client, by `resolve`."""
+    from pyarrow import fs as pafs
+
     parts = urlsplit(uri)
     options: dict[str, Any] = dict(parse_qsl(parts.query)) | {"region": region}
     for name in options.keys() & {"allow_bucket_creation", "allow_bucket_deletion"}:
@@ -121,9 +122,7 @@ def _options(path: str) -> tuple[str, str]:
 
 def is_local(filesystem: pafs.FileSystem) -> bool:
     """Whether this is the local file system."""
-    from pyarrow import fs as pafs
-
-    return isinstance(filesystem, pafs.LocalFileSystem)
+    return bool(filesystem.type_name == "local")
 
 
 @contextmanager
@@ -191,10 +190,8 @@ def write_atomic(filesystem: pafs.FileSystem, path: str, data: bytes | pa.Buffer
 
 def exists(filesystem: pafs.FileSystem, path: str) -> bool:
     """Whether a file or folder exists."""
-    from pyarrow import fs as pafs
-
     with explained(filesystem, path):
-        return filesystem.get_file_info(path).type != pafs.FileType.NotFound
+        return bool(filesystem.get_file_info(path).type.name != "NotFound")
 
 
 def read_bytes(filesystem: pafs.FileSystem, path: str) -> bytes:
@@ -216,10 +213,12 @@ def list_files(filesystem: pafs.FileSystem, folder: str) -> dict[str, int]:
 
 def list_folders(filesystem: pafs.FileSystem, folder: str) -> list[str]:
     """Names of the folders directly in a folder, sorted; empty if there is no such folder."""
-    return [info.base_name for info in _entries(filesystem, folder) if info.type == pafs.FileType.Directory]
+    return [info.base_name for info in _entries(filesystem, folder) if info.type.name == "Directory"]
 
 
 def _entries(filesystem: pafs.FileSystem, folder: str) -> list[pafs.FileInfo]:
+    from pyarrow import fs as pafs
+
     with explained(filesystem, folder):
         infos = filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
     return sorted(infos, key=lambda info: info.base_name)

@@ -7,14 +7,16 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from scenelift.geometry.boxes2d import Boxes
 from scenelift.samples.kind import Kind, Manifest, from_bytes, to_bytes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _WORD = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*|'[a-z]+")
 
@@ -168,21 +170,26 @@ class CaptionedImageKind(Kind[CaptionedImage]):
 
     name = "captioned image"
     schema_version = 1
-    schema = pa.schema(
-        [
-            ("token", pa.string()),
-            ("scene", pa.string()),
-            ("height", pa.int32()),
-            ("width", pa.int32()),
-            ("sentences", pa.list_(pa.string())),
-            ("phrases", pa.string()),
-            ("n_regions", pa.int32()),
-            *((name, pa.binary()) for name in _ARRAYS),
-            ("photo", pa.binary()),
-        ]
-    )
     compressed = frozenset(("posteriors",))
     make_command = "python -m datasets.shard_captions flickr30k --root ROOT --regions DIR --classes FILE"
+
+    @property
+    def schema(self) -> pa.Schema:
+        import pyarrow as pa
+
+        return pa.schema(
+            [
+                ("token", pa.string()),
+                ("scene", pa.string()),
+                ("height", pa.int32()),
+                ("width", pa.int32()),
+                ("sentences", pa.list_(pa.string())),
+                ("phrases", pa.string()),
+                ("n_regions", pa.int32()),
+                *((name, pa.binary()) for name in _ARRAYS),
+                ("photo", pa.binary()),
+            ]
+        )
 
     def decides(self, source: Any) -> Any:
         """The detector's classes."""

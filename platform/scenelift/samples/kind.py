@@ -7,12 +7,14 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
-import pyarrow as pa
 
 from scenelift.errors import ShardError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Sample(Protocol):

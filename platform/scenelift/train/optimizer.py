@@ -28,7 +28,7 @@ def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.O
             fused=fused,
         )
     betas = (config.momentum, 0.999)
-    return torch.optim.AdamW(groups, config.lr, betas=betas, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(groups, config.lr, betas=betas, weight_decay=config.weight_decay, fused=fused)
 
 
 def _groups(config: OptimizerConfig, module: nn.Module) -> list[dict[str, Any]]:
