@@ -184,8 +184,8 @@ class Manifest:
         except (ValueError, KeyError, TypeError):
             raise ShardError(f"{path} is not a manifest; make the shards again") from None
         again = f"make the shards again, into another folder: {values.get('command', 'as you made these')}"
-        if values.get("kind", kind.name) != kind.name:
-            raise ShardError(f"{path} describes shards of {values['kind']}s, not {kind.name}s; name others")
+        if (written := values.get("kind", kind.name)) != kind.name:
+            raise ShardError(f"{path} describes shards of {written}s, not of {kind.name}s; name others")
         if version != (reads := kind.schema_version):
             raise ShardError(f"{path} has schema version {version}, this code reads {reads}; {again}")
         try:

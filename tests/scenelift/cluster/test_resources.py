@@ -31,7 +31,7 @@ def test_more_workers_than_fit_are_refused_with_the_number_that_fits(ray_session
     ):
         resources.require(cpus, 1.0)
     with pytest.raises(ClusterError, match="0 fit"):
-        resources.require(1, 1.0, gpus_per_worker=64)
+        resources.require(1, 1.0, gpus=64)
 
 
 @pytest.mark.ray
