@@ -211,6 +211,7 @@ class Experiment:
         kind = "resumed" if self._meter is None else "resized" if workers != before else "lost"
         if self._meter is None:
             self._meter = Meter("training", event["steps"], "steps")
+            say(f"training on {workers} x {event['device']}")
         self._show(step)
         if self._reached:
             repeated = max(0, self._reached - step)

@@ -47,9 +47,8 @@ def read_state(path: Path) -> dict[str, Any]:
 def place(scale: ScaleConfig, trials: int, wanted: int | None) -> tuple[int, ScaleConfig, str]:
     """How many trials fit at the same time, the resources of their workers, and the reason in words.
     ClusterError if none fits, or fewer than `wanted`: trials whose data loaders have no CPU would wait forever."""
-    gpus = scale.gpus
-    if gpus is None:
-        gpus = 1.0 if resources.total("GPU") >= scale.max_workers else 0.0
+    scale = scale.on(resources.total("GPU"))
+    gpus = scale.gpus or 0.0
     workers, most = scale.max_workers, wanted or trials
     most, cpus = resources.side_by_side(workers, scale.cpus, gpus, scale.data_cpus, most)
     each = f"{workers} x {cpus:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")

@@ -46,7 +46,14 @@ def following(folder: Path, resume: bool = False) -> tuple[Experiment, Any]:
 
 
 def start(step: int, workers: int = 2, rounds: int = 1) -> dict[str, Any]:
-    return {"kind": "start", "step": step, "steps": 100, "workers": workers, "rounds": rounds, "device": "CPU"}
+    return {
+        "kind": "start",
+        "step": step,
+        "steps": 100,
+        "workers": workers,
+        "rounds": rounds,
+        "device": "CPU",
+    }
 
 
 def metrics(step: int, wait: float = 0.0, seconds: float = 1.0) -> dict[str, Any]:
