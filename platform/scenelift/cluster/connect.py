@@ -16,6 +16,7 @@ from scenelift.cluster import ray_internals
 from scenelift.cluster.resources import GROWS_TO, SWEEP, local_cpus
 from scenelift.errors import ClusterError, SceneliftError, first_line
 from scenelift.io.console import warn_if_untested
+from scenelift.io.interrupts import own_handlers
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -78,10 +79,11 @@ def connect(address: str | None = None, *, dashboard: bool = False, verbose: boo
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     quiet: dict[str, Any] = {"log_to_driver": verbose, "logging_level": "INFO" if verbose else "ERROR"}
     try:
-        if address == "local":
-            _start(dashboard, quiet)
-        else:
-            _attach(address, quiet)
+        with own_handlers():  # Ray ends the process at SIGTERM
+            if address == "local":
+                _start(dashboard, quiet)
+            else:
+                _attach(address, quiet)
     except Exception as error:  # a bare one where a process of Ray's does not come up in time
         busy = "; if the machine is busy, run the command again" if "timed out" in str(error) else ""
         raise ClusterError(f"no Ray at {address}: {first_line(error)}{busy}") from error

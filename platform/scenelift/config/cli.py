@@ -24,6 +24,7 @@ from scenelift.config.build import flatten, nearest, override
 from scenelift.config.constraints import Settings, bounds_of, described, hints
 from scenelift.config.files import load
 from scenelift.errors import ConfigError, SceneliftError
+from scenelift.io.interrupts import raise_interrupts, status
 
 T = TypeVar("T", bound=Settings)
 _NAMES = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH", bool: "{true,false}", types.NoneType: "none"}
@@ -39,7 +40,8 @@ def command(prog: str, presets: Mapping[str, Any], module: str = "") -> None:
 
 @contextmanager
 def exiting() -> Iterator[None]:
-    """Ends the process after a user's mistake, with one line and status 1, or an interruption."""
+    """Ends the process after a user's mistake, with one line and status 1, or an interruption, with 130 or 143."""
+    raise_interrupts()
     try:
         yield
     except SceneliftError as error:
@@ -47,7 +49,7 @@ def exiting() -> Iterator[None]:
         sys.exit(1)
     except KeyboardInterrupt as error:
         print(str(error) or "interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(status(error))
 
 
 def parse(presets: Mapping[str, T], argv: Sequence[str], prog: str) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from scenelift.io.console import Meter, say
 from scenelift.runs.folder import Run
 from scenelift.runs.task import Report, Task
 from scenelift.shards.read import Samples
+from scenelift.tracking import provenance
 from scenelift.tracking.client import Tracker
 from scenelift.tracking.dashboard import COLUMNS
 from scenelift.train.job import Job, build_from
@@ -135,10 +137,20 @@ def experiment(
             started.close(status, f"{type(error).__name__}: {error}")
         except SceneliftError as second:  # must not hide the first error
             say(f"the run's end is not recorded: {second}")
+        if isinstance(error, KeyboardInterrupt):
+            raise type(error)(f"interrupted; continue with: {_continuing(folder)}") from None
         raise
     else:
         started.close("finished")
     print(f"\nResult: {storage.join(folder.place, 'result.json')}")
+
+
+def _continuing(run: Run) -> str:
+    """The command that goes on with a run."""
+    options = shlex.join(["--run.name", run.name, "--run.resume", "true"])
+    if run.remote:
+        return f"the same command with {options}"
+    return f"{provenance.program()} --config {shlex.quote(str(run.folder / 'config.yaml'))} {options}"
 
 
 class Experiment:

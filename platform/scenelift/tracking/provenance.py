@@ -15,8 +15,7 @@ from scenelift.tracking.store import public
 
 def tags() -> dict[str, str]:
     """Command, user, git commit and whether the tree was dirty, versions."""
-    spec = sys.modules["__main__"].__spec__
-    command = f"python -m {spec.name}" if spec else Path(sys.argv[0]).name
+    command = program()
     values = {
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": command,
@@ -29,6 +28,12 @@ def tags() -> dict[str, str]:
     except (KeyError, OSError):  # a container's user without a name
         values["mlflow.user"] = str(os.getuid())
     return values | _git(Path(__file__))
+
+
+def program() -> str:
+    """How the command was started, without its options: `python -m trainables.distill`."""
+    spec = sys.modules["__main__"].__spec__
+    return f"python -m {spec.name.removesuffix('.__main__')}" if spec else Path(sys.argv[0]).name
 
 
 def _git(file: Path) -> dict[str, str]:

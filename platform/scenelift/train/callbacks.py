@@ -32,6 +32,7 @@ def choose(state: TrainState) -> list[Callback]:
         *([Profiler(state)] if watch.profiled else []),
         Measuring(state),
         Losses(state),
+        Interruption(state),
         SaveRegularly(state),
         *([Validation(state)] if state.worker.validate is not None else []),
         *([EarlyStopping(state)] if watch.early_stopping else []),
@@ -242,6 +243,32 @@ class SaveRegularly(Callback):
 
     def on_step(self) -> None:
         self.state.save_due |= self.state.worker.plan.saved(self.state.done)
+
+
+class Interruption(Callback):
+    """Stops the training with a checkpoint when the driver was interrupted, on all ranks at the same step."""
+
+    SECONDS = 1.0
+    """Between two questions to the driver."""
+
+    def __init__(self, state: TrainState) -> None:
+        super().__init__(state)
+        self._asked = time.monotonic()
+
+    def on_step(self) -> None:
+        state, plan = self.state, self.state.worker.plan
+        if state.done % plan.loop.log_every or state.done == plan.steps:
+            return
+        stop = False
+        if state.worker.rank == 0 and time.monotonic() - self._asked > self.SECONDS:
+            self._asked = time.monotonic()
+            stop = state.worker.stopping()
+        if plan.workers > 1:
+            agreed = torch.tensor(float(stop), device=state.worker.device)
+            torch.distributed.all_reduce(agreed)
+            stop = bool(agreed)
+        if stop:
+            state.stopped = state.save_due = True
 
 
 class KeepBest(Callback):

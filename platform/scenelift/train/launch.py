@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,6 +28,8 @@ from scenelift.train.preflight import Measured
 from scenelift.train.state import Event
 from scenelift.train.worker import Board
 
+GRACE = 30.0
+"""Seconds that an interrupted training has for a checkpoint."""
 SILENCE = 60.0
 """Seconds without an event of the workers after which it is looked whether reading has a CPU."""
 
@@ -114,8 +117,8 @@ def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> C
         if resources.min_workers
         else contextlib.nullcontext()
     )
-    with _Listener(board, listen), reading:
-        failure = _fit(trainer)
+    with _Listener(board, listen) as listener, reading:
+        failure = _fit(trainer, board, listener)
     _tell_spilled(ray_internals.spilled() - spilled, job, listen)
     _raise_mistake(board)
     if failure is None and job.loop.preflight_steps:
@@ -131,16 +134,38 @@ def _final(job: Job, failure: str | None) -> Checkpoint:
     return final
 
 
-def _fit(trainer: Any) -> str | None:
-    """Run the trainer; the last line of what went wrong, or None."""
+def _fit(trainer: Any, board: Board, listener: _Listener) -> str | None:
+    """Run the trainer; the last line of what went wrong, or None. An interrupted training may write a checkpoint.
+
+    Ray Train takes Ctrl-C for itself in the main thread, and calls an interrupted training a failed one.
+    """
+    if threading.current_thread() is not threading.main_thread():  # of a sweep, which Ray Tune interrupts
+        return _failure(trainer)
+    failure: Future[str | None] = Future()
+    threading.Thread(target=lambda: failure.set_result(_failure(trainer)), daemon=True).start()
+    try:
+        return failure.result()
+    except KeyboardInterrupt:
+        _stop(board, listener, failure)
+        raise
+
+
+def _failure(trainer: Any) -> str | None:
     try:
         trainer.fit()
-    except KeyboardInterrupt:
-        raise
     except Exception as error:  # Ray wraps whatever a worker raised in types of its own
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return lines[-1] if lines else type(error).__name__
     return None
+
+
+def _stop(board: Board, listener: _Listener, training: Future[str | None]) -> None:
+    """Let a training that has begun end behind a checkpoint, for `GRACE` seconds."""
+    if listener.heard < math.inf:
+        say(f"interrupted: the training writes a checkpoint, within {GRACE:.0f} s; again to leave at once")
+        board.stop()
+        with contextlib.suppress(TimeoutError):
+            training.result(timeout=GRACE)
 
 
 def _tell_spilled(size: int, job: Job, listen: Callable[[Event], None]) -> None:
@@ -165,8 +190,9 @@ class _Listener:
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> _Listener:
         self.thread.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.stopped.set()

@@ -48,6 +48,8 @@ class Worker:
     report: Callable[[dict[str, float]], None] = lambda metrics: None
     """Called by every rank at the end of epochs, those that were validated and else one in `loop.log_every` steps:
     Ray Train lets all ranks wait for its controller, a fifth of a second."""
+    stopping: Callable[[], bool] = lambda: False
+    """Whether the driver wants the training to stop; called on rank 0 only."""
     smaller_samples: str = SMALLER_SAMPLES
     """Advice to a user whose memory is full and whose micro-batches are single samples."""
     callbacks: Sequence[Callable[[TrainState], Callback]] = ()

@@ -25,14 +25,14 @@ def run(config: dict[str, Any]) -> None:
     if board.mistake() is not None:
         return
     try:
-        worker = _worker(job, config["most"], board.put)
+        worker = _worker(job, config["most"], board)
         train(job.build(), worker)
     except SceneliftError as error:
         board.report_fatal(type(error).__name__, str(error))
         raise
 
 
-def _worker(job: Job, most: int, post: Callable[[dict[str, Any]], None]) -> Worker:
+def _worker(job: Job, most: int, board: Board) -> Worker:
     import torch
     from ray import train as ray_train
     from ray.train.torch import get_device
@@ -50,9 +50,10 @@ def _worker(job: Job, most: int, post: Callable[[dict[str, Any]], None]) -> Work
         stream=_stream(job),
         rank=rank,
         device=torch.device(get_device()),
-        post=post,
+        post=board.put,
         validate=validate,
         report=ray_train.report,
+        stopping=board.stopping,
         smaller_samples=job.smaller_samples,
         callbacks=job.callbacks,
     )
@@ -72,6 +73,13 @@ class _Mailbox:  # the actor behind `Board`
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
         self.wrong: dict[str, str] | None = None
+        self.stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def stopping(self) -> bool:
+        return self.stopped
 
     def report_fatal(self, mistake: dict[str, str]) -> None:
         self.wrong = self.wrong or mistake
@@ -109,6 +117,17 @@ class Board:
             return ray.get(self._mailbox.mistake.remote())
         except ray.exceptions.RayError:
             return None
+
+    def stop(self) -> None:
+        """Ask the workers to write a checkpoint and to end."""
+        self._mailbox.stop.remote()
+
+    def stopping(self) -> bool:
+        """Whether the driver wants the training to stop."""
+        try:
+            return ray.get(self._mailbox.stopping.remote())
+        except ray.exceptions.RayError:
+            return False
 
     def drain(self) -> list[dict[str, Any]]:
         """Events since the last call, each worker's in order; none if the actor has died."""

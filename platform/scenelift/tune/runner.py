@@ -131,7 +131,7 @@ class SweepRun:
             tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             if isinstance(error, KeyboardInterrupt):
                 command = f"python -m sweeps.{self.sweep.name} --resume {self.name}"
-                raise KeyboardInterrupt(f"interrupted; continue with: {command}") from None
+                raise type(error)(f"interrupted; continue with: {command}") from None
             raise
         tracker.finish("FINISHED")
         return self.folder

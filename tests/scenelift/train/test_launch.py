@@ -13,6 +13,7 @@ import torch
 from scenelift.cluster import ray_internals, resources
 from scenelift.config.build import override
 from scenelift.errors import ClusterError, ConfigError, TrainingError
+from scenelift.io.interrupts import Terminated, own_handlers, raise_interrupts
 from scenelift.nn.config import NetworkConfig, StudentConfig
 from scenelift.nn.student import Student
 from scenelift.points.collate import Collate
@@ -97,6 +98,32 @@ def test_a_killed_worker_changes_nothing(job, tmp_path):
     assert last.step == whole.step == 6
     one, two = Student.load(whole.folder).state_dict(), Student.load(last.folder).state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+def test_an_interrupted_training_leaves_a_checkpoint_and_goes_on(job, number, kind):
+    """Ray Train takes Ctrl-C for itself and calls it a failure; Ray ends the process at SIGTERM."""
+    loop = replace(job.loop, epochs=10_000, checkpoint_every=10**6)
+    events: list[dict] = []
+
+    def interrupt(event):
+        if event["kind"] == "metrics" and not any(e["kind"] == "metrics" for e in events):
+            os.kill(os.getpid(), number)
+        events.append(event)
+
+    with own_handlers():
+        raise_interrupts()
+        with pytest.raises(kind):
+            launch(replace(job, loop=loop), Resources(workers=2, cpus=0.5, gpus=0), interrupt)
+    left = job.checkpoints.latest()
+    assert left is not None, "a checkpoint was written"
+    going_on = replace(job, loop=replace(loop, epochs=left.step // 3 + 2))
+    events.clear()
+    final = launch(going_on, Resources(workers=2, cpus=0.5, gpus=0), events.append)
+    assert events[0]["step"] == left.step < final.step
 
 
 def peaking(student, epoch, epochs, rank, workers):
