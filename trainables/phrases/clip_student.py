@@ -5,7 +5,7 @@ The CLIP is the teacher of `scenelift.teachers.clip`, frozen; its features of im
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -124,7 +124,7 @@ class ClipStudent(Encoders):
         }
 
     @classmethod
-    def described(cls, description: dict[str, Any]) -> Self:
+    def from_description(cls, description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Self:
         return cls(
             configuration.from_dict(EncoderConfig, description["config"]),
             tuple(description["words"]),

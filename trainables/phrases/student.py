@@ -2,100 +2,51 @@
 
 from __future__ import annotations
 
-import json
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scenelift.config import build as configuration
-from scenelift.errors import ConfigError, DataError, SceneliftError
-from scenelift.io import folders, schema
-from scenelift.io.storage import Location
+from scenelift.errors import ConfigError, DataError
+from scenelift.nn.saved import SavedStudent
 from scenelift.samples.caption import CaptionedImage
 from scenelift.samples.caption_kind import RegionStatistics
 from trainables.phrases.batch import PhraseBatch
 from trainables.phrases.config import EncoderConfig
 from trainables.phrases.words import WordIndex
 
-WEIGHTS, DESCRIPTION = "student.safetensors", "student.json"
-VERSION = 1
-MIGRATIONS: schema.Migrations = {}
 
-
-class Encoders(nn.Module):
+class Encoders(SavedStudent):
     """Base of all students of phrases: encodes phrases and regions as comparable vectors."""
+
+    NAME = "a student of phrases"
 
     config: EncoderConfig
     vocabulary: WordIndex
-
-    @property
-    def size(self) -> int:
-        """Number of trainable parameters."""
-        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
 
     @property
     def photo_size(self) -> tuple[int, int] | None:
         """(height, width) of the photos needed in a batch; None: none are needed."""
         return None
 
+    @abstractmethod
     def operations(self, regions: int, phrases: int) -> int:
         """Multiplications to ground N phrases among R regions, given their features."""
-        raise AssertionError(f"{type(self).__name__} has no operations")
 
+    @abstractmethod
     def encode(self, batch: PhraseBatch) -> tuple[Tensor, Tensor]:
         """[I, R, E] regions and [N, E] phrases of a batch, of unit length."""
-        raise AssertionError(f"{type(self).__name__} has no encode")
 
+    @abstractmethod
     def ground(self, sample: CaptionedImage) -> NDArray[np.float32]:
         """[P, R] cosine of each phrase of an image with each of its regions. Uses no detector."""
-        raise AssertionError(f"{type(self).__name__} has no ground")
-
-    def description(self) -> dict[str, Any]:
-        """What is needed to rebuild the student, besides its weights, as JSON."""
-        raise AssertionError(f"{type(self).__name__} has no description")
-
-    def save(self, folder: Path) -> None:
-        """Write weights as safetensors, and a description: all that `load` needs."""
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        safetensors.torch.save_file(state, folder / WEIGHTS)
-        (folder / DESCRIPTION).write_text(json.dumps(schema.stamp(self.description(), VERSION), indent=1))
-
-    def restore(self, folder: Path) -> None:
-        """Load the weights that `save` wrote for a student of the same configuration."""
-        self.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
-
-    @classmethod
-    def described(cls, description: dict[str, Any]) -> Self:
-        """A new student from a `description`."""
-        raise AssertionError(f"{cls.__name__} has no described")
-
-    @classmethod
-    def load(cls, folder: Location) -> Self:
-        """Read a student that `save` wrote, from a local folder or a URI.
-
-        Raises SceneliftError if the folder does not hold such a student.
-        """
-        try:
-            with folders.fetched(folder, [WEIGHTS, DESCRIPTION]) as local:
-                description = json.loads((local / DESCRIPTION).read_text())
-                student = cls.described(
-                    schema.accept(description, f"{folder}/{DESCRIPTION}", VERSION, MIGRATIONS)
-                )
-                student.restore(local)
-        except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
-            reason = str(error).splitlines()[0]
-            raise SceneliftError(
-                f"{folder} does not hold a student of phrases ({reason}); give a folder runs/NAME/student"
-            ) from None
-        return student.eval()
 
 
 class PhraseStudent(Encoders):
@@ -155,7 +106,7 @@ class PhraseStudent(Encoders):
         }
 
     @classmethod
-    def described(cls, description: dict[str, Any]) -> Self:
+    def from_description(cls, description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Self:
         return cls(
             configuration.from_dict(EncoderConfig, description["config"]),
             tuple(description["words"]),
