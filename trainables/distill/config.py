@@ -15,10 +15,9 @@ from scenelift.config.constraints import (
     Settings,
 )
 from scenelift.errors import ConfigError
-from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
 from scenelift.nn.config import NETWORKS, StudentConfig
 from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
-from scenelift.runs.config import RunConfig
+from scenelift.runs.config import TrainingConfig
 from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
@@ -110,11 +109,10 @@ NO_SELF_TRAINING = SelfTrainingConfig()
 
 
 @dataclass(frozen=True)
-class DistillConfig(Settings):
+class DistillConfig(TrainingConfig):
     """CLIP2Scene: distil a dense CLIP teacher into a sparse 3D student, without labels."""
 
     data: SegmentationData = SegmentationData()
-    """What is trained and scored on."""
     teacher: TeacherConfig = CLIP_TEACHER
     """The 2D vision-language model."""
     prompts: Prompts = "words"
@@ -129,17 +127,7 @@ class DistillConfig(Settings):
     self_training: SelfTrainingConfig = SelfTrainingConfig()
     """Learning from its own labels."""
     optimizer: OptimizerConfig = OptimizerConfig(dampening=0.1)
-    """Optimizer and schedule."""
-    loop: LoopConfig = LoopConfig()
-    """The training loop."""
-    validation: ValidationConfig = NO_VALIDATION
-    """Training scenes that are held out and scored on as the training goes."""
-    scale: ScaleConfig = ScaleConfig()
-    """Workers and what each is given."""
     tracking: TrackingConfig = TrackingConfig(experiment="distill")
-    """MLflow."""
-    run: RunConfig = RunConfig()
-    """The run's folder."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,10 +14,9 @@ from scenelift.config.constraints import (
     Settings,
 )
 from scenelift.errors import ConfigError
-from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
 from scenelift.nn.config import NETWORKS, StudentConfig
 from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
-from scenelift.runs.config import RunConfig, StudentFolder
+from scenelift.runs.config import StudentFolder, TrainingConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
 from trainables.common.config import SegmentationData
@@ -73,7 +72,7 @@ class FinetuneLoss(Settings):
 
 
 @dataclass(frozen=True)
-class FinetuneConfig(Settings):
+class FinetuneConfig(TrainingConfig):
     """Supervised training of a student, from a pre-trained backbone or from random, on a part of the labels."""
 
     start: StudentFolder | None = None
@@ -87,7 +86,6 @@ class FinetuneConfig(Settings):
     labels: LabelsConfig = LabelsConfig()
     """Which labels are used."""
     data: SegmentationData = SegmentationData()
-    """What is trained and scored on."""
     student: StudentConfig = StudentConfig()
     """The 3D network; that of the start."""
     augmentation: Augmentation = Augmentation()
@@ -95,22 +93,13 @@ class FinetuneConfig(Settings):
     loss: FinetuneLoss = FinetuneLoss()
     """The losses."""
     optimizer: OptimizerConfig = OptimizerConfig(lr=0.02, head_lr=2.0, dampening=0.1)
-    """Optimizer and schedule."""
     loop: LoopConfig = LoopConfig(epochs=24, batch=8)
-    """The training loop."""
-    validation: ValidationConfig = NO_VALIDATION
-    """Training scenes that are held out and scored on as the training goes."""
     free_norms: Fraction = 1.0
     """Share of the epochs in which batch norms follow each batch; after it they keep their statistics, so that
     the rest of the training learns with what evaluation uses. Needed where a worker's batch is a frame or two."""
     min_steps: NonNegativeInt = 0
     """Optimizer steps at least: loop.epochs is raised where few frames make short epochs."""
-    scale: ScaleConfig = ScaleConfig()
-    """Workers and what each is given."""
     tracking: TrackingConfig = TrackingConfig(experiment="finetune")
-    """MLflow."""
-    run: RunConfig = RunConfig()
-    """The run's folder."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

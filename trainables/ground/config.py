@@ -18,8 +18,7 @@ from scenelift.config.constraints import (
     Settings,
 )
 from scenelift.errors import ConfigError
-from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
-from scenelift.runs.config import DataConfig, RunConfig
+from scenelift.runs.config import DataConfig, TrainingConfig
 from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
@@ -128,7 +127,7 @@ class GroundLoss(Settings):
 
 
 @dataclass(frozen=True)
-class GroundConfig(Settings):
+class GroundConfig(TrainingConfig):
     """WS-3DVG: sentences find their object among proposed boxes, without being told which it is."""
 
     data: DataConfig = DataConfig()
@@ -142,17 +141,9 @@ class GroundConfig(Settings):
     loss: GroundLoss = GroundLoss()
     """Weights of the losses."""
     optimizer: OptimizerConfig = OptimizerConfig("adamw", lr=1e-3, momentum=0.9, weight_decay=5e-4)
-    """Optimizer and schedule."""
     loop: LoopConfig = LoopConfig(epochs=20, batch=4)
     """The training loop; a sample is a room with up to eight sentences."""
-    validation: ValidationConfig = NO_VALIDATION
-    """Training rooms that are held out and scored on as the training goes."""
-    scale: ScaleConfig = ScaleConfig()
-    """Workers and what each is given."""
     tracking: TrackingConfig = TrackingConfig(experiment="ground")
-    """MLflow."""
-    run: RunConfig = RunConfig()
-    """The run's folder."""
 
 
 _PAPER = GroundConfig(network=NetworkConfig(norm_momentum=0.5), method=MethodConfig(category="annotation"))

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from scenelift.config.constraints import Exists, NonNegativeFloat, PositiveFloat, PositiveInt, Settings
 from scenelift.errors import ConfigError
 from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
-from scenelift.runs.config import DataConfig, RunConfig
+from scenelift.runs.config import DataConfig, TrainingConfig
 from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
@@ -104,11 +104,10 @@ class DistillationConfig(Settings):
 
 
 @dataclass(frozen=True)
-class PhrasesConfig(Settings):
+class PhrasesConfig(TrainingConfig):
     """Weakly supervised phrase grounding: image-sentence contrast and a detector's belief, distilled."""
 
     data: PhraseDataConfig = PhraseDataConfig()
-    """What is trained and scored on."""
     student: EncoderConfig = EncoderConfig()
     """The encoders of phrases and regions."""
     teacher: TeacherConfig = CLIP_TEACHER
@@ -128,9 +127,6 @@ class PhrasesConfig(Settings):
     scale: ScaleConfig = ScaleConfig()
     """Workers; a sentence is held against the images of its own worker."""
     tracking: TrackingConfig = TrackingConfig(experiment="phrases")
-    """MLflow."""
-    run: RunConfig = RunConfig()
-    """The run's folder."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -32,10 +32,6 @@ class PretrainTask(SegmentationTask):
         size = config.augmentation.image.size or self.train.about.image_size
         self.image_width = feature_width(backbone, config.images, size)
 
-    def validation(self) -> tuple[None, None]:
-        """Nothing is held out: a pre-trained student names nothing that could be scored."""
-        return None, None
-
     def tags(self) -> dict[str, str]:
         """What tells one pre-training from another."""
         images = self.config.images.model
