@@ -18,8 +18,8 @@ from scenelift.runs.task import Report, Task, spread
 from scenelift.samples.frame import Frame
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
-from trainables.common.data import places
 from trainables.common.names import network_name
+from trainables.common.training import shard_folders
 from trainables.common.validation import OBJECTIVES, SegmentationMeasure
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ COLUMNS = (
 
 def open_data(data: DataConfig) -> tuple[Shards, Shards | None]:
     """Training and test shards, of one class list; the synthetic world is made where none are named."""
-    train_place, test_place = places(data, synthetic)
+    train_place, test_place = shard_folders(data, synthetic)
     train = Shards.open(train_place)
     test = Shards.open(test_place, train.vocabulary.classes) if test_place else None
     if test is not None and test.about.labels is None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scenelift.samples.vocabulary import Vocabulary
 from trainables.common.prompts import named_by, taught_by
 from trainables.common.segmentation import SegmentationTask, open_data
+from trainables.common.training import start
 from trainables.distill.config import PRESETS, DistillConfig
 
 if TYPE_CHECKING:
@@ -72,9 +74,4 @@ def make_student(config: DistillConfig, teacher: DenseClip, point_features: int)
     return Student(config.student, point_features, teacher.text, teacher.vocabulary, heads, projections)
 
 
-def run(config: DistillConfig) -> None:
-    """The whole training."""
-    task = DistillTask(config)
-    from scenelift.runs.run import run as run_task  # once the data is accepted
-
-    run_task(task)
+run = partial(start, DistillTask)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from scenelift.runs.lineage import RANDOM, Origin
 from scenelift.samples.vocabulary import Vocabulary
 from trainables.common.names import start_tags
 from trainables.common.segmentation import SegmentationTask, open_data
+from trainables.common.training import start
 from trainables.finetune.config import PRESETS, FinetuneConfig
 from trainables.finetune.method import FineTuning
 
@@ -89,9 +91,4 @@ def long_enough(config: FinetuneConfig, frames: int) -> FinetuneConfig:
     return replace(config, loop=replace(config.loop, epochs=max(config.loop.epochs, needed)))
 
 
-def run(config: FinetuneConfig) -> None:
-    """The whole training."""
-    task = FinetuneTask(config)
-    from scenelift.runs.run import run as run_task  # once the data is accepted
-
-    run_task(task)
+run = partial(start, FinetuneTask)

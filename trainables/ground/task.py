@@ -17,7 +17,7 @@ from scenelift.runs.config import DataConfig
 from scenelift.runs.task import Report, Task
 from scenelift.samples.room import ROOM, Room
 from scenelift.shards.read import Samples, open_samples
-from trainables.common.data import places
+from trainables.common.training import shard_folders, start
 from trainables.ground import pictures
 from trainables.ground.batch import CollateRooms
 from trainables.ground.config import PRESETS, GroundConfig
@@ -118,7 +118,7 @@ def open_rooms(data: DataConfig) -> tuple[Samples[Room], Samples[Room] | None]:
 
     Raises ConfigError for test shards alone, DataError for shards that do not go together.
     """
-    train_place, test_place = places(data, _synthetic)
+    train_place, test_place = shard_folders(data, _synthetic)
     train = open_samples(train_place, ROOM)
     test = open_samples(test_place, ROOM) if test_place else None
     for name in ("features", "classes"):
@@ -151,9 +151,4 @@ def remarks(scores: GroundScores) -> tuple[str, ...]:
     return tuple(f"{count} sentences {text}" for text, count in counted.items() if count)
 
 
-def run(config: GroundConfig) -> None:
-    """The whole training."""
-    task = GroundTask(config)
-    from scenelift.runs.run import run as run_task  # once the data is accepted
-
-    run_task(task)
+run = partial(start, GroundTask)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,7 +21,7 @@ from scenelift.runs.task import Report, Task, spread
 from scenelift.samples.caption import CaptionedImage
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet
 from scenelift.shards.read import Samples, open_samples
-from trainables.common.data import places
+from trainables.common.training import shard_folders, start
 from trainables.phrases import pictures
 from trainables.phrases.batch import PhraseCollate
 from trainables.phrases.clip_student import ClipStudent
@@ -173,7 +174,7 @@ def open_data(data: PhraseDataConfig) -> tuple[Images, Images | None]:
 
     Raises DataError where no phrase of the test images has a box, or features have another width than in training.
     """
-    train_place, test_place = places(data, _synthetic, "test")
+    train_place, test_place = shard_folders(data, _synthetic, "test")
     train = open_samples(train_place, CAPTIONED_IMAGE)
     if test_place is None:
         return train, None
@@ -240,9 +241,4 @@ def load_student(config: PhrasesConfig, folder: Location) -> Encoders:
     return (PhraseStudent if config.student.features == "files" else ClipStudent).load(folder)
 
 
-def run(config: PhrasesConfig) -> None:
-    """The whole training."""
-    task = PhrasesTask(config)
-    from scenelift.runs.run import run as run_task  # once the data is accepted
-
-    run_task(task)
+run = partial(start, PhrasesTask)

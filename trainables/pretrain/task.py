@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from scenelift.errors import DataError
 from scenelift.nn.student import Student
 from scenelift.points.collate import Collate
 from trainables.common.segmentation import SegmentationTask, open_data
+from trainables.common.training import start
 from trainables.pretrain.config import PRESETS, PretrainConfig
 from trainables.pretrain.image_backbone import build_image_backbone, feature_width
 from trainables.pretrain.method import Pretrain
@@ -68,9 +70,4 @@ class PretrainTask(SegmentationTask):
         return Pretrain(student, images, config)
 
 
-def run(config: PretrainConfig) -> None:
-    """The whole pre-training."""
-    task = PretrainTask(config)
-    from scenelift.runs.run import run as run_task  # once the data is accepted
-
-    run_task(task)
+run = partial(start, PretrainTask)
