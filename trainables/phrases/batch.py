@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scenelift.errors import DataError
-from scenelift.samples.caption import CaptionedImage, Phrase
+from scenelift.samples.caption import CaptionedImage, Phrase, words_of
 from scenelift.samples.images import decode, fit
-from trainables.phrases.words import WordIndex
+
+
+@dataclass(frozen=True)
+class WordIndex:
+    """The words that a student knows; word i has id i + 1, and 0 is any other."""
+
+    known: tuple[str, ...]
+    tokens: int
+    """Number of words of a phrase that are read."""
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {word: number for number, word in enumerate(self.known, start=1)}
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """[N, T] ids of the words of each phrase, then 0."""
+        table = np.zeros((len(texts), self.tokens), np.int64)
+        for row, text in zip(table, texts, strict=True):
+            ids = [self._ids.get(word, 0) for word in words_of(text)[: self.tokens]]
+            row[: len(ids)] = ids
+        return table
 
 
 @dataclass

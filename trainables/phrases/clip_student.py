@@ -19,10 +19,9 @@ from scenelift.samples.caption import CaptionedImage
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.teachers.clip import DenseClip, build_teacher
 from scenelift.teachers.config import TeacherConfig
-from trainables.phrases.batch import PhraseBatch, photo_of, shares_of
+from trainables.phrases.batch import PhraseBatch, WordIndex, photo_of, shares_of
 from trainables.phrases.config import EncoderConfig
 from trainables.phrases.student import Encoders, layers
-from trainables.phrases.words import WordIndex
 
 PROMPT = "a photo of {}."
 REMEMBERED = 2000, 50_000

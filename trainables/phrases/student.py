@@ -18,9 +18,8 @@ from scenelift.errors import ConfigError, DataError
 from scenelift.nn.saved import SavedStudent
 from scenelift.samples.caption import CaptionedImage
 from scenelift.samples.caption_kind import RegionStatistics
-from trainables.phrases.batch import PhraseBatch
+from trainables.phrases.batch import PhraseBatch, WordIndex
 from trainables.phrases.config import EncoderConfig
-from trainables.phrases.words import WordIndex
 
 
 class Encoders(SavedStudent):
