@@ -216,14 +216,20 @@ def shares_of(sample: CaptionedImage) -> NDArray[np.float32]:
     return (sample.boxes / [width, height, width, height]).astype(np.float32)
 
 
+def class_weights(phrases: Sequence[Phrase], classes: int) -> NDArray[np.float32]:
+    """[P, C] weight of each of the detector's classes in each phrase."""
+    weights = np.zeros((len(phrases), classes), np.float32)
+    for row, phrase in zip(weights, phrases, strict=True):
+        for number, weight in phrase.classes:
+            row[number] = weight
+    return weights
+
+
 def _belief(sample: CaptionedImage, phrases: Sequence[Phrase], size: int) -> NDArray[np.float32]:
     """[P, size] the detector's belief in each phrase's classes for each region, by the classes' weights."""
     if sample.posteriors is None:
         raise DataError(f"{sample.token} has no detector posteriors; train with --distillation.support none")
-    weights = np.zeros((len(phrases), sample.posteriors.shape[1]), np.float32)
-    for row, phrase in zip(weights, phrases, strict=True):
-        for number, weight in phrase.classes:
-            row[number] = weight
+    weights = class_weights(phrases, sample.posteriors.shape[1])
     belief = np.zeros((len(phrases), size), np.float32)
     used = np.flatnonzero(weights.any(0))
     belief[:, : len(sample.boxes)] = weights[:, used] @ sample.posteriors[:, used].astype(np.float32).T

@@ -26,11 +26,20 @@ from trainables.phrases import pictures
 from trainables.phrases.batch import PhraseCollate
 from trainables.phrases.clip_student import ClipStudent
 from trainables.phrases.config import PRESETS, PhraseDataConfig, PhrasesConfig
-from trainables.phrases.cost import cost
 from trainables.phrases.method import Ckd
-from trainables.phrases.scores import Grounder, PhraseScores, believed, chance, fused, metrics, table
+from trainables.phrases.scores import (
+    OBJECTIVES,
+    Cost,
+    Grounder,
+    PhraseMeasure,
+    PhraseScores,
+    believed,
+    chance,
+    fused,
+    metrics,
+    table,
+)
 from trainables.phrases.student import Encoders, PhraseStudent, make_student
-from trainables.phrases.validation import OBJECTIVES, PhraseMeasure
 
 if TYPE_CHECKING:
     from scenelift.train.launch import Resources
@@ -117,7 +126,7 @@ class PhrasesTask(Task[CaptionedImage]):
         for index in spread(len(self.test), PICTURED):
             sample = self.test.read(index)
             pictures.draw(folder / f"phrases_{sample.token}.png", sample, student.ground(sample))
-        spent = cost(student, self.test.read(0))
+        spent = Cost.of(student, self.test.read(0))
         figures = metrics(scores) | {
             "grounding/multiplications": float(spent.multiplications),
             "grounding/milliseconds": spent.milliseconds,

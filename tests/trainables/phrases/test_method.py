@@ -37,10 +37,9 @@ from trainables.phrases.config import (
 )
 from trainables.phrases.method import Ckd
 from trainables.phrases.pictures import draw
-from trainables.phrases.scores import PhraseScores
+from trainables.phrases.scores import R1, PhraseScores
 from trainables.phrases.student import PhraseStudent, make_student
 from trainables.phrases.task import PhrasesTask, require
-from trainables.phrases.validation import R1
 
 SMALL = EncoderConfig(word_channels=16, lstm=16, hidden=32, channels=16)
 PROGRESS = Progress(0, 0, 1)

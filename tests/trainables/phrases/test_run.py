@@ -11,8 +11,7 @@ from scenelift.errors import DataError
 from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet, RegionStatistics
 from tests.made.captions import MadeUpCaptions, made_up_image
 from trainables.phrases.config import DistillationConfig, EncoderConfig, PhrasesConfig
-from trainables.phrases.cost import cost
-from trainables.phrases.scores import PhraseScores, believed, metrics, table
+from trainables.phrases.scores import Cost, PhraseScores, believed, metrics, table
 from trainables.phrases.student import PhraseStudent
 from trainables.phrases.task import begin_student, grounders, outline, require
 
@@ -50,7 +49,7 @@ def test_the_student_is_scored_and_timed_without_the_detector():
 
     sample = made_up_image()
     watched = Watched(SMALL, ("a", "man"), RegionStatistics(5, 1.0, 0.5))
-    spent = cost(watched, sample)
+    spent = Cost.of(watched, sample)
     assert (spent.phrases, spent.regions) == (6, 6) and spent.milliseconds > 0
     assert spent.multiplications == watched.operations(6, 6)
     assert "6 phrases among 6 regions" in str(spent) and "no detector is asked" in str(spent)
