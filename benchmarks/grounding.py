@@ -54,7 +54,7 @@ class Case:
         self.hidden = torch.rand(len(self.words.place)) < 0.3
 
     def ours(self, count: int) -> Tensor:
-        """As `trainables.ground_method` has it."""
+        """As `trainables.ground.method` has it."""
         room = self.room
         present = torch.ones_like(self.objects[room])
         with torch.no_grad():

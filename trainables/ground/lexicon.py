@@ -18,6 +18,7 @@ from scenelift.samples.vocabulary import Vocabulary
 from scenelift.teachers.config import TeacherConfig
 from scenelift.teachers.open_clip_internals import encode_text, set_activation
 from scenelift.teachers.weights import LoadedClip, load_clip
+from trainables.common.glove import read_glove
 from trainables.ground.config import LexiconConfig
 
 PADDING, UNKNOWN, SPECIAL = 0, 1, 2
@@ -55,22 +56,12 @@ def _order(item: tuple[str, int]) -> tuple[int, str]:
 
 
 def _from_glove(path: Path, words: Sequence[str]) -> Lexicon:
-    wanted, vectors, channels = {*words, "unk"}, {}, 0
-    try:
-        with path.open(encoding="utf-8") as file:
-            for line in file:
-                word, *numbers = line.rstrip().split(" ")
-                channels = channels or len(numbers)
-                # Some GloVe words contain spaces, such as ". . ."; ours do not, so such lines are skipped.
-                if word in wanted and len(numbers) <= channels:
-                    vectors[word] = np.array(numbers, np.float32)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not a GloVe file (a word and its numbers per line): {error}") from None
-    if not vectors.keys() - {"unk"} or len({len(vector) for vector in vectors.values()}) != 1:
-        raise DataError(f"{path} has none of the sentences' words, or vectors of several lengths")
+    vectors = read_glove(path, [*words, "unk"])
     known = tuple(word for word in words if word in vectors)
     say(f"word vectors: {len(known)} of {len(words)} words are in {path.name}, the others are unknown")
-    zeros = np.zeros_like(next(iter(vectors.values())))
+    if not known:
+        raise DataError(f"{path} has none of the words of the training")
+    zeros = np.zeros_like(vectors[known[0]])
     rows = [zeros, vectors.get("unk", zeros), *(vectors[word] for word in known)]
     return Lexicon(known, torch.from_numpy(np.stack(rows)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scenelift.config import build as configuration
-from scenelift.errors import ConfigError, DataError
+from scenelift.errors import ConfigError
 from scenelift.nn.saved import SavedStudent
 from scenelift.samples.caption import CaptionedImage
 from scenelift.samples.caption_kind import RegionStatistics
+from trainables.common.glove import read_glove
 from trainables.phrases.batch import PhraseBatch, WordIndex
 from trainables.phrases.config import EncoderConfig
 
@@ -137,33 +138,16 @@ def _as_tensorflow(lstm: nn.LSTM) -> None:
     lstm.get_parameter("bias_hh_l0").requires_grad_(False)
 
 
-def read_glove(path: Path, wanted: Iterable[str]) -> Mapping[str, NDArray[np.float32]]:
-    """The vectors of the wanted words in a GloVe file; DataError if it is not one or has none of them."""
-    missing, vectors = set(wanted), {}
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for line in lines:
-                word, _, numbers = line.partition(" ")
-                if word in missing:
-                    vectors[word] = np.array(numbers.split(), np.float32)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not a GloVe file (a word and its numbers per line): {error}") from None
-    if not vectors:
-        raise DataError(f"{path} has none of the words of the phrases; is it a GloVe file?")
-    return vectors
-
-
-def make_student(config: EncoderConfig, words: Iterable[str], statistics: RegionStatistics) -> PhraseStudent:
+def make_student(
+    config: EncoderConfig, words: Collection[str], statistics: RegionStatistics
+) -> PhraseStudent:
     """A new student that knows the words, or those of them that are in the GloVe file."""
     if config.glove is None:
         return PhraseStudent(config, tuple(sorted(set(words))), statistics)
     vectors = read_glove(Path(config.glove), words)
     known = tuple(sorted(vectors))
-    widths = {len(vectors[word]) for word in known}
-    if widths != {config.word_channels}:
-        raise ConfigError(
-            f"{config.glove} has vectors of {sorted(widths)} numbers; set student.word_channels accordingly"
-        )
+    if (width := len(vectors[known[0]])) != config.word_channels:
+        raise ConfigError(f"{config.glove} has vectors of {width} numbers; set student.word_channels to it")
     student = PhraseStudent(config, known, statistics)
     student.embedding.weight.data[1:] = torch.from_numpy(np.stack([vectors[word] for word in known]))
     return student

@@ -134,7 +134,7 @@ def test_words_of_glove_are_those_of_its_file(tmp_path):
     other = tmp_path / "other.txt"
     other.write_text("red 1 2\nchair 1\n")
     for config, message in (
-        (LexiconConfig(glove=path), "none of the sentences' words"),
+        (LexiconConfig(glove=path), "none of the words"),
         (LexiconConfig(glove=other), "vectors of several lengths"),
         (LexiconConfig(glove=tmp_path / "none.txt"), "not a GloVe file"),
         (LexiconConfig(min_count=99), "lower lexicon.min_count"),
