@@ -19,11 +19,11 @@ from scenelift.geometry.boxes3d import corners
 from scenelift.samples.room import Room, Sentence
 from trainables.ground.batch import CollateRooms
 from trainables.ground.losses import select
-from trainables.ground.method import Reading, coarse, masked, per_word
+from trainables.ground.method import Reading, coarse, masked, reconstruction_losses
 from trainables.ground.model import Grounder
 from trainables.ground.scores import NONE, Guess, Protocol, guess, right
 
-TRUE, SAID, MISSED, CANDIDATE = "#2a9d4b", "#2f6db0", "#d62728", "#e08e2b"
+TRUE, RIGHT, WRONG, CANDIDATE = "#2a9d4b", "#2f6db0", "#d62728", "#e08e2b"
 _EDGES = [(a, b) for a in range(8) for b in range(a) if (a ^ b) in (1, 2, 4)]
 _CEILING = 2.2
 """Points above this height, metres, are not drawn: they would hide the room."""
@@ -69,7 +69,7 @@ def _word_losses(student: Grounder, batch: Any, answer: Guess) -> NDArray[np.flo
     weights = coarse(student, batch, proposals, read)
     chosen, valid = select(weights, batch.objects[batch.room], student.method.candidates)
     candidates = proposals[batch.room[:, None], chosen]
-    losses, each = per_word(student, batch, candidates, read, masked(student, batch))
+    losses, each = reconstruction_losses(student, batch, candidates, read, masked(student, batch))
     student.train(training)
     order = losses.masked_fill(~valid, torch.inf).sort(dim=1, stable=True).indices[0]
     return each[:, order[: int((answer.teacher != NONE).sum())]].T.cpu().numpy()
@@ -78,11 +78,7 @@ def _word_losses(student: Grounder, batch: Any, answer: Guess) -> NDArray[np.flo
 def draw(folder: Path, number: int, student: Grounder, room: Room, protocol: Protocol) -> None:
     """Write `grounding_NUMBER.png`: a sentence about an object that is not unique in its room, if there is one."""
     several = [i for i, sentence in enumerate(room.sentences) if not sentence.unique]
-    picture(folder / f"grounding_{number}.png", explain(student, room, (several or [0])[0], protocol))
-
-
-def picture(path: Path, explained: Explained) -> None:
-    """Draw one sentence."""
+    explained = explain(student, room, (several or [0])[0], protocol)
     figure = sheet(11.5, 6.3 + 0.16 * len(explained.losses))
     parts: Any = figure.subfigures(2, 1, height_ratios=(5.2, 1.2 + 0.22 * len(explained.losses)))
     upper, lower = parts
@@ -94,9 +90,9 @@ def picture(path: Path, explained: Explained) -> None:
     text = "\n".join(textwrap.wrap(explained.sentence.text, 95))
     upper.suptitle(f"{explained.room.scene}: {text}   ({verdict})", fontsize=11, color=INK)
     _words(lower.add_subplot(), explained)
-    entries = [("true box", TRUE), ("student's box, right", SAID), ("student's box, wrong", MISSED)]
+    entries = [("true box", TRUE), ("student's box, right", RIGHT), ("student's box, wrong", WRONG)]
     legend(figure, [*entries, ("candidates, by rank of the teacher", CANDIDATE)])
-    save(figure, path)
+    save(figure, folder / f"grounding_{number}.png")
 
 
 def _drawn(explained: Explained) -> list[tuple[NDArray[np.float32], str, float, str]]:
@@ -111,7 +107,7 @@ def _drawn(explained: Explained) -> list[tuple[NDArray[np.float32], str, float, 
     if not np.isnan(explained.sentence.box).any():
         framed.append((explained.sentence.box, TRUE, 2.6, ""))
     if len(answer.student) and answer.student[0] != NONE:
-        framed.append((room.boxes[answer.student[0]], SAID if explained.hit else MISSED, 1.8, ""))
+        framed.append((room.boxes[answer.student[0]], RIGHT if explained.hit else WRONG, 1.8, ""))
     return framed
 
 

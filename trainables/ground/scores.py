@@ -26,7 +26,7 @@ from scenelift.samples.room import Room, Sentence
 from trainables.ground.batch import CollateRooms, RoomBatch
 from trainables.ground.lexicon import UNKNOWN
 from trainables.ground.losses import select
-from trainables.ground.method import Reading, coarse, fine, masked
+from trainables.ground.method import Reading, coarse, masked, reconstruction_losses
 from trainables.ground.model import Grounder
 
 Protocol = Literal["detected", "instances"]
@@ -131,7 +131,8 @@ def _teacher(grounder: Grounder, batch: RoomBatch) -> tuple[Tensor, Tensor, Tens
     weighed = chosen.masked_fill(~valid, NONE)
     if not grounder.method.reconstruct:
         return weighed, torch.where(valid, 0.0, torch.inf), weighed
-    rho = fine(grounder, batch, proposals[batch.room[:, None], chosen], read, masked(grounder, batch))
+    candidates = proposals[batch.room[:, None], chosen]
+    rho, _ = reconstruction_losses(grounder, batch, candidates, read, masked(grounder, batch))
     order = rho.masked_fill(~valid, torch.inf).sort(dim=1, stable=True)
     return weighed.gather(1, order.indices), order.values, weighed
 

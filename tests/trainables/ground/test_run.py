@@ -36,7 +36,6 @@ from trainables.ground.method import Grounding
 from trainables.ground.model import Grounder
 from trainables.ground.pictures import draw, explain
 from trainables.ground.scores import score
-from trainables.ground.validation import MEASURE
 
 SMALL = NetworkConfig(
     width=32, heads=2, relation_layers=1, relations="pairwise", decoder_layers=1, causal=False
@@ -244,7 +243,7 @@ def test_the_whole_job(shards, grounded):
 
 def test_held_out_rooms_are_scored_and_not_trained_on(shards, grounded):
     _, said = grounded
-    assert len(said) == 2 and all(0 <= values[MEASURE["detected"]] <= 1 for values in said)
+    assert len(said) == 2 and all(0 <= values[ground.MEASURE["detected"]] <= 1 for values in said)
     task = ground.GroundTask(replace(job(shards, grounded[0]), validation=ValidationConfig(4)))
     kept, validation = task.validation()
     assert len(kept) == 9 and len(validation.chosen) == 3 and not set(kept) & set(validation.chosen)

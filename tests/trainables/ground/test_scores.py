@@ -164,7 +164,7 @@ def test_the_coarse_stage_adds_up_what_is_switched_on():
     torch.testing.assert_close(both, classes + features)
     torch.testing.assert_close(features.sum(1), torch.full((3,), 0.5))
     present = torch.ones(3, 7, dtype=torch.bool)
-    said = made.category(read.whole)
+    said = made.category(read.complete)
     torch.testing.assert_close(classes, class_weights(said, batch.class_logits.expand(3, -1, -1), present))
 
 
