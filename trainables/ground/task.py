@@ -26,7 +26,7 @@ from trainables.ground.config import PRESETS, GroundConfig
 from trainables.ground.lexicon import build_lexicon
 from trainables.ground.method import Grounding
 from trainables.ground.model import Grounder
-from trainables.ground.scores import BATCH, MEASURES, GroundScores, Part, Protocol, judge
+from trainables.ground.scores import BATCH, MEASURES, GroundScores, Protocol, score_batch
 
 if TYPE_CHECKING:
     from scenelift.train.launch import Resources
@@ -109,7 +109,7 @@ class GroundTask(Task[Room]):
             pictures.draw(folder, number, student, room, self.protocol)
         protocol = self.test.manifest.about["protocol"]
         text = f"\n{protocol}\n{total.table()}\n{total.timing()}"
-        return Report(total.metrics(), text, remarks(total))
+        return Report(total.metrics(), text, total.remarks())
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,8 @@ class _Scorer:
     student: Location
     protocol: Protocol
 
-    def __call__(self, device: torch.device) -> Callable[[list[Room]], Part]:
-        return partial(judge, Grounder.load(self.student).to(device), protocol=self.protocol)
+    def __call__(self, device: torch.device) -> Callable[[list[Room]], GroundScores]:
+        return partial(score_batch, Grounder.load(self.student).to(device), protocol=self.protocol)
 
 
 def open_rooms(data: DataConfig) -> tuple[Samples[Room], Samples[Room] | None]:
@@ -172,16 +172,6 @@ def _synthetic(split: str) -> str:
 def protocol_of(shards: Samples[Room]) -> Protocol:
     """Whether candidates are a detector's boxes or true instances."""
     return "instances" if "true instances" in shards.manifest.about["protocol"] else "detected"
-
-
-def remarks(scores: GroundScores) -> tuple[str, ...]:
-    """What a reader of the scores should know."""
-    counted = {
-        "have no word that the lexicon knows: their answers are guesses": scores.unheard,
-        "are about rooms where nothing is taken for an object: they have no answer": scores.empty,
-        "mean a target that no proposal shows: they count as missed": scores.missing,
-    }
-    return tuple(f"{count} sentences {text}" for text, count in counted.items() if count)
 
 
 run = partial(start, GroundTask)
