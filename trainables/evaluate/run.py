@@ -1,7 +1,4 @@
-"""Scores a trained student, the teacher alone, or both, on labeled shards; no training.
-
-`python -m trainables.evaluate [PRESET] --student runs/NAME/student --data DIR`
-"""
+"""Scores a trained student, the teacher alone, or both, on labeled shards; no training."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Supervised training of a student on a part of the labels, from a pre-trained backbone or from random.
 
-`python -m trainables.finetune [PRESET] [--start runs/NAME/student] [--labels.fraction 0.01]`
-
 The student gets a new head, `classifier`, with one output a class; points without a label are left out. Trained
 with cross-entropy and Lovasz-softmax (clip2scene.md 6.4). The class list is that of the labels, so a backbone
 may come from another data set; its point features should then have the same range in both: nuScenes' intensity

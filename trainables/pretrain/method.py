@@ -1,9 +1,6 @@
-"""PPKT and SLidR: points learn to look like the pixels that show them, and unlike all others; no text is needed.
+"""PPKT and SLidR: a point's feature learns to match the pixel that shows it and no other; no text is needed.
 
-`python -m trainables.pretrain [PRESET] [--method ppkt|slidr] [--group.field VALUE ...]`
-
-The student that comes out names no classes yet: `trainables.finetune` goes on from it. The losses are in
-`contrast.py`, the 2D networks in `image_backbone.py`.
+The resulting student does not name classes yet: `trainables.finetune` continues from it.
 """
 
 from __future__ import annotations

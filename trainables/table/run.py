@@ -1,9 +1,7 @@
 """A table of finished runs, read from MLflow: mean and spread over seeds, one block for each protocol.
 
-`python -m trainables.table [--experiments distill finetune] [--rows KEY=VALUE ...] [--metric label_free/miou]`
-
-Runs that differ in the seed alone make one row; what else they differ in becomes the row's name. Scores of other
-shards, of another protocol or over other points never share a column.
+Runs that differ in the seed alone make one row; their other differences become its name. Scores of other shards, of
+another protocol or over other points never share a column.
 """
 
 from __future__ import annotations
