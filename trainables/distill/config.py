@@ -21,7 +21,9 @@ from scenelift.runs.config import TrainingConfig
 from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
-from trainables.common.config import CLIP_TEACHER, PAPER_TEACHER, TINY_TEACHER, Prompts, SegmentationData
+from trainables.common.config import CLIP_TEACHER, PAPER_TEACHER, TINY_TEACHER, SegmentationData
+
+Prompts = Literal["words", "paper", "semantickitti", "cityscapes", "all"]
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,16 @@
-"""One distillation: from shards and a teacher to a student that names points, and its scores."""
+"""CLIP2Scene: from shards and a teacher to a student that predicts the classes of points, and its scores."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scenelift.samples.vocabulary import Vocabulary
-from trainables.common.prompts import named_by, taught_by
 from trainables.common.segmentation import SegmentationTask, open_data
 from trainables.common.training import start
-from trainables.distill.config import PRESETS, DistillConfig
+from trainables.distill.config import PRESETS, DistillConfig, Prompts
 
 if TYPE_CHECKING:
     from scenelift.nn.student import Student
@@ -18,9 +18,16 @@ if TYPE_CHECKING:
     from scenelift.teachers.clip import DenseClip
     from trainables.distill.method import Clip2Scene
 
+CITYSCAPES = (
+    *("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation"),
+    *("terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"),
+)
+PAPER_SPELLING = {"traffic cone": "traffic_cone", "other flat": "other_flat"}
+"""Words that the paper's code sends to CLIP with underscores."""
+
 
 class DistillTask(SegmentationTask):
-    """Score the teacher, distil, score the student, show both."""
+    """Score the teacher, distil, score the student."""
 
     command = "distill"
 
@@ -31,10 +38,10 @@ class DistillTask(SegmentationTask):
     @property
     def vocabulary(self) -> Vocabulary:
         """The classes in the words of `config.prompts`."""
-        return named_by(self.train.vocabulary, self.config.prompts)
+        return student_classes(self.train.vocabulary, self.config.prompts)
 
     def tags(self) -> dict[str, str]:
-        """What tells one distillation from another."""
+        """Network, teacher and protocol."""
         return super().tags() | {"teacher": self.config.teacher.model, "protocol": "label-free"}
 
     def student(self) -> Student:
@@ -45,7 +52,7 @@ class DistillTask(SegmentationTask):
         return make_student(self.config, teacher, self.train.point_features)
 
     def collate(self, student: Student) -> Collate:
-        """Frames to voxels, images and pairs; cells where a loss fuses points in them."""
+        """Frames to voxels, images and pairs, with grid cells if a loss needs them."""
         from scenelift.points.collate import Collate
 
         config = self.config
@@ -54,24 +61,52 @@ class DistillTask(SegmentationTask):
 
     @classmethod
     def method(cls, config: DistillConfig, initial: Path) -> Clip2Scene:
-        """CLIP2Scene around the student that the folder holds."""
+        """CLIP2Scene around the saved student."""
         from scenelift.nn.student import Student
         from scenelift.teachers.clip import build_teacher
         from trainables.distill.method import Clip2Scene
 
         student = Student.load(initial)
-        teacher = build_teacher(config.teacher, taught_by(student.vocabulary, config.prompts))
+        teacher = build_teacher(config.teacher, teacher_classes(student.vocabulary, config.prompts))
         return Clip2Scene(student, teacher, config.loss, config.self_training, config.loop.seed)
 
 
 def make_student(config: DistillConfig, teacher: DenseClip, point_features: int) -> Student:
-    """An untrained student with the heads and projections that the losses need, and the teacher's classes."""
+    """An untrained student with the teacher's classes, and the heads and projections that the losses need."""
     from scenelift.nn.student import Student
 
     loss, width = config.loss, teacher.text.shape[1]
     heads = {"semantic": width} | ({"local": width} if loss.spatial_temporal else {})
     projections = {"image": (teacher.visual.proj.shape[0], width)} if loss.projected else None
     return Student(config.student, point_features, teacher.text, teacher.vocabulary, heads, projections)
+
+
+def student_classes(own: Vocabulary, prompts: Prompts) -> Vocabulary:
+    """The data set's classes, prompted with all of their words, or with one word each as in the paper."""
+    if prompts == "words":
+        return own
+    words = [words[0] for words in own.words]
+    if prompts == "paper":
+        words = [PAPER_SPELLING.get(word, word) for word in words]
+    return replace(own, words=tuple((word,) for word in words))
+
+
+def teacher_classes(own: Vocabulary, prompts: Prompts) -> Vocabulary:
+    """The classes that the teacher chooses between: those of the student, or of other data sets (Table 3).
+
+    `all` is the union of the three. Student features live in the text space, so that the student's classes may be
+    others than the teacher's.
+    """
+    if prompts in ("words", "paper"):
+        return student_classes(own, prompts)
+    from datasets.semantickitti.classes import VOCABULARY as SEMANTICKITTI  # not needed for other prompts
+
+    kitti = [words[0] for words in SEMANTICKITTI.words]
+    union = [*(words[0] for words in own.words), *kitti, *CITYSCAPES]
+    words = {"semantickitti": kitti, "cityscapes": CITYSCAPES, "all": union}[prompts]
+    classes = tuple(dict.fromkeys(words))
+    gray = ((128, 128, 128),) * len(classes)
+    return Vocabulary(f"{own.name}-by-{prompts}", classes, tuple((word,) for word in classes), gray)
 
 
 run = partial(start, DistillTask)
