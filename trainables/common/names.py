@@ -1,4 +1,4 @@
-"""What tables call a student, its network, and the student that it started from."""
+"""Names of students and networks in tables, and the tags of the student that a run starts from."""
 
 from __future__ import annotations
 
@@ -16,15 +16,13 @@ CUSTOM = "custom"
 
 
 def student_name(config: Mapping[str, Any]) -> str:
-    """What a table calls a student: its network and its voxels, such as spvcnn, 0.1 m.
+    """Name of a student in tables: its network and its voxels, such as spvcnn, 0.1 m.
 
     config: a flattened `StudentConfig`, values as they are or as text.
     """
-    network = {
-        key.removeprefix("network."): value for key, value in config.items() if key.startswith("network.")
-    }
-    name = network_name(network)
-    if name == CUSTOM:
+    prefix = "network."
+    network = {key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)}
+    if (name := network_name(network)) == CUSTOM:
         name = f"U-Net {network.get('stem')} {network.get('encoder')} {network.get('decoder')}"
     return f"{name}, {config.get('voxels.size')} m"
 
@@ -43,7 +41,7 @@ def network_name(network: Mapping[str, Any]) -> str:
 
 
 def start_tags(origin: Origin) -> dict[str, str]:
-    """Tags of a run that starts from a saved student, by which tables tell such runs apart."""
+    """Tags of a run that starts from a saved student, by which tables distinguish such runs."""
     clip = str((origin.config or {}).get("teacher.model", "none"))
     teacher = origin.tag("teacher", origin.tag("images", clip))
     tags = {"start": origin.method, "start_version": origin.version, "teacher": teacher}

@@ -20,29 +20,29 @@ if TYPE_CHECKING:
 Protocol = Literal["label_free", "labeled"]
 """How a student learned the classes: from text alone, or from labels; prefix of its metrics."""
 _GROUP = {"student": "all", "teacher": "seen", "random": "all"}
-"""Predictor -> the points of its headline score: a teacher predicts nothing where no camera looks."""
+"""Predictor -> the points of its headline score: a teacher predicts only points that cameras see."""
 
 
 def metrics(
     evaluation: Evaluation, absent: Absent = "leave out", protocol: Protocol = "label_free"
 ) -> dict[str, float]:
     """Fractions by name, such as label_free/miou, label_free/miou_seen, label_free/iou/car, teacher/miou."""
-    named: dict[str, float] = {}
+    values: dict[str, float] = {}
     for name in evaluation.matrices:
         prefix, group = protocol if name == "student" else name, _GROUP[name]
         headline = evaluation.scores(name, group, absent)
-        named[f"{prefix}/miou"] = headline.miou
-        named[f"{prefix}/accuracy"] = headline.accuracy
+        values[f"{prefix}/miou"] = headline.miou
+        values[f"{prefix}/accuracy"] = headline.accuracy
         if group == "all":
             for part in GROUPS[1:]:
-                named[f"{prefix}/miou_{part}"] = evaluation.scores(name, part, absent).miou
+                values[f"{prefix}/miou_{part}"] = evaluation.scores(name, part, absent).miou
         for label, iou in headline.iou.items():
-            named[f"{prefix}/iou/{label}"] = iou
-    return named
+            values[f"{prefix}/iou/{label}"] = iou
+    return values
 
 
 def class_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """One row per class: its share of the labeled points and every predictor's IoU, None if it has none."""
+    """One row per class: its fraction of the labeled points, and each predictor's IoU or None."""
     headline = {name: evaluation.scores(name, _GROUP[name]) for name in evaluation.matrices}
     first = next(iter(evaluation.matrices.values()))["all"]
     share = first.sum(1) / max(1, first.sum())
@@ -79,41 +79,32 @@ def table(evaluation: Evaluation, absent: Absent = "leave out") -> str:
     return "\n".join(lines)
 
 
-def draw(
-    folder: Path, evaluation: Evaluation, frames: dict[int, Frame], teacher: DenseClip | None
-) -> list[Path]:
-    """Draw bird's-eye views, camera images and confusion matrices of the kept frames; returns the files."""
-    files = []
+def draw(folder: Path, evaluation: Evaluation, frames: dict[int, Frame], teacher: DenseClip | None) -> None:
+    """Draw bird's-eye views and camera images of the kept frames, and the confusion matrices."""
     for index, labels in evaluation.kept.items():
-        files.append(_birds_eye(folder / f"birds_eye_{index:05d}.png", evaluation, frames[index], labels))
+        _birds_eye(folder / f"birds_eye_{index:05d}.png", evaluation, frames[index], labels)
         if teacher is not None and "student" in labels:
             path = folder / f"cameras_{index:05d}.png"
-            files.append(_cameras(path, evaluation, frames[index], labels["student"], teacher))
-    for name in evaluation.matrices:
-        if name != "random":
-            path = folder / f"confusion_{name}.png"
-            plots.confusion(path, evaluation.matrices[name][_GROUP[name]], evaluation.vocabulary)
-            files.append(path)
-    return files
+            _cameras(path, evaluation, frames[index], labels["student"], teacher)
+    for name in evaluation.matrices.keys() - {"random"}:
+        matrix = evaluation.matrices[name][_GROUP[name]]
+        plots.confusion(folder / f"confusion_{name}.png", matrix, evaluation.vocabulary)
 
 
-def _birds_eye(path: Path, evaluation: Evaluation, frame: Frame, labels: dict[str, Labels]) -> Path:
+def _birds_eye(path: Path, evaluation: Evaluation, frame: Frame, labels: dict[str, Labels]) -> None:
     assert frame.labels is not None
     points, truth = frame.points[frame.keyframe], frame.labels[frame.keyframe]
     panels = {"truth": truth} | {name: labels[name] for name in ("teacher", "student") if name in labels}
     extent = float(np.quantile(np.abs(points[:, :2]), 0.97)) if len(points) else 1.0
     judged = pictures.errors(truth, labels["student"]) if "student" in labels else None
     pictures.birds_eye(path, points, panels, evaluation.vocabulary, extent, judged)
-    return path
 
 
-def _cameras(path: Path, evaluation: Evaluation, frame: Frame, student: Labels, teacher: DenseClip) -> Path:
+def _cameras(path: Path, evaluation: Evaluation, frame: Frame, student: Labels, teacher: DenseClip) -> None:
     images = np.stack([decode(image) for image in frame.images])
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(teacher.text.device)
     dense = (teacher.scores(pixels).argmax(1) + 1).to(torch.uint8).cpu().numpy()
     of_keyframe = frame.keyframe[frame.pair_points]
     named = student[frame.pair_points[of_keyframe]]
-    pictures.camera_labels(
-        path, images, frame.cameras, dense, frame.pair_pixels[of_keyframe], named, evaluation.vocabulary
-    )
-    return path
+    pixels_of_pairs = frame.pair_pixels[of_keyframe]
+    pictures.camera_labels(path, images, frame.cameras, dense, pixels_of_pairs, named, evaluation.vocabulary)

@@ -1,4 +1,4 @@
-"""Segmentation scored: who names the points of a frame, and how often each is right, as confusion matrices."""
+"""Scores of segmentation: predictors of the labels of points, and their confusion matrices."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 Labels = NDArray[np.uint8]
 GROUPS = ("all", "seen", "unseen")
-"""All points; those that a camera sees; those that no camera sees."""
+"""All points; those that a camera sees; the others."""
 
 
 class Predictor(Protocol):
-    """Anything that labels the points of a frame."""
+    """Predicts the labels of the points of a frame."""
 
     def predict(self, frame: Frame) -> Labels:
         """[N_k] predicted labels 1..C of the keyframe's points, 0 for no prediction."""
@@ -48,25 +48,23 @@ class Predictors:
     teacher: TeacherConfig | None = None
 
     def __call__(self, device: torch.device) -> dict[str, Predictor]:
-        predictors: dict[str, Predictor] = {
-            name: Student.load(path).to(device) for name, path in self.students.items()
-        }
+        students = {name: Student.load(path).to(device) for name, path in self.students.items()}
+        predictors: dict[str, Predictor] = {**students}
         if self.teacher is not None:
-            from scenelift.teachers.clip import build_teacher  # slow to import, not needed for a student
+            from scenelift.teachers.clip import build_teacher  # slow to import
 
-            teacher = build_teacher(self.teacher, self.vocabulary).to(device)
-            predictors["teacher"] = TeacherPredictor(teacher)
+            predictors["teacher"] = TeacherPredictor(build_teacher(self.teacher, self.vocabulary).to(device))
         return predictors
 
 
 class TeacherPredictor:
-    """The teacher's labels projected to the points that cameras see: the teacher's score without a student."""
+    """The teacher's labels, projected to the points that cameras see."""
 
     def __init__(self, teacher: DenseClip) -> None:
         self.teacher = teacher
 
     def predict(self, frame: Frame) -> Labels:
-        """Argmax of a point's scores, averaged over the images that show it; 0 for points no camera sees."""
+        """Argmax of a point's scores, averaged over the images that show it; 0 for points that no camera sees."""
         batch = Collate(VoxelConfig())([frame]).to(self.teacher.text.device)
         pair_scores = self.teacher.pixel_scores(batch.images, *batch.pair_pixels.unbind(1))
         total = pair_scores.new_zeros(len(batch.labels), pair_scores.shape[1])
@@ -84,10 +82,10 @@ class Evaluation:
     matrices: dict[str, dict[str, Counts]] = field(default_factory=dict)
     """Predictor -> group of points -> [C, C] counts."""
     kept: dict[int, dict[str, Labels]] = field(default_factory=dict)
-    """Frame index -> predictor -> its labels, for the frames to keep."""
+    """Frame index -> predictor -> its labels, for the frames that are drawn."""
 
     def add(self, other: Evaluation) -> None:
-        """Count other frames, or other predictors on the same ones, too."""
+        """Count further frames, or further predictors on the same ones."""
         for name, groups in other.matrices.items():
             known = self.matrices.setdefault(name, {})
             for group, counts in groups.items():
@@ -107,19 +105,21 @@ Make = Callable[[torch.device], Mapping[str, Predictor]]
 def evaluate(
     shards: Shards, make: Make, title: str, keep: Collection[int] = (), workers: int = 1, gpus: float = 0.0
 ) -> Evaluation:
-    """Run the predictors over all frames; DataError if the shards hold no labels.
+    """Run the predictors over all frames; DataError if the shards have no labels.
 
     keep: indices of the frames whose predicted labels are kept.
     """
     evaluation = Evaluation(shards.vocabulary)
-    build = _Build(make, shards.vocabulary, {shards.tokens[index]: index for index in keep})
-    for part in score(shards, build, title, workers, gpus):
+    scorer = _Scorer(make, shards.vocabulary, {shards.tokens[index]: index for index in keep})
+    for part in score(shards, scorer, title, workers, gpus):
         evaluation.add(part)
     return evaluation
 
 
 @dataclass(frozen=True)
-class _Build:
+class _Scorer:
+    """Builds, in a scoring process, the function that scores some frames."""
+
     make: Make
     vocabulary: Vocabulary
     keep: Mapping[str, int]

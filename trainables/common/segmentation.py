@@ -1,6 +1,6 @@
-"""What every training of a 3D student shares: which shards it reads, and how the student is scored.
+"""Base of the trainings of a 3D student: which shards it reads, and how the student is scored.
 
-Networks, teachers and reports are imported where they are used: data that does not fit is refused before.
+Networks, teachers and reports are imported where they are used, after the data has been checked.
 """
 
 from __future__ import annotations
@@ -38,28 +38,28 @@ COLUMNS = (
     *(f"{protocol}/{name}" for protocol in ("label_free", "labeled") for name in HEADLINES),
     "teacher/miou",
 )
-"""Scores that a dashboard shows of runs that name points."""
+"""Scores that a dashboard shows."""
 
 
 def open_data(data: DataConfig) -> tuple[Shards, Shards | None]:
-    """Training and test shards, of one class list; the synthetic world is made where none are named."""
-    train_place, test_place = shard_folders(data, synthetic)
-    train = Shards.open(train_place)
-    test = Shards.open(test_place, train.vocabulary.classes) if test_place else None
+    """Training and test shards of one class list; the synthetic world is made if none are named."""
+    train_folder, test_folder = shard_folders(data, synthetic)
+    train = Shards.open(train_folder)
+    test = Shards.open(test_folder, train.vocabulary.classes) if test_folder else None
     if test is not None and test.about.labels is None:
-        raise DataError(f"{test_place} has no labels to score on; leave data.test out")
+        raise DataError(f"{test_folder} has no labels to score on; leave data.test out")
     return train, test
 
 
 def synthetic(split: str) -> str:
     """Folder of the synthetic world's shards of a split, made at first use."""
-    from datasets.synthetic.shards import synthetic_shards  # a ray tracer, which real data can spare
+    from datasets.synthetic.shards import synthetic_shards  # not needed for real data
 
     return synthetic_shards(split)
 
 
 class SegmentationTask(Task[Frame]):
-    """A training whose student names points, scored by mIoU on labeled test frames."""
+    """A training whose student predicts the classes of points, scored by mIoU on labeled test frames."""
 
     objectives: ClassVar = OBJECTIVES
     columns: ClassVar = COLUMNS
@@ -71,13 +71,13 @@ class SegmentationTask(Task[Frame]):
     train: Shards
     test: Shards | None
     teacher: TeacherConfig | None = None
-    """A teacher to score before, and to draw beside, the student."""
+    """A teacher to score before the student, and to draw next to it."""
     protocol: Protocol = "label_free"
-    """How the student came to know the classes; the first part of its metrics' names."""
+    """How the student learns the classes; the first part of its metrics' names."""
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The classes of the test shards, in the words that the student is asked with."""
+        """The classes of the test shards, in the words that the student is prompted with."""
         return self.train.vocabulary
 
     def load(self, folder: Location) -> Student:
@@ -87,7 +87,7 @@ class SegmentationTask(Task[Frame]):
         return Student.load(folder)
 
     def describe(self, student: Student) -> dict[str, Any]:
-        """What the logged model says of itself."""
+        """Version of the class list and number of parameters."""
         return {"vocabulary": student.vocabulary.version, "parameters": student.size}
 
     def tags(self) -> dict[str, str]:
@@ -95,11 +95,11 @@ class SegmentationTask(Task[Frame]):
         return {"student": network_name(flatten(self.config.student.network))}
 
     def measure(self, held_out: Sequence[int]) -> SegmentationMeasure:
-        """mIoU where there are labels, agreement where there are sweeps."""
+        """mIoU if there are labels, agreement if there are sweeps."""
         return SegmentationMeasure.of(self.train, held_out[0])
 
     def score_before(self, initial: Location, resources: Resources) -> Evaluation | None:
-        """The untrained student and the teacher, where there is one."""
+        """The untrained student and the teacher, if there is one."""
         if self.teacher is None:
             return None
         scored = self._evaluate({"random": initial}, self.teacher, "scoring the teacher", resources)
@@ -113,17 +113,21 @@ class SegmentationTask(Task[Frame]):
         initial: Location,
         trained: Location,
         resources: Resources,
-        pictures: Path,
+        folder: Path,
     ) -> Report:
-        """The student beside what was scored before; some frames are drawn."""
+        """The student, next to what was scored before; some frames are drawn."""
         evaluation = self._evaluate({"student": trained}, None, "scoring the student", resources)
         if before is not None:
             before.add(evaluation)
             evaluation = before
+        teacher = None
+        if self.teacher is not None:
+            from scenelift.teachers.clip import build_teacher  # takes seconds; not all trainings have one
+
+            teacher = build_teacher(self.teacher, self.vocabulary)
         assert self.test is not None
-        return report(
-            evaluation, self.test, self._teacher(), self.config.data.absent_classes, self.protocol, pictures
-        )
+        absent = self.config.data.absent_classes
+        return report(evaluation, self.test, teacher, absent, self.protocol, folder)
 
     def _evaluate(
         self,
@@ -138,14 +142,6 @@ class SegmentationTask(Task[Frame]):
         keep, make = spread(len(self.test), PICTURED_FRAMES), Predictors(self.vocabulary, students, teacher)
         return evaluate(self.test, make, title, keep, resources.workers, resources.gpus)
 
-    def _teacher(self) -> DenseClip | None:
-        """The teacher that pictures show beside the student."""
-        if self.teacher is None:
-            return None
-        from scenelift.teachers.clip import build_teacher  # seconds, which trainings without one can spare
-
-        return build_teacher(self.teacher, self.vocabulary)
-
 
 def report(
     evaluation: Evaluation,
@@ -153,13 +149,13 @@ def report(
     teacher: DenseClip | None,
     absent: Absent,
     protocol: Protocol,
-    pictures: Path,
+    folder: Path,
 ) -> Report:
-    """Metrics, tables and pictures of scored predictors."""
-    from trainables.common import reports  # matplotlib, at the end of a run
+    """Metrics and tables of scored predictors; draws pictures into the folder."""
+    from trainables.common import reports  # imports matplotlib
 
     kept = list(evaluation.kept)
-    reports.draw(pictures, evaluation, dict(zip(kept, shards.read_many(kept), strict=True)), teacher)
+    reports.draw(folder, evaluation, dict(zip(kept, shards.read_many(kept), strict=True)), teacher)
     return Report(
         metrics=reports.metrics(evaluation, absent, protocol),
         text=reports.table(evaluation, absent),

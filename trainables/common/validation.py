@@ -1,4 +1,4 @@
-"""What is measured of a segmentation student on frames that are held out: mIoU, and agreement between sweeps."""
+"""Validation of a segmentation student on held-out frames: mIoU, and agreement between sweeps."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SegmentationMeasure:
 
     @classmethod
     def of(cls, shards: Shards, index: int) -> SegmentationMeasure:
-        """What can be measured on shards whose held-out frames are like the one of this index."""
+        """The metrics of these shards; index: of a held-out frame, which the others resemble."""
         swept = bool(shards.read(index).sweep.max(initial=0))
         names = (*((MIOU,) if shards.about.labeled else ()), *((AGREEMENT,) if swept else ()))
         return cls(names, shards.vocabulary)
@@ -87,8 +87,10 @@ Labeled = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
 
 def agreement(one: Labeled, other: Labeled, size: float, classes: int) -> NDArray[np.int64]:
-    """[C, C] counts of voxels of edge `size` with points of both clouds: rows = label in the one cloud, columns =
-    label in the other. A student gives all points of a voxel the same label; the first point's is used."""
+    """[C, C] counts of the voxels of edge `size` (metres) with points of both clouds, by label in one and other.
+
+    A student gives all points of a voxel the same label; the first point's is used.
+    """
     (cells, first), (others, other_first) = _cells(one[0], size), _cells(other[0], size)
     _, here, there = np.intersect1d(cells, others, assume_unique=True, return_indices=True)
     return confusion(one[1][first[here]], other[1][other_first[there]], classes)
