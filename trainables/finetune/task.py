@@ -1,4 +1,4 @@
-"""One supervised training: choose the labels, train on them, score the student."""
+"""Fine-tuning: choose the labels, train on them, score the student."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class FinetuneTask(SegmentationTask):
         frames = len(self.used)
         say(f"labels of {frames} of {len(self.train)} frames ({config.protocol})")
         self.config = long_enough(config, frames)
-        # Epochs that come of `min_steps` are nothing that the user changed.
+        # Epochs that `min_steps` adds are not a change by the user.
         self.presets = {name: long_enough(preset, frames) for name, preset in PRESETS.items()}
-        self.begun = make_student(self.config, self.train.point_features, self.train.vocabulary)
+        self.untrained = make_student(self.config, self.train.point_features, self.train.vocabulary)
 
     def tags(self) -> dict[str, str]:
-        """What the table of all runs needs to know of a run beside its config."""
+        """What tables need in addition to the config."""
         config = self.config
         origin = Origin(RANDOM) if config.start is None else Origin.of(config.start)
         assert self.used is not None
@@ -54,8 +54,8 @@ class FinetuneTask(SegmentationTask):
         }
 
     def student(self) -> Student:
-        """The one that was begun when the task was made."""
-        return self.begun
+        """Built with the task, so that a start that does not fit is refused early."""
+        return self.untrained
 
     def collate(self, student: Student) -> Collate:
         """Frames to voxels and labels, without images."""
@@ -64,7 +64,7 @@ class FinetuneTask(SegmentationTask):
 
     @classmethod
     def method(cls, config: FinetuneConfig, initial: Path) -> FineTuning:
-        """Fine-tuning around the student that the folder holds."""
+        """Fine-tuning around the saved student."""
         return FineTuning(Student.load(initial), config.loss, config.freeze, config.free_norms)
 
 

@@ -1,8 +1,7 @@
 """WS-3DVG as functions: coarse selection, reconstruction losses, rank rewards, and the losses of a step.
 
 Shapes: B rooms of M proposals (padded), S sentences of all rooms, K candidates per sentence, C classes, D
-channels, N words of all sentences. `room` is int64 [S], the room of each sentence.
-Source: ws3dvg.md 5 to 7.
+channels, N words of all sentences. `room` is int64 [S], the room of each sentence. Source: ws3dvg.md 5 to 7.
 """
 
 from __future__ import annotations

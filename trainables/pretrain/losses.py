@@ -1,8 +1,7 @@
 """The losses of PPKT and SLidR: points against their pixels, superpoints against their superpixels.
 
-Shapes: M pairs of a point and a pixel, D channels of both, I images of H x W pixels with features on a grid of
-h x w cells. Features are the heads' raw outputs and are normalized here.
-Source: clip2scene.md 4.5.
+Shapes: M pairs of a point and a pixel, D channels of both, I images of H x W pixels with features on a grid of h
+x w cells. Features are the heads' raw outputs and are normalized here. Source: clip2scene.md 4.5.
 """
 
 from __future__ import annotations

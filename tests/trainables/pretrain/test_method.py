@@ -210,7 +210,7 @@ def test_remembered_features_are_those_of_the_frames():
     remembering = made(small(images=ImageBackboneConfig(cache_frames=2)))
     for numbers in ([0, 1, 2], [2, 0], [3, 1], [1, 0, 3]):
         batch = batch_of(*numbers)
-        assert torch.allclose(remembering._look(batch), fresh.images(batch.images), atol=1e-5)
+        assert torch.allclose(remembering._image_features(batch), fresh.images(batch.images), atol=1e-5)
     assert list(remembering.cached) == ["frame-00000", "frame-00001"] and not fresh.cached
     with pytest.raises(ConfigError, match=r"images\.cache_frames"):
         small(augmentation=Augmentation(image=ImageAugmentation(flip=True)))
@@ -398,4 +398,4 @@ def test_the_whole_job(ray_session, tmp_path):
 def test_a_pretrained_student_is_sent_to_fine_tuning_when_it_is_asked_for_classes(tmp_path):
     student = Student(StudentConfig(), 1, torch.zeros(3, 0), VOCABULARY, {"contrast": 8})
     with pytest.raises(ConfigError, match=r"trainables\.finetune --start runs/x/student"):
-        evaluate._require_names(student, "runs/x/student")
+        evaluate._require_classes(student, "runs/x/student", None)
