@@ -43,16 +43,13 @@ def build_lexicon(config: LexiconConfig, counts: Mapping[str, int]) -> Lexicon:
 
     Raises DataError if the GloVe file is missing or has none of them, TeacherError without the teacher's weights.
     """
-    words = [word for word, count in sorted(counts.items(), key=_order) if count >= config.min_count]
+    by_count = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    words = [word for word, count in by_count if count >= config.min_count]
     if not words:
         raise DataError(f"no word occurs {config.min_count} times; lower lexicon.min_count")
     if config.glove is not None:
         return _from_glove(config.glove, words)
     return _from_tower(config.teacher, words)
-
-
-def _order(item: tuple[str, int]) -> tuple[int, str]:
-    return -item[1], item[0]
 
 
 def _from_glove(path: Path, words: Sequence[str]) -> Lexicon:
@@ -82,8 +79,10 @@ def _from_tower(config: TeacherConfig, words: Sequence[str]) -> Lexicon:
             embeddings = F.normalize(encode_text(loaded.clip.eval(), loaded.tokenizer(known)).float(), dim=1)
         rows = torch.tensor([words.index(word) for word in known])
         embedded[rows] = F.normalize(embeddings - embeddings.mean(0), dim=1) * embeddings.shape[1] ** 0.5
-    spelled = torch.from_numpy(np.stack([_spelling(word) for word in words]))
-    vectors = torch.cat([embedded, spelled], 1)
+    # Random numbers of standard deviation 1, always the same for a word.
+    rngs = [np.random.default_rng(zlib.crc32(word.encode())) for word in words]
+    spelled = np.stack([rng.normal(size=SPELLING).astype(np.float32) for rng in rngs])
+    vectors = torch.cat([embedded, torch.from_numpy(spelled)], 1)
     return Lexicon(tuple(words), torch.cat([vectors.new_zeros(SPECIAL, vectors.shape[1]), vectors]))
 
 
@@ -93,8 +92,3 @@ def _knows(loaded: LoadedClip, word: str) -> bool:
     except TeacherError:
         return False
     return True
-
-
-def _spelling(word: str) -> np.ndarray:
-    """[SPELLING] random numbers of standard deviation 1, always the same for a word."""
-    return np.random.default_rng(zlib.crc32(word.encode())).normal(size=SPELLING).astype(np.float32)

@@ -103,8 +103,8 @@ class PairBias(nn.Module):
     """Attention bias between two boxes, from their relative position.
 
     It decreases with the distance across the floor, initially by 0.5 (first head) to 4 (last head) per metre, so
-    that some heads attend to a box's neighbours from the start. A box hardly attends to itself: the residual
-    carries that.
+    that some heads attend to neighbours from the start. A box hardly attends to itself, as the residual does
+    that.
     """
 
     def __init__(self, heads: int) -> None:
@@ -166,14 +166,7 @@ class Grounder(SavedStudent):
         self.category = nn.Linear(width, len(classes))
         self.relation = RelationModule(features, network)
         self.match = MatchHead(network)
-        self.reconstructor = Reconstructor(
-            width,
-            network.heads,
-            network.decoder_layers,
-            len(self.vectors),
-            network.decoder_dropout,
-            network.causal,
-        )
+        self.reconstructor = Reconstructor(network, len(self.vectors))
 
     def look(self, batch: RoomBatch) -> Tensor:
         """[B, M, d] proposals after the relation module."""
