@@ -1,4 +1,4 @@
-"""Captioned images -> one batch: regions, the phrases of some sentences, and a detector's beliefs.
+"""Captioned images -> a batch: regions, the phrases of some sentences, and a detector's beliefs.
 
 Shapes: I images of R regions (padded); D channels; S sentences; N phrases of all sentences, concatenated, of T
 words each; K neighbours.
@@ -10,7 +10,6 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -89,11 +88,11 @@ class PhraseBatch:
 
 @dataclass(frozen=True)
 class PhraseCollate:
-    """Makes batches; randomness depends on (seed, epoch, image) alone."""
+    """Captioned images to a batch; randomness depends only on (seed, epoch, image)."""
 
     words: WordIndex
     captions: int = 1
-    """Sentences per image and epoch; later epochs use the others in turn."""
+    """Sentences per image and epoch; later epochs use the others."""
     phrases: int = 16
     """At most N phrases per sentence, drawn anew each epoch."""
     distil: bool = True
@@ -103,7 +102,7 @@ class PhraseCollate:
     mask_padding: bool = True
     """False: padding counts as regions, as in CKD's code (ckd.md 10.5)."""
     regions: int | None = None
-    """Number of regions that images are padded to; None: that of the largest image of the batch."""
+    """Number of regions that images are padded to; None: that of the image with most regions."""
     photo_size: tuple[int, int] | None = None
     """(height, width) of the photos in the batch; None: no photos. DataError if none were kept."""
     seed: int = 0
@@ -117,48 +116,41 @@ class PhraseCollate:
             )
         size = self.regions or largest
         drawn = [self._sentences(sample, epoch) for sample in samples]
-        phrases = [phrase for sentences in drawn for sentence in sentences for phrase in sentence]
-        lengths = [len(sentence) for sentences in drawn for sentence in sentences]
-        counts = [len(sentences) for sentences in drawn]
-        teacher = [
-            _belief(sample, [phrase for sentence in sentences for phrase in sentence], size)
-            for sample, sentences in zip(samples, drawn, strict=True)
-            if self.distil
-        ]
-        ids = {token: number for number, token in enumerate(dict.fromkeys(s.token for s in samples))}
-        padding = not self.mask_padding
-        return PhraseBatch(
+        sentences = [(image, sentence) for image, own in enumerate(drawn) for sentence in own]
+        phrases = [(number, phrase) for number, (_, sentence) in enumerate(sentences) for phrase in sentence]
+        texts = tuple(phrase.text for _, phrase in phrases)
+        teacher = torch.zeros(len(phrases), size)
+        if self.distil:
+            pairs = zip(samples, drawn, strict=True)
+            beliefs = [
+                _belief(sample, [phrase for sentence in own for phrase in sentence], size)
+                for sample, own in pairs
+            ]
+            teacher = torch.from_numpy(np.concatenate(beliefs))
+        tokens = tuple(sample.token for sample in samples)
+        ids = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
+        regions = [np.ones(len(sample.boxes), bool) for sample in samples]
+        batch = PhraseBatch(
             features=_stack([sample.features.astype(np.float32) for sample in samples], size, 0),
-            region_mask=_stack(
-                [np.ones(len(sample.boxes), bool) for sample in samples], size, float(padding)
-            ),
+            region_mask=_stack(regions, size, not self.mask_padding),
             neighbours=_stack([self._neighbours(sample, size) for sample in samples], size, -1),
-            image_id=torch.tensor([ids[sample.token] for sample in samples]),
-            sentence_image=torch.repeat_interleave(torch.arange(len(samples)), torch.tensor(counts)),
-            words=torch.from_numpy(self.words([phrase.text for phrase in phrases])),
-            phrase_sentence=torch.repeat_interleave(
-                torch.arange(len(lengths)), torch.tensor(lengths, dtype=torch.int64)
-            ),
-            teacher=torch.from_numpy(np.concatenate(teacher)) if teacher else torch.zeros(len(phrases), size),
-            tokens=tuple(sample.token for sample in samples),
-            **self._photographed(samples, phrases, size),
+            image_id=torch.tensor([ids[token] for token in tokens]),
+            sentence_image=torch.tensor([image for image, _ in sentences], dtype=torch.int64),
+            words=torch.from_numpy(self.words(texts)),
+            phrase_sentence=torch.tensor([number for number, _ in phrases], dtype=torch.int64),
+            teacher=teacher,
+            tokens=tokens,
         )
-
-    def _photographed(
-        self, samples: Sequence[CaptionedImage], phrases: Sequence[Phrase], size: int
-    ) -> dict[str, Any]:
-        """The parts of a batch that CLIP needs."""
-        if self.photo_size is None:
-            return {}
-        photos = np.stack([photo_of(sample, self.photo_size) for sample in samples])
-        return {
-            "texts": tuple(phrase.text for phrase in phrases),
-            "photos": torch.from_numpy(photos),
-            "shares": _stack([shares_of(sample) for sample in samples], size, 0),
-        }
+        if self.photo_size is not None:
+            batch.texts = texts
+            batch.photos = torch.from_numpy(
+                np.stack([photo_of(sample, self.photo_size) for sample in samples])
+            )
+            batch.shares = _stack([shares_of(sample) for sample in samples], size, 0)
+        return batch
 
     def _sentences(self, sample: CaptionedImage, epoch: int) -> list[list[Phrase]]:
-        """The phrases with a known word, by sentence, of the sentences whose turn it is."""
+        """The drawn sentences of an image in this epoch, each as its phrases with a known word."""
         usable = self.words([phrase.text for phrase in sample.phrases]) > 0
         sentences: list[list[Phrase]] = [[] for _ in sample.sentences]
         for phrase, known in zip(sample.phrases, usable, strict=True):
@@ -172,19 +164,21 @@ class PhraseCollate:
         first = epoch * self.captions
         chosen = turn[np.arange(first, first + min(self.captions, len(turn))) % len(turn)]
         rng = np.random.default_rng([self.seed, epoch, *key])
-        return [self._some(sentences[number], rng) for number in chosen.tolist()]
-
-    def _some(self, phrases: list[Phrase], rng: np.random.Generator) -> list[Phrase]:
-        if len(phrases) <= self.phrases:
-            return phrases
-        return [phrases[i] for i in np.sort(rng.choice(len(phrases), self.phrases, replace=False)).tolist()]
+        return [_draw(sentences[number], self.phrases, rng) for number in chosen.tolist()]
 
     def _neighbours(self, sample: CaptionedImage, size: int) -> NDArray[np.int16]:
-        """The stored neighbours, including padding if it counts as regions."""
+        """[R, K] the stored neighbours; [size, K] with padding if it counts as regions."""
         near = sample.neighbours[:, : self.neighbours]
         if self.mask_padding or len(near) == size:
             return near
         return with_padding(near, size, self.neighbours)
+
+
+def _draw(phrases: list[Phrase], count: int, rng: np.random.Generator) -> list[Phrase]:
+    """At most `count` phrases, in their order."""
+    if len(phrases) <= count:
+        return phrases
+    return [phrases[i] for i in np.sort(rng.choice(len(phrases), count, replace=False)).tolist()]
 
 
 def with_padding(near: NDArray[np.int16], size: int, count: int) -> NDArray[np.int16]:
@@ -236,7 +230,7 @@ def _belief(sample: CaptionedImage, phrases: Sequence[Phrase], size: int) -> NDA
     return belief
 
 
-def _stack(arrays: Sequence[NDArray[np.generic]], size: int, fill: float) -> Tensor:
+def _stack(arrays: Sequence[NDArray[np.generic]], size: int, fill: float | bool) -> Tensor:
     """[I, size, ...] arrays of different lengths, padded with `fill`; integers become int64."""
     width = max((array.shape[1:] for array in arrays), default=())
     kind = np.int64 if np.issubdtype(arrays[0].dtype, np.integer) else arrays[0].dtype

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Final
 
 import numpy as np
@@ -64,11 +64,8 @@ class PhraseScores:
 
     def extend(self, other: PhraseScores) -> None:
         """Count the phrases of further images."""
-        self.rank += other.rank
-        self.possible += other.possible
-        self.pointed += other.pointed
-        self.known += other.known
-        self.types += other.types
+        for own in fields(self):
+            getattr(self, own.name).extend(getattr(other, own.name))
 
     def metrics(self) -> dict[str, float]:
         """Fractions by name: r1, r5, r10, pointing, ceiling; r1 by type, and of phrases known and unknown to the
@@ -150,10 +147,9 @@ def fused(ground: Grounder, weight: float) -> Grounder:
 
 def metrics(scores: Mapping[str, PhraseScores]) -> dict[str, float]:
     """All scores by name; the student's are `grounding/r1` and so on."""
+    prefixes = {who: "grounding" if who == "student" else who for who in scores}
     return {
-        f"{'grounding' if who == 'student' else who}/{name}": value
-        for who, found in scores.items()
-        for name, value in found.metrics().items()
+        f"{prefixes[who]}/{name}": value for who in scores for name, value in scores[who].metrics().items()
     }
 
 
@@ -168,18 +164,16 @@ _COLUMNS = {
 
 
 def table(scores: Mapping[str, PhraseScores]) -> str:
-    """Who found how many of the phrases, as text; then the student's R@1 by type."""
-    found = {who: each.metrics() for who, each in scores.items()}
-    student = found["student"]
+    """Scores as text, then the student's R@1 by type."""
+    rows = {who: each.metrics() for who, each in scores.items()}
+    student = rows["student"]
     lines = ["".join([f"{'':<10}", *(f"{title:>11}" for title in _COLUMNS)])]
-    for who, values in found.items():
+    for who, values in rows.items():
         cells = (f"{values[name]:.3f}" if name in values else "-" for name in _COLUMNS.values())
         lines.append("".join([f"{who:<10}", *(f"{cell:>11}" for cell in cells)]))
     lines.append(
         f"{student['phrases']:.0f} phrases with a box; at most {student['ceiling']:.3f} can be found"
     )
-    types = {
-        name[3:]: value for name, value in student.items() if name.startswith("r1/") and " the " not in name
-    }
-    lines.append("student by type: " + ", ".join(f"{name} {value:.3f}" for name, value in types.items()))
+    types = [name for name in student if name.startswith("r1/") and " the " not in name]
+    lines.append("student by type: " + ", ".join(f"{name[3:]} {student[name]:.3f}" for name in types))
     return "\n".join(lines)

@@ -75,9 +75,8 @@ class PhraseStudent(Encoders):
 
     def encode_regions(self, features: Tensor) -> Tensor:
         """[..., D] raw features -> [..., E] of unit length."""
-        return F.normalize(
-            self.region_layers((features - self.statistics.mean) / self.statistics.std), dim=-1
-        )
+        standardized = (features - self.statistics.mean) / self.statistics.std
+        return F.normalize(self.region_layers(standardized), dim=-1)
 
     def encode_phrases(self, words: Tensor) -> Tensor:
         """[N, T] word ids -> [N, E] of unit length.
