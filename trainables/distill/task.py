@@ -41,18 +41,15 @@ class DistillTask(SegmentationTask):
         return student_classes(self.train.vocabulary, self.config.prompts)
 
     def tags(self) -> dict[str, str]:
-        """Network, teacher and protocol."""
         return super().tags() | {"teacher": self.config.teacher.model, "protocol": "label-free"}
 
     def student(self) -> Student:
-        """Untrained, with the teacher's classes."""
         from scenelift.teachers.clip import build_teacher
 
         teacher = build_teacher(self.config.teacher, self.vocabulary)
         return make_student(self.config, teacher, self.train.point_features)
 
     def collate(self, student: Student) -> Collate:
-        """Frames to voxels, images and pairs, with grid cells if a loss needs them."""
         from scenelift.points.collate import Collate
 
         config = self.config
@@ -61,7 +58,6 @@ class DistillTask(SegmentationTask):
 
     @classmethod
     def method(cls, config: DistillConfig, initial: Path) -> Clip2Scene:
-        """CLIP2Scene around the saved student."""
         from scenelift.nn.student import Student
         from scenelift.teachers.clip import build_teacher
         from trainables.distill.method import Clip2Scene

@@ -41,7 +41,6 @@ class FinetuneTask(SegmentationTask):
         self.untrained = make_student(self.config, self.train.point_features, self.train.vocabulary)
 
     def tags(self) -> dict[str, str]:
-        """What tables need in addition to the config."""
         config = self.config
         origin = Origin(RANDOM) if config.start is None else Origin.of(config.start)
         assert self.used is not None
@@ -58,13 +57,11 @@ class FinetuneTask(SegmentationTask):
         return self.untrained
 
     def collate(self, student: Student) -> Collate:
-        """Frames to voxels and labels, without images."""
         config = self.config
         return Collate(config.student.voxels, config.augmentation, config.loop.seed, images=False)
 
     @classmethod
     def method(cls, config: FinetuneConfig, initial: Path) -> FineTuning:
-        """Fine-tuning around the saved student."""
         return FineTuning(Student.load(initial), config.loss, config.freeze, config.free_norms)
 
 

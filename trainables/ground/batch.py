@@ -22,32 +22,19 @@ from trainables.ground.lexicon import SPECIAL, UNKNOWN
 class RoomBatch:
     """Shapes: B rooms of up to M proposals, S sentences of up to T words. Contains no true boxes or targets."""
 
-    boxes: Tensor
-    """[B, M, 6] float32, 0 for padding."""
-    rows: Tensor
-    """[B, M] int64 indices of the proposals in their room."""
-    features: Tensor
-    """[B, M, D] float32."""
-    class_logits: Tensor
-    """[B, M, C] float32."""
-    present: Tensor
-    """[B, M] bool, False for padding."""
-    objects: Tensor
-    """[B, M] bool, proposals that the detector considers objects."""
-    ids: Tensor
-    """[S, T] int64 words; 0 for padding, 1 for words that are not in the lexicon."""
-    lengths: Tensor
-    """[S] int64."""
-    keywords: Tensor
-    """[S, T] bool."""
-    room: Tensor
-    """[S] int64 the room of each sentence, non-decreasing."""
-    category: Tensor
-    """[S] int64 annotated class."""
-    noun: Tensor
-    """[S] int64 class of the head noun, -1 if there is none."""
-    tokens: tuple[str, ...]
-    """[B] names of the rooms."""
+    boxes: Tensor  # [B, M, 6] float32, 0 for padding
+    rows: Tensor  # [B, M] int64 indices of the proposals in their room
+    features: Tensor  # [B, M, D] float32
+    class_logits: Tensor  # [B, M, C] float32
+    present: Tensor  # [B, M] bool, False for padding
+    objects: Tensor  # [B, M] bool, proposals that the detector considers objects
+    ids: Tensor  # [S, T] int64 words; 0 for padding, 1 for words that are not in the lexicon
+    lengths: Tensor  # [S] int64
+    keywords: Tensor  # [S, T] bool
+    room: Tensor  # [S] int64 the room of each sentence, non-decreasing
+    category: Tensor  # [S] int64 annotated class
+    noun: Tensor  # [S] int64 class of the head noun, -1 if there is none
+    tokens: tuple[str, ...]  # [B] names of the rooms
 
     @property
     def is_word(self) -> Tensor:

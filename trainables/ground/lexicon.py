@@ -32,10 +32,8 @@ _NO_CLASSES = Vocabulary("none", ("thing",), (("thing",),), ((0, 0, 0),))
 class Lexicon:
     """Words and their vectors."""
 
-    words: tuple[str, ...]
-    """[V] by descending frequency."""
-    vectors: Tensor
-    """[2 + V, E] float32: padding, unknown, the words."""
+    words: tuple[str, ...]  # [V] by descending frequency
+    vectors: Tensor  # [2 + V, E] float32: padding, unknown, the words
 
 
 def build_lexicon(config: LexiconConfig, counts: Mapping[str, int]) -> Lexicon:

@@ -80,14 +80,10 @@ class Grounding(Method):
 class Reading:
     """The encoded sentences; in training, some of their words are dropped."""
 
-    sentence: Tensor
-    """[S, d]."""
-    words: Tensor
-    """[S, T, d]."""
-    hidden: Tensor
-    """[S, T, d] words, with the keywords' vectors set to 0."""
-    complete: Tensor
-    """[S, d] the sentences with all words and without gradient, for the coarse selection."""
+    sentence: Tensor  # [S, d]
+    words: Tensor  # [S, T, d]
+    hidden: Tensor  # [S, T, d] words, with the keywords' vectors set to 0
+    complete: Tensor  # [S, d] the sentences with all words and without gradient, for the coarse selection
 
     @classmethod
     def of(cls, student: Grounder, batch: RoomBatch) -> Reading:

@@ -36,12 +36,9 @@ class Explained:
     room: Room
     sentence: Sentence
     guess: Guess
-    losses: NDArray[np.float32]
-    """[K, T] loss of each word from each candidate, as in `Guess.teacher`; no rows without a reconstructor."""
-    keywords: NDArray[np.bool_]
-    """[T] the masked words."""
-    hit: bool
-    """Whether the student is right."""
+    losses: NDArray[np.float32]  # [K, T] of each word from each candidate; no rows without a reconstructor
+    keywords: NDArray[np.bool_]  # [T] the masked words
+    hit: bool  # Whether the student is right
 
 
 @torch.inference_mode()

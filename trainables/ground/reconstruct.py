@@ -25,12 +25,9 @@ from trainables.ground.losses import word_losses
 class Packing:
     """Packed index of the N words in [S, T] padded sentences, ordered by sentence, then position."""
 
-    sentence: Tensor
-    """[N] int64."""
-    place: Tensor
-    """[N] int64 position in the sentence."""
-    present: Tensor
-    """[S, T] bool."""
+    sentence: Tensor  # [N] int64
+    place: Tensor  # [N] int64 position in the sentence
+    present: Tensor  # [S, T] bool
 
     @classmethod
     def of(cls, lengths: Tensor) -> Packing:

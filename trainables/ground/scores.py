@@ -64,14 +64,10 @@ _SHORT = {
 class Guess:
     """Predictions for one sentence: indices of the room's proposals, the best first, then NONE."""
 
-    student: NDArray[np.int64]
-    """[TOP] by descending score; without distillation, those of the coarse stage."""
-    teacher: NDArray[np.int64]
-    """[K] candidates by ascending reconstruction loss."""
-    losses: NDArray[np.float32]
-    """[K] those losses; infinite for NONE, 0 without a reconstructor."""
-    coarse: NDArray[np.int64]
-    """[K] candidates by descending weight."""
+    student: NDArray[np.int64]  # [TOP] by descending score; without distillation, those of the coarse stage
+    teacher: NDArray[np.int64]  # [K] candidates by ascending reconstruction loss
+    losses: NDArray[np.float32]  # [K] those losses; infinite for NONE, 0 without a reconstructor
+    coarse: NDArray[np.int64]  # [K] candidates by descending weight
 
 
 @dataclass

@@ -63,31 +63,25 @@ class GroundTask(Task[Room]):
         self.protocol = protocol_of(self.train)
 
     def tags(self) -> dict[str, str]:
-        """Protocol, and where the class of a sentence comes from."""
         return {"protocol": self.train.manifest.about["protocol"], "category": self.config.method.category}
 
     def student(self) -> Grounder:
-        """An untrained grounder with the words of the training sentences."""
         about, config = self.train.manifest.about, self.config
         lexicon = build_lexicon(config.lexicon, about["words"])
         torch.manual_seed(config.loop.seed)
         return Grounder(config.network, config.method, lexicon, about["features"], tuple(about["classes"]))
 
     def describe(self, student: Grounder) -> dict[str, Any]:
-        """Numbers of parameters and of words."""
         return {"parameters": student.size, "words": len(student.words)}
 
     def collate(self, student: Grounder) -> CollateRooms:
-        """Rooms and their sentences to tensors."""
         return CollateRooms.of(student.words, self.config.method)
 
     @classmethod
     def method(cls, config: GroundConfig, initial: Path) -> Grounding:
-        """WS-3DVG around the saved student."""
         return Grounding(Grounder.load(initial), config.loss)
 
     def load(self, folder: Location) -> Grounder:
-        """The student of a checkpoint."""
         return Grounder.load(folder)
 
     def measure(self, held_out: Sequence[int]) -> RoomMeasure:

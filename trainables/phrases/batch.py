@@ -46,30 +46,18 @@ class WordIndex:
 class PhraseBatch:
     """Input of a training step."""
 
-    features: Tensor
-    """[I, R, D] float32, 0 for padding."""
-    region_mask: Tensor
-    """[I, R] bool, False = padding."""
-    neighbours: Tensor
-    """[I, R, K] int64 neighbours: regions of the same image, -1 = none."""
-    image_id: Tensor
-    """[I] int64, equal for images of the same photo."""
-    sentence_image: Tensor
-    """[S] int64 image of each sentence."""
-    words: Tensor
-    """[N, T] int64 word ids, 0 = unknown or padding. Each phrase has at least one known word."""
-    phrase_sentence: Tensor
-    """[N] int64."""
-    teacher: Tensor
-    """[N, R] float32 the detector's belief in the phrase's classes, on its own image; 0 if it knows none."""
-    tokens: tuple[str, ...]
-    """[I] names of the images."""
-    texts: tuple[str, ...] = ()
-    """[N] text of the phrases; only with photos."""
-    photos: Tensor | None = None
-    """[I, 3, H, W] uint8 RGB, resized to `PhraseCollate.photo_size`; None without photos."""
-    shares: Tensor | None = None
-    """[I, R, 4] float32 the regions' boxes as fractions of the image; only with photos."""
+    features: Tensor  # [I, R, D] float32, 0 for padding
+    region_mask: Tensor  # [I, R] bool, False = padding
+    neighbours: Tensor  # [I, R, K] int64 neighbours: regions of the same image, -1 = none
+    image_id: Tensor  # [I] int64, equal for images of the same photo
+    sentence_image: Tensor  # [S] int64 image of each sentence
+    words: Tensor  # [N, T] int64 word ids, 0 = unknown or padding. Each phrase has at least one known word
+    phrase_sentence: Tensor  # [N] int64
+    teacher: Tensor  # [N, R] float32 the detector's belief in the phrase's classes; 0 if it knows none
+    tokens: tuple[str, ...]  # [I] names of the images
+    texts: tuple[str, ...] = ()  # [N] text of the phrases; only with photos
+    photos: Tensor | None = None  # [I, 3, H, W] uint8 RGB, of the size `PhraseCollate.photo_size`
+    shares: Tensor | None = None  # [I, R, 4] float32 boxes as fractions of the image; only with photos
 
     @property
     def phrase_image(self) -> Tensor:

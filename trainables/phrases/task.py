@@ -52,19 +52,15 @@ class PhrasesTask(Task[CaptionedImage]):
         self.about = require(config, self.train)
 
     def tags(self) -> dict[str, str]:
-        """Protocol and width of the student."""
         return {"protocol": self.config.protocol, "student": f"{self.config.student.channels} channels"}
 
     def student(self) -> Encoders:
-        """An untrained student."""
         return untrained_student(self.config, self.train, self.test)
 
     def describe(self, student: Encoders) -> dict[str, Any]:
-        """Numbers of words and of parameters."""
         return {"words": len(student.vocabulary.known), "parameters": student.size}
 
     def collate(self, student: Encoders) -> PhraseCollate:
-        """Regions and phrases to tensors."""
         data, distillation = self.config.data, self.config.distillation
         return PhraseCollate(
             words=student.vocabulary,
@@ -80,11 +76,9 @@ class PhrasesTask(Task[CaptionedImage]):
 
     @classmethod
     def method(cls, config: PhrasesConfig, initial: Path) -> Ckd:
-        """CKD around the saved student."""
         return Ckd(load_student(config, initial), config.contrast, config.distillation)
 
     def load(self, folder: Location) -> Encoders:
-        """The student of a checkpoint."""
         return load_student(self.config, folder)
 
     def measure(self, held_out: Sequence[int]) -> PhraseMeasure:

@@ -35,7 +35,6 @@ class PretrainTask(SegmentationTask):
         self.image_width = feature_width(backbone, config.images, size)
 
     def tags(self) -> dict[str, str]:
-        """What tells one pre-training from another."""
         images = self.config.images.model
         return super().tags() | {
             "method": self.config.method,
@@ -45,7 +44,6 @@ class PretrainTask(SegmentationTask):
         }
 
     def student(self) -> Student:
-        """Untrained, with a head and a projection into the space of the contrast; it knows no text."""
         vocabulary, channels = self.train.vocabulary, self.config.contrast.channels
         return Student(
             self.config.student,
@@ -57,14 +55,12 @@ class PretrainTask(SegmentationTask):
         )
 
     def collate(self, student: Student) -> Collate:
-        """Frames to voxels, images and pairs; superpixels for SLidR."""
         config = self.config
         slidr = config.method == "slidr"
         return Collate(config.student.voxels, config.augmentation, config.loop.seed, superpixels=slidr)
 
     @classmethod
     def method(cls, config: PretrainConfig, initial: Path) -> Pretrain:
-        """PPKT or SLidR around the student that the folder holds."""
         student = Student.load(initial)
         images = build_image_backbone(config.images, config.teacher, student.vocabulary)
         return Pretrain(student, images, config)

@@ -46,24 +46,18 @@ class RegionImage:
     """One image and its R regions."""
 
     scene: str
-    pixels: NDArray[np.uint8]
-    """[H, W, 3] RGB."""
-    boxes: NDArray[np.float32]
-    """[R, 4] row0, col0, row1, col1, pixels; ends are exclusive."""
-    names: tuple[tuple[str, ...], ...]
-    """[R] names of the classes in each region, by descending area."""
+    pixels: NDArray[np.uint8]  # [H, W, 3] RGB
+    boxes: NDArray[np.float32]  # [R, 4] row0, col0, row1, col1, pixels; ends are exclusive
+    names: tuple[tuple[str, ...], ...]  # [R] names of the classes in each region, by descending area
 
 
 @dataclass(frozen=True)
 class RegionBatch:
     """B images with K regions each."""
 
-    images: Tensor
-    """uint8 [B, 3, H, W]."""
-    boxes: Tensor
-    """float32 [B, K, 4], as in `RegionImage`."""
-    names: list[tuple[str, ...]]
-    """[B K] classes of each region."""
+    images: Tensor  # uint8 [B, 3, H, W]
+    boxes: Tensor  # float32 [B, K, 4], as in `RegionImage`
+    names: list[tuple[str, ...]]  # [B K] classes of each region
 
 
 def read_regions(root: Path, version: str, size: tuple[int, int]) -> list[RegionImage]:
