@@ -26,8 +26,7 @@ from scenelift.runs.task import Report, Task, spread
 from scenelift.samples.frame import Frame
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
-from trainables.common.names import network_name
-from trainables.common.training import shard_folders
+from trainables.common.training import network_name, shard_folders
 
 if TYPE_CHECKING:
     from scenelift.evaluation.config import Absent

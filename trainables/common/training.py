@@ -1,15 +1,22 @@
-"""What every training begins with: which shards it reads, and when the platform takes over."""
+"""Beginning of every training: its shards, its start on the platform, and the names that tables use."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from scenelift.config.build import flatten
 from scenelift.errors import ConfigError
+from scenelift.nn.config import NETWORKS
 from scenelift.runs.config import DataConfig
 
 if TYPE_CHECKING:
+    from scenelift.runs.lineage import Origin
     from scenelift.runs.task import Task
+
+
+CUSTOM = "custom"
+"""A network that is not one of `NETWORKS`."""
 
 
 def shard_folders(
@@ -33,3 +40,36 @@ def start(task: type[Task[Any]], config: Any) -> None:
     from scenelift.runs.run import run
 
     run(accepted)
+
+
+def student_name(config: Mapping[str, Any]) -> str:
+    """Name of a student in tables: its network and its voxels, such as spvcnn, 0.1 m.
+
+    config: a flattened `StudentConfig`, values as they are or as text.
+    """
+    prefix = "network."
+    network = {key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)}
+    if (name := network_name(network)) == CUSTOM:
+        name = f"U-Net {network.get('stem')} {network.get('encoder')} {network.get('decoder')}"
+    return f"{name}, {config.get('voxels.size')} m"
+
+
+def network_name(network: Mapping[str, Any]) -> str:
+    """The name of a network in `NETWORKS`, whatever its engine, or `CUSTOM`.
+
+    network: a flattened `NetworkConfig`, values as they are or as text; what it lacks does not count.
+    """
+    own = {key: str(value) for key, value in network.items() if key != "engine"}
+    for name, known in NETWORKS.items():
+        leaves = flatten(known)
+        if all(str(leaves[key]) == value for key, value in own.items()):
+            return name
+    return CUSTOM
+
+
+def start_tags(origin: Origin) -> dict[str, str]:
+    """Tags of a run that starts from a saved student, by which tables distinguish such runs."""
+    clip = str((origin.config or {}).get("teacher.model", "none"))
+    teacher = origin.tag("teacher", origin.tag("images", clip))
+    tags = {"start": origin.method, "start_version": origin.version, "teacher": teacher}
+    return tags | ({"start_run": origin.run_id} if origin.run_id else {})

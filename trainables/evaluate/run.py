@@ -14,10 +14,10 @@ from scenelift.runs.task import spread
 from scenelift.shards.read import Shards
 from scenelift.teachers.clip import build_teacher
 from scenelift.train.launch import Resources
-from trainables.common.names import network_name, start_tags, student_name
 from trainables.common.reports import Protocol
 from trainables.common.scoring import Predictors, evaluate
 from trainables.common.segmentation import COLUMNS, PICTURED_FRAMES, report, synthetic
+from trainables.common.training import network_name, start_tags, student_name
 from trainables.evaluate.config import PRESETS, EvaluateConfig
 
 

@@ -16,9 +16,8 @@ from scenelift.nn.transfer import classify_by_text, load_backbone
 from scenelift.points.collate import Collate
 from scenelift.runs.lineage import RANDOM, Origin
 from scenelift.samples.vocabulary import Vocabulary
-from trainables.common.names import start_tags
 from trainables.common.segmentation import SegmentationTask, open_data
-from trainables.common.training import start
+from trainables.common.training import start, start_tags
 from trainables.finetune.config import PRESETS, FinetuneConfig
 from trainables.finetune.method import FineTuning
 

@@ -15,7 +15,7 @@ from typing import Any
 from scenelift.config.difference import experiment_identity
 from scenelift.runs.history import Data, Finished
 from scenelift.runs.lineage import RANDOM
-from trainables.common.names import student_name
+from trainables.common.training import student_name
 
 LABEL_FREE = "label-free"
 """Protocol of scores for which no label was used."""
