@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from scenelift.errors import ConfigError
 from scenelift.evaluation.config import Absent
+from scenelift.points.config import Augmentation
 from scenelift.runs.config import DataConfig
 from scenelift.teachers.config import TeacherConfig
 
@@ -15,6 +17,16 @@ class SegmentationData(DataConfig):
 
     absent_classes: Absent = "leave out"
     """Classes neither true nor predicted: left out of the mean, or counted as one as the paper's code did."""
+
+
+def require_same_images(augmentation: Augmentation, key: str) -> None:
+    """ConfigError if features of images cannot be cached (setting `key`), as the images differ between epochs."""
+    image = augmentation.image
+    if image.crop or image.flip or image.views:
+        raise ConfigError(
+            f"{key} is for the same images every epoch: set it to 0, or augmentation.image.crop and flip to false "
+            "and views to 0"
+        )
 
 
 TINY_TEACHER = TeacherConfig(weights="trainables/weights/tiny_clip.safetensors")

@@ -1,4 +1,4 @@
-"""Settings of CLIP2Scene, and the presets of `trainables.distill`."""
+"""Settings and presets of CLIP2Scene."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ from scenelift.runs.config import TrainingConfig
 from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
-from trainables.common.config import CLIP_TEACHER, PAPER_TEACHER, TINY_TEACHER, SegmentationData
+from trainables.common.config import (
+    CLIP_TEACHER,
+    PAPER_TEACHER,
+    TINY_TEACHER,
+    SegmentationData,
+    require_same_images,
+)
 
 Prompts = Literal["words", "paper", "semantickitti", "cityscapes", "all"]
 
@@ -42,8 +48,8 @@ class DistillLoss(Settings):
     """A class weighs (its share of the batch's pseudo-labels) ** -class_weight_power; the paper has 0, equal
     weights. At 0.5 a short training does not forget rare classes."""
     confident_fraction: PositiveFraction = 1.0
-    """Share of a batch's pairs that are learnt from: those whose best class leads the second by most. The
-    paper learns from all (1); where patches straddle two things the teacher is unsure and mostly wrong."""
+    """Fraction of a batch's pairs that are used: those with the largest margin. The paper uses all (1); where a
+    patch shows two things the teacher is unsure and mostly wrong."""
 
     spatial_temporal: NonNegativeFloat = 0.0
     """Weight of spatial-temporal consistency."""
@@ -61,8 +67,8 @@ class DistillLoss(Settings):
     as it is (the paper's code); or one that is trained (the paper)."""
 
     cache_frames: NonNegativeInt = 0
-    """Frames for which each worker keeps what the teacher said of their patches, so that the teacher sees a
-    frame once and not every epoch; for images that are not cropped or mirrored."""
+    """Frames whose teacher features each worker keeps in memory, so that the teacher sees a frame once and not
+    every epoch; for images that are not cropped or mirrored."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,7 +82,7 @@ class DistillLoss(Settings):
 
     @property
     def pixels(self) -> bool:
-        """Whether the pixels' features are needed, beside their labels."""
+        """Whether the pixels' features are needed, in addition to their labels."""
         return bool(self.spatial_temporal) and self.spatial_temporal_form != "code"
 
     @property
@@ -87,7 +93,7 @@ class DistillLoss(Settings):
 
 @dataclass(frozen=True)
 class SelfTrainingConfig(Settings):
-    """Switchable self-training: from some epoch on the student's own labels replace the teacher's at random."""
+    """Switchable self-training: from some epoch on, pseudo-labels replace the teacher's at random."""
 
     start: NonNegativeInt | None = None
     """Epochs done before it starts; none: never. The paper says 10 of 20, its code starts at 11."""
@@ -96,10 +102,10 @@ class SelfTrainingConfig(Settings):
     scope: Literal["batch", "point"] = "batch"
     """What switches at once: all pairs of a step, as the paper's code has it, or each by itself."""
     threshold: Fraction = 0.0
-    """Own labels count where the softmax of the best class is at least this; the paper has none (0)."""
+    """Confidence threshold of pseudo-labels; the paper has none (0)."""
     unpaired: NonNegativeFloat = 0.0
-    """Weight of the same loss on points that no camera sees, in switched steps; the paper's code computes and
-    then forgets it (0)."""
+    """Weight of the same loss on points that no camera sees, in switched steps; the paper's code computes it
+    without using it (0)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -133,17 +139,11 @@ class DistillConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        image = self.augmentation.image
-        if self.loss.cache_frames and (image.crop or image.flip or image.views):
-            raise ConfigError(
-                "loss.cache_frames is for the same images every epoch: set it to 0, or augmentation.image.crop and "
-                "flip to false and views to 0"
-            )
-        if self.self_training.start is not None and self.self_training.start >= self.loop.epochs:
-            raise ConfigError(
-                f"self_training.start {self.self_training.start} is never reached in loop.epochs "
-                f"{self.loop.epochs}"
-            )
+        if self.loss.cache_frames:
+            require_same_images(self.augmentation, "loss.cache_frames")
+        start, epochs = self.self_training.start, self.loop.epochs
+        if start is not None and start >= epochs:
+            raise ConfigError(f"self_training.start {start} is never reached in loop.epochs {epochs}")
 
 
 _CROPS = ImageAugmentation(crop=True, flip=True, size=(224, 416))
@@ -226,5 +226,5 @@ PRESETS = {
 consistency and late self-training, twice as long; `synthetic_half`: the same in half the time, for sweeps;
 `synthetic_half_taught`: without self-training, where its search begins. `paper_...`: as the paper's code ran,
 mistakes included that change its figures (clip2scene.md 9); the paper has no distillation on SemanticKITTI. The
-others are ours: images normalized, CLIP's activation, all words, crops shared between sweeps, no cap, only sure own
-labels."""
+others are ours: images normalized, CLIP's activation, all words, crops shared between sweeps, no cap, a confidence
+threshold for pseudo-labels."""

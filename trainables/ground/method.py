@@ -36,11 +36,8 @@ class Grounding(Method):
             "distillation": loss.distillation if method.distill else 0,
         }
         self.weights = {name: weight for name, weight in weights.items() if weight}
-        self._freeze_unused()
-
-    def _freeze_unused(self) -> None:
-        """Freeze what gets no gradient: parallel workers wait for that of every other parameter."""
-        student, words = self.student, bool({"reconstruction", "distillation"} & self.weights.keys())
+        # Parallel workers wait for the gradient of every parameter that is not frozen.
+        words = bool({"reconstruction", "distillation"} & self.weights.keys())
         student.category.requires_grad_("category" in self.weights)
         student.reconstructor.requires_grad_("reconstruction" in self.weights)
         student.match.requires_grad_("distillation" in self.weights)
@@ -51,9 +48,8 @@ class Grounding(Method):
     def forward(self, batch: RoomBatch, progress: Progress) -> dict[str, Tensor]:
         student, method, room = self.student, self.student.method, batch.room
         proposals, read = student.look(batch), Reading.of(student, batch)
-        chosen, valid = losses.select(
-            coarse(student, batch, proposals, read).detach(), batch.objects[room], method.candidates
-        )
+        weights = coarse(student, batch, proposals, read).detach()
+        chosen, valid = losses.select(weights, batch.objects[room], method.candidates)
         terms: dict[str, Tensor] = {}
         if method.mil != "off":
             loss = losses.mil_nce if method.mil == "nce" else losses.mil_margin

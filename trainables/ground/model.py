@@ -103,8 +103,7 @@ class PairBias(nn.Module):
     """Attention bias between two boxes, from their relative position.
 
     It decreases with the distance across the floor, initially by 0.5 (first head) to 4 (last head) per metre, so
-    that some heads attend to neighbours from the start. A box hardly attends to itself, as the residual does
-    that.
+    that some heads attend to neighbours from the start. A box hardly attends to itself: the residual does that.
     """
 
     def __init__(self, heads: int) -> None:
@@ -220,16 +219,12 @@ def _hide(present: Tensor) -> Tensor:
 
 def _activated(norm: nn.Module, activation: nn.Module, x: Tensor, present: Tensor) -> Tensor:
     """Batch norm and activation of [B, M, d] over what is present: padding does not enter the statistics."""
-    rows = present.flatten().nonzero().squeeze(1)
-    flat = x.flatten(0, 1)
-    return torch.zeros_like(flat).index_copy(0, rows, activation(_normalized(norm, flat[rows]))).view_as(x)
-
-
-def _normalized(norm: nn.Module, values: Tensor) -> Tensor:
-    """Batch norm of [N, d]; a single row has no statistics of its own and uses the running ones.
-
-    A synchronized batch norm uses the rows of all workers, so all must call it.
-    """
+    rows, flat = present.flatten().nonzero().squeeze(1), x.flatten(0, 1)
+    values = flat[rows]
+    # A single row has no statistics, so the running ones are used; not by synchronized norms, which all must call.
     if isinstance(norm, nn.BatchNorm1d) and norm.training and len(values) == 1:
-        return F.batch_norm(values, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
-    return norm(values)
+        mean, var = norm.running_mean, norm.running_var
+        values = F.batch_norm(values, mean, var, norm.weight, norm.bias, eps=norm.eps)
+    else:
+        values = norm(values)
+    return torch.zeros_like(flat).index_copy(0, rows, activation(values)).view_as(x)

@@ -1,4 +1,4 @@
-"""Settings of PPKT and SLidR, and the presets of `trainables.pretrain`."""
+"""Settings and presets of PPKT and SLidR."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scenelift.runs.config import TrainingConfig
 from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
-from trainables.common.config import CLIP_TEACHER, TINY_TEACHER, SegmentationData
+from trainables.common.config import CLIP_TEACHER, TINY_TEACHER, SegmentationData, require_same_images
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,8 @@ class PretrainConfig(TrainingConfig):
                 "data.test and validation.holdout_every are for trainings that name classes; score what "
                 "trainables.finetune makes"
             )
-        image = self.augmentation.image
-        if self.images.cache_frames and (image.crop or image.flip or image.views):
-            raise ConfigError(
-                "images.cache_frames is for the same images every epoch: set it to 0, or augmentation.image.crop "
-                "and flip to false and views to 0"
-            )
+        if self.images.cache_frames:
+            require_same_images(self.augmentation, "images.cache_frames")
 
 
 _MOCO = ImageBackboneConfig(

@@ -55,7 +55,8 @@ class Pretrain(Method):
 
     def _ppkt(self, batch: PointBatch, features: Tensor, images: Tensor) -> Tensor:
         config, size = self.config, (batch.images.shape[2], batch.images.shape[3])
-        drawn = contrast.draw_pairs(len(batch.pair_points), config.contrast.pairs, features.device)
+        # From torch's global generator, which is in checkpoints: a resumed training draws the same.
+        drawn = torch.randperm(len(batch.pair_points), device=features.device)[: config.contrast.pairs]
         image, row, column = batch.pair_pixels[drawn].unbind(1)
         # Projecting after the sampling gives the same: the map is linear.
         tokens = sample(images, image, row, column, size, config.images.align_corners)

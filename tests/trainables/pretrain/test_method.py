@@ -29,7 +29,6 @@ from scenelift.samples.superpixels import with_superpixels
 from scenelift.shards.write import write_shards
 from scenelift.teachers.config import TeacherConfig
 from scenelift.train.method import Progress
-from scenelift.train.state import random_state, restore_random_state
 from tests.made.frames import CAMERAS, VOCABULARY, made_up_frame
 from trainables.common.config import SegmentationData
 from trainables.evaluate import run as evaluate
@@ -123,20 +122,6 @@ def test_opposite_neighbours_leave_gradients_finite():
     means = contrast.mean_pixels(grid, torch.zeros(1, 1, 3, dtype=torch.long), 1, align_corners=True)
     means.sum().backward()
     assert torch.isfinite(means).all() and torch.isfinite(grid.grad).all()
-
-
-def test_pairs_are_drawn_once_each_and_again_after_a_restart():
-    torch.manual_seed(0)
-    cpu = torch.device("cpu")
-    torch.rand(5)
-    state = random_state()
-    drawn = contrast.draw_pairs(5000, 4096, cpu)
-    assert len(drawn) == len(drawn.unique()) == 4096
-    assert drawn.min() >= 0 and drawn.max() < 5000
-    assert not torch.equal(contrast.draw_pairs(5000, 4096, cpu), drawn)
-    assert sorted(contrast.draw_pairs(30, 4096, cpu).tolist()) == list(range(30))
-    restore_random_state(state)
-    assert torch.equal(contrast.draw_pairs(5000, 4096, cpu), drawn)
 
 
 def small(method="ppkt", **changes) -> PretrainConfig:
