@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -203,7 +202,7 @@ def shards(ray_session, tmp_path_factory):
     return str(folder)
 
 
-def job(shards, tmp_path) -> GroundConfig:
+def job(shards, storage) -> GroundConfig:
     preset = PRESETS["synthetic"]
     return replace(
         preset,
@@ -211,19 +210,17 @@ def job(shards, tmp_path) -> GroundConfig:
         network=SMALL,
         loop=LoopConfig(epochs=2, batch=4, log_every=1),
         scale=replace(preset.scale, workers=2),
-        run=RunConfig("grounded", str(tmp_path / "runs")),
+        run=RunConfig("grounded", str(storage)),
     )
 
 
 @pytest.fixture(scope="module")
-def grounded(shards, mlflow_tables, tmp_path_factory):
-    """A trained run that held out every fourth room: its folder, and what its epochs said."""
-    folder, said = tmp_path_factory.mktemp("grounded"), []
-    (folder / "runs").mkdir()
-    shutil.copy(mlflow_tables, folder / "runs")
-    config = replace(job(shards, folder), validation=ValidationConfig(4))
-    run(ground.GroundTask(config), said.append)
-    return folder / "runs" / "grounded", said
+def grounded(shards, run_storage):
+    """A trained run that held out every fourth room: its folder, and the metrics of its epochs."""
+    epochs = []
+    config = replace(job(shards, run_storage), validation=ValidationConfig(4))
+    run(ground.GroundTask(config), epochs.append)
+    return run_storage / "grounded", epochs
 
 
 def test_the_whole_job(shards, grounded):
@@ -251,7 +248,7 @@ def test_held_out_rooms_are_scored_and_not_trained_on(shards, grounded):
 
 @pytest.mark.ray
 def test_bad_input_ends_with_one_clear_line(shards, tmp_path):
-    good = job(shards, tmp_path)
+    good = job(shards, tmp_path / "runs")
     other = Path(tmp_path / "other")
     other.mkdir()
     for file in Path(shards).glob("*.parquet"):
