@@ -46,11 +46,8 @@ OBJECTIVES = {
 }
 PICTURED_FRAMES = 3
 """Test frames that are drawn."""
-HEADLINES = ("miou", "miou_seen", "miou_unseen", "accuracy")
-COLUMNS = (
-    *(f"{protocol}/{name}" for protocol in ("label_free", "labeled") for name in HEADLINES),
-    "teacher/miou",
-)
+_HEADLINES = ("miou", "miou_seen", "miou_unseen", "accuracy")
+COLUMNS = (*(f"{how}/{name}" for how in ("label_free", "labeled") for name in _HEADLINES), "teacher/miou")
 """Scores that a dashboard shows."""
 
 
@@ -234,10 +231,8 @@ Labeled = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
 
 def agreement(one: Labeled, other: Labeled, size: float, classes: int) -> NDArray[np.int64]:
-    """[C, C] counts of the voxels of edge `size` (metres) with points of both clouds, by label in one and other.
-
-    A student gives all points of a voxel the same label; the first point's is used.
-    """
+    """[C, C] counts of the voxels of edge `size` (metres) with points of both clouds, by the labels of their first
+    points in one and other: a student gives all points of a voxel the same label."""
     (cells, first), (others, other_first) = _cells(one[0], size), _cells(other[0], size)
     _, here, there = np.intersect1d(cells, others, assume_unique=True, return_indices=True)
     return confusion(one[1][first[here]], other[1][other_first[there]], classes)

@@ -88,11 +88,8 @@ def student_classes(own: Vocabulary, prompts: Prompts) -> Vocabulary:
 
 
 def teacher_classes(own: Vocabulary, prompts: Prompts) -> Vocabulary:
-    """The classes that the teacher chooses between: those of the student, or of other data sets (Table 3).
-
-    `all` is the union of the three. Student features live in the text space, so that the student's classes may be
-    others than the teacher's.
-    """
+    """The classes that the teacher chooses between: those of the student, of other data sets, or of all (Table 3).
+    They may differ from the student's, as its features are in the text space."""
     if prompts in ("words", "paper"):
         return student_classes(own, prompts)
     from datasets.semantickitti.classes import VOCABULARY as SEMANTICKITTI  # not needed for other prompts

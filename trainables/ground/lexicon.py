@@ -37,10 +37,8 @@ class Lexicon:
 
 
 def build_lexicon(config: LexiconConfig, counts: Mapping[str, int]) -> Lexicon:
-    """The words of the training sentences that have vectors; counts: word -> its number of occurrences.
-
-    Raises DataError if the GloVe file is missing or has none of them, TeacherError without the teacher's weights.
-    """
+    """The words that have vectors, of the training sentences' words with their counts; DataError if the GloVe file
+    is missing or has none of them, TeacherError without the teacher's weights."""
     by_count = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     words = [word for word, count in by_count if count >= config.min_count]
     if not words:

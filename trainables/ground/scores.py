@@ -88,10 +88,7 @@ class Seconds:
 
 @torch.inference_mode()
 def guess(grounder: Grounder, batch: RoomBatch, seconds: Seconds | None = None) -> list[Guess]:
-    """Predictions of student and teacher for every sentence of a batch; deterministic.
-
-    The grounder is in evaluation mode during the call; its mode is restored afterwards.
-    """
+    """Predictions of student and teacher, in evaluation mode, for every sentence of a batch; deterministic."""
     training = grounder.training
     grounder.eval()
     began = time.perf_counter()

@@ -141,10 +141,8 @@ class _Scorer:
 
 
 def open_rooms(data: DataConfig) -> tuple[Samples[Room], Samples[Room] | None]:
-    """Training and test shards; synthetic rooms are made if none are named.
-
-    Raises ConfigError for test shards alone, DataError for shards that do not go together.
-    """
+    """Training and test shards, or synthetic rooms if none are named; ConfigError for test shards alone, DataError
+    for shards that do not go together."""
     train_folder, test_folder = shard_folders(data, _synthetic)
     train = open_samples(train_folder, ROOM)
     test = open_samples(test_folder, ROOM) if test_folder else None

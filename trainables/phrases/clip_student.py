@@ -5,8 +5,7 @@ The CLIP is the teacher of `scenelift.teachers.clip`, frozen; its features of im
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from scenelift.config import build as configuration
 from scenelift.samples.caption import CaptionedImage
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.teachers.clip import DenseClip, build_teacher
@@ -32,6 +30,8 @@ NOTHING = Vocabulary("phrases", ("thing",), (("thing",),), ((0, 0, 0),))
 
 class ClipStudent(Encoders):
     """Two layers on CLIP's region features and two on its phrase features; outputs have unit length."""
+
+    SOURCE = ("teacher", TeacherConfig)
 
     def __init__(
         self,
@@ -121,21 +121,6 @@ class ClipStudent(Encoders):
             cache |= dict(list(encoded.items())[: max(0, limit - len(cache))])
             found |= encoded
         return found
-
-    def description(self) -> dict[str, Any]:
-        return {
-            "config": configuration.to_dict(self.config),
-            "words": self.vocabulary.known,
-            "teacher": configuration.to_dict(self.teacher),
-        }
-
-    @classmethod
-    def from_description(cls, description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Self:
-        return cls(
-            configuration.from_dict(EncoderConfig, description["config"]),
-            tuple(description["words"]),
-            configuration.from_dict(TeacherConfig, description["teacher"]),
-        )
 
 
 def _unit(features: Tensor) -> Tensor:

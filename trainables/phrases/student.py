@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ class Encoders(SavedStudent):
     """Base of all students of phrases: encodes phrases and regions as comparable vectors."""
 
     NAME = "a student of phrases"
+    SOURCE: ClassVar[tuple[str, type]]
+    """Attribute, with its type, that describes the features that are encoded; the constructor's third argument."""
 
     config: EncoderConfig
     vocabulary: WordIndex
@@ -48,9 +50,22 @@ class Encoders(SavedStudent):
     def ground(self, sample: CaptionedImage) -> NDArray[np.float32]:
         """[P, R] cosine of each phrase of an image with each of its regions. Uses no detector."""
 
+    def description(self) -> dict[str, Any]:
+        name, _ = self.SOURCE
+        source = configuration.to_dict(getattr(self, name))
+        return {"config": configuration.to_dict(self.config), "words": self.vocabulary.known, name: source}
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Self:
+        config = configuration.from_dict(EncoderConfig, description["config"])
+        name, kind = cls.SOURCE
+        return cls(config, tuple(description["words"]), configuration.from_dict(kind, description[name]))
+
 
 class PhraseStudent(Encoders):
     """Phrases: word vectors, LSTM, max-pooling over steps, two layers. Regions: two layers. Both of unit length."""
+
+    SOURCE = ("statistics", RegionStatistics)
 
     def __init__(self, config: EncoderConfig, words: tuple[str, ...], statistics: RegionStatistics) -> None:
         super().__init__()
@@ -96,21 +111,6 @@ class PhraseStudent(Encoders):
         words = torch.from_numpy(self.vocabulary([phrase.text for phrase in sample.phrases])).to(device)
         features = torch.from_numpy(sample.features.astype(np.float32)).to(device)
         return (self.encode_phrases(words) @ self.encode_regions(features).T).float().cpu().numpy()
-
-    def description(self) -> dict[str, Any]:
-        return {
-            "config": configuration.to_dict(self.config),
-            "words": self.vocabulary.known,
-            "statistics": configuration.to_dict(self.statistics),
-        }
-
-    @classmethod
-    def from_description(cls, description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Self:
-        return cls(
-            configuration.from_dict(EncoderConfig, description["config"]),
-            tuple(description["words"]),
-            configuration.from_dict(RegionStatistics, description["statistics"]),
-        )
 
 
 def layers(wide: int, hidden: int, out: int) -> nn.Sequential:

@@ -158,10 +158,8 @@ def outline(image: CaptionedImage) -> CaptionedImage:
 
 
 def open_data(data: PhraseDataConfig) -> tuple[Images, Images | None]:
-    """Training and test shards; synthetic images are made if none are named.
-
-    Raises DataError if no phrase of the test images has a box, or features have another width than in training.
-    """
+    """Training and test shards, or synthetic images if none are named; DataError if no phrase of the test images
+    has a box, or features have another width than in training."""
     train_folder, test_folder = shard_folders(data, _synthetic, "test")
     train = open_samples(train_folder, CAPTIONED_IMAGE)
     if test_folder is None:
@@ -208,10 +206,8 @@ def require(config: PhrasesConfig, train: Images) -> CaptionSet:
 
 
 def untrained_student(config: PhrasesConfig, train: Images, test: Images | None) -> Encoders:
-    """A student for the regions and the words of the training shards.
-
-    If a file has vectors of all words, also for the words of the test phrases.
-    """
+    """A student for the regions and the words of the training shards; for those of the test shards too, if vectors
+    come from a file."""
     about = CaptionSet.of(train.manifest)
     words = set(about.words)
     if config.student.glove is not None and test is not None:

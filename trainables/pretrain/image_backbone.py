@@ -72,18 +72,14 @@ class TimmImages(ImageBackbone):
 def build_image_backbone(
     config: ImageBackboneConfig, teacher: TeacherConfig, vocabulary: Vocabulary
 ) -> ImageBackbone:
-    """The network in evaluation mode, on the CPU, without gradients.
-
-    Raises ConfigError for an unknown model or stride, TeacherError for weights that are not available.
-    """
+    """The network in evaluation mode, on the CPU, without gradients; ConfigError for an unknown model or stride,
+    TeacherError for weights that are not available."""
     return ClipImages(teacher, vocabulary) if config.model == "teacher" else TimmImages(config)
 
 
 def feature_width(backbone: ImageBackbone, config: ImageBackboneConfig, size: tuple[int, int]) -> int:
-    """Channels of the features of images of this (height, width), from one run of the network.
-
-    Raises ConfigError if the network cannot read such images, or not at the requested stride.
-    """
+    """Channels of the features of images of this (height, width), from one run of the network; ConfigError if it
+    cannot read such images, or not at the requested stride."""
     try:
         features = backbone(torch.zeros((1, 3, *size), dtype=torch.uint8))
     except (AssertionError, RuntimeError, ValueError) as error:

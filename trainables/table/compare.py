@@ -187,10 +187,8 @@ def _newest(group: list[_Entry], warnings: list[str]) -> list[_Entry]:
 
 
 def _names(entries: Sequence[_Entry]) -> list[str]:
-    """Base, and the settings with other values than in most rows of the same block and base.
-
-    If no value is the most frequent, all rows name theirs.
-    """
+    """Base, and the settings with other values than in most rows of the same block and base; if no value is the
+    most frequent, all rows name theirs."""
     alike: dict[Any, list[_Entry]] = defaultdict(list)
     for entry in entries:
         alike[entry.block, entry.base].append(entry)

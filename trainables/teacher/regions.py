@@ -61,10 +61,8 @@ class RegionBatch:
 
 
 def read_regions(root: Path, version: str, size: tuple[int, int]) -> list[RegionImage]:
-    """Every captioned image of a world, ordered by scene.
-
-    Raises DataError if there are no captions, or the images are not of `size` (height, width).
-    """
+    """Every captioned image of a world, ordered by scene; DataError without captions or for another (height,
+    width) than `size`."""
     path = root / version / "regions.json"
     if not path.is_file():
         raise DataError(
@@ -103,10 +101,8 @@ def _scenes(tables: Path) -> dict[str, str]:
 def split_by_scene(
     images: Sequence[RegionImage], held_out: float
 ) -> tuple[list[RegionImage], list[RegionImage]]:
-    """Images of the first scenes for training, those of the last `held_out` fraction of scenes for testing.
-
-    Raises DataError if that leaves either without a scene.
-    """
+    """Images for training, and those of the last `held_out` fraction of scenes for testing; DataError without
+    either."""
     scenes = sorted({image.scene for image in images})
     last = set(scenes[len(scenes) - round(len(scenes) * held_out) :])
     train = [image for image in images if image.scene not in last]

@@ -159,10 +159,8 @@ def region_features(clip: open_clip.CLIP, model: TinyModel, batch: RegionBatch) 
 
 @torch.no_grad()
 def region_scores(weights: Path, images: Sequence[RegionImage]) -> dict[str, float]:
-    """Accuracy of the saved model on regions of one class, and its mean over classes.
-
-    All classes of nuScenes compete, also those without regions. A region's score is the mean of its patches'.
-    """
+    """Accuracy of the saved model on regions of one class, among all of nuScenes, and its mean over classes. A
+    region's score is the mean of its patches'."""
     teacher = build_teacher(TeacherConfig(weights=str(weights)), NAMES)
     truth, predicted = [], []
     for image in tqdm(images, "held out", leave=False):
