@@ -72,7 +72,7 @@ def make_student(config: FinetuneConfig, point_features: int, vocabulary: Vocabu
     student = Student(config.student, point_features, torch.zeros(classes, 0), vocabulary, heads)
     if config.start is None:
         if config.head == "text":
-            raise ConfigError("head text needs a --start that trainables.distill made")
+            raise ConfigError("head text needs a --start of trainables.distill")
         return student
     start = Student.load(config.start)
     load_backbone(student, start, config.start)

@@ -181,7 +181,7 @@ class SentenceScores:
     subsets: list[str]
     shares: dict[tuple[str, str], float]
     """(guesser, measure) -> 1 if it is right, else 0; for chance, the probability."""
-    unheard: bool
+    unknown: bool
     """None of its words is known: its answers are guesses."""
     empty: bool
     """Its room has no objects: it has no answer."""
@@ -190,7 +190,7 @@ class SentenceScores:
 
     @classmethod
     def of(
-        cls, room: Room, sentence: Sentence, answer: Guess, protocol: Protocol, unheard: bool
+        cls, room: Room, sentence: Sentence, answer: Guess, protocol: Protocol, unknown: bool
     ) -> SentenceScores:
         """Score the predictions for one sentence."""
         good = right(room, sentence, protocol)
@@ -200,7 +200,7 @@ class SentenceScores:
             for who, share in shares(answer, flags, room.objectness).items()
         }
         missing = not next(iter(good.values())).any()
-        return cls(subsets(room, sentence), hits, unheard, not room.objectness.any(), missing)
+        return cls(subsets(room, sentence), hits, unknown, not room.objectness.any(), missing)
 
 
 @dataclass
@@ -278,7 +278,7 @@ class GroundScores:
     def remarks(self) -> tuple[str, ...]:
         """What a reader of the scores should know."""
         texts = {
-            "have no word that the lexicon knows: their answers are guesses": "unheard",
+            "have no word that the lexicon knows: their answers are guesses": "unknown",
             "are about rooms where nothing is taken for an object: they have no answer": "empty",
             "mean a target that no proposal shows: they count as missed": "missing",
         }
@@ -291,10 +291,10 @@ def score_batch(grounder: Grounder, rooms: Sequence[Room], protocol: Protocol) -
     batch = CollateRooms.of(grounder.words, grounder.method)(rooms).to(grounder.vectors.device)
     scores = GroundScores(protocol)
     guesses = guess(grounder, batch, scores.seconds)
-    unheard = (batch.ids <= UNKNOWN).all(1).tolist()
+    unknown = (batch.ids <= UNKNOWN).all(1).tolist()
     pairs = [(room, sentence) for room in rooms for sentence in room.sentences]
-    for (room, sentence), answer, unknown in zip(pairs, guesses, unheard, strict=True):
-        scores.sentences.append(SentenceScores.of(room, sentence, answer, protocol, unknown))
+    for (room, sentence), answer, no_word in zip(pairs, guesses, unknown, strict=True):
+        scores.sentences.append(SentenceScores.of(room, sentence, answer, protocol, no_word))
     return scores
 
 

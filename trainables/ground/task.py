@@ -33,11 +33,8 @@ if TYPE_CHECKING:
 
 PICTURED = 4
 """Test rooms that are drawn."""
-COLUMNS = tuple(
-    f"{name}/overall"
-    for measure in ("detected/{}/acc25", "instances/{}/accuracy")
-    for name in (measure.format("student"), measure.format("teacher"))
-)
+_HEADLINES = ("detected/{}/acc25/overall", "instances/{}/accuracy/overall")
+COLUMNS = tuple(name.format(who) for name in _HEADLINES for who in ("student", "teacher"))
 
 
 MEASURE: dict[Protocol, str] = {protocol: f"validation/{names[0]}" for protocol, names in MEASURES.items()}
@@ -45,8 +42,8 @@ MEASURE: dict[Protocol, str] = {protocol: f"validation/{names[0]}" for protocol,
 OBJECTIVES = {
     MEASURE[
         "detected"
-    ]: "share of sentences whose object is found among detected boxes, by an overlap of 0.25",
-    MEASURE["instances"]: "share of sentences whose object is found among the true instances",
+    ]: "fraction of sentences whose object is found among detected boxes, by an IoU of 0.25",
+    MEASURE["instances"]: "fraction of sentences whose object is found among the true instances",
 }
 
 
@@ -119,9 +116,9 @@ class RoomMeasure:
 
     def count(self, student: Grounder, samples: Iterable[Room]) -> Counts:
         """[2] hits and sentences."""
-        found = scores.score(student, samples, self.protocol)
-        hits = found.sums.get(("student", MEASURES[self.protocol][0], "overall"), 0.0)
-        return {"hits": np.array([hits, found.counts["overall"]], np.float32)}
+        total = scores.score(student, samples, self.protocol)
+        hits = total.sums.get(("student", MEASURES[self.protocol][0], "overall"), 0.0)
+        return {"hits": np.array([hits, total.counts["overall"]], np.float32)}
 
     def metrics(self, counts: Counts) -> dict[str, float]:
         """The fraction, from the summed counts."""

@@ -94,10 +94,10 @@ class ClipStudent(Encoders):
             rows = [tokens.index(token) for token in new]
             return region_means(self.clip.features(photos[rows]), shares[rows])
 
-        found = self._cached(self.images, MAX_IMAGES, dict.fromkeys(tokens), encode)
+        features = self._cached(self.images, MAX_IMAGES, dict.fromkeys(tokens), encode)
         # Images are cached with the padding of their batch; only padding is cut.
-        padding = {token: shares.shape[1] - len(row) for token, row in found.items()}
-        return torch.stack([F.pad(found[token], (0, 0, 0, padding[token])) for token in tokens])
+        padding = {token: shares.shape[1] - len(row) for token, row in features.items()}
+        return torch.stack([F.pad(features[token], (0, 0, 0, padding[token])) for token in tokens])
 
     def _texts(self, texts: Sequence[str]) -> Tensor:
         """[N, D] CLIP's embedding of each phrase in a prompt."""
@@ -105,22 +105,22 @@ class ClipStudent(Encoders):
         def encode(new: list[str]) -> Tensor:
             return self.clip.encode_prompts([PROMPT.format(text) for text in new]).clone()
 
-        found = self._cached(self.texts, MAX_TEXTS, sorted(set(texts)), encode)
-        rows = [found[text] for text in texts]
+        features = self._cached(self.texts, MAX_TEXTS, sorted(set(texts)), encode)
+        rows = [features[text] for text in texts]
         return torch.stack(rows) if rows else self.clip.text.new_zeros(0, self.clip.text.shape[1])
 
     def _cached(
         self, cache: dict[str, Tensor], limit: int, keys: Iterable[str], encode: Callable[[list[str]], Tensor]
     ) -> dict[str, Tensor]:
         """Key -> its features; new ones are encoded together, and cached as long as there is room."""
-        found = {key: cache[key] for key in keys if key in cache}
+        features = {key: cache[key] for key in keys if key in cache}
         new = [key for key in keys if key not in cache]
         if new:
             self.clip.to(self.device)
             encoded = dict(zip(new, encode(new), strict=True))
             cache |= dict(list(encoded.items())[: max(0, limit - len(cache))])
-            found |= encoded
-        return found
+            features |= encoded
+        return features
 
 
 def _unit(features: Tensor) -> Tensor:

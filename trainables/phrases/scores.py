@@ -27,7 +27,7 @@ Grounder = Callable[[CaptionedImage], NDArray[np.float32]]
 NONE = "no type"
 """Type of phrases in data sets without types."""
 R1: Final = "validation/r1"
-OBJECTIVES = {R1: "share of the phrases with a box whose best region is right"}
+OBJECTIVES = {R1: "fraction of the phrases with a box whose best region is right"}
 
 
 @dataclass

@@ -100,8 +100,8 @@ class PhrasesTask(Task[CaptionedImage]):
         totals, random = {name: PhraseScores() for name in ("random", *names)}, scores.chance()
         build = _Scorer(self.config, trained, tuple(names))
         for part, outlines in score(self.test, build, "scoring", resources.workers, resources.gpus, TOGETHER):
-            for name, found in part.items():
-                totals[name].extend(found)
+            for name, scored in part.items():
+                totals[name].extend(scored)
             # Here, because chance draws image after image.
             for image in outlines:
                 totals["random"].add(image, random(image))
@@ -132,11 +132,11 @@ class _Scorer:
         chosen = {name: grounders(student, self.config.fuse)[name] for name in self.names}
 
         def count(images: list[CaptionedImage]) -> tuple[dict[str, PhraseScores], list[CaptionedImage]]:
-            found = {name: PhraseScores() for name in chosen}
+            parts = {name: PhraseScores() for name in chosen}
             for image in images:
                 for name, ground in chosen.items():
-                    found[name].add(image, ground(image))
-            return found, [outline(image) for image in images]
+                    parts[name].add(image, ground(image))
+            return parts, [outline(image) for image in images]
 
         return count
 

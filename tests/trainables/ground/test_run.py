@@ -144,7 +144,7 @@ def test_words_of_glove_are_those_of_its_file(tmp_path):
 def test_settings_that_cannot_be_are_refused():
     for make, message in (
         (lambda: MethodConfig(candidates=0), "candidates must be at least 1"),
-        (lambda: MethodConfig(category="off", mil="off"), "nothing is left to choose"),
+        (lambda: MethodConfig(category="off", mil="off"), "nothing is left to select"),
         (lambda: MethodConfig(masked=1.0), "less than 1"),
         (lambda: MethodConfig(hard_candidate_fraction=0.0), "more than 0"),
         (lambda: GroundLoss(category=0), "category must be more than 0"),

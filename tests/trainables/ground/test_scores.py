@@ -126,7 +126,7 @@ def test_odd_rooms_are_counted_and_said():
     )
     found = score(made, [empty, foreign, lost], "detected")
     counts = [
-        sum(getattr(each, name) for each in found.sentences) for name in ("empty", "unheard", "missing")
+        sum(getattr(each, name) for each in found.sentences) for name in ("empty", "unknown", "missing")
     ]
     assert counts == [3, 1, 1]
     assert found.sums["ceiling", "acc25", "overall"] == 1
