@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from scenelift.teachers.clip import DenseClip
     from scenelift.teachers.config import TeacherConfig
     from scenelift.train.launch import Resources
-    from trainables.common.reports import Protocol
-    from trainables.common.scoring import Evaluation
+    from trainables.common.scoring import Evaluation, HowLearned
 
 MIOU = "validation/miou"
 AGREEMENT = "validation/agreement"
@@ -82,7 +81,7 @@ class SegmentationTask(Task[Frame]):
     test: Shards | None
     teacher: TeacherConfig | None = None
     """A teacher to score before the student, and to draw next to it."""
-    protocol: Protocol = "label_free"
+    protocol: HowLearned = "label_free"
     """How the student learns the classes; the first part of its metrics' names."""
 
     @property
@@ -158,18 +157,18 @@ def report(
     shards: Shards,
     teacher: DenseClip | None,
     absent: Absent,
-    protocol: Protocol,
+    protocol: HowLearned,
     folder: Path,
 ) -> Report:
     """Metrics and tables of scored predictors; draws pictures into the folder."""
-    from trainables.common import reports  # imports matplotlib
+    from trainables.common import scoring  # imports torch and the networks
 
     kept = list(evaluation.kept)
-    reports.draw(folder, evaluation, dict(zip(kept, shards.read_many(kept), strict=True)), teacher)
+    scoring.draw(folder, evaluation, dict(zip(kept, shards.read_many(kept), strict=True)), teacher)
     return Report(
-        metrics=reports.metrics(evaluation, absent, protocol),
-        text=reports.table(evaluation, absent),
-        tables={"classes": reports.class_rows(evaluation)},
+        metrics=scoring.metrics(evaluation, absent, protocol),
+        text=scoring.table(evaluation, absent),
+        tables={"classes": scoring.class_rows(evaluation)},
     )
 
 

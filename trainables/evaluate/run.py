@@ -14,8 +14,7 @@ from scenelift.runs.task import spread
 from scenelift.shards.read import Shards
 from scenelift.teachers.clip import build_teacher
 from scenelift.train.launch import Resources
-from trainables.common.reports import Protocol
-from trainables.common.scoring import Predictors, evaluate
+from trainables.common.scoring import HowLearned, Predictors, evaluate
 from trainables.common.segmentation import COLUMNS, PICTURED_FRAMES, report, synthetic
 from trainables.common.training import network_name, start_tags, student_name
 from trainables.evaluate.config import PRESETS, EvaluateConfig
@@ -28,7 +27,7 @@ def run(config: EvaluateConfig) -> None:
         raise DataError(f"{shards.path} has no labels, so nothing can be scored on it")
     students: dict[str, Location] = {}
     tags, teacher = {"dataset": shards.manifest.dataset, "protocol": "label-free"}, None
-    protocol: Protocol = "label_free"
+    protocol: HowLearned = "label_free"
     if config.with_teacher:
         tags["teacher"] = config.teacher.model
         teacher = build_teacher(config.teacher, shards.vocabulary)
@@ -49,7 +48,7 @@ def run(config: EvaluateConfig) -> None:
             started.report(report(scored, shards, teacher, absent, protocol, folder), step=0)
 
 
-def _student_tags(student: Student, folder: str, protocol: Protocol) -> dict[str, str]:
+def _student_tags(student: Student, folder: str, protocol: HowLearned) -> dict[str, str]:
     """The student's network, and the run that trained it with its seed and its protocol."""
     origin = Origin.of(folder)
     return {

@@ -47,15 +47,8 @@ MEASURES: dict[Protocol, tuple[str, ...]] = {
     "detected": ("acc25", "acc50", "acc25_top3", "acc50_top3"),
     "instances": ("accuracy", "accuracy_top3"),
 }
-_SHORT = {
-    "unique": "unique",
-    "multiple": "multiple",
-    "twins": "twins",
-    "easy": "easy",
-    "hard": "hard",
-    "view_dependent": "view dep.",
-    "view_independent": "view ind.",
-}
+_SHORT = {name: name for name in ("unique", "multiple", "twins", "easy", "hard")}
+_SHORT |= {"view_dependent": "view dep.", "view_independent": "view ind."}
 """Subset -> its name in tables. Unique and multiple are ScanRefer's, the others Nr3D's and Sr3D's (ws3dvg.md 10.2,
 10.3); twins: exactly two objects of that name."""
 
@@ -77,13 +70,11 @@ class Seconds:
     student: float = 0.0
     """0 without distillation."""
     teacher: float = 0.0
-    sentences: int = 0
 
     def add(self, other: Seconds) -> None:
         """Count further predictions."""
         self.student += other.student
         self.teacher += other.teacher
-        self.sentences += other.sentences
 
 
 @torch.inference_mode()
@@ -98,7 +89,6 @@ def guess(grounder: Grounder, batch: RoomBatch, seconds: Seconds | None = None) 
     if seconds is not None:
         seconds.student += 0.0 if student is None else between - began
         seconds.teacher += time.perf_counter() - between
-        seconds.sentences += len(batch.room)
     grounder.train(training)
     ranked = (weighed if student is None else student, teacher, weighed)
     parts = zip(*(_room_indices(columns, batch) for columns in ranked), losses.cpu().numpy(), strict=True)
@@ -233,23 +223,23 @@ class GroundScores:
 
     def metrics(self) -> dict[str, float]:
         """Fractions by name, protocol/guesser/measure/subset, and the seconds per sentence."""
-        counts, seconds = self.counts, self.seconds
+        counts, number = self.counts, max(1, len(self.sentences))
         metrics = {
             f"{self.protocol}/{who}/{measure}/{name}": total / counts[name]
             for (who, measure, name), total in self.sums.items()
         }
-        metrics["inference/teacher_seconds"] = seconds.teacher / max(1, seconds.sentences)
-        if seconds.student:
-            metrics["inference/student_seconds"] = seconds.student / max(1, seconds.sentences)
+        metrics["inference/teacher_seconds"] = self.seconds.teacher / number
+        if self.seconds.student:
+            metrics["inference/student_seconds"] = self.seconds.student / number
         return metrics
 
     def timing(self) -> str:
         """The inference time of student and teacher, as text."""
         seconds = self.seconds
-        teacher = 1e3 * seconds.teacher / max(1, seconds.sentences)
+        teacher = 1e3 * seconds.teacher / max(1, len(self.sentences))
         if not seconds.student:
             return f"no student: the coarse stage answers; coarse to fine takes {teacher:.2f} ms a sentence"
-        student = 1e3 * seconds.student / seconds.sentences
+        student = 1e3 * seconds.student / len(self.sentences)
         return (
             f"the student takes {student:.2f} ms a sentence, its teacher {teacher:.2f}: "
             f"{seconds.teacher / seconds.student:.1f} times as long"

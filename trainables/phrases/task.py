@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from scenelift.train.launch import Resources
 
 Images = Samples[CaptionedImage]
+Part = tuple[dict[str, PhraseScores], list[CaptionedImage]]
+"""Scores of some images, and the images' outlines."""
 PICTURED = 3
 """Test images that are drawn."""
 TOGETHER = 16
@@ -125,13 +127,11 @@ class _Scorer:
     names: tuple[str, ...]
     """What is scored, of `grounders`."""
 
-    def __call__(
-        self, device: torch.device
-    ) -> Callable[[list[CaptionedImage]], tuple[dict[str, PhraseScores], list[CaptionedImage]]]:
+    def __call__(self, device: torch.device) -> Callable[[list[CaptionedImage]], Part]:
         student = load_student(self.config, self.student).to(device)
         chosen = {name: grounders(student, self.config.fuse)[name] for name in self.names}
 
-        def count(images: list[CaptionedImage]) -> tuple[dict[str, PhraseScores], list[CaptionedImage]]:
+        def count(images: list[CaptionedImage]) -> Part:
             parts = {name: PhraseScores() for name in chosen}
             for image in images:
                 for name, ground in chosen.items():
