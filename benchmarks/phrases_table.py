@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from datasets.captions.config import CaptionOptions
 from datasets.synthetic_images.generate import generate
 from datasets.synthetic_images.shards import DEMO, source_of
-from scenelift.samples.caption import CaptionedImage, words_of
-from scenelift.samples.caption_kind import RegionStatistics, feature_sums
+from scenelift.samples.caption import CaptionedImage, RegionStatistics, feature_sums, words_of
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.loop import train
 from scenelift.train.plan import Plan

@@ -18,8 +18,7 @@ from scenelift.points.collate import Collate, PointBatch
 from scenelift.points.config import Augmentation, VoxelConfig
 from scenelift.runs.config import RunConfig
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.frame import Frame
-from scenelift.samples.frame_kind import FRAME, FrameKind
+from scenelift.samples.frame import FRAME, Frame, FrameKind
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
@@ -128,10 +127,10 @@ class Build:
 
 def job(shards: str, checkpoints: str, steps: int, every: int, build: Build, batch: int = 4) -> Job:
     """A training of `steps` steps with a checkpoint after every `every` of them."""
-    epochs = -(-steps * batch // len(Shards.open(shards)))
+    samples = Shards.open(shards)
+    epochs = -(-steps * batch // len(samples))
     return Job(
-        shards=shards,
-        kind=FRAME,
+        samples=samples,
         folder=checkpoints,
         loop=LoopConfig(epochs=epochs, batch=batch, checkpoint_every=every, log_every=1),
         optimizer=OPTIMIZER,

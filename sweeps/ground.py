@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from scenelift.tune.command import main
-from scenelift.tune.definition import Sweep
+from scenelift.tune.config import Sweep
 from trainables.ground.config import PRESETS, GroundConfig
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from optuna.distributions import FloatDistribution
 
 from scenelift.tune.command import main
-from scenelift.tune.definition import Sweep
+from scenelift.tune.config import Sweep
 from trainables.distill.config import PRESETS, DistillConfig
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from scenelift.tune.command import main
-from scenelift.tune.config import SweepConfig
-from scenelift.tune.definition import Sweep
+from scenelift.tune.config import Sweep, SweepConfig
 from trainables.distill.config import PRESETS, DistillConfig
 
 if TYPE_CHECKING:

@@ -34,11 +34,11 @@ from ray.core.generated.autoscaler_pb2 import GangResourceRequest
 from datasets.shard.config import PRESETS as SHARDS
 from datasets.synthetic.config import PRESETS as WORLDS
 from scenelift.cluster import connect as cluster
-from scenelift.cluster import fit, resources
+from scenelift.cluster import resources
 from scenelift.config.cli import parse
 from scenelift.train.config import ScaleConfig
 from scenelift.train.launch import Resources
-from scenelift.tune.choice import Choice
+from scenelift.tune.search import Choice
 from trainables.distill.config import PRESETS as DISTILL
 
 REPOSITORY = Path(__file__).parents[1]
@@ -229,11 +229,11 @@ def test_jobs_are_told_what_the_cluster_may_grow_to(
 ) -> None:
     """Against a training that is refused, or runs without GPUs, because no machine has come yet."""
     found = inherited[STARTS[0]] if place == "cluster.yaml" else environment(KUBERNETES["headGroupSpec"])
-    said = found[fit.GROWS_TO]
+    said = found[resources.GROWS_TO]
     assert json.loads(said) == [
         {**kind["resources"], "machines": kind["max_workers"]} for kind in GROUPS.values()
     ]
-    monkeypatch.setenv(fit.GROWS_TO, said)
+    monkeypatch.setenv(resources.GROWS_TO, said)
     assert Resources.fit(ScaleConfig(workers=4)) == Resources(4, 8.0, 1.0)
     assert Resources.fit(ScaleConfig(workers=8, gpus=0)).cpus == 8.0
 

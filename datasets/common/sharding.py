@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from scenelift.io.storage import megabytes
-from scenelift.samples.kind import Kind
-from scenelift.samples.manifest import Manifest
-from scenelift.samples.source import SampleSource
+from scenelift.samples.kind import Kind, Manifest, SampleSource
 
 
 class ShardSettings(Protocol):

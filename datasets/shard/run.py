@@ -10,8 +10,8 @@ from datasets.common.sharding import report, write
 from datasets.shard.config import ShardConfig
 from datasets.shard.sources import open_source
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.frame_kind import FRAME, FrameSet
-from scenelift.samples.manifest import Manifest
+from scenelift.samples.frame import FRAME, FrameSet
+from scenelift.samples.kind import Manifest
 
 
 def run(config: ShardConfig) -> Manifest:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from scenelift.samples.source import Source
+    from scenelift.samples.frame import Source
 
 SOURCES = {"nuscenes": "NuScenes", "semantickitti": "SemanticKITTI", "scannet": "ScanNet"}
 """Data set -> the class of `datasets/NAME/source.py` that opens its root and release."""

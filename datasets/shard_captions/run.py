@@ -12,9 +12,8 @@ from datasets.captions.regions import AuthorsHdf5, BottomUpFolder, RegionFiles, 
 from datasets.captions.wordnet import absolute
 from datasets.common.sharding import report, write
 from datasets.shard_captions.config import SOURCES, CaptionShardConfig
-from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet
-from scenelift.samples.manifest import Manifest
-from scenelift.samples.source import SampleSource
+from scenelift.samples.caption import CAPTIONED_IMAGE, CaptionSet
+from scenelift.samples.kind import Manifest, SampleSource
 
 
 def open_source(config: CaptionShardConfig) -> SampleSource:

@@ -13,10 +13,8 @@ from datasets.synthetic.generate import generate
 from scenelift.cluster import connect as cluster
 from scenelift.errors import ShardError
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.frame import Frame
-from scenelift.samples.frame_kind import FRAME, FrameSet
-from scenelift.samples.manifest import NAME, Manifest
-from scenelift.samples.source import Source
+from scenelift.samples.frame import FRAME, Frame, FrameSet, Source
+from scenelift.samples.kind import MANIFEST, Manifest
 from scenelift.shards.write import write_shards
 
 SUPERPIXELS = 40
@@ -35,8 +33,8 @@ def synthetic_shards(split: str, layout: Layout = "nuscenes") -> str:
     options = ReadOptions(
         0 if layout == "scannet" else world.lidar_sweeps, world.sensors.image_size, SUPERPIXELS
     )
-    if (out / NAME).exists():
-        _require_same(out / NAME, options)
+    if (out / MANIFEST).exists():
+        _require_same(out / MANIFEST, options)
         return str(out)
     generate(world)
     source = open_source(layout, world.out, world.version if layout == "nuscenes" else "synthetic")

@@ -11,8 +11,8 @@ from datasets.flickr30k.source import Flickr30k
 from datasets.synthetic_images.config import ImageWorldConfig
 from datasets.synthetic_images.generate import CLASS_LIST, REGIONS, generate
 from scenelift.cluster import connect as cluster
-from scenelift.samples.caption_kind import CAPTIONED_IMAGE
-from scenelift.samples.manifest import NAME
+from scenelift.samples.caption import CAPTIONED_IMAGE
+from scenelift.samples.kind import MANIFEST
 from scenelift.shards.read import open_samples
 from scenelift.shards.write import write_shards
 
@@ -27,7 +27,7 @@ def synthetic_image_shards(split: str, world: ImageWorldConfig = DEMO) -> str:
     """
     generate(world)
     out = world.out / "shards" / split
-    if (out / NAME).exists():
+    if (out / MANIFEST).exists():
         return open_samples(str(out), CAPTIONED_IMAGE).path
     code = f'from datasets.synthetic_images.shards import synthetic_image_shards as make; make("{split}")'
     with cluster.connect():

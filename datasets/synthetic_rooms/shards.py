@@ -12,7 +12,7 @@ from datasets.shard_rooms.config import PRESETS as SHARDS
 from datasets.shard_rooms.run import open_source
 from datasets.synthetic_rooms.config import PRESETS, RoomsConfig
 from datasets.synthetic_rooms.write import generate
-from scenelift.samples.manifest import NAME
+from scenelift.samples.kind import MANIFEST
 from scenelift.samples.room import ROOM
 
 
@@ -21,7 +21,7 @@ def synthetic_room_shards(
 ) -> str:
     """Folder of the shards of a split of synthetic rooms; whatever is missing is made, by default under `data/`."""
     out = Path(f"{rooms.out}-shards") / (split if candidates == "detector" else f"{candidates}-{split}")
-    if (out / NAME).exists():
+    if (out / MANIFEST).exists():
         return str(out)
     generate(rooms)
     code = (

@@ -39,3 +39,8 @@ class TeacherError(SceneliftError):
 
 class TrainingError(SceneliftError):
     """A training failed: a loss that is not finite, or too few frames for a step."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -15,7 +15,7 @@ from datasets.shard.config import PRESETS, ShardConfig
 from datasets.shard.run import run
 from scenelift.config.cli import command
 from scenelift.errors import ConfigError, DataError
-from scenelift.samples.frame_kind import FrameSet
+from scenelift.samples.frame import FrameSet
 from scenelift.shards.read import Shards
 from tests.made.kitti_tree import KittiTree
 from tests.made.scannet_tree import ScanNetTree

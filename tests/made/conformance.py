@@ -9,16 +9,15 @@ import numpy as np
 
 from scenelift.errors import DataError
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.frame import Frame
+from scenelift.samples.frame import FRAME, Frame, Source
 from scenelift.samples.images import decode
-from scenelift.samples.source import Source
 
 _SOURCE_BYTES, _KEYFRAME_BYTES = 1 << 20, 1 << 16
 """What a pickled source and a pickled keyframe may take: every reading process gets one, and all of them."""
 
 
 def check_source(source: Source, split: str | None, options: ReadOptions, at_most: int = 4) -> list[Frame]:
-    """Assert that a source is what `samples.source` says, on up to `at_most` frames spread over the split.
+    """Assert that a source is what `samples.frame.Source` says, on up to `at_most` frames spread over the split.
 
     Returns the frames, for what only its own tests can know of them: which point is which pixel.
     """
@@ -61,9 +60,9 @@ def _check_reading(source: Source, elsewhere: Source, keyframe: Any, options: Re
     data = pickle.dumps(keyframe)
     assert len(data) <= _KEYFRAME_BYTES, f"a keyframe takes {len(data)} bytes pickled; read its files later"
     frame = source.read(keyframe, options)
-    row = frame.to_row()
-    assert elsewhere.read(pickle.loads(data), options).to_row() == row, "the same bytes in every process"
-    assert Frame.from_row(row).to_row() == row, "a frame survives its way through Parquet"
+    row = FRAME.to_row(frame)
+    assert FRAME.to_row(elsewhere.read(pickle.loads(data), options)) == row, "the same bytes in every process"
+    assert FRAME.to_row(FRAME.from_row(row)) == row, "a frame survives its way through Parquet"
     assert frame.token == keyframe.token
     _check_points(frame, options, len(source.vocabulary.classes))
     _check_images(frame, options)

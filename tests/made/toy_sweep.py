@@ -18,14 +18,13 @@ from scenelift.errors import TrainingError
 from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
 from scenelift.io import folders, storage
 from scenelift.runs.config import DataConfig, RunConfig
-from scenelift.runs.experiment import experiment
 from scenelift.runs.folder import Run
-from scenelift.runs.monitor import Observe
+from scenelift.runs.run import Observe, experiment
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.config import LoopConfig, ScaleConfig
 from scenelift.tune.command import main
-from scenelift.tune.definition import Sweep
+from scenelift.tune.config import Sweep
 from scenelift.tune.space import Space
 
 

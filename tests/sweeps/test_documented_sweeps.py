@@ -11,7 +11,7 @@ import pytest
 
 from scenelift.tune import command
 from scenelift.tune import space as spaces
-from scenelift.tune.definition import Sweep
+from scenelift.tune.config import Sweep
 from tests.scenelift.config.test_light import COMMAND as ANSWERS
 from tests.scenelift.config.test_light import printed
 

@@ -7,7 +7,7 @@ import pytest
 from datasets.captions.config import CaptionOptions
 from scenelift.errors import ConfigError, DataError
 from scenelift.runs.task import trial_config
-from scenelift.samples.caption_kind import CAPTIONED_IMAGE
+from scenelift.samples.caption import CAPTIONED_IMAGE
 from scenelift.shards.write import write_shards
 from scenelift.tune import command
 from scenelift.tune import space as spaces

@@ -18,7 +18,7 @@ from scenelift.config.build import flatten
 from scenelift.errors import DataError
 from scenelift.evaluation import metrics
 from scenelift.evaluation.metrics import confusion, kappa
-from scenelift.evaluation.validation import Counts
+from scenelift.evaluation.scoring import Counts
 from scenelift.io.console import say
 from scenelift.io.storage import Location
 from scenelift.runs.config import DataConfig

@@ -11,7 +11,7 @@ from scenelift.nn.config import NETWORKS
 from scenelift.runs.config import DataConfig
 
 if TYPE_CHECKING:
-    from scenelift.runs.lineage import Origin
+    from scenelift.runs.history import Origin
     from scenelift.runs.task import Task
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scenelift.geometry.sampling import sample
+from scenelift.geometry.segments import sample
 from scenelift.nn.student import Student
 from scenelift.points.collate import PointBatch
 from scenelift.teachers.clip import DenseClip
@@ -20,6 +20,7 @@ from scenelift.train.method import Method, Progress
 from trainables.distill import losses
 from trainables.distill.config import (
     NO_SELF_TRAINING,
+    DistillConfig,
     DistillLoss,
     SelfTrainingConfig,
 )
@@ -76,20 +77,25 @@ class Clip2Scene(Method):
     def look(self, batch: PointBatch) -> tuple[Tensor, Tensor]:
         """What the teacher says of all patches: scores [I, C, h, w], and its tokens [I, K, h, w].
 
-        The tokens are empty where no loss needs them. Frame by frame, so that what is cached does not
-        depend on a frame's neighbours in the batch.
+        The tokens are empty where no loss needs them. All photos at once, or, where frames are cached, frame by
+        frame, so that what is cached does not depend on a frame's neighbours in the batch.
         """
+        if not self.loss.cache_frames:
+            return self._ask(batch.images)
         said = []
         for i, token in enumerate(batch.tokens):
             here = self.cached.get(token)
             if here is None:
-                tokens = self.teacher.tokens(batch.images[batch.image_frame == i])
-                scores = self.teacher.compare(self.teacher.project(tokens))
-                here = scores, tokens if self.loss.pixels else tokens.new_zeros((len(tokens), 0, 1, 1))
+                here = self._ask(batch.images[batch.image_frame == i])
                 if len(self.cached) < self.loss.cache_frames:
                     self.cached[token] = here
             said.append(here)
         return torch.cat([scores for scores, _ in said]), torch.cat([tokens for _, tokens in said])
+
+    def _ask(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        tokens = self.teacher.tokens(images)
+        scores = self.teacher.compare(self.teacher.project(tokens))
+        return scores, tokens if self.loss.pixels else tokens.new_zeros((len(tokens), 0, 1, 1))
 
     def _at_pairs(self, grid: Tensor, batch: PointBatch, align_corners: bool = False) -> Tensor:
         """[I, K, h, w] -> [M, K] at the pairs' pixels."""
@@ -158,3 +164,11 @@ def leading(scores: Tensor) -> tuple[Tensor, Tensor]:
 def most_confident(margin: Tensor, share: float) -> Tensor:
     """[K] which of M pairs are the given share with the largest margin; K is rounded up, in their order."""
     return margin.topk(math.ceil(share * len(margin)), sorted=False).indices.sort().values
+
+
+def make_student(config: DistillConfig, teacher: DenseClip, point_features: int) -> Student:
+    """An untrained student with the heads and projections that the losses need, and the teacher's classes."""
+    loss, width = config.loss, teacher.text.shape[1]
+    heads = {"semantic": width} | ({"local": width} if loss.spatial_temporal else {})
+    projections = {"image": (teacher.visual.proj.shape[0], width)} if loss.projected else None
+    return Student(config.student, point_features, teacher.text, teacher.vocabulary, heads, projections)

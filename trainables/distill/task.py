@@ -15,7 +15,6 @@ from trainables.distill.config import PRESETS, DistillConfig, Prompts
 if TYPE_CHECKING:
     from scenelift.nn.student import Student
     from scenelift.points.collate import Collate
-    from scenelift.teachers.clip import DenseClip
     from trainables.distill.method import Clip2Scene
 
 CITYSCAPES = (
@@ -45,6 +44,7 @@ class DistillTask(SegmentationTask):
 
     def student(self) -> Student:
         from scenelift.teachers.clip import build_teacher
+        from trainables.distill.method import make_student
 
         teacher = build_teacher(self.config.teacher, self.vocabulary)
         return make_student(self.config, teacher, self.train.point_features)
@@ -65,16 +65,6 @@ class DistillTask(SegmentationTask):
         student = Student.load(initial)
         teacher = build_teacher(config.teacher, teacher_classes(student.vocabulary, config.prompts))
         return Clip2Scene(student, teacher, config.loss, config.self_training, config.loop.seed)
-
-
-def make_student(config: DistillConfig, teacher: DenseClip, point_features: int) -> Student:
-    """An untrained student with the teacher's classes, and the heads and projections that the losses need."""
-    from scenelift.nn.student import Student
-
-    loss, width = config.loss, teacher.text.shape[1]
-    heads = {"semantic": width} | ({"local": width} if loss.spatial_temporal else {})
-    projections = {"image": (teacher.visual.proj.shape[0], width)} if loss.projected else None
-    return Student(config.student, point_features, teacher.text, teacher.vocabulary, heads, projections)
 
 
 def student_classes(own: Vocabulary, prompts: Prompts) -> Vocabulary:

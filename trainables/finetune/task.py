@@ -14,7 +14,7 @@ from scenelift.io.console import say
 from scenelift.nn.student import Student
 from scenelift.nn.transfer import classify_by_text, load_backbone
 from scenelift.points.collate import Collate
-from scenelift.runs.lineage import RANDOM, Origin
+from scenelift.runs.history import RANDOM, Origin
 from scenelift.samples.vocabulary import Vocabulary
 from trainables.common.segmentation import SegmentationTask, open_data
 from trainables.common.training import start, start_tags

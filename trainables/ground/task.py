@@ -12,8 +12,7 @@ import numpy as np
 import torch
 
 from scenelift.errors import DataError
-from scenelift.evaluation.scoring import score
-from scenelift.evaluation.validation import Counts
+from scenelift.evaluation.scoring import Counts, score
 from scenelift.io.storage import Location
 from scenelift.runs.config import DataConfig
 from scenelift.runs.task import Report, Task

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from scenelift.evaluation.validation import Counts
+from scenelift.evaluation.scoring import Counts
 from scenelift.geometry.boxes2d import iou
 from scenelift.samples.caption import CaptionedImage
 from trainables.phrases.batch import class_weights

@@ -16,8 +16,7 @@ from torch.nn import functional as F
 from scenelift.config import build as configuration
 from scenelift.errors import ConfigError
 from scenelift.nn.saved import SavedStudent
-from scenelift.samples.caption import CaptionedImage
-from scenelift.samples.caption_kind import RegionStatistics
+from scenelift.samples.caption import CaptionedImage, RegionStatistics
 from trainables.common.glove import read_glove
 from trainables.phrases.batch import PhraseBatch, WordIndex
 from trainables.phrases.config import EncoderConfig

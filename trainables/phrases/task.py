@@ -17,8 +17,7 @@ from scenelift.evaluation.scoring import score
 from scenelift.io.console import say
 from scenelift.io.storage import Location
 from scenelift.runs.task import Report, Task, spread
-from scenelift.samples.caption import CaptionedImage
-from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet
+from scenelift.samples.caption import CAPTIONED_IMAGE, CaptionedImage, CaptionSet
 from scenelift.shards.read import Samples, open_samples
 from trainables.common.training import shard_folders, start
 from trainables.phrases import pictures, scores

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from scenelift.geometry.sampling import sample
+from scenelift.geometry.segments import sample
 from scenelift.nn.student import Student
 from scenelift.points.collate import PointBatch
 from scenelift.train.method import Method, Progress
@@ -42,7 +42,9 @@ class Pretrain(Method):
         return {self.config.method: loss}
 
     def _image_features(self, batch: PointBatch) -> Tensor:
-        """[I, K, h, w] features of the batch's images, computed and cached frame by frame."""
+        """[I, K, h, w] features of the batch's images, frame by frame if they are cached."""
+        if not self.config.images.cache_frames:
+            return self.images(batch.images).float()
         frames = []
         for i, token in enumerate(batch.tokens):
             frame = self.cached.get(token)

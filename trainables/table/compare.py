@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scenelift.config.difference import experiment_identity
-from scenelift.runs.history import Data, Finished
-from scenelift.runs.lineage import RANDOM
+from scenelift.config.build import experiment_identity
+from scenelift.runs.history import RANDOM, Data, Finished
 from trainables.common.training import student_name
 
 LABEL_FREE = "label-free"

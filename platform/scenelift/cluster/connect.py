@@ -8,13 +8,14 @@ import secrets
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from scenelift.cluster import ray_internals
-from scenelift.cluster.fit import GROWS_TO, local_cpus
-from scenelift.cluster.resources import SWEEP
-from scenelift.errors import ClusterError, SceneliftError
+from scenelift.cluster.resources import GROWS_TO, SWEEP, local_cpus
+from scenelift.errors import ClusterError, SceneliftError, first_line
+from scenelift.io.console import warn_if_untested
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -30,7 +31,7 @@ ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1",
     **ray_internals.ENVIRONMENT,
 }
-"""What the project wants of Ray and MLflow in every process; a variable that the user set wins."""
+"""Defaults of environment variables of Ray and MLflow in every process."""
 
 for _name, _value in ENVIRONMENT.items():  # Ray reads some of them when it is imported
     os.environ.setdefault(_name, _value)
@@ -55,7 +56,7 @@ _CREDENTIALS = (
     "MLFLOW_TRACKING_TOKEN",
     "MLFLOW_TRACKING_USERNAME",
 )
-"""What opens buckets and the tracking server; a Ray of this machine's own inherits it."""
+"""Credentials of buckets and the tracking server, for workers on other machines."""
 _OBJECT_STORE = 1 << 30
 """Bytes of shared memory of a local Ray: 60 blocks of the reader, instead of a third of the machine."""
 _SOURCES = Path(__file__).resolve().parents[2]
@@ -65,20 +66,15 @@ _SOURCES = Path(__file__).resolve().parents[2]
 def connect(address: str | None = None, *, dashboard: bool = False, verbose: bool = False) -> Iterator[None]:
     """Connected to Ray inside the `with`; inside another `connect` it does nothing.
 
-    Without an address (argument or RAY_ADDRESS, which a submitted job has) it starts a Ray of its own on
-    this machine and stops it at the end; a cluster that was there before is only left.
-
-    Args:
-        address: an existing cluster, HOST:PORT or "auto"; "local": a new one on this machine.
-        dashboard: start the State API too; sweeps that stop trials early leak resources without it.
-        verbose: show what the workers print.
-
-    Raises ClusterError if the cluster does not answer.
+    address: an existing cluster, HOST:PORT or "auto", RAY_ADDRESS by default; "local": a new Ray on this machine,
+    also where there is no address, which is stopped at the end. dashboard: start the State API too; sweeps that
+    stop trials early leak resources without it. verbose: show what the workers print. Raises ClusterError if the
+    cluster does not answer.
     """
     if ray.is_initialized():
         yield
         return
-    ray_internals.warn_of_another_ray()
+    warn_if_untested("Ray", version("ray"), ray_internals.TESTED_RAY)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     quiet: dict[str, Any] = {"log_to_driver": verbose, "logging_level": "INFO" if verbose else "ERROR"}
     try:
@@ -88,7 +84,7 @@ def connect(address: str | None = None, *, dashboard: bool = False, verbose: boo
             _attach(address, quiet)
     except Exception as error:  # a bare one where a process of Ray's does not come up in time
         busy = "; if the machine is busy, run the command again" if "timed out" in str(error) else ""
-        raise ClusterError(f"no Ray at {address}: {_first_line(error)}{busy}") from error
+        raise ClusterError(f"no Ray at {address}: {first_line(error)}{busy}") from error
     logging.getLogger("ray").setLevel(logging.INFO if verbose else logging.ERROR)
     # Ray Data logs the traceback of every exception before it raises it.
     logging.getLogger("ray.data").setLevel(logging.INFO if verbose else logging.CRITICAL)
@@ -99,7 +95,10 @@ def connect(address: str | None = None, *, dashboard: bool = False, verbose: boo
 
 
 def _start(dashboard: bool, options: dict[str, Any]) -> None:
-    _own_token()
+    # Ray closes its ports with a token, and would write a new one to ~/.ray, where it changes how every later
+    # `ray start` and `ray job submit` on this machine behave: this Ray's token is in memory only.
+    if not (Path.home() / ".ray" / "auth_token").exists() and "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray_internals.forget_preemption()
     ray.init(
         address="local",
@@ -115,16 +114,6 @@ def _start(dashboard: bool, options: dict[str, Any]) -> None:
     )
 
 
-def _own_token() -> None:
-    """A token for this Ray alone, in memory.
-
-    Ray closes its ports with a token, and would write a new one to ~/.ray, where it changes how every later
-    `ray start` and `ray job submit` on this machine behave.
-    """
-    if not (Path.home() / ".ray" / "auth_token").exists() and "RAY_AUTH_TOKEN_PATH" not in os.environ:
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-
-
 def _attach(address: str, options: dict[str, Any]) -> None:
     host, _, port = address.rpartition(":")
     if port.isdigit():  # else Ray itself would try for a quarter of an hour
@@ -136,28 +125,22 @@ def _attach(address: str, options: dict[str, Any]) -> None:
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Raises a user's mistake that a task or an actor met as it was raised there, without Ray's wrapping.
-
-    What Ray itself gives up on becomes a ClusterError; a fault in our code keeps its traceback.
-    """
+    """Raises user errors of tasks and actors without Ray's wrapping, and Ray's failures as ClusterErrors."""
     try:
         yield
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, SceneliftError):
             # Ray Data adds lines of advice to the message.
-            raise type(error.cause)(_first_line(error.cause)) from None
+            raise type(error.cause)(first_line(error.cause)) from None
         raise
     except ray.exceptions.RayError as error:
-        said = " ".join(str(error).split("\n")[:2])  # the second line is the reason, where there is one
-        raise ClusterError(f"Ray lost a task: {said}; run the command again") from error
+        reason = " ".join(str(error).split("\n")[:2])  # it may be in the second line
+        raise ClusterError(f"Ray lost a task: {reason}; run the command again") from error
 
 
 def worker_environment() -> dict[str, str]:
-    """Variables of every worker, on whichever machine: where the code is, and what the driver was told.
-
-    On another machine the absolute folders are missing and the relative one is found: there a worker of a
-    submitted job starts in the unpacked working directory.
-    """
+    """Environment variables of every worker: where the code is, and settings of the driver. On other machines
+    only the relative folder exists: there a worker of a submitted job starts in the unpacked working directory."""
     root = _SOURCES.parent
     folders = [str(_SOURCES), *([str(root)] if (root / "trainables").is_dir() else []), "platform"]
     known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
@@ -166,9 +149,4 @@ def worker_environment() -> dict[str, str]:
 
 
 def _set(names: Iterable[str]) -> dict[str, str]:
-    """Those of the variables that are set."""
     return {name: os.environ[name] for name in names if name in os.environ}
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,13 +1,11 @@
-"""Every use of what Ray does not promise to keep: private modules and attributes, names, undocumented variables.
+"""Every use of private modules, attributes, names and undocumented variables of Ray.
 
-An upgrade of Ray: run `pytest -m internals`, mend what fails here, then change `TESTED_RAY`. Each use says why it
-is there and what upstream would make it needless. Ray is imported inside the functions, as some of the variables
-count only before that.
+An upgrade of Ray: run `pytest -m internals`, mend what fails here, then change `TESTED_RAY`. Each use says what
+upstream would make it needless. Ray is imported inside the functions, as some variables count only before that.
 """
 
 from __future__ import annotations
 
-import functools
 import os
 import secrets
 import threading
@@ -17,8 +15,6 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import psutil
-
-from scenelift.io.versions import warn_if_untested
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,22 +40,13 @@ ENVIRONMENT = {
 """Undocumented variables, read when Ray is imported or started. To ask for upstream: documented ones."""
 
 
-def warn_of_another_ray() -> None:
-    """Warn once where Ray is not the version that this module was tested with."""
-    import ray
-
-    warn_if_untested("Ray", ray.__version__, TESTED_RAY)
-
-
 # Connecting
 
 
 def keep_driver_environment() -> None:
-    """Let `ray.init` in a submitted job take a runtime_env.
-
-    A job's own env_vars would conflict with ours; ours hold them, as they come from its environment. To ask for
-    upstream: a documented name for RAY_OVERRIDE_JOB_RUNTIME_ENV.
-    """
+    """Let `ray.init` in a submitted job take a runtime_env. A job's own env_vars would conflict with ours; ours
+    hold them, as they come from its environment. To ask for upstream: a documented name for
+    RAY_OVERRIDE_JOB_RUNTIME_ENV."""
     os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
 
 
@@ -69,12 +56,10 @@ def forget_preemption() -> None:
 
 
 def know_address() -> None:
-    """Tell a worker's process which Ray it belongs to (a worker_process_setup_hook).
-
-    Ray Train frees the places of a killed training once Ray's State API says that its controller is dead
-    (github.com/ray-project/ray/pull/58515); in a process without an address that API searches the machine, and
-    gives up where it finds a second Ray. To file: the State API should ask the Ray that its process belongs to.
-    """
+    """Tell a worker's process which Ray it belongs to (a worker_process_setup_hook). Ray Train frees the places
+    of a killed training once the State API says that its controller is dead
+    (github.com/ray-project/ray/pull/58515); without an address that API searches the machine, and gives up
+    where it finds a second Ray. To file: it should ask the Ray of its process."""
     import ray
 
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
@@ -84,10 +69,8 @@ def know_address() -> None:
 
 
 def most_free(kind: str = "CPU") -> float:
-    """How much of a resource the machine has left that has most of it left.
-
-    To ask for upstream: `ray.nodes()` with what is available; `ray.available_resources()` only has the sum.
-    """
+    """The most of a resource that a single machine has left. To ask for upstream: `ray.nodes()` with what is
+    free."""
     from ray._private.state import available_resources_per_node
 
     return max((float(left.get(kind, 0)) for left in available_resources_per_node().values()), default=0.0)
@@ -120,12 +103,10 @@ def training_processes(roots: Iterable[psutil.Process]) -> list[psutil.Process]:
 
 @contextmanager
 def reserve_data_cpus(cpus: float) -> Iterator[None]:
-    """Inside the `with`, trainings that take as many workers as they find leave so many CPUs for reading.
-
-    Such a training counts the CPUs of all machines, and with the last one gone reading and training wait for each
-    other forever. It shares them out with whoever asks the same actor of Ray for some, the first one first. To ask
-    for upstream: a public way to that actor, or ScalingConfig leaving CPUs to a dataset that a worker makes itself.
-    """
+    """Inside the `with`, elastic trainings leave so many CPUs for reading. Such a training takes the CPUs of
+    all machines, and without one reading and training wait for each other forever. It shares them with all who
+    request some from the same actor of Ray. To ask for upstream: a public way to that actor, or a ScalingConfig
+    that leaves CPUs to a dataset of a worker."""
     import ray
     from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
         ResourceRequestPriority,
@@ -164,29 +145,21 @@ PAUSE = 0.05
 
 
 def pace(context: DataContext) -> None:
-    """Give the scheduling loop of this context's datasets a pause in each round.
-
-    It waits for the tasks of a dataset that run. Where none runs and none may start, for want of a CPU or of room,
-    it goes round without a pause, in a thread of the process that trains. To file: a pause in that case (the loop
-    is described in github.com/ray-project/ray/pull/65152).
-    """
-    context.custom_execution_callback_classes = [_pacing()]
-
-
-@functools.cache
-def _pacing() -> Any:
+    """Pause the scheduling loop of this context's datasets in each round. It waits for running tasks; where
+    none runs and none may start, for want of a CPU or of room, it spins in a thread of the training process. To
+    file: a pause in that case (the loop is described in github.com/ray-project/ray/pull/65152)."""
     from ray.data._internal.execution.execution_callback import ExecutionCallback
 
     class Pacing(ExecutionCallback):
         def on_execution_step(self, executor: Any) -> None:
             time.sleep(PAUSE)
 
-    return Pacing
+    context.custom_execution_callback_classes = [Pacing]
 
 
 def read_task(read: Callable[[], Iterable[pa.Table]], rows: int, size: int) -> ReadTask:
-    """A task of a Datasource that reads so many rows and bytes. Ray's developer API: BlockMetadata's fields change
-    from release to release."""
+    """A task of a Datasource that reads so many rows and bytes. Ray's developer API: BlockMetadata changes
+    often."""
     from ray.data import ReadTask
     from ray.data.block import BlockMetadata
 
@@ -194,8 +167,8 @@ def read_task(read: Callable[[], Iterable[pa.Table]], rows: int, size: int) -> R
 
 
 def arrow_collate(collate: Callable[[pa.Table], Any]) -> CollateFn[pa.Table]:
-    """A function that makes batches of Arrow tables, for `iter_torch_batches`: a plain function would be given
-    NumPy arrays. Ray's developer API."""
+    """A collate function that gets Arrow tables instead of NumPy arrays, for `iter_torch_batches`. Developer
+    API."""
     from ray.data.collate_fn import ArrowBatchCollateFn
 
     class Collate(ArrowBatchCollateFn):
@@ -214,13 +187,10 @@ IDLE = 60.0
 
 
 class Leftovers:
-    """Frees placement groups that Ray Train leaves behind where a trial is stopped, and that would keep their CPUs
-    from the trials to come.
-
-    Tune kills the process of the trial, and Ray then everything that hangs on it. Ray Train may see its workers go
-    first and ask for new ones while it is being killed itself: nobody knows of that group, the cleaner of
-    github.com/ray-project/ray/pull/58515 neither. To file: register a group before it is asked for.
-    """
+    """Frees placement groups that Ray Train leaves behind when a trial is stopped, and that would keep their
+    CPUs. Tune kills the process of the trial. Ray Train may see its workers die first and request new ones
+    while it is being killed itself: nobody knows of that group, not even the cleaner of
+    github.com/ray-project/ray/pull/58515. To file: register a group before it is requested."""
 
     def __init__(self, cpus: float) -> None:
         """cpus: of each worker of a training, which tells its groups from those of Tune."""
@@ -243,8 +213,8 @@ class Leftovers:
                 remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
 
     def _idle(self) -> Iterator[str]:
-        """Groups of this job's trainings in which no worker has its CPUs, by two names that Ray forms: a group's
-        ends in its job's, and what is free of its CPUs is the resource CPU_group_<its name>."""
+        """Groups of this job's trainings in which no worker has its CPUs, by two names that Ray forms: a
+        group's ends in its job's, and what is free of its CPUs is the resource CPU_group_<its name>."""
         import ray
         from ray.util.placement_group import placement_group_table
 

@@ -1,29 +1,76 @@
-"""What a cluster has, and what fits on it."""
+"""Resources of a cluster and how many workers fit on it; for this machine without starting Ray."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 
-from scenelift.cluster.fit import GROWS_TO, Node, cores, fit, require_fit
+from scenelift.errors import ClusterError
+
+GROWS_TO = "SCENELIFT_GROWS_TO"
+"""Variable with the machines that an autoscaling cluster may add, as JSON: [{"CPU": 8, "GPU": 1, "machines":
+4}]. Ray's autoscaler does not tell them; see cluster.yaml."""
+Node = dict[str, float]
+"""Resources of a machine: {"CPU": 8, "GPU": 1}."""
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def local_cpus() -> int:
+    """Logical CPUs of a local Ray: at least 4, as Ray Data hangs if training takes every one."""
+    return max(4, cores())
+
+
+def fit(nodes: list[Node], cpus: float, gpus: float, data_cpus: float) -> int:
+    """Number of workers that can be placed while `data_cpus` stay free."""
+
+    def on(node: Node) -> int:
+        places = [node.get("CPU", 0) / cpus] + ([node.get("GPU", 0) / gpus] if gpus else [])
+        return math.floor(min(places) + 1e-6)
+
+    left = sum(node.get("CPU", 0) for node in nodes) - data_cpus
+    return max(0, min(sum(map(on, nodes)), math.floor(left / cpus + 1e-6)))
+
+
+def require_fit(
+    nodes: list[Node], workers: int, cpus: float, gpus: float, data_cpus: float, option: str = "scale.workers"
+) -> None:
+    """ClusterError if `workers` cannot all be placed while `data_cpus` stay free for reading; option: to lower."""
+    placed = fit(nodes, cpus, gpus, data_cpus)
+    if placed >= workers:
+        return
+    total = f"{sum(node.get('CPU', 0) for node in nodes):g} CPU, of which {data_cpus:g} for reading data"
+    each = f"{cpus:g} CPU"
+    if gpus:
+        total += f", and {sum(node.get('GPU', 0) for node in nodes):g} GPU"
+        each += f" and {gpus:g} GPU"
+    advice = f"lower {option} to {placed}" if placed else "ask for less per worker or use a larger machine"
+    raise ClusterError(f"{workers} workers of {each} do not fit: Ray has {total}; {placed} fit, so {advice}")
+
+
+def require_fit_here(workers: int, cpus: float, data_cpus: float) -> None:
+    """`require_fit` for the Ray that a command starts on this machine, unless it will join another cluster."""
+    if "RAY_ADDRESS" not in os.environ and GROWS_TO not in os.environ:
+        require_fit([{"CPU": local_cpus()}], workers, cpus, 0, data_cpus)
+
 
 SWEEP = "sweep"
-"""A resource of the head that a population's trials share, so that no more of them run at once than fit."""
+"""A resource of the head that limits how many trials of a population run at once."""
 
 
 def task_cpus() -> float:
-    """Logical CPUs that a task with work for a whole core asks for: on a small machine Ray has more
-    logical CPUs than there are cores (see `connect`)."""
+    """Logical CPUs of a task that uses a whole core: a local Ray may have more CPUs than cores (`local_cpus`)."""
     nodes = _nodes()
     return max(1.0, nodes[0]["CPU"] / cores()) if len(nodes) == 1 and nodes[0].get("CPU") else 1.0
 
 
 def worker_cpus(workers: int, gpus_per_worker: float = 0, data_cpus: float = 1) -> float:
-    """CPUs for each of `workers` training workers, such that reading keeps `data_cpus`.
-
-    As many whole ones as can be placed, on one machine never more than there are cores; 0.5 where one each
-    is too much. Ray Train gives a worker as many threads.
-    """
+    """CPUs, and threads, of each training worker while reading keeps `data_cpus`: as many whole ones as can be
+    placed, on one machine at most its cores; 0.5 if there is not one for each."""
     nodes = _nodes()
     most = int(max(node.get("CPU", 0) for node in nodes))
     if len(nodes) == 1:
@@ -37,11 +84,8 @@ def worker_cpus(workers: int, gpus_per_worker: float = 0, data_cpus: float = 1) 
 def side_by_side(
     workers: int, cpus: float | None, gpus_per_worker: float, data_cpus: float, most: int
 ) -> tuple[int, float]:
-    """How many trainings, `most` at most, fit at the same time, and the CPUs of each of their workers.
-
-    Each needs `workers` workers and `data_cpus` for reading. cpus: of a worker; None: as many whole ones as
-    leave the number of trainings as it is, on one machine never more than it has cores.
-    """
+    """How many trainings, `most` at most, fit at the same time, and the CPUs of each of their workers; cpus:
+    None: as many whole ones as do not reduce the number of trainings, on one machine at most its cores."""
     nodes = _nodes()
     held = cores() if len(nodes) == 1 else int(sum(node.get("CPU", 0) for node in nodes))
     for trainings in range(most, 0, -1):
@@ -53,22 +97,14 @@ def side_by_side(
 
 
 def require(
-    workers: int,
-    cpus_per_worker: float,
-    gpus_per_worker: float = 0,
-    data_cpus: float = 1,
-    option: str = "scale.workers",
+    workers: int, cpus: float, gpus: float = 0, data_cpus: float = 1, option: str = "scale.workers"
 ) -> None:
-    """Raise ClusterError if `workers` cannot all be placed while `data_cpus` stay free for reading data.
-
-    Without this check Ray waits for the missing resources forever. A cluster that grows by itself is
-    judged by what it may grow to. option: what the message tells the user to lower.
-    """
-    require_fit(_nodes(), workers, cpus_per_worker, gpus_per_worker, data_cpus, option)
+    """`require_fit` on this cluster, or on the one it may grow to; without this check Ray would wait forever."""
+    require_fit(_nodes(), workers, cpus, gpus, data_cpus, option)
 
 
 def places(cpus: float, gpus: float = 0, data_cpus: float = 1) -> int:
-    """How many workers of these CPUs and GPUs have a place while `data_cpus` stay free for reading."""
+    """Number of workers with these CPUs and GPUs that fit while `data_cpus` stay free for reading."""
     return fit(_nodes(), cpus, gpus, data_cpus)
 
 

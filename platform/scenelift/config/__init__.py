@@ -1,3 +1,1 @@
-"""Settings: frozen dataclass trees, presets, files that replay a run, and the command line that is made from
-them. Knows no setting by name.
-"""
+"""Settings: frozen dataclass trees, presets, files that replay a run, and the command line made from them."""

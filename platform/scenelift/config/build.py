@@ -1,13 +1,11 @@
-"""Frozen dataclass trees from plain values, and back.
-
-One conversion serves all three ways in (command line, `--config FILE`, a sweep's dotted keys), so a mistake
-gets the same one-line answer everywhere.
-"""
+"""Frozen dataclass trees from plain values, back, and compared with presets. One conversion serves the command
+line, `--config FILE` and the dotted keys of sweeps, so that a mistake has the same one-line answer everywhere."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import textwrap
 import types
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -40,15 +38,12 @@ def to_dict(config: Any) -> Any:
 
 def flatten(config: Any) -> dict[str, Value]:
     """Every leaf by its dotted key, in field order: {"loop.epochs": 10, ...}."""
-
-    def walk(node: Any, prefix: str) -> dict[str, Value]:
-        leaves: dict[str, Value] = {}
-        for field in dataclasses.fields(node):
-            value, key = getattr(node, field.name), prefix + field.name
-            leaves |= walk(value, key + ".") if dataclasses.is_dataclass(value) else {key: value}
-        return leaves
-
-    return walk(config, "")
+    leaves: dict[str, Value] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        inner = flatten(value) if dataclasses.is_dataclass(value) else None
+        leaves |= {field.name: value} if inner is None else {f"{field.name}.{k}": v for k, v in inner.items()}
+    return leaves
 
 
 def from_dict(cls: type[T], values: Any, key: str = "") -> T:
@@ -59,12 +54,9 @@ def from_dict(cls: type[T], values: Any, key: str = "") -> T:
 
 
 def override(config: T, values: Mapping[str, Value]) -> T:
-    """A copy of `config` with the leaves named by dotted keys replaced: override(c, {"loop.epochs": 3}).
-
-    A group whose class has `NAMED` instances may be given by name, {"student.network": "spvcnn"}; leaves of
-    it that are given beside win. Raises ConfigError for an unknown key or name (naming the nearest known one)
-    or a value of the wrong type.
-    """
+    """A copy of `config` with new values for leaves: override(c, {"loop.epochs": 3}). A group whose class has
+    `NAMED` instances may be given by name, {"student.network": "spvcnn"}; leaves of it that are given too win.
+    Raises ConfigError for an unknown key or name (with the nearest one) or a value of the wrong type."""
     known = flatten(config)
     tree: dict[str, Any] = {}
     for dotted, value in _leaves(config, values).items():
@@ -102,23 +94,18 @@ def _build(cls: Any, base: Any, values: Mapping[str, Any], prefix: str) -> Any:
         if name not in fields:
             known = [prefix + field for field in fields]
             raise ConfigError(f"unknown key {prefix}{name}; {nearest(prefix + str(name), known)}")
-    made: dict[str, Any] = {}
-    for name, hint in fields.items():
-        current = getattr(base, name) if base is not None else dataclasses.MISSING
-        if name not in values:
-            if current is not dataclasses.MISSING:
-                made[name] = current
-            continue
+    built = {} if base is None else {name: getattr(base, name) for name in fields}
+    for name, value in values.items():
+        hint, key = fields[name], prefix + name
         if dataclasses.is_dataclass(hint):
-            inner = None if current is dataclasses.MISSING else current
-            if not isinstance(values[name], Mapping):
-                raise ConfigError(f"{prefix}{name} must be a group of keys, not {values[name]!r}")
-            made[name] = _build(hint, inner, values[name], f"{prefix}{name}.")
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{key} must be a group of keys, not {value!r}")
+            built[name] = _build(hint, built.get(name), value, f"{key}.")
         else:
-            made[name] = _convert(values[name], hint, prefix + name)
-            check(made[name], hint, prefix + name)
+            built[name] = _convert(value, hint, key)
+            check(built[name], hint, key)
     try:
-        return cls(**made)
+        return cls(**built)
     except TypeError as error:
         raise ConfigError(f"{prefix or cls.__name__}: {error}") from error
 
@@ -160,17 +147,93 @@ def _scalar(value: Any, hint: Any, key: str) -> Any:
         raise ConfigError(f"{key}: write true or false, not {value!r}")
     if hint in (int, float) and not isinstance(value, bool) and isinstance(value, int | float | str):
         try:
-            return hint(value) if hint is float or not isinstance(value, float) else _whole(value)
+            if hint is float or not isinstance(value, float) or value.is_integer():
+                return hint(value)
         except (ValueError, OverflowError):
-            raise ConfigError(
-                f"{key} takes a{'n int' if hint is int else ' number'}, not {value!r}"
-            ) from None
+            pass
+        raise ConfigError(f"{key} takes a{'n int' if hint is int else ' number'}, not {value!r}")
     if hint in (str, Path) and not isinstance(value, list | tuple | Mapping) and value is not None:
         return hint(value)
     raise ConfigError(f"{key} takes {getattr(hint, '__name__', hint)}, not {value!r}")
 
 
-def _whole(value: float) -> int:
-    if value != int(value):
-        raise ValueError
-    return int(value)
+_PLACES = ("scale.", "data.train", "data.test")
+"""Prefixes of keys of places and resources; the data set is a tag."""
+_LONGEST = 250
+"""Characters of a run's name that every database of MLflow keeps."""
+
+_BOOKKEEPING = (
+    "run.",
+    "tracking.",
+    "loop.seed",
+    "loop.checkpoint_every",
+    "loop.keep",
+    "loop.log_every",
+    "loop.preflight_steps",
+    "loop.watch.gradient_norm",
+    "loop.watch.profile",
+    "scale.cpus",
+    "scale.gpus",
+    "scale.retries",
+)
+"""Keys, or prefixes of keys, that do not change the experiment."""
+
+
+def experiment_identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a flattened config that define the experiment: no seed, bookkeeping or places."""
+    return {key: value for key, value in config.items() if not key.startswith(_BOOKKEEPING)}
+
+
+def difference(config: Any, presets: Mapping[str, Any]) -> tuple[str, dict[str, Value]]:
+    """The first preset that the fewest options turn into the config, and these options; a named group is one
+    option."""
+    options = {name: _options(preset, config) for name, preset in presets.items()}
+    name = min(options, key=lambda each: len(options[each]))
+    return name, options[name]
+
+
+def settings(config: Mapping[str, Value]) -> dict[str, Value]:
+    """A flattened config without the seed and without where and how it is run."""
+    return {key: value for key, value in experiment_identity(config).items() if not key.startswith(_PLACES)}
+
+
+def written(options: Mapping[str, Value]) -> str:
+    """Options in one line: loop.epochs=6 student.network=spvcnn augmentation.image.size=224,416."""
+    return " ".join(f"{key}={_text(value)}" for key, value in options.items())
+
+
+def title(name: str, preset: str, changed: str) -> str:
+    """The MLflow name of a run without one, differences first: nuscenes loop.epochs=6
+    (distill-20261120-151218)."""
+    text = textwrap.shorten(f"{preset} {changed}", _LONGEST - len(f" ({name})"), placeholder=" ...")
+    return f"{text} ({name})"
+
+
+def _options(preset: Any, config: Any) -> dict[str, Value]:
+    before, after = flatten(preset), flatten(config)
+    shown = settings(after).keys() | {"loop.seed"}
+    changed = {k: v for k, v in after.items() if k in shown and (k not in before or v != before[k])}
+    for group, name in _named_groups(config).items():
+        leaves = [key for key in changed if key.startswith(f"{group}.")]
+        if leaves:
+            changed[group] = name
+        changed = {key: value for key, value in changed.items() if key not in leaves}
+    return changed
+
+
+def _named_groups(config: Any, prefix: str = "") -> dict[str, str]:
+    """The groups that are one of their class's `NAMED`, by dotted key: {"student.network": "spvcnn"}."""
+    groups: dict[str, str] = {}
+    for field in dataclasses.fields(config):
+        group, key = getattr(config, field.name), prefix + field.name
+        if dataclasses.is_dataclass(group):
+            named: Mapping[str, Any] = getattr(type(group), "NAMED", {})
+            name = next((name for name, each in named.items() if each == group), None)
+            groups |= _named_groups(group, f"{key}.") if name is None else {key: name}
+    return groups
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, tuple | list):
+        return ",".join(map(_text, value))
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)

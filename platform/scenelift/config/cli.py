@@ -1,7 +1,7 @@
-"""The command line of a config: `[PRESET | --config FILE] [--group.field VALUE ...]`.
+"""The command line of a config: `[PRESET
 
-One table of options, read off the dataclasses and their field docstrings, is both what `--help` shows and what is
-parsed. Nothing here imports what a command works with, so that it answers to a mistake at once.
+--config FILE] [--group.field VALUE ...]`. `--help` and parsing use one table of options, from the dataclasses and
+their field docstrings. The work of a command is imported later, so that mistakes are answered at once.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import argparse
 import ast
 import functools
 import inspect
+import itertools
 import shlex
 import sys
 import types
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
@@ -28,33 +30,42 @@ _NAMES = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH", bool: "{true,fa
 
 
 def command(prog: str, presets: Mapping[str, Any], module: str = "") -> None:
-    """The whole of `python -m PROG`: parse, check, and only then import `run(config)`, of PROG or its `module`.
-
-    A user's mistake becomes one line and status 1.
-    """
-    try:
+    """`python -m PROG`: parse, check, then import and run `run(config)` of PROG or its `module`."""
+    with exiting():
         config = parse(presets, sys.argv[1:], f"python -m {prog}")
         config.check_here()
         import_module(f"{prog}.{module}" if module else prog).run(config)
+
+
+@contextmanager
+def exiting() -> Iterator[None]:
+    """Ends the process after a user's mistake, with one line and status 1, or an interruption."""
+    try:
+        yield
     except SceneliftError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(str(error) or "interrupted", file=sys.stderr)
         sys.exit(130)
 
 
 def parse(presets: Mapping[str, T], argv: Sequence[str], prog: str) -> T:
-    """Read `[PRESET | --config FILE] [--group.field VALUE ...]`; the first preset is the default.
+    """Read `[PRESET
 
-    A tuple takes several values (`--student.planes 16 24 32`). Prints help and exits on `--help`.
+    --config FILE] [--group.field VALUE ...]`; the first preset is the default. A tuple takes several values
+    (`--student.planes 16 24 32`). Prints help and exits on `--help`.
     """
     args = [_word(arg) for arg in argv]
     name = args.pop(0) if argv and not argv[0].startswith("-") else None
     if name is not None and name not in presets:
         raise ConfigError(f"unknown preset {name}; {nearest(name, presets)}")
     preset = presets[name or next(iter(presets))]
-    parser = _parser(preset, f"{prog} [{' | '.join(presets)} | --config FILE]", _about(preset, presets, name))
+    doc = inspect.getdoc(type(preset)) or ""
+    if doc.startswith(f"{type(preset).__name__}("):  # written by dataclass
+        doc = ""
+    about = f"{doc}\n\nPresets: {', '.join(presets)} (shown: {name or next(iter(presets))})."
+    parser = _parser(preset, f"{prog} [{' | '.join(presets)} | --config FILE]", about)
     parser.add_argument("--config", metavar="FILE", help="Replay the config.yaml of an earlier run.")
     values = _values(parser, args, {"config", *flatten(preset)})
     file = values.pop("config", None)
@@ -71,14 +82,14 @@ def show_help(config: Any, prog: str, description: str) -> NoReturn:
 
 def divide(args: Sequence[str], names: Container[str]) -> tuple[list[str], list[str]]:
     """The options of those names with their values, and everything else: one command line for two configs."""
-    mine: list[str] = []
+    chosen: list[str] = []
     rest: list[str] = []
     current = rest
     for arg in args:
         if arg.startswith("--"):
-            current = mine if _key(arg) in names else rest
+            current = chosen if _key(arg) in names else rest
         current.append(arg)
-    return mine, rest
+    return chosen, rest
 
 
 def given(args: Sequence[str]) -> tuple[str, ...]:
@@ -100,22 +111,14 @@ def _word(arg: str) -> str:
 
 def _values(parser: argparse.ArgumentParser, args: Sequence[str], known: Iterable[str]) -> dict[str, Any]:
     try:
-        found, rest = parser.parse_known_args(args)
+        options, rest = parser.parse_known_args(args)
     except argparse.ArgumentError as error:
         raise ConfigError(f"{error.argument_name} needs a value") from None
     if rest and rest[0].startswith("--"):
         raise ConfigError(f"unknown key {_key(rest[0])}; {nearest(_key(rest[0]), known)}")
     if rest:
         raise ConfigError(f"unexpected {rest[0].strip()!r}; options are written --group.field VALUE")
-    return vars(found)
-
-
-def _about(preset: Settings, presets: Mapping[str, Any], name: str | None) -> str:
-    shown = name or next(iter(presets))
-    doc = inspect.getdoc(type(preset)) or ""
-    if doc.startswith(f"{type(preset).__name__}("):  # what dataclass writes where nobody did
-        doc = ""
-    return f"{doc}\n\nPresets: {', '.join(presets)} (shown: {shown})."
+    return vars(options)
 
 
 def _parser(config: Settings, prog: str, description: str) -> argparse.ArgumentParser:
@@ -132,7 +135,6 @@ def _parser(config: Settings, prog: str, description: str) -> argparse.ArgumentP
 
 
 def _add(parser: argparse.ArgumentParser, config: Settings, prefix: str, about: str | None) -> None:
-    """The options of a config, and below them those of its groups."""
     group = parser.add_argument_group(prefix.rstrip(".") or "options of its own", about)
     if config.NAMED:
         names = f"{{{','.join(config.NAMED)}}}"
@@ -147,15 +149,11 @@ def _add(parser: argparse.ArgumentParser, config: Settings, prefix: str, about: 
         shown = str(shown).lower() if value is None or isinstance(value, bool) else shown
         group.add_argument(
             f"--{prefix}{name}",
-            type=_value,
+            type=lambda word: word.removeprefix(" "),  # of `_word`
             nargs="+" if _several(hint) else None,
             metavar=_metavar(hint),
             help=f"{about} ({', '.join([*limits, f'default: {shown}'])})".replace("%", "%%").strip(),
         )
-
-
-def _value(word: str) -> str:
-    return word.removeprefix(" ")
 
 
 def _several(hint: Any) -> bool:
@@ -163,7 +161,6 @@ def _several(hint: Any) -> bool:
 
 
 def _metavar(hint: Any) -> str:
-    """How a type is called in help."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
         return f"{{{','.join(shlex.quote(str(arg)) for arg in args)}}}"
@@ -174,10 +171,10 @@ def _metavar(hint: Any) -> str:
 
 def _docs(cls: type) -> dict[str, str]:
     """Field -> its docstring, those of base classes included."""
-    found: dict[str, str] = {}
+    docs: dict[str, str] = {}
     for base in reversed(cls.__mro__):
-        found |= _module_docs(base.__module__).get(base.__qualname__, {})
-    return found
+        docs |= _module_docs(base.__module__).get(base.__qualname__, {})
+    return docs
 
 
 @functools.cache
@@ -191,9 +188,9 @@ def _module_docs(module: str) -> dict[str, dict[str, str]]:
 
 
 def _field_docs(node: ast.ClassDef) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for field, after in zip(node.body, node.body[1:], strict=False):
+    docs: dict[str, str] = {}
+    for field, after in itertools.pairwise(node.body):
         match field, after:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                found[name] = " ".join(text.split())
-    return found
+                docs[name] = " ".join(text.split())
+    return docs

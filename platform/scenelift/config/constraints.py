@@ -1,8 +1,5 @@
-"""What a setting may be, written as the annotation of its field: `lr: PositiveFloat = 0.1`.
-
-`Settings` checks it when a config is made, and `scenelift.config.build` where a user's value is converted, with the
-whole key in the message.
-"""
+"""Constraints of settings, in the annotations of their fields: `lr: PositiveFloat = 0.1`. `Settings` checks
+them, and `config.build` when it converts a value, with the whole key in the message."""
 
 from __future__ import annotations
 
@@ -38,10 +35,10 @@ _BOUNDS = {
 
 @dataclass(frozen=True)
 class Exists:
-    """Of a path: it must be there before a command's work begins. Paths in buckets are left to the work."""
+    """A local path must exist before a command begins; URIs are not checked."""
 
     otherwise: str = "check the path"
-    """What to do if it is not there."""
+    """Advice if it does not exist."""
 
     def check(self, path: str | Path, key: str) -> None:
         """ConfigError if the path is local and not there."""
@@ -50,7 +47,7 @@ class Exists:
 
 
 class Settings:
-    """Base of all dataclasses of settings. A `__post_init__` of a subclass calls this one first."""
+    """Base of all settings, which are frozen dataclasses. A subclass's `__post_init__` calls this one first."""
 
     NAMED: ClassVar[dict[str, Any]] = {}
     """Instances that a command takes by name, as in `--student.network spvcnn`."""
@@ -60,10 +57,7 @@ class Settings:
             check(getattr(self, name), hint, name)
 
     def check_here(self, prefix: str = "") -> None:
-        """Raises a SceneliftError for what cannot work on this machine; commands ask before they begin.
-
-        prefix: what stands before the names of the fields in messages, such as "data.".
-        """
+        """Raises a SceneliftError for what cannot work on this machine; prefix: of fields, such as "data."."""
         for name, hint in hints(type(self)).items():
             value = getattr(self, name)
             if isinstance(value, Settings):
@@ -81,8 +75,8 @@ def hints(cls: type) -> dict[str, Any]:
 
 @functools.cache
 def _hints(cls: Any) -> dict[str, Any]:
-    found = get_type_hints(cls, include_extras=True)
-    return {field.name: found[field.name] for field in dataclasses.fields(cls)}
+    types_of = get_type_hints(cls, include_extras=True)
+    return {field.name: types_of[field.name] for field in dataclasses.fields(cls)}
 
 
 def check(value: Any, hint: Any, key: str) -> None:

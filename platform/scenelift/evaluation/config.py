@@ -26,7 +26,7 @@ class ValidationConfig(Settings):
         super().__post_init__()
         if self.holdout_every == 1:
             raise ConfigError(
-                "validation.holdout_every must be 0 or at least 2, not 1: every scene would be held out"
+                "validation.holdout_every must be 0 or at least 2: 1 would hold out every scene"
             )
 
 

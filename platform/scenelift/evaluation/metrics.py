@@ -14,11 +14,8 @@ Counts = NDArray[np.int64]
 
 
 def confusion(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int) -> Counts:
-    """[C, C] counts, rows = truth 1..C, columns = prediction 1..C.
-
-    Points whose truth is 0 are ignored. A prediction of 0 (none) on a labeled point is left out too; to count as
-    a miss, a predictor must predict some class for every point.
-    """
+    """[C, C] counts, rows = truth 1..C, columns = prediction 1..C. Points of truth 0 are ignored, and so are
+    predictions of 0 (none): to count as a miss, a predictor must predict some class."""
     known = (truth > 0) & (prediction > 0)
     cells = (truth[known].astype(np.int64) - 1) * classes + prediction[known] - 1
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
@@ -39,11 +36,8 @@ class Scores:
 
 
 def scores(matrix: Counts, vocabulary: Vocabulary, absent: Absent = "leave out") -> Scores:
-    """IoU = TP / (row + column - TP) by class, their mean, and accuracy (clip2scene.md 6.2).
-
-    A class in neither truth nor prediction has no IoU: it is left out of the mean or, as in the paper's code,
-    counts as 1. A class that is predicted but never true counts as 0.
-    """
+    """IoU = TP / (row + column - TP) by class, their mean, and accuracy (clip2scene.md 6.2). A class in neither
+    truth nor prediction is left out of the mean or, as in the paper's code, counts as 1."""
     hits = np.diag(matrix).astype(float)
     union = matrix.sum(0) + matrix.sum(1) - np.diag(matrix)
     occurs = union > 0
@@ -60,11 +54,8 @@ def scores(matrix: Counts, vocabulary: Vocabulary, absent: Absent = "leave out")
 
 
 def kappa(matrix: Counts) -> float:
-    """Cohen's kappa of two labelings of the same items, from their [C, C] counts.
-
-    (agreement - agreement by chance) / (1 - agreement by chance): 1 for full agreement, 0 for as much as the class
-    frequencies give by chance, and 0 if there is only one class or no item.
-    """
+    """Cohen's kappa of two labelings, from their [C, C] counts: (agreement - chance) / (1 - chance), where the
+    class frequencies give the chance; 0 if there is only one class or no item."""
     total = matrix.sum()
     if not total:
         return 0.0

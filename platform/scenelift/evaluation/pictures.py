@@ -1,7 +1,4 @@
-"""Pictures of a labeled frame: bird's-eye views of its point cloud, and its camera images.
-
-Figures are created without pyplot, so threads share nothing and nothing needs closing.
-"""
+"""Pictures of a labeled frame: bird's-eye views of its point cloud, and its camera images (without pyplot)."""
 
 from __future__ import annotations
 
@@ -89,12 +86,10 @@ def birds_eye(
     extent: float,
     judged: NDArray[np.uint8] | None = None,
 ) -> None:
-    """Side-by-side views from above, all at one scale, with one legend of the classes that occur.
-
-    points: [N, 3] metres in the LiDAR frame; the view extends `extent` metres to each side of the sensor.
-    panels: title -> [N] labels 0..C, 0 in light grey. judged: [N] of `errors`, drawn as a last panel.
-    Higher points are drawn over lower ones, labeled ones over others.
-    """
+    """Side-by-side views from above, all at one scale, with one legend of the classes that occur. points: [N,
+    3] metres in the LiDAR frame; the view extends `extent` metres to each side of the sensor. panels: title ->
+    [N] labels 0..C, 0 in light grey. judged: [N] of `errors`, drawn as a last panel. Higher points are drawn
+    over lower ones, labeled ones over others."""
     inside = np.abs(points[:, :2]).max(axis=1, initial=0) <= extent
     points, panels = points[inside], {title: labels[inside] for title, labels in panels.items()}
     drawn = [(title, labels, palette(vocabulary)) for title, labels in panels.items()]
@@ -166,10 +161,8 @@ def camera_labels(
     vocabulary: Vocabulary,
 ) -> None:
     """A column per camera: the photo, the teacher's labels over it, and the student's labels of its points.
-
     images: [V, H, W, 3]; dense_labels: [V, h, w] 0..C of the teacher's patches, which tile the image;
-    pair_pixels: [M, 3] (image, row, column); pair_labels: [M] 0..C of the student. Label 0 is not drawn.
-    """
+    pair_pixels: [M, 3] (image, row, column); pair_labels: [M] 0..C of the student. Label 0 is not drawn."""
     views, height, width = images.shape[:3]
     rows = ("photo", "teacher's patches", "student's points")
     entries = class_entries(vocabulary, occurring(vocabulary, dense_labels, pair_labels))
@@ -179,15 +172,18 @@ def camera_labels(
     axes = figure.subplots(len(rows), views, squeeze=False)
     colors = palette(vocabulary)
     for view, column in enumerate(axes.T):
-        in_view = pair_pixels[:, 0] == view
+        dots = (pair_pixels[:, 0] == view) & (pair_labels > 0)
+        _, down_pixels, across_pixels = pair_pixels[dots].T
         column[0].imshow(images[view])
-        column[0].set_title(
-            cameras[view].lower().removeprefix("cam_").replace("_", " "), fontsize=10, color=INK
-        )
+        title = cameras[view].lower().removeprefix("cam_").replace("_", " ")
+        column[0].set_title(title, fontsize=10, color=INK)
         column[1].imshow(_faded(images[view], 0.1))
-        _overlay(column[1], dense_labels[view], colors, (height, width))
+        rgba = colors(dense_labels[view])
+        rgba[..., 3] = np.where(dense_labels[view] > 0, 0.55, 0.0)
+        column[1].imshow(rgba, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
         column[2].imshow(_faded(images[view], 0.55))
-        _dots(column[2], pair_pixels[in_view], pair_labels[in_view], colors)
+        dot_colors = colors(pair_labels[dots])
+        column[2].scatter(across_pixels, down_pixels, c=dot_colors, s=3.0, marker="o", linewidths=0)
     for axis in axes.flat:
         axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
@@ -200,17 +196,3 @@ def camera_labels(
 def _faded(image: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
     grey = image.mean(axis=2, keepdims=True)
     return (image * (1 - amount) + (0.5 * grey + 127) * amount).clip(0, 255).astype(np.uint8)
-
-
-def _overlay(
-    axis: Axes, labels: NDArray[np.uint8], colors: ListedColormap, image_size: tuple[int, int]
-) -> None:
-    height, width = image_size
-    rgba = colors(labels)
-    rgba[..., 3] = np.where(labels > 0, 0.55, 0.0)
-    axis.imshow(rgba, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
-
-
-def _dots(axis: Axes, pixels: NDArray[np.int16], labels: NDArray[np.uint8], colors: ListedColormap) -> None:
-    named = labels > 0
-    axis.scatter(pixels[named, 2], pixels[named, 1], c=colors(labels[named]), s=3.0, marker="o", linewidths=0)

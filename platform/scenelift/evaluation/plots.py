@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,11 +19,8 @@ _SMOOTHED_OVER = 0.04  # share of a curve's points under one smoothing window
 
 
 def confusion(path: Path, matrix: NDArray[np.int64], vocabulary: Vocabulary) -> None:
-    """Heat map of a confusion matrix, percent of the points of each true class.
-
-    matrix: [C, C] counts, rows the true classes, columns the predicted ones. Classes without a true point
-    have no percentages and are marked as absent.
-    """
+    """Heat map of a confusion matrix, percent of the points of each true class. matrix: [C, C] counts, rows =
+    truth, columns = prediction. Classes without a true point are marked as absent."""
     classes = len(vocabulary.classes)
     assert matrix.shape == (classes, classes)
     totals = matrix.sum(axis=1)
@@ -43,20 +41,17 @@ def confusion(path: Path, matrix: NDArray[np.int64], vocabulary: Vocabulary) -> 
 
 def _name_classes(axis: Axes, vocabulary: Vocabulary, totals: NDArray[np.int64]) -> None:
     ticks = np.arange(len(vocabulary.classes))
+    right = len(ticks) - 0.35
     names = [name.replace("_", " ") for name in vocabulary.classes]
     axis.set_yticks(ticks, names, fontsize=9, color=INK)
     axis.set_xticks(ticks, names, fontsize=9, color=INK, rotation=45, ha="right", rotation_mode="anchor")
     for row, total in enumerate(totals):
-        axis.text(
-            len(ticks) - 0.35, row, count(total), fontsize=8, va="center", color=INK if total else "#9aa1a9"
-        )
+        axis.text(right, row, count(total), fontsize=8, va="center", color=INK if total else "#9aa1a9")
         if not total:
             axis.axhspan(row - 0.5, row + 0.5, facecolor="#f4f5f6", hatch="///", edgecolor=FAINT, linewidth=0)
             axis.get_yticklabels()[row].set_color("#9aa1a9")
-    at = (len(ticks) - 0.35, -0.5)
-    axis.annotate(
-        "points", at, (0, 6), textcoords="offset points", fontsize=8, color=INK, annotation_clip=False
-    )
+    head: dict[str, Any] = {"xytext": (0, 6), "textcoords": "offset points", "annotation_clip": False}
+    axis.annotate("points", (right, -0.5), **head, fontsize=8, color=INK)
     axis.set_title("where the points of each class went, percent", fontsize=11, color=INK)
     axis.set_ylabel("truth", fontsize=10, color=INK)
     axis.set_xlabel("prediction", fontsize=10, color=INK)
@@ -79,9 +74,7 @@ def count(number: int) -> str:
 
 def curves(path: Path, series: Mapping[str, tuple[Sequence[int], Sequence[float]]]) -> None:
     """A small plot per name, at most three per row: the raw values faint, lightly smoothed values over them.
-
-    series: name -> (steps, values). Values that are not finite leave a gap.
-    """
+    series: name -> (steps, values). Values that are not finite leave a gap."""
     assert series, "nothing to plot"
     columns = min(3, len(series))
     rows = -(-len(series) // columns)

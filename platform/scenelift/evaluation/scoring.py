@@ -1,21 +1,24 @@
-"""Runs a scorer over all samples of a folder of shards: a Ray Data job, its results in the samples' order.
+"""Scores of samples: by a Ray Data job over all shards, and during training on held-out scenes (validation).
 
-Without GPUs the work is done by Ray's pool of processes, which keep what they have imported: a second scoring
-starts at once. On GPUs it is done by actors, which give the GPU back when they end.
+Choices between trainings (by a person or by a sweep) use held-out training scenes, never the test scenes. On CPUs
+Ray's pool of processes scores, which keeps its imports; on GPUs actors do, which give the GPUs back.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from scenelift.cluster import connect as cluster
-from scenelift.errors import SceneliftError
+from scenelift.errors import ConfigError, SceneliftError
+from scenelift.evaluation.config import ValidationConfig
 from scenelift.io.console import Meter
 from scenelift.samples.kind import S
 from scenelift.shards.read import Samples
@@ -36,21 +39,16 @@ def score(
     gpus: float = 0.0,
     group: int = 1,
 ) -> Iterator[R]:
-    """The scorer's result for each `group` of consecutive samples, in their order, with progress.
-
-    gpus: of each worker; 0: they compute on CPUs. Which samples are scored together, and in which order their
-    results come, depends on nothing else, so that sums of results repeat to the last digit. What a sample lacks
-    is the scorer's to say, by one of our errors.
-    """
+    """The scorer's result for each `group` of consecutive samples, in their order, with progress. gpus: of each
+    worker; 0: compute on CPUs. The groups and their order depend on nothing else, so that sums of results
+    repeat to the last digit. A scorer refuses samples by raising one of our errors."""
     import ray.data
 
     groups = -(-len(samples) // group)
     scorer = (samples, build, group, gpus > 0)
-    work: dict[str, Any]
+    work: dict[str, Any] = {"fn": _score_in_pool, "fn_args": (uuid.uuid4().hex, scorer)}
     if gpus:
         work = {"fn": _Worker, "fn_constructor_args": scorer, "num_gpus": gpus}
-    else:
-        work = {"fn": _score_in_pool, "fn_args": (uuid.uuid4().hex, scorer)}
     rows = ray.data.range(groups, override_num_blocks=groups).map_batches(
         **work, batch_size=1, concurrency=workers, num_cpus=1.0
     )
@@ -80,9 +78,7 @@ class _Worker:
             end = min(len(self.samples), (number + 1) * self.group)
             try:
                 results[row] = self.scorer(self.samples.read_many(range(number * self.group, end)))
-            except (
-                SceneliftError
-            ) as error:  # raised in the driver: Ray Data would wrap it until only its text is left
+            except SceneliftError as error:  # for the driver to raise: Ray Data would keep its text only
                 results[row] = error
         return {"id": batch["id"], "result": results}
 
@@ -96,3 +92,73 @@ def _score_in_pool(batch: _Columns, call: str, arguments: tuple[Any, ...]) -> _C
         _in_this_process.clear()
         _in_this_process[call] = _Worker(*arguments)
     return _in_this_process[call](batch)
+
+
+Counts = dict[str, NDArray[Any]]
+"""Arrays by name; the metrics follow from their sums over all held-out samples."""
+S_contra = TypeVar("S_contra", contravariant=True)
+
+
+class Measure(Protocol[S_contra]):
+    """Metrics of a student on held-out samples."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The metrics; by convention they begin with `validation/`."""
+
+    def count(self, student: Any, samples: Iterable[S_contra]) -> Counts:
+        """The counts of one worker on its share of the samples; the same arrays for any share."""
+
+    def metrics(self, counts: Counts) -> dict[str, float]:
+        """The metrics by name, from the sums of all workers' counts."""
+
+
+@dataclass(frozen=True)
+class Validation(Generic[S]):
+    """Samples that are scored at the end of epochs, each training worker taking its share."""
+
+    samples: Samples[S]
+    chosen: tuple[int, ...]
+    """Indices of the samples to score."""
+    every: int
+    """Epochs between two validations."""
+    measure: Measure[S]
+
+    def __call__(
+        self, student: nn.Module, epoch: int, epochs: int, rank: int = 0, workers: int = 1
+    ) -> dict[str, float]:
+        """Metrics after N epochs, the same on every rank; none where none are due. All ranks call it together."""
+        if epoch % self.every and epoch < epochs:
+            return {}
+        training = student.training
+        student.eval()
+        share = self.chosen[rank::workers]
+        counts = self.measure.count(student, (self.samples.read(index) for index in share))
+        student.train(training)
+        if workers > 1:
+            device = next(student.parameters()).device
+            sums = {name: torch.from_numpy(array).to(device) for name, array in counts.items()}
+            for total in sums.values():
+                torch.distributed.all_reduce(total)
+            counts = {name: total.cpu().numpy() for name, total in sums.items()}
+        return self.measure.metrics(counts)
+
+
+def hold_out(
+    config: ValidationConfig, samples: Samples[S], used: Sequence[int] | None = None
+) -> tuple[Sequence[int] | None, tuple[int, ...]]:
+    """Indices to train on, of the `used` samples (None: all), and indices to score on, maybe none. Whole scenes are
+    held out. Raises ConfigError if nothing is left on either side."""
+    if not config.holdout_every:
+        return used, ()
+    names = list(dict.fromkeys(samples.scenes))
+    held = set(names[config.holdout_every - 1 :: config.holdout_every])
+    kept = [i for i in (range(len(samples)) if used is None else used) if samples.scenes[i] not in held]
+    if not held or not kept:
+        raise ConfigError(
+            f"validation.holdout_every {config.holdout_every} cannot be taken from the {len(names)} scenes of "
+            f"{samples.path} such that both sides have some; give another number, or use more data"
+        )
+    out = np.array([i for i, scene in enumerate(samples.scenes) if scene in held])
+    chosen = out[np.linspace(0, len(out) - 1, min(config.max_samples, len(out))).astype(int)]
+    return kept, tuple(chosen.tolist())

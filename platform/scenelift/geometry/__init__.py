@@ -1,3 +1,1 @@
-"""Geometry: rigid transforms and projection, boxes in space and in images, and operations on a grid or on
-segments of points.
-"""
+"""Geometry: rigid transforms and projection, boxes in space and in images, grids and segments of points."""

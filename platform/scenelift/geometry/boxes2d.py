@@ -38,8 +38,8 @@ def clip(boxes: ArrayLike, size: tuple[int, int]) -> Boxes:
 
 
 def neighbours(boxes: Boxes, count: int) -> NDArray[np.int16]:
-    """[R, min(count, R)] for each of R boxes, the boxes with the largest IoU: itself first, then by descending
-    IoU, ties by index (ckd.md 5.3)."""
+    """[R, min(count, R)] the boxes with the largest IoU with each box, itself first; ties by index (ckd.md
+    5.3)."""
     overlap = iou(boxes, boxes)
     np.fill_diagonal(overlap, 2)
     return np.argsort(-overlap, axis=1, kind="stable")[:, :count].astype(np.int16)

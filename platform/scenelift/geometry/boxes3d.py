@@ -9,10 +9,8 @@ Boxes = NDArray[np.float32]
 
 
 def iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Volume of the intersection over that of the union (ws3dvg.md 10.1); 0 for boxes without volume.
-
-    a, b: [..., 6], broadcast against each other. A box with NaN overlaps nothing.
-    """
+    """Volume of the intersection over that of the union (ws3dvg.md 10.1); 0 for boxes without volume. a, b:
+    [..., 6], broadcast against each other. A box with NaN overlaps nothing."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     low = np.maximum(a[..., :3] - a[..., 3:] / 2, b[..., :3] - b[..., 3:] / 2)
     high = np.minimum(a[..., :3] + a[..., 3:] / 2, b[..., :3] + b[..., 3:] / 2)

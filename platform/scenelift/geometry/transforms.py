@@ -1,8 +1,6 @@
-"""Rigid transforms and the pinhole projection that pairs points with pixels.
-
-A transform `b_from_a` is a 4x4 matrix for column vectors: it maps coordinates in frame a to frame b, so a
-chain reads from right to left, `camera_from_ego @ ego_from_lidar`. All functions take stacks of transforms.
-"""
+"""Rigid transforms and the pinhole projection that pairs points with pixels. A transform `b_from_a` is a 4x4
+matrix for column vectors: it maps coordinates in frame a to frame b, so a chain reads from right to left,
+`camera_from_ego @ ego_from_lidar`. All functions take stacks of transforms."""
 
 from __future__ import annotations
 
@@ -16,11 +14,8 @@ _TOLERANCE = 1e-2
 
 
 def rotation(quaternion: ArrayLike) -> Matrix:
-    """[..., 4] quaternions (w, x, y, z) -> [..., 3, 3] rotation matrices.
-
-    Small errors of length are normalized away; anything further from a unit quaternion becomes NaN, so that one
-    bad record of a large table is reported only where it is used (`require_rigid`).
-    """
+    """[..., 4] quaternions (w, x, y, z) -> [..., 3, 3] rotation matrices. Small errors of length are normalized
+    away; others become NaN, so that a bad record is reported only where it is used (`require_rigid`)."""
     q = np.asarray(quaternion, np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         length = np.linalg.norm(q, axis=-1, keepdims=True)
@@ -35,10 +30,7 @@ def rotation(quaternion: ArrayLike) -> Matrix:
 
 
 def rigid(quaternion: ArrayLike, translation: ArrayLike) -> Matrix:
-    """[..., 4] quaternions (w, x, y, z) and [..., 3] translations (metres) -> [..., 4, 4] transforms.
-
-    Values that are not finite become NaN, as in `rotation`.
-    """
+    """[..., 4] quaternions and [..., 3] translations (metres) -> [..., 4, 4] transforms; NaN as in `rotation`."""
     shift = np.asarray(translation, np.float64)
     return compose(rotation(quaternion), np.where(np.isfinite(shift), shift, np.nan))
 
@@ -88,10 +80,7 @@ def transform_points(transform: Matrix, points: NDArray[np.float32]) -> NDArray[
 
 
 def _affine(matrix: Matrix, columns: Matrix) -> Matrix:
-    """[R, 4] applied to homogeneous [3, N] columns -> [R, N].
-
-    Written out because BLAS would start threads for a product this thin in each of the many reader processes.
-    """
+    """[R, 4] applied to homogeneous [3, N] columns -> [R, N]; BLAS would start threads in each reader process."""
     x, y, z = columns
     return matrix[:, 0:1] * x + matrix[:, 1:2] * y + matrix[:, 2:3] * z + matrix[:, 3:4]
 
@@ -105,13 +94,11 @@ def project(
 ) -> tuple[NDArray[np.intp], Matrix]:
     """Which points a pinhole camera sees, and where; no occlusion test (CLIP2Scene, section 3.1).
 
-    The one-pixel border follows the nuScenes devkit; CLIP2Scene's code includes the first row and column.
-
-    Takes [N, 3] points (metres), the 4x4 transform into the camera's frame (x right, y down, z forward),
-    the 3x3 intrinsic matrix and the image's (height, width). Returns the indices [M], in order, of the points
-    that are deeper than `min_depth` metres and strictly inside a one-pixel border, and their [M, 2] float64
-    image coordinates (u, v), pixels. Raises ValueError if the transform is not rigid, the intrinsic matrix is
-    singular, or either is not finite.
+    Takes [N, 3] points (metres), the 4x4 transform into the camera's frame (x right, y down, z forward), the 3x3
+    intrinsic matrix and the image's (height, width). Returns the indices [M], in order, of the points deeper than
+    `min_depth` metres and strictly inside a one-pixel border, as in the nuScenes devkit (CLIP2Scene's code
+    includes the first row and column), and their [M, 2] float64 coordinates (u, v), pixels. Raises ValueError for
+    invalid matrices.
     """
     require_rigid(to_camera)
     require_pinhole(intrinsic)

@@ -1,10 +1,11 @@
-"""Progress of a command: a bar on a terminal, lines in a log."""
+"""Output of commands: progress as a bar or lines, and warnings about untested versions of libraries."""
 
 from __future__ import annotations
 
+import functools
+import logging
 import sys
 import time
-from types import TracebackType
 
 from tqdm import tqdm
 
@@ -15,15 +16,13 @@ class Meter:
     def __init__(self, title: str, total: int, unit: str, every: float = 10.0) -> None:
         self.title, self.total, self.unit, self.every = title, total, unit, every
         self.count, self.note = 0, ""
-        self.began = self.spoke = time.monotonic()
+        self.began = self.printed = time.monotonic()
         self.bar = tqdm(total=total, desc=title, unit=unit, leave=False) if sys.stderr.isatty() else None
 
     def __enter__(self) -> Meter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         if self.bar is not None:
             self.bar.close()
         if kind is None:
@@ -38,9 +37,9 @@ class Meter:
             self.bar.set_postfix_str(self.note)
             self.bar.update(count - self.count)
         self.count = count
-        if self.bar is None and count and time.monotonic() - self.spoke >= self.every:
-            self.spoke = time.monotonic()
-            left = (self.spoke - self.began) / count * (self.total - count)
+        if self.bar is None and count and time.monotonic() - self.printed >= self.every:
+            self.printed = time.monotonic()
+            left = (self.printed - self.began) / count * (self.total - count)
             say(f"{self.title}: {count}/{self.total} {self.unit}, about {left:.0f} s left  {self.note}")
 
     def add(self, count: int = 1) -> None:
@@ -52,3 +51,19 @@ def say(line: str) -> None:
     """Print a line without breaking a progress bar."""
     tqdm.write(line, file=sys.stderr)
     sys.stderr.flush()
+
+
+_log = logging.getLogger(__name__)
+
+
+@functools.cache  # a process says it once
+def warn_if_untested(library: str, installed: str, tested: str) -> None:
+    """Warn unless `installed` is `tested`, or a patch of it where `tested` names no patch."""
+    if not f"{installed}.".startswith(f"{tested}."):
+        _log.warning(
+            "%s %s is installed, and Scenelift uses private parts of it that were tested with %s; "
+            "run `python -m pytest -m internals` to see whether they still fit",
+            library,
+            installed,
+            tested,
+        )

@@ -1,8 +1,5 @@
-"""Folders that are complete or absent, on any file system: checkpoints and saved students.
-
-Object stores cannot rename a folder, so no folder is ever renamed: a folder is complete when its last file,
-`done.json`, exists and all the files that it lists have the sizes that it lists.
-"""
+"""Folders that are complete or absent, on any file system: checkpoints and saved students. Object stores cannot
+rename a folder, so a folder is complete when its last file, `done.json`, lists the sizes of all files."""
 
 from __future__ import annotations
 
@@ -10,11 +7,9 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
-
-from pyarrow import fs as pafs
 
 from scenelift.errors import StorageError
 from scenelift.io import storage
@@ -26,20 +21,20 @@ DONE = "done.json"
 
 @contextmanager
 def written(target: Location, values: Mapping[str, Any] | None = None) -> Iterator[Path]:
-    """A local folder to write files into; complete at `target` once the `with` block succeeds.
-
-    values: plain values that `about` returns. On a local disk the folder is the target itself, elsewhere a
-    temporary folder that is copied. Anything already at `target` is deleted first. Raises StorageError.
-    """
+    """A local folder to write files into; complete at `target` once the `with` block succeeds. values: plain
+    values for `about`. On a local disk the folder is the target, else a temporary one that is copied. Anything
+    already at `target` is deleted first. Raises StorageError."""
     filesystem, path = storage.resolve(target)
     remove(target)
-    if storage.is_local(filesystem):
+    local = storage.is_local(filesystem)
+    if local:
         storage.make_folder(filesystem, path)
     try:
-        with _workplace(filesystem, path) as folder:
+        with nullcontext(path) if local else tempfile.TemporaryDirectory(prefix="scenelift-") as name:
+            folder = Path(name)
             with storage.explained(*storage.resolve(folder)):
                 yield folder
-            if not storage.is_local(filesystem):
+            if not local:
                 upload(folder, target)
             sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
         text = json.dumps({"files": sizes, "about": dict(values or {})})
@@ -48,15 +43,6 @@ def written(target: Location, values: Mapping[str, Any] | None = None) -> Iterat
         with suppress(StorageError):
             remove(target)
         raise
-
-
-@contextmanager
-def _workplace(filesystem: pafs.FileSystem, path: str) -> Iterator[Path]:
-    if storage.is_local(filesystem):
-        yield Path(path)
-        return
-    with tempfile.TemporaryDirectory(prefix="scenelift-") as folder:
-        yield Path(folder)
 
 
 def about(target: Location) -> dict[str, Any] | None:
@@ -72,10 +58,7 @@ def about(target: Location) -> dict[str, Any] | None:
 
 @contextmanager
 def fetched(target: Location, names: Sequence[str] | None = None) -> Iterator[Path]:
-    """A local folder to read from: the folder itself, or a copy that lasts as long as the `with` block.
-
-    names: the files to fetch; None: all.
-    """
+    """A local folder to read from: the target itself, or a temporary copy of all files or of those in `names`."""
     filesystem, path = storage.resolve(target)
     if storage.is_local(filesystem):
         yield Path(path)
@@ -91,8 +74,10 @@ def fetched(target: Location, names: Sequence[str] | None = None) -> Iterator[Pa
 def upload(source: Path, target: Location) -> None:
     """Copy a local file, or a local folder's contents, to `target`, replacing files; StorageError if it fails."""
     filesystem, path = storage.resolve(target)
-    names = {file: str(file.relative_to(source)) for file in _files(source)}
-    places = {file: path if file == source else storage.join(path, name) for file, name in names.items()}
+    places = {source: path}
+    if source.is_dir():
+        files = sorted(file for file in source.rglob("*") if file.is_file())
+        places = {file: storage.join(path, str(file.relative_to(source))) for file in files}
     for parent in sorted({storage.split(place)[0] for place in places.values()}):
         storage.make_folder(filesystem, parent)
     for file, place in places.items():
@@ -107,9 +92,3 @@ def remove(target: Location) -> None:
     storage.delete(filesystem, storage.join(path, DONE))
     with storage.explained(filesystem, path), suppress(FileNotFoundError):
         filesystem.delete_dir(path)
-
-
-def _files(source: Path) -> list[Path]:
-    if source.is_file():
-        return [source]
-    return sorted(file for file in source.rglob("*") if file.is_file())

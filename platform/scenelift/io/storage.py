@@ -1,4 +1,7 @@
-"""Paths on any file system that pyarrow or fsspec supports: local folders, s3://, gs://, hdfs://, az://, ..."""
+"""Paths on any file system of pyarrow or fsspec: local folders, s3://, gs://, hdfs://, az://, ...
+
+Functions import pyarrow themselves: networks, losses and their steps run where it is missing (`benchmarks.gpu`).
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,20 @@ import functools
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import pyarrow as pa
-from pyarrow import fs as pafs
+from scenelift.errors import StorageError, first_line
 
-from scenelift.errors import StorageError
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyarrow import fs as pafs
 
 TEMPORARY = ".tmp-"
-"""Prefix of files that are being written; a killed job may leave some behind."""
+"""Prefix of files that are being written; a killed job may leave some."""
 
 ATTEMPTS = 6
 """Attempts of a request to a bucket before it fails, with increasing pauses: about 20 s."""
@@ -30,10 +34,9 @@ Location = str | Path
 
 
 def resolve(path: Location) -> tuple[pafs.FileSystem, str]:
-    """The file system of a path or URI and the path on it; local paths become absolute.
+    """The file system of a path or URI and the absolute path on it; StorageError for an unknown scheme."""
+    from pyarrow import fs as pafs
 
-    Raises StorageError for a scheme that neither pyarrow nor an installed fsspec package supports.
-    """
     text = str(path)
     if "://" in text:
         return _resolve_uri(text)
@@ -42,35 +45,37 @@ def resolve(path: Location) -> tuple[pafs.FileSystem, str]:
 
 @functools.lru_cache(maxsize=64)  # a cloud client is slow to create and keeps its connections
 def _resolve_uri(uri: str) -> tuple[pafs.FileSystem, str]:
+    import pyarrow as pa
+    from pyarrow import fs as pafs
+
     try:
         filesystem, inner = pafs.FileSystem.from_uri(uri)
     except OSError as error:
-        raise StorageError(_refused(pafs.LocalFileSystem(), uri, _first_line(error))) from None
+        raise StorageError(_refused(pafs.LocalFileSystem(), uri, first_line(error))) from None
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         filesystem, inner = _by_fsspec(uri)
-    if isinstance(filesystem, pafs.S3FileSystem):
+    if filesystem.type_name == "s3":
         filesystem = _s3(uri, filesystem.region)
     return filesystem, inner
 
 
 def _by_fsspec(uri: str) -> tuple[pafs.FileSystem, str]:
     import fsspec
+    from pyarrow import fs as pafs
 
     try:
         filesystem, inner = fsspec.core.url_to_fs(uri)
     except (ValueError, ImportError, OSError) as error:
-        raise StorageError(
-            f"{uri}: {_first_line(error)}; use a local path, s3://... or gs://..., or install what fsspec needs"
-        ) from None
+        advice = "use a local path, s3://... or gs://..., or install what fsspec needs"
+        raise StorageError(f"{uri}: {first_line(error)}; {advice}") from None
     return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), inner
 
 
 def _s3(uri: str, region: str) -> pafs.S3FileSystem:
-    """A client of the URI's bucket with more retries and longer timeouts.
+    """A client of the URI's bucket with more retries and longer timeouts, for which `FileSystem.from_uri` has no
+    options. Pickling loses the retries, so each process creates its own client, by `resolve`."""
+    from pyarrow import fs as pafs
 
-    `FileSystem.from_uri` takes no such options, so what it reads out of the URI and the environment is read here.
-    How often to try is lost when a client is pickled: it is made anew in each process, by `resolve`.
-    """
     parts = urlsplit(uri)
     options: dict[str, Any] = dict(parse_qsl(parts.query)) | {"region": region}
     for name in options.keys() & {"allow_bucket_creation", "allow_bucket_deletion"}:
@@ -86,7 +91,7 @@ def _s3(uri: str, region: str) -> pafs.S3FileSystem:
             retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
         )
     except TypeError as error:
-        raise StorageError(f"{uri}: an option that is not supported: {_first_line(error)}") from None
+        raise StorageError(f"{uri}: an option that is not supported: {first_line(error)}") from None
 
 
 def absolute(path: Location) -> str:
@@ -108,7 +113,7 @@ def split(path: str) -> tuple[str, str]:
 
 
 def _options(path: str) -> tuple[str, str]:
-    """A URI's path and its options, such as ?endpoint_override=localhost:9000; other paths have none."""
+    """A URI's path and options, such as ?endpoint_override=localhost:9000."""
     if "://" not in path:
         return path, ""
     path, mark, options = path.partition("?")
@@ -117,29 +122,24 @@ def _options(path: str) -> tuple[str, str]:
 
 def is_local(filesystem: pafs.FileSystem) -> bool:
     """Whether this is the local file system."""
-    return isinstance(filesystem, pafs.LocalFileSystem)
+    return bool(filesystem.type_name == "local")
 
 
 @contextmanager
 def explained(filesystem: pafs.FileSystem, path: str, need: int = 0) -> Iterator[None]:
-    """Turns errors of the operating system or the cloud about `path` into a StorageError with the fix.
-
-    need: bytes that were to be written, for the message about a full disk.
-    """
+    """Turns errors about `path` into a StorageError with the fix; need: bytes to write."""
     try:
         yield
     except FileNotFoundError as error:
         raise StorageError(f"{path} does not exist; check the path or the bucket's name") from error
     except PermissionError as error:
-        raise StorageError(
-            f"{path} is not accessible: permission denied; check its owner and permissions"
-        ) from error
+        raise StorageError(f"{path}: permission denied; check its owner and permissions") from error
     except (IsADirectoryError, NotADirectoryError, FileExistsError) as error:
-        raise StorageError(f"{path} is in the way: {_first_line(error)}") from error
+        raise StorageError(f"{path} is in the way: {first_line(error)}") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageError(_full(filesystem, path, need)) from error
-        raise StorageError(_refused(filesystem, path, _first_line(error))) from error
+        raise StorageError(_refused(filesystem, path, first_line(error))) from error
 
 
 _ADVICE = {
@@ -168,25 +168,19 @@ def make_folder(filesystem: pafs.FileSystem, folder: str) -> None:
         filesystem.create_dir(folder, recursive=True)
 
 
-def write_atomic(
-    filesystem: pafs.FileSystem, path: str, data: bytes | pa.Buffer | Callable[[pa.NativeFile], Any]
-) -> None:
-    """Write a file so that a reader sees all of it or nothing, even if the writer is killed.
-
-    Locally: a temporary file in the same folder, then a rename. Elsewhere: one output stream, whose object
-    appears when it is closed. A callable receives the stream and writes to it. Raises StorageError.
-    """
-    if not is_local(filesystem):
-        content = _collected(data)  # closing a half-written stream would publish the half
-        with explained(filesystem, path, len(content)), filesystem.open_output_stream(path) as stream:
-            stream.write(content)
-        return
-    folder, _, name = path.rpartition("/")
-    temporary = join(folder, f"{TEMPORARY}{uuid.uuid4().hex}-{name}")
-    with explained(filesystem, path, 0 if callable(data) else len(data)):
+def write_atomic(filesystem: pafs.FileSystem, path: str, data: bytes | pa.Buffer) -> None:
+    """Write a file so that a reader sees all of it or nothing, even if the writer is killed: locally by renaming a
+    temporary file in the same folder, elsewhere as one object. Raises StorageError."""
+    with explained(filesystem, path, len(data)):
+        if not is_local(filesystem):
+            with filesystem.open_output_stream(path) as stream:
+                stream.write(data)
+            return
+        folder, name = split(path)
+        temporary = join(folder, f"{TEMPORARY}{uuid.uuid4().hex}-{name}")
         try:
             with filesystem.open_output_stream(temporary) as stream:
-                data(stream) if callable(data) else stream.write(data)
+                stream.write(data)
             filesystem.move(temporary, path)
         except BaseException:
             with suppress(OSError):
@@ -194,18 +188,10 @@ def write_atomic(
             raise
 
 
-def _collected(data: bytes | pa.Buffer | Callable[[pa.NativeFile], Any]) -> bytes | pa.Buffer:
-    if not callable(data):
-        return data
-    sink = pa.BufferOutputStream()
-    data(sink)
-    return sink.getvalue()
-
-
 def exists(filesystem: pafs.FileSystem, path: str) -> bool:
     """Whether a file or folder exists."""
     with explained(filesystem, path):
-        return filesystem.get_file_info(path).type != pafs.FileType.NotFound
+        return bool(filesystem.get_file_info(path).type.name != "NotFound")
 
 
 def read_bytes(filesystem: pafs.FileSystem, path: str) -> bytes:
@@ -222,24 +208,27 @@ def delete(filesystem: pafs.FileSystem, path: str) -> None:
 
 def list_files(filesystem: pafs.FileSystem, folder: str) -> dict[str, int]:
     """Name -> bytes of the files directly in a folder, sorted by name; empty if there is no such folder."""
-    with explained(filesystem, folder):
-        infos = filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
-    return {info.base_name: info.size for info in sorted(infos, key=lambda i: i.base_name) if info.is_file}
+    return {info.base_name: info.size for info in _entries(filesystem, folder) if info.is_file}
 
 
 def list_folders(filesystem: pafs.FileSystem, folder: str) -> list[str]:
     """Names of the folders directly in a folder, sorted; empty if there is no such folder."""
+    return [info.base_name for info in _entries(filesystem, folder) if info.type.name == "Directory"]
+
+
+def _entries(filesystem: pafs.FileSystem, folder: str) -> list[pafs.FileInfo]:
+    from pyarrow import fs as pafs
+
     with explained(filesystem, folder):
         infos = filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
-    return sorted(info.base_name for info in infos if info.type == pafs.FileType.Directory)
+    return sorted(infos, key=lambda info: info.base_name)
 
 
 def remove_temporary(filesystem: pafs.FileSystem, folder: str) -> None:
-    """Delete what a killed `write_atomic` left in a folder."""
+    """Delete the temporary files of a killed `write_atomic` in a folder."""
     for name in list_files(filesystem, folder):
         if name.startswith(TEMPORARY):
-            with explained(filesystem, folder):
-                filesystem.delete_file(join(folder, name))
+            delete(filesystem, join(folder, name))
 
 
 def require_space(path: Location, need: int) -> None:
@@ -264,7 +253,3 @@ def _full(filesystem: pafs.FileSystem, path: str, need: int) -> str:
 def megabytes(size: int) -> str:
     """1234567 -> "1.2 MB"; in GB from 10 GB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e10 else f"{size / 1e6:.1f} MB"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

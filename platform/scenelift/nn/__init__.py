@@ -1,3 +1,1 @@
-"""Networks: sparse backbones, the student that classifies points, transfer of pre-trained weights, and shared
-losses.
-"""
+"""Networks: sparse backbones, the student that classifies points, transfer of weights, and shared losses."""

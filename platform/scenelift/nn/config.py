@@ -39,7 +39,7 @@ class NetworkConfig(Settings):
         levels = len(self.encoder)
         if len(self.decoder) != levels or not levels:
             raise ConfigError(
-                f"a U-Net has as many decoder as encoder levels, not {len(self.decoder)} and {levels}"
+                f"a U-Net has as many decoder as encoder levels, not {len(self.decoder)}, {levels}"
             )
         if len(self.blocks) not in (1, 2 * levels):
             raise ConfigError(

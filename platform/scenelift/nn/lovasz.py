@@ -7,12 +7,9 @@ from torch import Tensor
 
 
 def lovasz_softmax(logits: Tensor, labels: Tensor) -> Tensor:
-    """Lovász extension of 1 - IoU, averaged over the classes that occur in the labels.
-
-    logits: [N, C] float32; labels: [N] 0..C-1. All rows count as one image: IoU is over the entire batch.
-    Without rows the loss is 0. Source: Berman et al., The Lovasz-Softmax loss, CVPR 2018, Algorithm 1, with
-    "classes present" over the flattened batch, as in CLIP2Scene's fine-tuning (clip2scene.md 6.4).
-    """
+    """Lovász extension of 1 - IoU over the entire batch, averaged over the classes that occur in the labels; 0
+    without rows. logits: [N, C] float32; labels: [N] 0..C-1. Source: Berman et al., The Lovasz-Softmax loss,
+    CVPR 2018, Algorithm 1, with "classes present", as in CLIP2Scene's fine-tuning (clip2scene.md 6.4)."""
     if not len(labels):
         return logits.sum() * 0  # not a constant: DDP needs a gradient for every parameter
     truth = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, labels[:, None], True)
@@ -24,10 +21,8 @@ def lovasz_softmax(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _growth(truth: Tensor) -> Tensor:
-    """[N, C] the loss of a class's IoU caused by each further row, if it is wrong.
-
-    truth: [N, C] whether a row has the class; each column is sorted by descending error.
-    """
+    """[N, C] the loss of a class's IoU caused by each further row, if it is wrong. truth: [N, C] whether a row
+    has the class; each column is sorted by descending error."""
     missed = truth.cumsum(0)
     size = missed[-1:]
     loss = 1 - (size - missed) / (size + (~truth).cumsum(0)).float()

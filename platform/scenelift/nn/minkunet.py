@@ -1,7 +1,4 @@
-"""Sparse 3D backbones: one description of a network, and residual U-Nets in any size.
-
-A network with a point branch is `scenelift.nn.spvcnn.SPVCNN`; `scenelift.nn.spvcnn.build_network` makes either.
-"""
+"""Sparse 3D backbones: residual U-Nets of any size. `scenelift.nn.spvcnn.build_network` makes all networks."""
 
 from __future__ import annotations
 
@@ -48,10 +45,8 @@ class BasicBlock(nn.Module):
 
 
 class MinkUNet(nn.Module):
-    """Sparse residual U-Net (Choy et al. 2019), which CLIP2Scene uses for ScanNet.
-
-    Takes voxels with `in_channels` features and returns [V, out_channels] for the same voxels in the same order.
-    """
+    """Sparse residual U-Net (Choy et al. 2019), which CLIP2Scene uses for ScanNet. Takes voxels with
+    `in_channels` features and returns [V, out_channels] for the same voxels in the same order."""
 
     def __init__(self, in_channels: int, config: NetworkConfig) -> None:
         super().__init__()

@@ -11,12 +11,13 @@ from typing import Any, ClassVar, Self
 import safetensors.torch
 from torch import Tensor, nn
 
+from scenelift.config import files
 from scenelift.errors import SceneliftError
-from scenelift.io import folders, schema
+from scenelift.io import folders
 from scenelift.io.storage import Location
 
 VERSION = 1
-MIGRATIONS: schema.Migrations = {}
+MIGRATIONS: files.Migrations = {}
 
 
 class SavedStudent(nn.Module, ABC):
@@ -46,7 +47,7 @@ class SavedStudent(nn.Module, ABC):
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
         safetensors.torch.save_file(weights, folder / f"{self.FILE}.safetensors")
-        description = schema.stamp(self.description(), VERSION)
+        description = files.stamp(self.description(), VERSION)
         (folder / f"{self.FILE}.json").write_text(json.dumps(description, indent=1))
 
     def restore(self, folder: Path) -> None:
@@ -59,12 +60,12 @@ class SavedStudent(nn.Module, ABC):
 
         Raises SceneliftError if the folder does not contain such a student.
         """
-        files = f"{cls.FILE}.safetensors", f"{cls.FILE}.json"
+        names = f"{cls.FILE}.safetensors", f"{cls.FILE}.json"
         try:
-            with folders.fetched(folder, files) as local:
-                weights = safetensors.torch.load_file(local / files[0])
-                values = json.loads((local / files[1]).read_text())
-            description = schema.accept(values, f"{folder}/{files[1]}", VERSION, MIGRATIONS)
+            with folders.fetched(folder, names) as local:
+                weights = safetensors.torch.load_file(local / names[0])
+                values = json.loads((local / names[1]).read_text())
+            description = files.accept(values, f"{folder}/{names[1]}", VERSION, MIGRATIONS)
             student = cls.from_description(description, weights)
             student.load_state_dict(weights)
         except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:

@@ -1,7 +1,5 @@
-"""SPVCNN: a sparse U-Net with a parallel branch of features for every input voxel.
-
-"Points" are the input voxels of the network; "cells" are those of a coarser level, with an edge of `stride` voxels.
-"""
+"""SPVCNN: a sparse U-Net with a parallel branch of features for every input voxel. "Points" are the input
+voxels of the network; "cells" are those of a coarser level, with an edge of `stride` voxels."""
 
 from __future__ import annotations
 
@@ -15,16 +13,14 @@ from scenelift.geometry.segments import segment_mean
 from scenelift.nn.config import NetworkConfig
 from scenelift.nn.minkunet import MinkUNet
 from scenelift.sparse.layers import BatchNorm
-from scenelift.sparse.sites import Sites, Voxels
+from scenelift.sparse.sites import Sites, Voxels, cell_keys
 
 
 class SPVCNN(MinkUNet):
-    """U-Net with a point branch (Tang et al. 2020), as CLIP2Scene uses it for nuScenes and SemanticKITTI.
-
-    The branch receives the voxel features at the bottom, half-way up and at the end, and returns its features to
-    the voxels at the first two. The output is the branch's features at the three places, [V, 480] for the paper's
-    widths. Source: clip2scene.md 3.1.
-    """
+    """U-Net with a point branch (Tang et al. 2020), as CLIP2Scene uses it for nuScenes and SemanticKITTI. The
+    branch receives the voxel features at the bottom, half-way up and at the end, and returns its features to
+    the voxels at the first two. The output is its features at all three, [V, 480] for the paper's widths.
+    Source: clip2scene.md 3.1."""
 
     def __init__(self, in_channels: int, config: NetworkConfig) -> None:
         super().__init__(in_channels, config)
@@ -55,12 +51,10 @@ def build_network(in_channels: int, config: NetworkConfig) -> MinkUNet:
 
 
 def to_points(cells: Voxels, points: Sites) -> Tensor:
-    """[N, C] features of cells, interpolated at the points: trilinear between the cells' corners.
-
-    A point at q is between the 8 cells floor(q / stride) + {0, 1}^3; the weight of each is the product over the
-    axes of 1 - |q - stride * cell| / stride. Absent cells have weight 0 and the others are normalized to a sum of
-    1: nothing leaks between samples, and a point's own cell is always among them.
-    """
+    """[N, C] features of cells, interpolated at the points: trilinear between the cells' corners. A point at q
+    is between the 8 cells floor(q / stride) + {0, 1}^3; the weight of each is the product over the axes of 1 -
+    |q - stride * cell| / stride. Absent cells have weight 0 and the others are normalized to a sum of 1:
+    nothing leaks between samples, and a point's own cell is always among them."""
     if cells.sites is points:
         return cells.features
     rows, weights = _corners(points, cells.sites)
@@ -86,9 +80,7 @@ def _full(features: Tensor) -> Tensor:
 
 def _corners(points: Sites, cells: Sites) -> tuple[Tensor, Tensor]:
     """For each point its 8 cells ([N, 8] rows, the point's own cell first) and their weights [N, 8] float32.
-
-    Computed once per batch and cached in the points. An absent cell has weight 0 and the row of the own cell.
-    """
+    Computed once per batch and cached in the points. An absent cell has weight 0 and the row of the own cell."""
     stride = _stride(points, cells)
     corners = points.memo.get(("corners", stride))
     if corners is None:
@@ -103,17 +95,12 @@ def _look_up(points: Sites, cells: Sites, stride: int) -> tuple[Tensor, Tensor]:
     fraction = ((position - own * stride) / stride)[:, None]
     weights = torch.where(steps == 1, fraction, 1 - fraction).prod(2)
     wanted = torch.cat((sample[:, None].expand(-1, 8, -1), own[:, None] + steps), 2)
-    known, keys = _keys(cells.coords, cells), _keys(wanted, cells)
+    x, y, z = cells.shape  # keys are valid up to one step beyond the grid
+    known, keys = (cell_keys(coords, (x + 1, y + 1, z + 1)) for coords in (cells.coords, wanted))
     rows = torch.searchsorted(known, keys).clamp(max=len(known) - 1)  # sorted by strided convolutions
     present = known[rows] == keys
     weights = weights * present
     return torch.where(present, rows, rows[:, :1]), weights / weights.sum(1, keepdim=True)
-
-
-def _keys(coords: Tensor, cells: Sites) -> Tensor:
-    """[*] int64, a unique key per cell, valid up to one step beyond the grid."""
-    sample, x, y, z = coords.long().unbind(-1)
-    return ((sample * (cells.shape[0] + 1) + x) * (cells.shape[1] + 1) + y) * (cells.shape[2] + 1) + z
 
 
 def _stride(points: Sites, cells: Sites) -> int:

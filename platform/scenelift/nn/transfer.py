@@ -11,20 +11,16 @@ from scenelift.io.console import say
 from scenelift.nn.student import Student
 
 _FREE = ("network.engine", "voxels.feature_scale")
-"""Settings that may differ: the engine does not change weights, and the scale may be what makes the point features
-of two data sets comparable."""
-
+"""Settings that may differ; the scale may be what makes the point features of two data sets comparable."""
 
 _SHARPNESS = 5.0
 """Scale of the initial classifier's logits: 1 / the distillation temperature (0.2 in our presets)."""
 
 
 def load_backbone(student: Student, start: Student, path: str) -> None:
-    """Copy every tensor of the start's backbone whose name and shape match the student's.
-
-    Prints the number of parameters copied, and a warning if the two students' inputs differ. ConfigError, naming
-    the settings that would make the student fit, if nothing can be copied. path: where the start was read from.
-    """
+    """Copy every tensor of the start's backbone whose name and shape match. Prints how many parameters, and a
+    warning if the students' inputs differ; ConfigError, with the settings that fit, if none. path: of the
+    start."""
     own = student.backbone.state_dict()
     matching = {
         name: tensor
@@ -43,11 +39,8 @@ def load_backbone(student: Student, start: Student, path: str) -> None:
 
 
 def classify_by_text(student: Student, start: Student, path: str) -> None:
-    """Initialize the classifier of a student with the start's backbone to predict what the start does by text.
-
-    Both maps are linear, so the classifier becomes their product; ConfigError if the start does not classify by
-    text, or has other classes. path: where the start was read from.
-    """
+    """Initialize a student's classifier to predict what the start does by text: the product of two linear maps.
+    ConfigError if the start does not classify by text, or has other classes. path: of the start."""
     if "semantic" not in start.heads or "classifier" in start.heads:
         raise ConfigError(f"{path} does not classify by text; leave head at new")
     if start.vocabulary.classes != student.vocabulary.classes:
@@ -60,10 +53,10 @@ def classify_by_text(student: Student, start: Student, path: str) -> None:
 
 
 def _differences(student: Student, start: Student) -> str:
-    """How the start's input differs from the student's; empty if it does not."""
-    own, theirs = configuration.flatten(student.config), configuration.flatten(start.config)
-    keys = [key for key in own if own[key] != theirs[key] and key not in _FREE]
-    settings = " ".join(f"--student.{key} {_words(theirs[key])}" for key in keys)
+    """The differences of the start's input from the student's, in words; empty if there is none."""
+    now, before = configuration.flatten(student.config), configuration.flatten(start.config)
+    keys = [key for key in now if now[key] != before[key] and key not in _FREE]
+    settings = " ".join(f"--student.{key} {_words(before[key])}" for key in keys)
     parts = [f"the start was trained with {settings}"] if keys else []
     if start.point_features != student.point_features:
         parts.append(f"its points had {start.point_features} features, these have {student.point_features}")

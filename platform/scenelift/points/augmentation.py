@@ -1,8 +1,5 @@
-"""Augmentation of training frames: clouds rotated and mirrored, photos cropped and mirrored with their pairs.
-
-All draws come from the given generator; geometry and pairs change together, so that a point and its pixel still
-show the same thing.
-"""
+"""Augmentation of training frames: clouds are rotated and mirrored, photos cropped and mirrored with their
+pairs."""
 
 from __future__ import annotations
 
@@ -40,7 +37,7 @@ def augment(points: Floats, config: Augmentation, rng: np.random.Generator) -> F
 
 @dataclass(frozen=True)
 class View:
-    """How one photo enters a batch: a window of it, resized, possibly mirrored."""
+    """A window of a photo, resized and possibly mirrored."""
 
     top: int
     left: int
@@ -89,12 +86,9 @@ def draw_view(
     config: ImageAugmentation,
     rng: np.random.Generator,
 ) -> View:
-    """A window that keeps enough of the pairs at (rows, columns) of an image of the stored size.
-
-    Source: clip2scene.md 1.4, except that an image without pairs takes its first window, and that after
-    `CROP_DRAWS` windows that lose too many pairs the full image is used (clip2scene.md 8.2, item 10: the paper's
-    code loops forever).
-    """
+    """A window that keeps enough of the pairs at (rows, columns) of an image of the stored size. Source:
+    clip2scene.md 1.4, except that an image without pairs takes its first window, and that the full image is
+    used after `CROP_DRAWS` windows that lose too many pairs (8.2, item 10: the paper's code loops forever)."""
     size = config.size or stored
     mirrored = config.flip and bool(rng.random() < 0.5)
     uncropped = View(0, 0, *stored, size, mirrored)

@@ -1,8 +1,5 @@
-"""Frames -> one batch: augmented clouds, voxels, images and the pairs between them.
-
-Shapes: B frames, S clouds (the keyframe and the drawn sweeps of every frame, each a sample of its own for the 3D
-network), N points, V voxels, I images, M pairs.
-"""
+"""Frames -> a batch: augmented clouds, voxels, images and pairs. Shapes: B frames, S clouds (keyframe and drawn
+sweeps of every frame, each a sample for the 3D network), N points, V voxels, I images, M pairs."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from torch import Tensor
 
 from scenelift.errors import DataError
 from scenelift.points.augmentation import Floats, Indices, View, augment, draw_view
-from scenelift.points.config import NO_AUGMENTATION, Augmentation, ImageAugmentation, VoxelConfig
+from scenelift.points.config import NO_AUGMENTATION, Augmentation, VoxelConfig
 from scenelift.samples.frame import Frame
 from scenelift.samples.images import decode, decode_numbers
 from scenelift.sparse.sites import Voxels
@@ -71,15 +68,11 @@ class PointBatch:
 def voxelise(
     points: Floats, features: Floats, config: VoxelConfig
 ) -> tuple[NDArray[np.int32], Floats, Indices]:
-    """Voxelize a cloud: ([V, 3] cells from 0, [V, C] features, [N] the voxel of each point).
-
-    Cells are floor(p / size), shifted so that the smallest is 0 along each axis and sorted by (x, y, z).
-    """
+    """Voxelize a cloud: ([V, 3] cells from 0, [V, C] features, [N] the voxel of each point). Cells are floor(p
+    / size), shifted so that the smallest is 0 along each axis and sorted by (x, y, z)."""
     cells = np.floor(points / np.float32(config.size)).astype(np.int64)
-    cells -= cells.min(0, initial=0) if not len(cells) else cells.min(0)
-    extent = cells.max(0, initial=0) + 1
-    keys = (cells[:, 0] * extent[1] + cells[:, 1]) * extent[2] + cells[:, 2]
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    cells -= cells.min(0) if len(cells) else 0
+    _, first, inverse = np.unique(_keys(cells), return_index=True, return_inverse=True)
     scaled = features * np.float32(config.feature_scale)
     if config.features == "first":
         return cells[first].astype(np.int32), scaled[first], inverse
@@ -89,6 +82,12 @@ def voxelise(
     sums = np.stack([np.bincount(inverse, column, len(first)) for column in columns.T], 1)
     mean = (sums / np.maximum(count, 1)).astype(np.float32)
     return cells[first].astype(np.int32), np.concatenate((mean, np.log1p(count)), 1), inverse
+
+
+def _keys(cells: NDArray[np.int64]) -> Indices:
+    """[N] a number per cell, in the order of (x, y, z); cells: [N, 3] from 0."""
+    extent = cells.max(0, initial=0) + 1
+    return (cells[:, 0] * extent[1] + cells[:, 1]) * extent[2] + cells[:, 2]
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,10 @@ class _Merged:
     def add(self, number: int, frame: Frame, clouds: list[Cloud], rng: np.random.Generator) -> None:
         """Add a frame's clouds, its photos, and the pairs between them: cloud by cloud, image by image."""
         config = self.config.augmentation.image
-        chosen = _chosen(frame, config, rng)
+        count = len(frame.images)
+        chosen = np.arange(count)
+        if 0 < config.views < count:
+            chosen = np.sort(rng.choice(count, config.views, replace=False))
         everything = np.concatenate([rows for rows, _ in clouds])
         used: list[Indices] = []
         views: list[View] = []
@@ -186,22 +188,26 @@ class _Merged:
         self, number: int, frame: Frame, chosen: Indices, rows: Indices, rng: np.random.Generator
     ) -> list[View]:
         """Draw a view of each chosen photo and add it; crops keep enough pairs of the points at `rows`."""
+        config = self.config.augmentation.image
         member = np.zeros(len(frame.points), bool)
         member[rows] = True
         kept = member[frame.pair_points]
         views = []
         for image in chosen.tolist():
             pixels = frame.pair_pixels[kept & (frame.pair_pixels[:, 0] == image)].astype(np.int64)
-            view = draw_view(
-                pixels[:, 1], pixels[:, 2], frame.image_size, self.config.augmentation.image, rng
-            )
+            view = draw_view(pixels[:, 1], pixels[:, 2], frame.image_size, config, rng)
             views.append(view)
             self.image_frame.append(number)
             if self.config.images:
                 stored = torch.from_numpy(decode(frame.images[image])).permute(2, 0, 1)
                 self.images.append(view.image(stored))
             if self.config.superpixels:
-                self.superpixels.append(view.segments(_segments(frame, image)))
+                if frame.superpixels is None:
+                    raise DataError(
+                        f"frame {frame.token} has no superpixels; make shards with --superpixels 150"
+                    )
+                stored = torch.from_numpy(decode_numbers(frame.superpixels[image]))
+                self.superpixels.append(view.segments(stored))
         return views
 
     def _pairs(self, frame: Frame, chosen: Indices, views: list[View], place: Indices) -> Indices:
@@ -224,10 +230,7 @@ class _Merged:
         cells = np.floor(frame.points[frame.pair_points[pairs]] / np.float32(grid)).astype(np.int64)
         if not len(cells):
             return
-        cells -= cells.min(0)
-        extent = cells.max(0) + 1
-        keys = (cells[:, 0] * extent[1] + cells[:, 1]) * extent[2] + cells[:, 2]
-        occupied, number = np.unique(keys, return_inverse=True)
+        occupied, number = np.unique(_keys(cells - cells.min(0)), return_inverse=True)
         self.pair_cells.append(number + self.cells)
         self.cells += len(occupied)
 
@@ -257,17 +260,3 @@ def _stacked(images: list[Tensor]) -> Tensor:
     if not images:
         return torch.zeros((0, 3, 1, 1), dtype=torch.uint8)
     return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
-
-
-def _chosen(frame: Frame, config: ImageAugmentation, rng: np.random.Generator) -> Indices:
-    """Indices of the frame's photos drawn for this epoch, in their order."""
-    count = len(frame.images)
-    if not 0 < config.views < count:
-        return np.arange(count)
-    return np.sort(rng.choice(count, config.views, replace=False))
-
-
-def _segments(frame: Frame, image: int) -> Tensor:
-    if frame.superpixels is None:
-        raise DataError(f"frame {frame.token} has no superpixels; make shards with --superpixels 150")
-    return torch.from_numpy(decode_numbers(frame.superpixels[image]))

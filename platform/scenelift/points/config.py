@@ -58,10 +58,10 @@ class ImageAugmentation(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("area", "aspect"):
-            least, largest = getattr(self, name)
-            if least > largest:
+            low, high = getattr(self, name)
+            if low > high:
                 raise ConfigError(
-                    f"augmentation.image.{name} must be the least and the largest, not {least} {largest}"
+                    f"augmentation.image.{name} must be the least and the largest, not {low} {high}"
                 )
 
 

@@ -1,3 +1,1 @@
-"""Runs: the folder of a run, its way from shards to scores, where its weights come from, and comparing finished
-runs.
-"""
+"""Runs: the folder of a run, its way from shards to scores, where its weights come from, finished runs."""

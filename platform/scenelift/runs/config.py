@@ -10,12 +10,8 @@ from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
 
-ShardFolder = Annotated[
-    str,
-    Exists(
-        "make shards with: python -m datasets.shard (or shard_rooms, shard_captions), and give their folder"
-    ),
-]
+_MAKE = "make shards with: python -m datasets.shard (or shard_rooms, shard_captions), and give their folder"
+ShardFolder = Annotated[str, Exists(_MAKE)]
 """A folder or URI."""
 StudentFolder = Annotated[str, Exists("give a folder runs/NAME/student, or runs/NAME/checkpoints/step-N")]
 """A folder or URI."""

@@ -1,20 +1,85 @@
-"""Finished runs as MLflow holds them: config, tags, scores and data. Nothing is written."""
+"""Earlier runs: which one trained a student, and the finished ones as MLflow records them. Nothing is written."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
+from scenelift.config import files
+from scenelift.config.build import experiment_identity
+from scenelift.io import storage
+from scenelift.io.storage import Location
+from scenelift.runs import folder as runs
 from scenelift.tracking import store
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    pass
+
+RANDOM = "random"
+"""Method of an untrained student."""
+UNKNOWN = "unknown"
+"""Method of a student outside a run's folder."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The run that trained a student, from the files of its folder."""
+
+    method: str
+    """Such as distill or ppkt; `RANDOM` before the first step, `UNKNOWN` outside a run's folder."""
+    run_id: str | None = None
+    """Its MLflow run."""
+    tags: Mapping[str, str] | None = None
+    """Tags of that run."""
+    config: Mapping[str, Any] | None = None
+    """Its flattened config."""
+
+    @classmethod
+    def of(cls, student: Location) -> Origin:
+        """The origin of the student in runs/NAME/student, .../checkpoints/step-N or .../initial."""
+        filesystem, path = storage.resolve(student)
+        parent, name = storage.split(path)
+        places = [storage.join(folder, "run.json") for folder in (parent, storage.split(parent)[0])]
+        place = next((place for place in places if storage.exists(filesystem, place)), None)
+        if place is None:
+            return cls(UNKNOWN)
+        identity = json.loads(storage.read_bytes(filesystem, place))
+        identity = files.accept(identity, place, runs.VERSION, runs.MIGRATIONS)
+        tags = identity.get("tags", {})
+        method = tags.get("method") or tags.get("trainable") or identity["experiment"]
+        place = storage.join(storage.split(place)[0], "config.yaml")
+        values = yaml.safe_load(storage.read_bytes(filesystem, place))
+        config = files.accept(values, place, files.VERSION, files.MIGRATIONS)
+        return cls(RANDOM if name == "initial" else method, identity["run_id"], tags, _flat(config))
+
+    @property
+    def version(self) -> str:
+        """The method and a hash of the experiment's settings, without the seed."""
+        if self.config is None:
+            return self.method
+        text = json.dumps(experiment_identity(self.config), sort_keys=True)
+        return f"{self.method}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+    def tag(self, name: str, otherwise: str) -> str:
+        """A tag of the run."""
+        return (self.tags or {}).get(name, otherwise)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return leaves
+
 
 PAGE = 1000
-"""Runs asked for at once."""
+"""Runs per request."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +90,7 @@ class Data:
     """Name and release, such as nuscenes v1.0-mini."""
     split: str
     digest: str
-    """Of the manifest: other shards have another."""
+    """Hash of the manifest."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +103,7 @@ class Finished:
     ended: int
     """Time, milliseconds since 1970."""
     params: Mapping[str, str]
-    """The flattened config; what a resumed run changed, as changed."""
+    """The flattened config, with the changes of a resumed run."""
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
     """Last value of each."""
@@ -47,18 +112,20 @@ class Finished:
 
 
 def read(uri: str) -> tuple[list[Finished], dict[str, Counter[str]]]:
-    """Finished runs, the oldest first, and by experiment how many others there are of each status.
-
-    uri: as `tracking_store.resolve` gives it. TrackingError if it does not answer or nothing is there.
-    """
+    """Finished runs, the oldest first, and for each experiment the number of other runs by status. uri: from
+    `store.resolve`. TrackingError if it does not answer or holds no runs."""
     store.quiet()
     store.require(uri)
     from mlflow import MlflowClient
 
     with store.errors(uri, "reading runs"), store.one_at_a_time(uri):
         client = MlflowClient(uri)
-        names = {found.experiment_id: found.name for found in client.search_experiments()}
-        runs = _search(client, list(names))
+        names = {each.experiment_id: each.name for each in client.search_experiments()}
+        page = client.search_runs(list(names), max_results=PAGE)
+        runs = list(page)
+        while page.token:
+            page = client.search_runs(list(names), max_results=PAGE, page_token=page.token)
+            runs += page
     others: dict[str, Counter[str]] = {name: Counter() for name in names.values()}
     done = []
     for run in runs:
@@ -70,22 +137,10 @@ def read(uri: str) -> tuple[list[Finished], dict[str, Counter[str]]]:
     return sorted(done, key=lambda run: run.ended), others
 
 
-def _search(client: MlflowClient, experiments: list[str]) -> list[Any]:
-    runs: list[Any] = []
-    token = None
-    while True:
-        page = client.search_runs(experiments, max_results=PAGE, page_token=token)
-        runs += page
-        token = page.token
-        if not token:
-            return runs
-
-
 def _finished(run: Any, experiment: str) -> Finished:
     tags = dict(run.data.tags)
-    changed = {
-        key.removeprefix("resumed/"): value for key, value in tags.items() if key.startswith("resumed/")
-    }
+    resumed = {key: value for key, value in tags.items() if key.startswith("resumed/")}
+    changed = {key.removeprefix("resumed/"): value for key, value in resumed.items()}
     return Finished(
         run_id=run.info.run_id,
         name=run.info.run_name,
@@ -99,10 +154,10 @@ def _finished(run: Any, experiment: str) -> Finished:
 
 
 def _data(inputs: Sequence[Any]) -> dict[str, Data]:
-    found = {}
+    data = {}
     for each in inputs:
         context = next((tag.value for tag in each.tags if tag.key == "mlflow.data.context"), "")
         profile = json.loads(each.dataset.profile or "{}")
         dataset = f"{profile.get('dataset', each.dataset.name)} {profile.get('dataset_version', '')}".strip()
-        found[context] = Data(dataset, str(profile.get("split", "")), each.dataset.digest)
-    return found
+        data[context] = Data(dataset, str(profile.get("split", "")), each.dataset.digest)
+    return data

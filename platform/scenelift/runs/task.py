@@ -1,4 +1,4 @@
-"""What a trainable tells the platform, once: everything else of a run is the same for all methods."""
+"""The interface of a trainable to the platform; everything else of a run is the same for all methods."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 import numpy as np
 
 from scenelift.errors import DataError
-from scenelift.evaluation.validation import Measure, Validation, hold_out
+from scenelift.evaluation.scoring import Measure, Validation, hold_out
 from scenelift.io.storage import Location
 from scenelift.samples.kind import S
 from scenelift.shards.read import Samples
@@ -24,30 +24,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Report:
-    """What scoring the test samples comes to."""
+    """Scores of the test samples."""
 
     metrics: Mapping[str, float]
     """Figures by name; `result.json` and MLflow have them."""
     text: str
     """The table that a run prints."""
     remarks: tuple[str, ...] = ()
-    """What a reader of the figures should know, a line each."""
+    """Notes on the figures, a line each."""
     tables: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Name -> rows that MLflow keeps."""
 
 
 class Task(ABC, Generic[S]):
-    """One training of one method: which samples it reads, what it trains, and how that is scored.
-
-    A subclass opens its shards in `__init__` and refuses there, before anything is started, what does not fit.
-    """
+    """One training of one method: its samples, what it trains, how that is scored. `__init__` checks the
+    shards."""
 
     command: ClassVar[str]
     """Name of the trainable, such as `distill`."""
     objectives: ClassVar[Mapping[str, str]]
-    """Metrics of a validation that a sweep may maximize -> what they say; the first is the default."""
+    """Validation metrics that a sweep may maximize -> their meaning; the first is the default."""
     columns: ClassVar[Sequence[str]] = ()
-    """Metrics that a dashboard shows of runs, the most telling first."""
+    """Metrics that a dashboard shows, the most important first."""
 
     smaller_samples: ClassVar[str] = SMALLER_SAMPLES
     """Advice to a user whose memory is full and whose micro-batches are single samples."""
@@ -55,12 +53,12 @@ class Task(ABC, Generic[S]):
     config: Any
     """The config tree, a `TrainingConfig`."""
     presets: Mapping[str, Any]
-    """Of the command: what the config changes of the nearest one names the run."""
+    """Presets of the command; a run is named by its differences from the nearest one."""
     train: Samples[S]
     test: Samples[S] | None
-    """What the trained student is scored on; None: it is not."""
+    """Samples to score the trained student on; None: none."""
     used: Sequence[int] | None = None
-    """Which training samples are used; None: all."""
+    """Indices of the training samples to use; None: all."""
 
     @abstractmethod
     def __init__(self, config: Any) -> None: ...
@@ -84,7 +82,7 @@ class Task(ABC, Generic[S]):
 
     @abstractmethod
     def measure(self, held_out: Sequence[int]) -> Measure[S]:
-        """What is measured at the end of epochs on these training samples, which are held out."""
+        """The metrics at the end of epochs on these training samples, which are held out."""
 
     def tags(self) -> dict[str, str]:
         """Tags of the MLflow run that tell it from others of its trainable, beside dataset and seed."""
@@ -95,24 +93,20 @@ class Task(ABC, Generic[S]):
         return {}
 
     def score_before(self, initial: Location, resources: Resources) -> Any:
-        """What is scored on the test samples before the training, for `score`; only called if there are some."""
+        """Scores of the test samples before the training, for `score`; only called if there are some."""
         return None
 
     def score(
         self, before: Any, initial: Location, trained: Location, resources: Resources, pictures: Path
     ) -> Report:
-        """Score the trained student, and what it is compared with, on the test samples, and draw some of them.
-
-        before: what `score_before` returned; initial, trained: folders of the student before and after the
-        training. Only called if there are test samples.
-        """
+        """Score the trained student on the test samples, compare it, and draw some of them. before: from
+        `score_before`; initial, trained: folders of the student before and after training. Only called if there
+        are test samples."""
         raise AssertionError(f"{type(self).__name__} has test samples and no score")
 
     def validation(self) -> tuple[Sequence[int] | None, Validation[S] | None]:
-        """Which samples are trained on (None: all), and what is scored on the others; None: nothing.
-
-        Raises ConfigError or DataError if nothing is left on either side, or nothing can be measured.
-        """
+        """Samples to train on (None: all) and to score on (None: none). Raises ConfigError or DataError if
+        impossible."""
         kept, chosen = hold_out(self.config.validation, self.train, self.used)
         if not chosen:
             return kept, None
@@ -126,8 +120,8 @@ class Task(ABC, Generic[S]):
 
 
 def trial_config(task: type[Task[Any]], config: Any, holdout_every: int, objective: str) -> Any:
-    """The config of a run that others are compared with to choose one: every n-th training scene is held out, and
-    the test samples are left alone. DataError if the training samples do not allow for the objective."""
+    """The config of a run that others are compared with to choose one: every n-th training scene is held out,
+    and the test samples are left alone. DataError if the training samples do not allow for the objective."""
     validation = replace(config.validation, holdout_every=holdout_every)
     trial = task(replace(config, validation=validation))
     _, validated = trial.validation()
@@ -143,5 +137,5 @@ def trial_config(task: type[Task[Any]], config: Any, holdout_every: int, objecti
 
 
 def spread(count: int, wanted: int) -> Sequence[int]:
-    """`wanted` indices spread evenly over 0..count-1: the samples that are drawn."""
+    """`wanted` indices spread evenly over 0..count-1."""
     return sorted({int(i) for i in np.linspace(0, count - 1, min(wanted, count))})

@@ -1,3 +1,1 @@
-"""Samples of data sets: three kinds (frame, captioned image, room), each a frozen dataclass with an Arrow schema,
-a version and a class list, and the source that reads them.
-"""
+"""Samples of data sets: frames, captioned images and rooms, their rows in shards, and their sources."""

@@ -1,4 +1,4 @@
-"""Encoded images: checked for truncation, resized to the stored size once, decoded fast."""
+"""Encoded images: checked for truncation, resized to the stored size, decoded, and cut into superpixels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from scenelift.errors import FrameError
+from scenelift.errors import FrameError, first_line
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
@@ -17,21 +17,28 @@ _START_OF_IMAGE, _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xda", b"\xf
 _PNG_END = b"IEND\xaeB`\x82"
 _QUALITY = 95
 
+COMPACTNESS = 6.0
+"""Weight of spatial against color distance; skimage scales it by segment size, so it has no unit."""
+SIGMA = 3.0
+"""Standard deviation of the preceding blur, pixels of a `PHOTO`; scaled down for smaller images."""
+PHOTO = (900, 1600)
+"""(height, width) of the photos that `SIGMA` was chosen for: nuScenes'."""
+
 
 def fit(data: bytes, native: Size | None, size: Size) -> bytes:
-    """The encoded image at (height, width) `size`: unchanged if it has that size, else resized, as JPEG.
-
-    `native` is the size in the data set's tables, None if they have none. The aspect ratio is not kept;
-    resizing is bilinear with antialiasing, the JPEG quality is 95. Raises FrameError for data that is truncated,
-    not an image, or not of the native size.
-    """
+    """The encoded image, resized to (height, width) `size` as JPEG unless it has that size. native: size in the
+    data set's tables, None if they have none. Resizing is bilinear with antialiasing and does not keep the
+    aspect ratio. Raises FrameError for data that is truncated, not an image, or not of the native size."""
     image = _open(data)
     actual = (image.height, image.width)
     if native is not None and actual != native:
-        raise FrameError(f"the image is {_text(actual)} pixels, the tables say {_text(native)}")
+        sizes = [f"{width}x{height}" for height, width in (actual, native)]
+        raise FrameError(f"the image is {sizes[0]} pixels, the tables say {sizes[1]}")
     if actual == size:
         return data
-    return _encode(_resize(image, size))
+    buffer = io.BytesIO()
+    _resize(image, size).save(buffer, "JPEG", quality=_QUALITY)
+    return buffer.getvalue()
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
@@ -62,12 +69,28 @@ def decode_numbers(data: bytes) -> NDArray[np.int64]:
     return np.array(_open(data), np.int64)
 
 
-def stored_pixels(pixels: NDArray[np.float64], native: Size, stored: Size) -> NDArray[np.int16]:
-    """[M, 2] (u, v) on the native image -> [M, 2] (row, column) of the image stored at another size.
+def slic(image: NDArray[np.uint8], segments: int) -> NDArray[np.int64]:
+    """[H, W, 3] RGB -> [H, W] superpixel of each pixel, 0.. without gaps, `segments` of them or fewer;
+    deterministic. Source: SLIC as in SLidR (clip2scene.md 4.5), but on the stored image instead of the 1600x900
+    photo."""
+    from skimage.segmentation import slic as skimage_slic  # slow, not needed without superpixels
 
-    Coordinates are rounded to a native pixel (half to even); the stored pixel is the one that covers its
-    centre, so nothing changes if both sizes are equal.
-    """
+    height, width = image.shape[:2]
+    labels = skimage_slic(
+        image,
+        n_segments=segments,
+        compactness=COMPACTNESS,
+        sigma=(SIGMA * height / PHOTO[0], SIGMA * width / PHOTO[1]),
+        start_label=0,
+        channel_axis=-1,
+    )
+    used = np.bincount(labels.ravel()) > 0
+    return (np.cumsum(used) - 1)[labels]
+
+
+def stored_pixels(pixels: NDArray[np.float64], native: Size, stored: Size) -> NDArray[np.int16]:
+    """[M, 2] (u, v) on the native image -> [M, 2] (row, column) of the image stored at another size: the pixel
+    that covers the centre of the rounded (half to even) native pixel."""
     rounded = np.rint(pixels[:, ::-1]).astype(np.int64)
     covering = (2 * rounded + 1) * np.array(stored) // (2 * np.array(native))
     return np.clip(covering, 0, np.array(stored) - 1).astype(np.int16)
@@ -83,7 +106,7 @@ def _open(data: bytes) -> Image.Image:
             image.load()
             complete = image.format != "PNG" or _PNG_END in data
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise FrameError(f"the image is truncated or not an image: {_first_line(error)}") from None
+        raise FrameError(f"the image is truncated or not an image: {first_line(error)}") from None
     if not complete:
         raise FrameError("the image is truncated: it has no end marker")
     return image
@@ -93,28 +116,12 @@ def _pixels(image: Image.Image) -> Image.Image:
     try:
         return image.convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:
-        raise FrameError(f"the image cannot be decoded: {_first_line(error)}") from None
+        raise FrameError(f"the image cannot be decoded: {first_line(error)}") from None
 
 
 def _resize(image: Image.Image, size: Size) -> Image.Image:
     height, width = size
-    box: tuple[float, float, float, float] = (0, 0, image.width, image.height)
     # libjpeg decodes at 1/2, 1/4 or 1/8 much faster; the box is the part of that image that the original covers.
     drafted = image.draft("RGB", (width, height)) if image.format == "JPEG" else None
-    if drafted is not None:
-        box = drafted[1]
+    box = (0, 0, image.width, image.height) if drafted is None else drafted[1]
     return _pixels(image).resize((width, height), Image.Resampling.BILINEAR, box)
-
-
-def _encode(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=_QUALITY)
-    return buffer.getvalue()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _text(size: Size) -> str:
-    return f"{size[1]}x{size[0]}"

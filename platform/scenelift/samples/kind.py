@@ -1,12 +1,20 @@
-"""What a kind of sample must define to be written as shards, read, and trained on."""
+"""The interface of kinds of samples to shards, sources of samples, and the manifest of a folder of shards."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-import pyarrow as pa
+import numpy as np
+
+from scenelift.errors import ShardError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Sample(Protocol):
@@ -18,25 +26,51 @@ class Sample(Protocol):
 
     @property
     def scene(self) -> str:
-        """Group it belongs to: samples of one scene are held out together."""
+        """Samples of one scene are held out together."""
 
 
 S = TypeVar("S", bound=Sample)
 
 
+class SampleKey(Protocol):
+    """The key of one sample: small and picklable."""
+
+    @property
+    def token(self) -> str:
+        """Unique name of the sample in its data set."""
+
+
+class SampleSource(Protocol):
+    """A data set for the shard job: keys of samples that any process can read. Small to pickle."""
+
+    name: str
+    """Name of the data set, such as nuscenes."""
+    version: str
+    """Its release, such as v1.0-mini."""
+
+    def list_samples(self, split: str | None) -> list[Any]:
+        """The `SampleKey`s of the split (None: all), in a fixed order; DataError if it is unknown or empty."""
+
+    def read(self, keyframe: Any, options: Any) -> Any:
+        """Read one sample; FrameError says what is wrong with its files."""
+
+
 class Kind(ABC, Generic[S]):
-    """A kind of sample: its row, and the description of a folder of them. Small to pickle; stateless."""
+    """A kind of sample: its rows, and the description of a folder of them. Stateless and small to pickle."""
 
     name: str
     """Singular, for messages: frame, room."""
     schema_version: int
     """Changes with the meaning of the rows or of `describe`."""
-    schema: pa.Schema
-    """Schema of a row; it has the string columns `token` and `scene`."""
     compressed: frozenset[str]
     """Binary columns that zstd makes smaller; the others are stored uncompressed."""
     make_command: str
     """Command that writes shards of this kind, without `--out`; messages advise it."""
+
+    @property
+    @abstractmethod
+    def schema(self) -> pa.Schema:
+        """Schema of a row; it has the string columns `token` and `scene`."""
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other)
@@ -50,7 +84,7 @@ class Kind(ABC, Generic[S]):
         return sample
 
     def decides(self, source: Any) -> Any:
-        """What else in the source determines the rows, besides its name, version and tokens, as JSON."""
+        """Other properties of the source that determine the rows, besides name, version and tokens, as JSON."""
         return None
 
     @abstractmethod
@@ -63,8 +97,102 @@ class Kind(ABC, Generic[S]):
 
     @abstractmethod
     def summarize(self, samples: Sequence[S], source: Any) -> dict[str, Any]:
-        """What `describe` needs from one shard, as JSON."""
+        """The summary of one shard for `describe`, as JSON."""
 
     @abstractmethod
     def describe(self, summaries: Sequence[dict[str, Any]], source: Any, options: Any) -> dict[str, Any]:
         """The manifest's `about` for all shards of a source, read with these options, as JSON."""
+
+
+def to_bytes(sample: Any, arrays: Mapping[str, tuple[str, int]]) -> dict[str, bytes | None]:
+    """The arrays of a sample as little-endian bytes. arrays: name -> (dtype on disk, row width)."""
+    values = {name: getattr(sample, name) for name in arrays}
+    return {
+        name: None if values[name] is None else np.ascontiguousarray(values[name], dtype).tobytes()
+        for name, (dtype, _) in arrays.items()
+    }
+
+
+def from_bytes(
+    row: Mapping[str, Any], arrays: Mapping[str, tuple[str, int]], rows: int = 0
+) -> dict[str, Any]:
+    """Inverse of `to_bytes`, as read-only views. Width 0: a flat array; -1: an array of `rows` rows."""
+    values: dict[str, Any] = {}
+    for name, (dtype, width) in arrays.items():
+        flat = None if row[name] is None else np.frombuffer(row[name], dtype)
+        shape = (rows, -1) if width == -1 else (-1, width)
+        values[name] = flat.reshape(shape) if flat is not None and width else flat
+    return values
+
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class ShardFile:
+    """One Parquet file of the folder."""
+
+    name: str
+    samples: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class BadSample:
+    """A sample that could not be read, so no shard has it."""
+
+    token: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Description of a folder of shards; nothing else is needed to use it."""
+
+    kind: str
+    """Kind of its samples: `Kind.name`."""
+    schema_version: int
+    """`Kind.schema_version` of the code that wrote them."""
+    dataset: str
+    """Name of the data set, such as nuscenes."""
+    dataset_version: str
+    """Its release, such as v1.0-mini."""
+    split: str
+    """Name of the split; `all`: the complete data set."""
+    about: Mapping[str, Any]
+    """Description by the kind: `Kind.describe`."""
+    samples: int
+    """Samples in the shards, without the bad ones."""
+    bytes: int
+    shards: tuple[ShardFile, ...]
+    """In the order of the samples."""
+    bad: tuple[BadSample, ...]
+    command: str
+    """The command that made the folder."""
+
+    def to_json(self) -> str:
+        """The same text for the same content, ready to be written."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, path: str, kind: Kind[Any]) -> Manifest:
+        """Inverse of `to_json`; ShardError for another kind or schema version, or text that is not a manifest."""
+        try:
+            values = json.loads(text)
+            version = values["schema_version"]
+        except (ValueError, KeyError, TypeError):
+            raise ShardError(f"{path} is not a manifest; make the shards again") from None
+        again = f"make the shards again, into another folder: {values.get('command', 'as you made these')}"
+        if (written := values.get("kind", kind.name)) != kind.name:
+            raise ShardError(f"{path} describes shards of {written}s, not of {kind.name}s; name others")
+        if version != (reads := kind.schema_version):
+            raise ShardError(f"{path} has schema version {version}, this code reads {reads}; {again}")
+        try:
+            lists = {
+                "shards": tuple(ShardFile(**shard) for shard in values["shards"]),
+                "bad": tuple(BadSample(**sample) for sample in values["bad"]),
+            }
+            return cls(**values | lists)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ShardError(f"{path} is damaged ({error}); make the shards again") from None

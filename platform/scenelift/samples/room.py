@@ -6,13 +6,15 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from scenelift.samples.kind import Kind
+from scenelift.samples.kind import Kind, from_bytes, to_bytes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Floats = NDArray[np.float32]
 
@@ -86,9 +88,8 @@ class Room:
         assert m, "a room has proposals, even if none is an object"
         assert self.boxes.shape == (m, 6) and self.boxes.dtype == np.float32
         assert self.features.ndim == self.class_logits.ndim == 2
-        assert (
-            len(self.features) == len(self.class_logits) == len(self.objectness) == len(self.instances) == m
-        )
+        assert len(self.features) == len(self.class_logits) == m
+        assert len(self.objectness) == len(self.instances) == m
         assert self.objectness.dtype == np.bool_ and self.instances.dtype == np.int32
         assert self.points.shape == self.colors.shape and len(self.objects) == len(self.names)
 
@@ -103,59 +104,52 @@ _ARRAYS = {
     "colors": ("u1", 3),
     "objects": ("<f4", 6),
 }
-"""Column -> (dtype on disk, row width); width 0 is a flat array, -1 follows from the number of proposals."""
+"""Column -> (dtype on disk, row width); width 0: a flat array, -1: one row per proposal."""
 
 
 class RoomKind(Kind[Room]):
-    """Rooms as rows of Parquet. The manifest's `about` has:
-
-    `protocol` and `classes` (of the source), `features` (D), `sentences` (their number) and `words` (word -> its
-    number of occurrences, for vocabularies).
-    """
+    """Rooms as rows of Parquet. `about` has `protocol` and `classes` of the source, `features` (D), the number
+    of `sentences`, and `words` (word -> its number of occurrences)."""
 
     name = "room"
     schema_version = 1
     compressed = frozenset({"points", "colors"})
     make_command = "python -m datasets.shard_rooms scanrefer --root ROOT"
-    schema = pa.schema(
-        [
-            ("token", pa.string()),
-            ("scene", pa.string()),
-            *((name, pa.binary()) for name in _ARRAYS),
-            ("names", pa.list_(pa.string())),
-            ("sentences", pa.list_(pa.string())),
-        ]
-    )
 
     def decides(self, source: Any) -> Any:
-        """How the source reads rooms."""
+        """The source's options of reading rooms."""
         return source.reading
 
+    @property
+    def schema(self) -> pa.Schema:
+        import pyarrow as pa
+
+        return pa.schema(
+            [
+                ("token", pa.string()),
+                ("scene", pa.string()),
+                *((name, pa.binary()) for name in _ARRAYS),
+                ("names", pa.list_(pa.string())),
+                ("sentences", pa.list_(pa.string())),
+            ]
+        )
+
     def to_row(self, sample: Room) -> dict[str, Any]:
-        """Arrays as raw little-endian bytes, each sentence as JSON."""
-        row: dict[str, Any] = {"token": sample.token, "scene": sample.scene, "names": list(sample.names)}
-        row["sentences"] = [_to_json(sentence) for sentence in sample.sentences]
-        for name, (dtype, _) in _ARRAYS.items():
-            row[name] = np.ascontiguousarray(getattr(sample, name), dtype).tobytes()
-        return row
+        return {
+            "token": sample.token,
+            "scene": sample.scene,
+            "names": list(sample.names),
+            "sentences": [_to_json(sentence) for sentence in sample.sentences],
+            **to_bytes(sample, _ARRAYS),
+        }
 
     def from_row(self, row: dict[str, Any]) -> Room:
-        """Inverse of `to_row`; the arrays are read-only views of the row's bytes."""
-        count = len(row["objectness"])
-
-        def array(name: str) -> Any:
-            dtype, width = _ARRAYS[name]
-            flat = np.frombuffer(row[name], dtype)
-            if width == -1:
-                return flat.reshape(count, -1)
-            return flat.reshape(-1, width) if width else flat
-
         return Room(
             token=row["token"],
             scene=row["scene"],
             names=tuple(row["names"]),
             sentences=tuple(_from_json(text) for text in row["sentences"]),
-            **{name: array(name) for name in _ARRAYS},
+            **from_bytes(row, _ARRAYS, len(row["objectness"])),
         )
 
     def summarize(self, samples: Sequence[Room], source: Any) -> dict[str, Any]:
@@ -170,9 +164,7 @@ class RoomKind(Kind[Room]):
 
     def describe(self, summaries: Sequence[dict[str, Any]], source: Any, options: Any) -> dict[str, Any]:
         """Totals of all shards; words by descending frequency, then alphabetically."""
-        words: Counter[str] = Counter()
-        for summary in summaries:
-            words.update(summary["words"])
+        words = sum((Counter(summary["words"]) for summary in summaries), Counter[str]())
         return {
             "protocol": source.protocol,
             "classes": list(source.classes),

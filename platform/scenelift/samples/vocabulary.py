@@ -40,8 +40,7 @@ def _templates() -> dict[str, tuple[str, ...]]:
 
 
 def __getattr__(name: str) -> Any:
-    """`TEMPLATES`: prompt ensembles by name: the 85 of the CLIP2Scene paper, those of the tiny teacher, the
-    bare word. Built on first use."""
+    """`TEMPLATES`: the 85 prompts of the paper, those of the tiny teacher, the bare word; built on first use."""
     if name == "TEMPLATES":
         return _templates()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -79,20 +78,15 @@ class Vocabulary:
 
 
 def with_words(vocabulary: Vocabulary, path: Path) -> Vocabulary:
-    """The vocabulary with the words of some classes replaced by a JSON file, {class: [words]}.
-
-    Without such a file, the vocabulary itself. Raises DataError for an unknown class and for a file of any other
-    form.
-    """
+    """The vocabulary with words from a JSON file, {class: [words]}, if there is one; DataError if it does not
+    fit."""
     if not path.exists():
         return vocabulary
     try:
-        own = json.loads(path.read_text())
-        words = {name: _words(values) for name, values in own.items()}
+        words = {name: _words(values) for name, values in json.loads(path.read_text()).items()}
     except (OSError, ValueError, AttributeError, TypeError):
-        raise DataError(
-            f'{path} must be {{class: [words]}} as JSON, such as {{"car": ["car", "van"]}}'
-        ) from None
+        form = '{class: [words]} as JSON, such as {"car": ["car", "van"]}'
+        raise DataError(f"{path} must be {form}") from None
     if unknown := sorted(set(words) - set(vocabulary.classes)):
         raise DataError(f"{path} has an unknown class {unknown[0]}; known: {', '.join(vocabulary.classes)}")
     merged = dict(zip(vocabulary.classes, vocabulary.words, strict=True)) | words
@@ -100,8 +94,6 @@ def with_words(vocabulary: Vocabulary, path: Path) -> Vocabulary:
 
 
 def _words(values: object) -> tuple[str, ...]:
-    if not isinstance(values, list) or not values:
-        raise TypeError
-    if not all(isinstance(word, str) and word.strip() for word in values):
-        raise TypeError
-    return tuple(values)
+    if isinstance(values, list) and values and all(isinstance(word, str) and word.strip() for word in values):
+        return tuple(values)
+    raise TypeError

@@ -1,3 +1,1 @@
-"""Shards: samples as Parquet files, written by Ray Data in a job that can be resumed, and read in an order that
-depends on seed and epoch alone.
-"""
+"""Shards: samples as Parquet files, written by a resumable Ray Data job, read in a reproducible order."""

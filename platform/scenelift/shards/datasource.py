@@ -1,7 +1,5 @@
-"""Reads single samples from shards, in this process or as a Ray Data source; turns rows into batches.
-
-Ray's reader processes import this file, so it stays light: no torch, no vocabulary.
-"""
+"""Reads single samples from shards, in this process or as a Ray Data source; turns rows into batches. Ray's
+reader processes import this file, so it stays light: no torch, no vocabulary."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from pyarrow import fs as pafs
 from ray.data import Datasource, ReadTask
 
 from scenelift.cluster import ray_internals
-from scenelift.errors import ShardError, StorageError
+from scenelift.errors import ShardError, StorageError, first_line
 from scenelift.io import storage
 from scenelift.samples.kind import Kind, S
 
@@ -70,9 +68,8 @@ def _read_row(file: SampleFile, row: int) -> pa.Table:
             shard = pq.ParquetFile(source, metadata=_footer(file), pre_buffer=True)
             return shard.read_row_group(row, use_threads=False)
     except pa.ArrowInvalid as error:
-        raise ShardError(
-            f"{path} is damaged: {str(error).splitlines()[0]}; delete it and run the shard command again"
-        ) from None
+        advice = "delete it and run the shard command again"
+        raise ShardError(f"{path} is damaged: {first_line(error)}; {advice}") from None
     except StorageError as error:
         raise ShardError(f"{error}; did the folder change while it was being read?") from None
 
@@ -103,16 +100,13 @@ class SampleCollate(Generic[S]):
     """Number of this pipeline's first batch."""
 
     def __call__(self, batch: pa.Table) -> Any:
-        """One batch, as `collate` makes it."""
         number = self.first + batch["position"][0].as_py() // self.batch_size
         return self.collate(to_samples(batch, self.kind), number)
 
 
 class ShardDatasource(Datasource):
-    """Ray Data rows {"index", "position", columns of a sample...} of given samples, in blocks of about 8 MiB.
-
-    index: index of the sample in its folder; position: its position in the given order.
-    """
+    """Ray Data rows {"index" of the sample, "position" in the given order, columns...}, in blocks of about 8
+    MiB."""
 
     def __init__(self, indices: NDArray[np.int64], places: Sequence[Place], sample_bytes: int) -> None:
         super().__init__()
@@ -135,15 +129,11 @@ class ShardDatasource(Datasource):
 
     def _task(self, start: int) -> ReadTask:
         part = slice(start, start + self._starts.step)
-        positions = np.arange(len(self._places))[part]
         indices, places = self._indices[part], self._places[part]
-        read = functools.partial(_read_block, indices, positions, places)
+        positions = np.arange(len(self._places))[part]
+
+        def read() -> list[pa.Table]:
+            table = read_rows(places).add_column(0, "position", pa.array(positions))
+            return [table.add_column(0, "index", pa.array(indices))]
+
         return ray_internals.read_task(read, len(places), self._sample_bytes * len(places))
-
-
-def _read_block(
-    indices: NDArray[np.int64], positions: NDArray[np.int64], places: Sequence[Place]
-) -> list[pa.Table]:
-    table = read_rows(places)
-    table = table.add_column(0, "position", pa.array(positions))
-    return [table.add_column(0, "index", pa.array(indices))]

@@ -16,11 +16,8 @@ from scenelift.cluster import connect as cluster
 from scenelift.cluster import ray_internals
 from scenelift.errors import ShardError
 from scenelift.io import storage
-from scenelift.samples import manifest
-from scenelift.samples.frame import Frame
-from scenelift.samples.frame_kind import FRAME, FrameSet
-from scenelift.samples.kind import Kind, S
-from scenelift.samples.manifest import Manifest
+from scenelift.samples.frame import FRAME, Frame, FrameSet
+from scenelift.samples.kind import MANIFEST, Kind, Manifest, S
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards import datasource
 
@@ -34,12 +31,6 @@ _SEGMENT_BYTES = 40 << 20
 interpreter lock as long as there is something to read; a short pipeline finishes early and then costs nothing."""
 _READERS = 2
 """Concurrent read tasks of one stream; one reads about 500 frames a second from a local disk."""
-
-
-def epoch_order(samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """[samples] a permutation that depends on seed and epoch alone."""
-    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
-    return generator.permutation(samples).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -66,10 +57,8 @@ class Samples(Generic[S]):
 
     def _column(self, name: str) -> tuple[str, ...]:
         """One small column of every file, without reading the rest."""
-        tables = []
-        for file in self._files:
-            filesystem, path = file.locate()
-            tables.append(pq.read_table(path, columns=[name], filesystem=filesystem))
+        places = [file.locate() for file in self._files]
+        tables = [pq.read_table(path, columns=[name], filesystem=filesystem) for filesystem, path in places]
         return tuple(pa.concat_tables(tables)[name].to_pylist())
 
     @functools.cached_property
@@ -97,10 +86,7 @@ class Samples(Generic[S]):
         return datasource.to_samples(datasource.read_rows(places), self.kind) if places else []
 
     def dataset(self, indices: ArrayLike | None = None) -> ray.data.Dataset:
-        """Rows {"index", "position", columns...} for map_batches; all samples by default.
-
-        `kind.from_row` turns a row into a sample. Rows come in any order; "index" is the sample's index.
-        """
+        """Rows {"index" of the sample, "position", columns...} for map_batches, in any order; by default all."""
         import ray.data
 
         wanted = np.arange(len(self)) if indices is None else np.asarray(indices, np.int64)
@@ -114,49 +100,31 @@ class Samples(Generic[S]):
         )
 
     def stream(
-        self,
-        indices: ArrayLike,
-        collate: Callable[[list[S], int], B],
-        batch_size: int,
-        prefetch: int = 2,
+        self, indices: ArrayLike, collate: Callable[[list[S], int], B], batch_size: int, prefetch: int = 2
     ) -> Iterator[B]:
         """Batches of exactly these samples in exactly this order; needs Ray (`cluster.connect`, or a worker).
 
-        Batch i is collate(samples indices[i * batch_size : (i + 1) * batch_size], i); the last one may be
-        smaller. A training worker passes its part of the orders of all remaining epochs in one call, since
-        starting takes half a second. Ray tasks read; `collate` runs in threads of this process, up to `prefetch`
-        batches ahead and several at a time, so its random draws must depend on i or the samples alone. Samples
-        are views of shared memory: collate must copy what it keeps.
+        Batch i is collate(samples indices[i * batch_size : (i + 1) * batch_size], i); the last one may be smaller.
+        A worker passes all remaining epochs in one call, since starting takes half a second. Ray tasks read;
+        `collate` runs in threads of this process, up to `prefetch` batches ahead and several at a time, so its
+        random draws must depend on i or the samples alone. Samples are views of shared memory: collate must copy
+        what it keeps.
         """
         wanted = np.asarray(indices, np.int64)
         sample_bytes = self.manifest.bytes / max(1, len(self))
         step = max(1, int(_SEGMENT_BYTES / sample_bytes) // batch_size) * batch_size
         with cluster.user_errors():
             for start in range(0, len(wanted), step):
-                first = start // batch_size
-                yield from self._segment(wanted[start : start + step], collate, batch_size, prefetch, first)
-
-    def _segment(
-        self,
-        indices: NDArray[np.int64],
-        collate: Callable[[list[S], int], B],
-        batch_size: int,
-        prefetch: int,
-        first: int,
-    ) -> Iterator[B]:
-        dataset = self.dataset(indices)
-        dataset.context.execution_options.preserve_order = True
-        ray_internals.pace(dataset.context)
-        return iter(
-            dataset.iter_torch_batches(
-                batch_size=batch_size,
-                prefetch_batches=prefetch,
-                collate_fn=ray_internals.arrow_collate(
-                    datasource.SampleCollate(self.kind, collate, batch_size, first)
-                ),
-                device="cpu",
-            )
-        )
+                dataset = self.dataset(wanted[start : start + step])
+                dataset.context.execution_options.preserve_order = True
+                ray_internals.pace(dataset.context)
+                rows = datasource.SampleCollate(self.kind, collate, batch_size, first=start // batch_size)
+                yield from dataset.iter_torch_batches(
+                    batch_size=batch_size,
+                    prefetch_batches=prefetch,
+                    collate_fn=ray_internals.arrow_collate(rows),
+                    device="cpu",
+                )
 
 
 @dataclass(frozen=True)
@@ -169,7 +137,14 @@ class Shards(Samples[Frame]):
     def open(cls, path: str, classes: Sequence[str] | None = None) -> Shards:
         """`open_samples` for frames; ShardError also for a class list that differs from `classes`."""
         opened = cls(*_checked(path, FRAME))
-        _check_classes(opened.path, opened.vocabulary.classes, classes)
+        if classes is not None and list(classes) != list(opened.vocabulary.classes):
+            extra = sorted(set(opened.vocabulary.classes) - set(classes))
+            missing = sorted(set(classes) - set(opened.vocabulary.classes))
+            parts = [f"it has {', '.join(extra)}"] if extra else []
+            parts += [f"it lacks {', '.join(missing)}"] if missing else []
+            difference = "; ".join(parts) or "the same classes in another order"
+            advice = "use shards made for the same classes"
+            raise ShardError(f"{opened.path} has another class list ({difference}); {advice}")
         return opened
 
     @functools.cached_property
@@ -189,34 +164,17 @@ class Shards(Samples[Frame]):
 
 
 def open_samples(path: str, kind: Kind[S]) -> Samples[S]:
-    """Open and check a folder.
-
-    Raises ShardError if it has no manifest, samples of another kind or schema version, or if a file is missing
-    or its size differs from the manifest's.
-    """
+    """Open and check a folder. ShardError for a missing manifest or file, another kind, schema version or size."""
     return Samples(*_checked(path, kind), kind)
 
 
 def _checked(path: str, kind: Kind[Any]) -> tuple[str, Manifest]:
     filesystem, folder = storage.resolve(path)
     files = storage.list_files(filesystem, folder)
-    if manifest.NAME not in files:
+    if MANIFEST not in files:
         raise ShardError(_no_manifest(str(path), files, kind))
-    file = storage.join(folder, manifest.NAME)
+    file = storage.join(folder, MANIFEST)
     described = Manifest.from_json(storage.read_bytes(filesystem, file).decode(), file, kind)
-    _check_files(str(path), described, files)
-    return path if "://" in str(path) else folder, described
-
-
-def _no_manifest(path: str, files: dict[str, int], kind: Kind[Any]) -> str:
-    if "bad.json" in files:
-        return f"{path} has no {manifest.NAME}: too many samples were bad, see its bad.json"
-    if any(name.endswith(".parquet") for name in files):
-        return f"{path} has no {manifest.NAME}: the job was interrupted; run the same command again"
-    return f"{path} has no shards; write some with: {kind.make_command} --out {path}"
-
-
-def _check_files(path: str, described: Manifest, files: dict[str, int]) -> None:
     for shard in described.shards:
         if shard.name not in files:
             raise ShardError(f"{path} lacks {shard.name}; run the same command again: {described.command}")
@@ -225,13 +183,12 @@ def _check_files(path: str, described: Manifest, files: dict[str, int]) -> None:
                 f"{path}/{shard.name} has {files[shard.name]} bytes, not {shard.bytes} as in the manifest; "
                 f"delete it and run again: {described.command}"
             )
+    return path if "://" in str(path) else folder, described
 
 
-def _check_classes(path: str, have: Sequence[str], want: Sequence[str] | None) -> None:
-    if want is None or list(want) == list(have):
-        return
-    extra, missing = sorted(set(have) - set(want)), sorted(set(want) - set(have))
-    parts = [f"it has {', '.join(extra)}"] if extra else []
-    parts += [f"it lacks {', '.join(missing)}"] if missing else []
-    difference = "; ".join(parts) or "the same classes in another order"
-    raise ShardError(f"{path} has another class list ({difference}); use shards made for the same classes")
+def _no_manifest(path: str, files: dict[str, int], kind: Kind[Any]) -> str:
+    if "bad.json" in files:
+        return f"{path} has no {MANIFEST}: too many samples were bad, see its bad.json"
+    if any(name.endswith(".parquet") for name in files):
+        return f"{path} has no {MANIFEST}: the job was interrupted; run the same command again"
+    return f"{path} has no shards; write some with: {kind.make_command} --out {path}"

@@ -1,8 +1,7 @@
 """Any data set -> a folder of shards: a Ray Data job that continues where a killed one stopped.
 
-A shard is written under a temporary name and renamed, and its footer describes its content: a shard that exists
-is finished, and the manifest is built from the footers. The same job gives the same bytes however often it was
-interrupted.
+A shard is renamed when it is complete, and its footer describes its content; the manifest is built from the
+footers. The same job gives the same bytes however often it was interrupted.
 """
 
 from __future__ import annotations
@@ -13,11 +12,13 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import ray
 import ray.data
+from pyarrow import fs as pafs
 from tqdm import tqdm
 
 from scenelift import errors
@@ -25,12 +26,8 @@ from scenelift.cluster import connect as cluster
 from scenelift.cluster import resources
 from scenelift.errors import DataError, FrameError, SceneliftError, ShardError
 from scenelift.io import storage
-from scenelift.samples import manifest
-from scenelift.samples.frame_kind import FRAME
-from scenelift.samples.kind import Kind
-from scenelift.samples.manifest import BadSample, Manifest, ShardFile
-from scenelift.samples.source import SampleKey, SampleSource
-from scenelift.shards.parquet import encode, read_summary
+from scenelift.samples.frame import FRAME
+from scenelift.samples.kind import MANIFEST, BadSample, Kind, Manifest, S, SampleKey, SampleSource, ShardFile
 
 BAD = "bad.json"
 """Written instead of a manifest if too many samples are bad."""
@@ -38,7 +35,7 @@ BAD = "bad.json"
 
 @dataclass(frozen=True)
 class _Job:
-    """What every task of a job needs."""
+    """The job, for every task of it."""
 
     kind: Kind[Any]
     source: SampleSource
@@ -74,29 +71,12 @@ def write_shards(
 ) -> Manifest:
     """Write the shards of a split into the folder or URI `out` on all cores of the connected Ray.
 
-    options: the frozen dataclass that the source's `read` takes: `ReadOptions` for frames. kind: of the samples.
-    Called again after an interruption, it writes only the missing shards and those with bad samples, which are
-    tried once more. Samples that cannot be read are listed; more than `max_bad` of them raise a DataError, with
-    `bad.json` in the folder and no manifest, so that nobody trains on it.
-
-    Raises DataError, ShardError if the folder holds shards of another job, StorageError if it cannot be
-    written or the disk is full.
+    options: the dataclass that the source's `read` takes. kind: of the samples. Called again, it writes only the
+    missing shards and those with bad samples. Bad samples are listed; more than `max_bad` of them raise a
+    DataError and are listed in `bad.json` instead of a manifest. Also raises ShardError if the folder holds shards
+    of another job, StorageError if it cannot be written or the disk is full.
     """
     keyframes: list[SampleKey] = source.list_samples(split)
-    job = _Job(kind, source, options, out, _fingerprint(kind, source, keyframes, options, per_shard))
-    chunks = [keyframes[i : i + per_shard] for i in range(0, len(keyframes), per_shard)]
-    _prepare(job, keyframes, len(chunks))
-    done = sorted(_run(job, chunks, progress), key=lambda shard: shard.number)
-    bad = [BadSample(token, reason) for shard in done for token, reason in shard.summary["bad"]]
-    _judge(job, bad, len(keyframes), max_bad)
-    described = _describe(job, split, done, bad, command)
-    _write(out, manifest.NAME, described.to_json())
-    return described
-
-
-def _fingerprint(
-    kind: Kind[Any], source: SampleSource, keyframes: Sequence[SampleKey], options: Any, per_shard: int
-) -> str:
     decides = [
         kind.name,
         kind.schema_version,
@@ -107,7 +87,16 @@ def _fingerprint(
         per_shard,
         [keyframe.token for keyframe in keyframes],
     ]
-    return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
+    fingerprint = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
+    job = _Job(kind, source, options, out, fingerprint)
+    chunks = [keyframes[i : i + per_shard] for i in range(0, len(keyframes), per_shard)]
+    _prepare(job, keyframes, len(chunks))
+    done = sorted(_run(job, chunks, progress), key=lambda shard: shard.number)
+    bad = [BadSample(token, reason) for shard in done for token, reason in shard.summary["bad"]]
+    _judge(job, bad, len(keyframes), max_bad)
+    described = _describe(job, split, done, bad, command)
+    _write(out, MANIFEST, described.to_json())
+    return described
 
 
 def _prepare(job: _Job, keyframes: Sequence[SampleKey], shards: int) -> None:
@@ -116,21 +105,16 @@ def _prepare(job: _Job, keyframes: Sequence[SampleKey], shards: int) -> None:
     storage.make_folder(filesystem, folder)
     storage.remove_temporary(filesystem, folder)
     finished = [name for name in storage.list_files(filesystem, folder) if name.endswith(".parquet")]
-    for name in finished:
-        _require_same_job(job, storage.join(folder, name))
+    for path in (storage.join(folder, name) for name in finished):
+        summary = read_summary(filesystem, path)
+        if summary is not None and summary.get("fingerprint") != job.fingerprint:
+            raise ShardError(
+                f"{path} belongs to another job (other data set, split, options, classes or version); "
+                "write into another folder or delete this one"
+            )
     missing = 1 - len(finished) / shards
     if missing > 0:
         storage.require_space(job.out, int(missing * len(keyframes) * _sample_bytes(job, keyframes)))
-
-
-def _require_same_job(job: _Job, path: str) -> None:
-    """Raise ShardError for a finished file of another job."""
-    summary = read_summary(storage.resolve(job.out)[0], path)
-    if summary is not None and summary.get("fingerprint") != job.fingerprint:
-        raise ShardError(
-            f"{path} belongs to another job (other data set, split, options, classes or version); "
-            "write into another folder or delete this one"
-        )
 
 
 def _sample_bytes(job: _Job, keyframes: Sequence[SampleKey]) -> int:
@@ -162,10 +146,7 @@ def _run(job: _Job, chunks: Sequence[Sequence[SampleKey]], progress: bool) -> It
 
 
 def _task(spec: dict[str, Any], job: _Job) -> dict[str, Any]:
-    """Write one shard, unless it is finished: a row for the driver.
-
-    A user's mistake is returned in the row, because Ray Data would wrap it in an exception of its own.
-    """
+    """Write one shard, unless it is finished; a user's mistake is in the row: Ray Data would wrap it."""
     row = {"number": spec["number"], "mistake": "", "file": "", "summary": ""}
     try:
         done = _finished(job, spec["number"]) or _make(job, spec["number"], spec["keyframes"])
@@ -202,9 +183,7 @@ def _make(job: _Job, number: int, keyframes: Sequence[SampleKey]) -> _Done:
     }
     data = encode(job.kind, samples, summary)
     filesystem, path = storage.resolve(job.out)[0], job.path(number)
-    if not (
-        storage.exists(filesystem, path) and data.equals(pa.py_buffer(storage.read_bytes(filesystem, path)))
-    ):
+    if not storage.exists(filesystem, path) or data != pa.py_buffer(storage.read_bytes(filesystem, path)):
         storage.write_atomic(filesystem, path, data)
     return _done(path, number, data, summary)
 
@@ -218,10 +197,8 @@ def _judge(job: _Job, bad: Sequence[BadSample], samples: int, max_bad: int) -> N
     """Raise DataError for too many bad samples, and write their list instead of a manifest."""
     filesystem, folder = storage.resolve(job.out)
     failed = len(bad) > max_bad or len(bad) == samples
-    stale = manifest.NAME if failed else BAD
-    if stale in storage.list_files(filesystem, folder):
-        with storage.explained(filesystem, folder):
-            filesystem.delete_file(storage.join(folder, stale))
+    stale = MANIFEST if failed else BAD
+    storage.delete(filesystem, storage.join(folder, stale))
     if not failed:
         return
     _write(job.out, BAD, json.dumps([vars(sample) for sample in bad], indent=2) + "\n")
@@ -255,3 +232,39 @@ def _describe(
 def _write(out: str, name: str, text: str) -> None:
     filesystem, folder = storage.resolve(out)
     storage.write_atomic(filesystem, storage.join(folder, name), text.encode())
+
+
+_METADATA = b"scenelift"
+"""Key of the summary in a shard's footer."""
+
+
+def encode(kind: Kind[S], samples: Sequence[S], summary: dict[str, Any]) -> pa.Buffer:
+    """The Parquet file of the samples; the same bytes for the same samples and summary."""
+    sink = pa.BufferOutputStream()
+    compression = {
+        _leaf(field.name, field.type): "zstd" if field.name in kind.compressed else "none"
+        for field in kind.schema
+    }
+    plain = {"use_dictionary": False, "write_statistics": False}
+    with pq.ParquetWriter(sink, kind.schema, compression=compression, **plain) as writer:
+        for sample in samples:
+            writer.write_table(pa.Table.from_pylist([kind.to_row(sample)], schema=kind.schema))
+        writer.add_key_value_metadata({_METADATA: json.dumps(summary).encode()})
+    return sink.getvalue()
+
+
+def _leaf(name: str, kind: pa.DataType) -> str:
+    """Parquet's name for the values of a column."""
+    return _leaf(f"{name}.list.element", kind.value_type) if pa.types.is_list(kind) else name
+
+
+def read_summary(filesystem: pafs.FileSystem, path: str) -> dict[str, Any] | None:
+    """The summary in a shard's footer; None if the file does not exist or is not a complete shard."""
+    if not storage.exists(filesystem, path):
+        return None
+    try:
+        with storage.explained(filesystem, path), filesystem.open_input_file(path) as source:
+            metadata = pq.read_metadata(source).metadata or {}
+    except pa.ArrowInvalid:
+        return None
+    return cast("dict[str, Any]", json.loads(metadata.get(_METADATA, b"{}")))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from scenelift.errors import ConfigError
 from scenelift.sparse.config import Engine
 from scenelift.sparse.sites import Geometry, Sites, Voxels, coarser
-from scenelift.sparse.spconv_engine import SpconvConv
+from scenelift.sparse.spconv_engine import SpconvConv, allow_tf32
 from scenelift.sparse.torch_engine import TorchConv
 
 
@@ -28,6 +28,16 @@ def resolve_engine(engine: Engine) -> Literal["spconv", "torch"]:
     if engine == "spconv" and not installed:
         raise ConfigError("spconv is not installed here; install spconv-cu120 or set the engine to torch")
     return "spconv" if engine != "torch" and installed else "torch"
+
+
+def use_tf32(allowed: bool) -> None:
+    """Whether convolutions of this process round their float32 inputs to TF32 on a GPU, to use its tensor cores.
+
+    Matrix products, and so similarities and losses, stay float32 whatever is said here.
+    """
+    torch.backends.cudnn.allow_tf32 = allowed
+    if torch.cuda.is_available() and resolve_engine("auto") == "spconv":
+        allow_tf32(allowed)
 
 
 class _Conv(Protocol):
@@ -83,6 +93,8 @@ class SubmanifoldConv(_SparseLayer):
 class StridedConv(_SparseLayer):
     """Output wherever the kernel meets an input voxel; no voxel is lost at odd extents; no bias."""
 
+    kind = "strided"
+
     def __init__(
         self,
         in_channels: int,
@@ -94,25 +106,16 @@ class StridedConv(_SparseLayer):
     ) -> None:
         assert kernel > 1, "a 1x1x1 convolution is nn.Linear on the features (spconv's is wrong)"
         assert kernel >= stride, f"a kernel of {kernel} with stride {stride} would skip voxels"
-        super().__init__("strided", (in_channels, out_channels), Geometry(kernel, stride, padding), engine)
+        super().__init__(self.kind, (in_channels, out_channels), Geometry(kernel, stride, padding), engine)
 
     def forward(self, voxels: Voxels) -> Voxels:
         return self._run(voxels, coarser(voxels.sites, self.geometry))
 
 
-class InverseConv(_SparseLayer):
+class InverseConv(StridedConv):
     """Transposed convolution back to the sites that a `StridedConv` of the same kernel came from; no bias."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel: int = 2,
-        stride: int = 2,
-        padding: int = 0,
-        engine: Engine = "auto",
-    ) -> None:
-        super().__init__("inverse", (in_channels, out_channels), Geometry(kernel, stride, padding), engine)
+    kind = "inverse"
 
     def forward(self, voxels: Voxels) -> Voxels:
         finer = voxels.sites.finer

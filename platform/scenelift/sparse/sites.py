@@ -1,4 +1,4 @@
-"""Where active voxels are, what they carry, and which of them a convolution connects."""
+"""Coordinates of active voxels, their features, and the geometry of convolutions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Shape = tuple[int, int, int]
 
 @dataclass(eq=False)
 class Sites:
-    """Where the active voxels are: the coordinates that several feature tensors share."""
+    """Coordinates of the active voxels, shared by several feature tensors."""
 
     coords: Tensor
     """[V, 4] int32 (sample, x, y, z), unique, inside `shape`."""
@@ -42,24 +42,17 @@ class Voxels:
 
     @classmethod
     def checked(cls, features: Tensor, coords: Tensor, shape: Shape, batch_size: int) -> Voxels:
-        """Build from coordinates that nobody has checked; the only door into the sparse world.
-
-        Engines read out-of-range and duplicate coordinates without complaint and answer nonsense.
-        """
+        """Build from unchecked coordinates: engines give nonsense for those out of range and duplicates."""
         assert coords.dtype == torch.int32, f"coordinates must be int32, not {coords.dtype}"
-        assert coords.ndim == 2 and coords.shape[1] == 4, (
-            f"coordinates must be [V, 4], not {tuple(coords.shape)}"
-        )
+        assert coords.shape == (len(coords), 4), f"coordinates must be [V, 4], not {tuple(coords.shape)}"
         assert len(features) == len(coords), f"{len(features)} features for {len(coords)} voxels"
         assert batch_size > 0 and min(shape) > 0, f"empty grid {shape} or batch of {batch_size}"
         if len(coords):
             limits = torch.tensor([batch_size, *shape], dtype=torch.int32, device=coords.device)
             inside = (coords >= 0) & (coords < limits)
             assert bool(inside.all()), f"{int((~inside.all(1)).sum())} voxels lie outside the grid {shape}"
-            keys = cell_keys(coords, shape)
-            assert len(torch.unique(keys)) == len(keys), (
-                f"{len(keys) - len(torch.unique(keys))} duplicate voxels"
-            )
+            duplicates = len(coords) - len(torch.unique(cell_keys(coords, shape)))
+            assert not duplicates, f"{duplicates} duplicate voxels"
         return cls(features, Sites(coords, shape, batch_size))
 
     def with_features(self, features: Tensor) -> Voxels:
@@ -90,12 +83,13 @@ class Geometry:
 
 def coarser(sites: Sites, geometry: Geometry) -> Sites:
     """The sites a strided convolution of this geometry writes to: built once, sorted by coordinate."""
-    made = sites.memo.get(geometry)
-    if made is None:
+    result = sites.memo.get(geometry)
+    if result is None:
         shape = geometry.out_shape(sites.shape)
         keys = torch.unique(cell_keys(_cells(sites, geometry, shape), shape))
-        made = sites.memo[geometry] = Sites(_unkeys(keys, shape), shape, sites.batch_size, finer=sites)
-    return made
+        coords = torch.stack(torch.unravel_index(keys, (sites.batch_size, *shape)), 1).int()
+        result = sites.memo[geometry] = Sites(coords, shape, sites.batch_size, finer=sites)
+    return result
 
 
 def _cells(sites: Sites, geometry: Geometry, shape: Shape) -> Tensor:
@@ -113,15 +107,9 @@ def _cells(sites: Sites, geometry: Geometry, shape: Shape) -> Tensor:
 
 
 def cell_keys(coords: Tensor, shape: Shape) -> Tensor:
-    """[V] int64, one number per cell, in the order of (sample, x, y, z)."""
-    sample, x, y, z = coords.long().unbind(1)
+    """[*] int64, one number per cell [*, 4], in the order of (sample, x, y, z)."""
+    sample, x, y, z = coords.long().unbind(-1)
     return ((sample * shape[0] + x) * shape[1] + y) * shape[2] + z
-
-
-def _unkeys(keys: Tensor, shape: Shape) -> Tensor:
-    rest, z = keys // shape[2], keys % shape[2]
-    rest, y = rest // shape[1], rest % shape[1]
-    return torch.stack((rest // shape[0], rest % shape[0], y, z), 1).int()
 
 
 def _triple(values: Any) -> Shape:

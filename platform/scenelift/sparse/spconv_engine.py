@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scenelift.io.versions import warn_if_untested
+from scenelift.io.console import warn_if_untested
 from scenelift.sparse.sites import Geometry, Shape, Sites, cell_keys
 
 TESTED_SPCONV = "2.3.6"
@@ -27,7 +27,8 @@ class SpconvConv(nn.Module):
         sp = _spconv()
         self.kind, self.geometry = kind, geometry
         k, s, p, d = geometry.kernel, geometry.stride, geometry.padding, geometry.dilation
-        shared = {"bias": False, "indice_key": "pairs"}
+        # Without fp32_accum, spconv sums up float16 products of up to 128 channels in float16.
+        shared = {"bias": False, "indice_key": "pairs", "fp32_accum": True}
         layer: nn.Module
         if kind == "submanifold":
             layer = sp.SubMConv3d(*channels, k, padding=p, dilation=d, **shared)
@@ -45,13 +46,16 @@ class SpconvConv(nn.Module):
     def forward(self, features: Tensor, source: Sites, target: Sites) -> Tensor:
         layer: Any = self.__dict__["layer"]
         layer._parameters["weight"] = self.weight.to(features.dtype)
-        layer.training = self.training
+        # spconv's GPU kernels make no gradient unless the layer is in training mode, whereas a trained backbone may
+        # be in evaluation mode, its batch norms fixed. To ask for upstream: autograd as on the CPU, in either mode.
+        layer.training = torch.is_grad_enabled()
         # Only the native algorithm has CPU kernels, and spconv does not choose it by itself.
         layer.algo = self.gpu_algorithm if features.is_cuda else _spconv().ConvAlgo.Native
         return getattr(self, self.kind)(layer, features, source, target)
 
     def submanifold(self, layer: Any, features: Tensor, source: Sites, _: Sites) -> Tensor:
-        memo = source.memo.setdefault(("spconv", self.geometry), {})
+        # Tables made without gradients lack what a backward pass needs.
+        memo = source.memo.setdefault(("spconv", self.geometry, torch.is_grad_enabled()), {})
         out = layer(_tensor(features, source, source.shape, memo))
         memo |= out.indice_dict
         return out.features
@@ -68,6 +72,27 @@ class SpconvConv(nn.Module):
         theirs = torch.empty_like(order)
         theirs[order] = torch.arange(len(order), device=order.device)
         return layer(_tensor(features[theirs], source, source.shape, pairs)).features
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Whether the GPU kernels of float32 layers may round their inputs to TF32; nothing changes on a CPU.
+
+    spconv keeps the kernel that was fastest for a shape whatever this switch says later (measured: without a tuner
+    for each setting, TF32 after float32 changes nothing), so each setting has its own. To ask for upstream: the
+    switch as a part of the tuner's key.
+    """
+    _spconv()
+    from spconv import algo, constants
+    from spconv.pytorch import ops
+
+    if allowed not in _TUNERS:
+        kernels = [algo.algocore.get_conv_algo_desp_from_param(p) for p in algo.ALL_IMPGEMM_PARAMS]
+        _TUNERS[allowed] = algo.ConvTunerSimple(kernels) if _TUNERS else ops.CONV_CPP
+    constants.SPCONV_ALLOW_TF32, ops.CONV_CPP = allowed, _TUNERS[allowed]
+
+
+_TUNERS: dict[bool, Any] = {}
+"""Whether TF32 is allowed -> the tuner that chose kernels so."""
 
 
 def _tensor(features: Tensor, sites: Sites, shape: Shape, pairs: dict[Any, Any]) -> Any:

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +21,7 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from scenelift.errors import TeacherError
-from scenelift.geometry.sampling import sample
+from scenelift.geometry.segments import sample
 from scenelift.samples.vocabulary import TEMPLATES, Vocabulary
 from scenelift.teachers.config import TeacherConfig
 from scenelift.teachers.open_clip_internals import (
@@ -112,8 +113,14 @@ class DenseClip(nn.Module):
             pixels = F.interpolate(pixels, self.config.image_size, mode="bilinear", antialias=True)
         if self.config.normalize:
             pixels = (pixels - self.mean) / self.std
-        tokens = value_tokens(self.visual, pixels, self.positions, self.config.value_path)
-        return self.visual.ln_post(tokens).transpose(1, 2).unflatten(2, self.grid_size)
+        with self._arithmetic(images):
+            tokens = value_tokens(self.visual, pixels, self.positions, self.config.value_path)
+            return self.visual.ln_post(tokens).transpose(1, 2).unflatten(2, self.grid_size)
+
+    def _arithmetic(self, images: Tensor) -> AbstractContextManager[Any]:
+        if not images.is_cuda:
+            return nullcontext()
+        return torch.autocast("cuda", torch.bfloat16, enabled=self.config.precision == "bfloat16")
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
@@ -126,7 +133,8 @@ class DenseClip(nn.Module):
     @torch.no_grad()
     def project(self, tokens: Tensor) -> Tensor:
         """What `tokens` gave, in the space of the text: float32 [B, D, h, w], unit length over D."""
-        return F.normalize(torch.einsum("bkhw,kd->bdhw", tokens, self.visual.proj).float(), dim=1)
+        with torch.autocast(tokens.device.type, enabled=False):
+            return F.normalize(torch.einsum("bkhw,kd->bdhw", tokens.float(), self.visual.proj), dim=1)
 
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:

@@ -16,18 +16,20 @@ class TeacherConfig(Settings):
     """"tiny" (its weights file says how it is built) or the name of an open_clip ViT, such as
     ViT-B-16-quickgelu, which is what OpenAI's weights were trained as."""
     weights: str
-    """A file (.safetensors, or a torch file of tensors only), the tag of open_clip weights that are already
-    in the local cache, such as "openai", or "random" (for tests; the same on every machine)."""
+    """A file (.safetensors, or a torch file of tensors only), the tag of open_clip weights that are already in
+    the local cache, such as "openai", or "random" (for tests; the same on every machine)."""
     templates: str = "model"
-    """Prompt ensemble, a key of scenelift.samples.vocabulary.TEMPLATES; "model": the one a tiny model was trained
-    with, else "clip2scene"."""
+    """Prompt ensemble, a key of scenelift.samples.vocabulary.TEMPLATES; "model": the one a tiny model was
+    trained with, else "clip2scene"."""
     normalize: bool = True
     """Subtract CLIP's mean color and divide by its deviation. CLIP2Scene's code did not (false)."""
     activation: Literal["model", "quickgelu", "gelu"] = "model"
-    """Activation in the image tower: the one its weights were trained with ("model"), or another:
-    CLIP2Scene's code ran "gelu" on OpenAI's weights. The text tower keeps the one of its weights."""
+    """Activation in the image tower: the one its weights were trained with ("model"), or another: CLIP2Scene's
+    code ran "gelu" on OpenAI's weights. The text tower keeps the one of its weights."""
     value_path: Literal["model", "value", "residual"] = "model"
     """What the last block gives for a patch: its projected value alone ("value"), or the value with residual
     and MLP, as MaskCLIP does for ViTs ("residual"); "model": as a tiny model was trained, else "residual"."""
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    """Arithmetic of the frozen image tower on a GPU; its similarities, and a CPU, stay float32."""
     image_size: tuple[PositiveInt, PositiveInt] = (112, 192)
     """(height, width) at which the ViT reads images, pixels, multiples of its patch; others are resized."""

@@ -1,8 +1,8 @@
-"""Every use of what open_clip does not promise to keep: blocks of its models, their parts, their weights.
+"""Every use of private parts of open_clip: blocks of its models, their parts, their weights.
 
-It computes a whole image's embedding; a teacher needs each patch's, by the value path of the last block. To ask for
-upstream: a hook for the last block's attention, and an activation that follows the weights. An upgrade: run
-`pytest -m internals`, mend what fails here, then change `TESTED_OPEN_CLIP`.
+open_clip computes a whole image's embedding; a teacher needs each patch's, by the value path of the last block. To
+ask for upstream: a hook for the last block's attention. An upgrade: run `pytest -m internals`, mend what fails
+here, then change `TESTED_OPEN_CLIP`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTrans
 from torch import Tensor, nn
 
 from scenelift.errors import TeacherError
-from scenelift.io.versions import warn_if_untested
+from scenelift.io.console import warn_if_untested
 
 TESTED_OPEN_CLIP = "3.3.0"
 
@@ -29,18 +29,14 @@ def check_towers(model: str, clip: open_clip.CLIP) -> None:
     visual = clip.visual
     fits = isinstance(visual, VisionTransformer) and visual.attn_pool is None
     fits &= clip.attn_mask is not None and clip.text_pool_type == "argmax"
-    if not fits or not all(
-        isinstance(block, ResidualAttentionBlock) for block in visual.transformer.resblocks
-    ):
+    fits = fits and all(isinstance(each, ResidualAttentionBlock) for each in visual.transformer.resblocks)
+    if not fits:
         raise TeacherError(f"teacher.model {model} has no plain ViT image tower; use one such as ViT-B-16")
 
 
 def encode_text(clip: open_clip.CLIP, tokens: Tensor) -> Tensor:
-    """Text embeddings [P, D] of token ids [P, context], without the padding behind the longest sentence.
-
-    Equal to open_clip's `encode_text`, since no token looks ahead, at a quarter of the time: a prompt fills about
-    15 of CLIP's 77 places.
-    """
+    """Text embeddings [P, D] of token ids [P, context]. Equal to open_clip's `encode_text`, since no token
+    looks ahead, but without padding, in a quarter of the time: a prompt fills about 15 of CLIP's 77 places."""
     end = tokens.argmax(dim=1)
     length = int(end.max()) + 1
     x = clip.token_embedding(tokens[:, :length]) + clip.positional_embedding[:length]
@@ -50,12 +46,12 @@ def encode_text(clip: open_clip.CLIP, tokens: Tensor) -> Tensor:
 
 def set_activation(module: nn.Module, activation: str) -> None:
     """Put one activation into every MLP of a transformer: open_clip's default differs by model name."""
-    made = {"quickgelu": QuickGELU, "gelu": nn.GELU}[activation]
+    layer = {"quickgelu": QuickGELU, "gelu": nn.GELU}[activation]
     blocks = [block for block in module.modules() if isinstance(block, ResidualAttentionBlock)]
     assert blocks, "no transformer blocks"
     for block in blocks:
         assert isinstance(block.mlp.gelu, QuickGELU | nn.GELU)
-        block.mlp.gelu = made()
+        block.mlp.gelu = layer()
 
 
 def resized_positions(visual: VisionTransformer, grid: tuple[int, int]) -> Tensor:
@@ -69,10 +65,8 @@ def resized_positions(visual: VisionTransformer, grid: tuple[int, int]) -> Tenso
 
 
 def value_tokens(visual: VisionTransformer, pixels: Tensor, positions: Tensor, value_path: str) -> Tensor:
-    """Patches through all blocks but the last, then through the last one's value path: [B, h w, width].
-
-    pixels: float [B, 3, H, W]; positions: [1 + h w, width]. Differentiable: the tiny teacher is trained so.
-    """
+    """Patches through all blocks but the last, then through the last one's value path: [B, h w, width]. pixels:
+    float [B, 3, H, W]; positions: [1 + h w, width]. Differentiable: the tiny teacher is trained so."""
     patches = visual.conv1(pixels).flatten(2).transpose(1, 2)
     leading = visual.class_embedding.expand(len(patches), 1, -1)
     x = visual.ln_pre(torch.cat([leading, patches], dim=1) + positions)

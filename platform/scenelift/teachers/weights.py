@@ -1,4 +1,4 @@
-"""Where a teacher's model and weights come from: a tiny model's own file, any file, or open_clip's cache."""
+"""Loading of a teacher's model and weights: from a tiny model's file, any file, or open_clip's cache."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Color = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class LoadedClip:
-    """A CLIP model and how it wants to be used."""
+    """A CLIP model, its tokenizer, and how to preprocess images and prompts."""
 
     clip: open_clip.CLIP
     tokenizer: Callable[[list[str]], Tensor]
@@ -38,18 +38,17 @@ class LoadedClip:
     """Key of scenelift.samples.vocabulary.TEMPLATES."""
     value_path: Literal["value", "residual"]
     activation: Literal["quickgelu", "gelu"]
-    """What the weights were trained with: "quickgelu" or "gelu"."""
+    """Activation that the weights were trained with."""
     mean: Color = open_clip.OPENAI_DATASET_MEAN
     std: Color = open_clip.OPENAI_DATASET_STD
 
 
 def load_clip(model: str, weights: str, vocabulary: Vocabulary) -> LoadedClip:
-    """Build `model` and fill it with `weights` (both as in `TeacherConfig`), on the CPU.
-
-    The vocabulary matters to a random tiny model alone: its words are all that its tokenizer knows. Raises
-    TeacherError, and never downloads.
-    """
-    weights = _in_repository(weights)
+    """Build `model` and load `weights` (both as in `TeacherConfig`), on the CPU. vocabulary: the words that the
+    tokenizer of a random tiny model knows. Raises TeacherError, and never downloads."""
+    in_repository = Path(__file__).parents[3] / weights
+    if not Path(weights).exists() and in_repository.is_file():
+        weights = str(in_repository)
     if Path(weights).is_file() and is_tiny(weights) != (model == "tiny"):
         kind = "a plain file of weights" if model == "tiny" else "a tiny model"
         raise TeacherError(f"{weights} is {kind}: it does not go with teacher.model {model}")
@@ -57,12 +56,6 @@ def load_clip(model: str, weights: str, vocabulary: Vocabulary) -> LoadedClip:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return _tiny(weights, vocabulary) if model == "tiny" else _open_clip(model, weights)
-
-
-def _in_repository(weights: str) -> str:
-    """A relative path that is not there where the command runs may be one of the repository's own files."""
-    ours = Path(__file__).parents[3] / weights
-    return str(ours) if not Path(weights).exists() and ours.is_file() else weights
 
 
 def _tiny(weights: str, vocabulary: Vocabulary) -> LoadedClip:
@@ -102,9 +95,8 @@ def _open_clip(model: str, weights: str) -> LoadedClip:
 def _plain_config(model: str) -> dict[str, Any]:
     """open_clip's configuration of a model that is built without a network and has a plain ViT."""
     if model not in open_clip.list_models():
-        raise TeacherError(
-            f"unknown teacher.model {model}; {nearest(model, ['tiny', *open_clip.list_models()])}"
-        )
+        hint = nearest(model, ["tiny", *open_clip.list_models()])
+        raise TeacherError(f"unknown teacher.model {model}; {hint}")
     config = open_clip.get_model_config(model)
     image, text = config["vision_cfg"], config["text_cfg"]
     foreign = "timm_model_name" in image or isinstance(image["layers"], list) or image.get("attentional_pool")
@@ -121,25 +113,17 @@ def _weights_file(model: str, weights: str, tag: dict[str, Any]) -> str:
         return weights
     if not tag:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(model))
-        raise TeacherError(
-            f"no weights file {weights}; write a file's path, random, or a tag of {model}: {tags}"
-        )
+        raise TeacherError(f"no weights file {weights}; give a path, random, or a tag of {model}: {tags}")
     repository, name = os.path.split(tag.get("hf_hub", ""))
     names = (name,) if name else (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
     cached = [try_to_load_from_cache(repository, name) for name in names] if repository else []
     by_address = URL_CACHE.expanduser() / os.path.basename(tag.get("url", ""))
-    found = [
-        str(path) for path in [*cached, by_address] if isinstance(path, str | Path) and Path(path).is_file()
-    ]
-    if not found:
-        raise TeacherError(_how_to_get(model, weights, repository, names[0], by_address))
-    return found[0]
-
-
-def _how_to_get(model: str, tag: str, repository: str, name: str, by_address: Path) -> str:
-    wanted = f"{name} of {repository} (cache {constants.HF_HUB_CACHE})" if repository else str(by_address)
-    fetch = f"python -c \"import open_clip; open_clip.create_model('{model}', pretrained='{tag}')\""
-    return (
-        f"the {tag} weights of {model} are not on this machine: wanted is {wanted}. Where there is a network "
+    for path in [*cached, by_address]:
+        if isinstance(path, str | Path) and Path(path).is_file():
+            return str(path)
+    wanted = f"{names[0]} of {repository} (cache {constants.HF_HUB_CACHE})" if repository else str(by_address)
+    fetch = f"python -c \"import open_clip; open_clip.create_model('{model}', pretrained='{weights}')\""
+    raise TeacherError(
+        f"the {weights} weights of {model} are not on this machine: wanted is {wanted}. Where there is a network "
         f"run {fetch} and copy the cache, or copy the file and set teacher.weights to its path"
     )

@@ -1,8 +1,5 @@
-"""MLflow: one run per training, one parent run per sweep; a resumed training continues its own run.
-
-Only the driver writes, through a client and an explicit run id: no global active run, no status that a worker
-could flip. Workers send their numbers to the driver.
-"""
+"""MLflow: one run per training, one parent run per sweep. Only the driver writes, through a client and an
+explicit run id, without a global active run; workers send their numbers to the driver."""
 
 from __future__ import annotations
 
@@ -15,13 +12,15 @@ import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from scenelift.errors import TrackingError
-from scenelift.tracking import mlflow_internals, provenance, retry, store
+from scenelift.io.console import warn_if_untested
+from scenelift.tracking import mlflow_internals, provenance, store
 from scenelift.tracking.config import TrackingConfig
-from scenelift.tracking.retry import Patient
+from scenelift.tracking.store import Patient
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,11 +40,9 @@ _LONGEST_PARAMETER = 6000  # characters; MLflow cuts the rest off
 
 
 class Tracker:
-    """One MLflow run, written by one process. Every method raises TrackingError if MLflow refuses.
-
-    A server that stops answering is waited for (`tracking.retry`). What it does not take even then is left out,
-    with a line that says so, and does not end the run: everything lies in the run's folder too.
-    """
+    """One MLflow run, written by one process. Every method raises TrackingError if MLflow refuses. A server
+    that stops answering is waited for (`store.Patient`). What it does not take even then is left out, with a
+    printed line, and does not end the run, whose folder has everything too."""
 
     def __init__(self, client: MlflowClient, uri: str, run: Run) -> None:
         self._client, self._uri, self._insist = client, uri, Patient(uri)
@@ -68,26 +65,21 @@ class Tracker:
         tags: Mapping[str, str],
         run_id: str | None = None,
     ) -> Tracker:
-        """Begin a run, or continue the run `run_id`.
-
-        params: the flattened config. A continued run keeps the parameters it has; those that differ now
-        become tags `resumed/<parameter>`, since MLflow never changes a parameter.
-        Raises TrackingError if the address is malformed or does not answer: within seconds for a run of its own,
-        after `patience.PATIENCE` for one that goes on or is part of a sweep.
-        """
+        """Begin a run, or continue the run `run_id`. params: the flattened config. MLflow never changes a
+        parameter: those that differ in a continued run become tags `resumed/<parameter>`. Raises TrackingError
+        if the address is malformed or does not answer: within seconds for a new run, after `store.PATIENCE` for
+        one that is continued or part of a sweep."""
         store.quiet()
         uri = store.resolve(config.uri, runs_folder)
         if run_id or config.parent:
-            retry.wait(uri)
+            store.wait(uri)
         store.probe(uri)
-        from mlflow import MlflowClient
+        from mlflow import MlflowClient, __version__
 
-        mlflow_internals.warn_of_another_mlflow()
-        tags = {
-            **provenance.tags(),
-            **tags,
-            **({"mlflow.parentRunId": config.parent} if config.parent else {}),
-        }
+        warn_if_untested("MLflow", __version__, mlflow_internals.TESTED_MLFLOW)
+        tags = {**provenance.tags(), **tags}
+        if config.parent:
+            tags["mlflow.parentRunId"] = config.parent
         with store.errors(uri, "starting a run"), store.one_at_a_time(uri):
             client = MlflowClient(uri)
             if run_id is None:
@@ -97,15 +89,18 @@ class Tracker:
             else:
                 run = _continue(client, uri, run_id, params)
             tracker = cls(client, uri, run)
-            tracker._watch(config.system_metrics, resumed=run_id is not None)
+            if config.system_metrics:
+                resumed, seconds = run_id is not None, config.system_metrics
+                tracker._monitor = mlflow_internals.system_monitor(uri, run.info.run_id, seconds, resumed)
+                tracker._monitor.start()
         return tracker
 
     @classmethod
     def reopen(cls, config: TrackingConfig, runs_folder: Path, run_id: str) -> Tracker:
-        """A run that another process left, to say how it ended."""
+        """A run of a process that died, to record how it ended."""
         store.quiet()
         uri = store.resolve(config.uri, runs_folder)
-        retry.wait(uri)
+        store.wait(uri)
         from mlflow import MlflowClient
 
         with store.errors(uri, "reading a run"):
@@ -114,20 +109,15 @@ class Tracker:
 
     @property
     def info(self) -> dict[str, str]:
-        """What `result.json` says of the run: tracking_uri (without credentials), experiment, run_id."""
-        return {
-            "tracking_uri": store.public(self._uri),
-            "experiment": self._experiment,
-            "run_id": self._id,
-        }
+        """tracking_uri (without credentials), experiment and run_id, for `result.json`."""
+        uri = store.public(self._uri)
+        return {"tracking_uri": uri, "experiment": self._experiment, "run_id": self._id}
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Record numbers by name at a step; sent in batches. Safe to call from several threads.
-
-        A step that the metric already has, or an earlier one, is dropped: a restarted worker repeats steps.
-        Infinities become NaN, a gap in the curve, because MLflow would store them as 1.8e308. While a server
-        does not answer, points wait here and it is asked again later; `flush` and `finish` insist.
-        """
+        """Record numbers by name at a step, in batches. Safe to call from several threads. Steps up to the last
+        one of a metric are dropped: a restarted worker repeats steps. Infinities become NaN, a gap in the
+        curve: MLflow would store 1.8e308. While a server does not answer, points wait; `flush` and `finish`
+        insist."""
         with self._lock:
             for name, value in values.items():
                 metric = _metric(name, value, step)
@@ -136,20 +126,19 @@ class Tracker:
                     self._last[metric.key] = metric
                     self._pending.append(metric)
             full = len(self._pending) >= BATCH and not self._outage
-            if full or (self._pending and time.monotonic() >= self._due):
-                self._try_to_send()
+            if not full and not (self._pending and time.monotonic() >= self._due):
+                return
+            try:
+                self._send()
+            except TrackingError as error:
+                self._due, self._outage = time.monotonic() + OUTAGE_SECONDS, True
+                _log.warning("%d metric points wait, will try again: %s", len(self._pending), error)
 
     def tags(self, tags: Mapping[str, str]) -> None:
-        """Set tags of the run."""
-
-        def send() -> None:
-            for key, value in tags.items():
-                self._client.set_tag(self._id, key, value)
-
-        self._insist("setting tags", send)
+        for key, value in tags.items():
+            self._insist(f"setting the tag {key}", partial(self._client.set_tag, self._id, key, value))
 
     def flush(self) -> None:
-        """Send every metric that waits."""
         with self._lock:
             self._insist(f"sending {len(self._pending)} metric points", self._send)
 
@@ -164,19 +153,11 @@ class Tracker:
 
     def table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
         """Store rows of equal keys as the artifact `name`.csv, which MLflow shows as a table."""
-        assert rows, "a table needs a row"
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        self.text(buffer.getvalue(), f"{name}.csv")
+        self.text(as_csv(rows), f"{name}.csv")
 
     def dataset(self, folder: str, manifest: str, name: str, digest: str, context: str) -> None:
-        """Record a folder of shards, described by its manifest.json, as a data set the run reads.
-
-        folder: absolute path or URI; manifest: the text of its manifest.json; digest: at most 36 characters that
-        change with the data; context: train, test, ...
-        """
+        """Record a folder of shards as a data set of the run. folder: absolute path or URI; manifest: the text
+        of its manifest.json; digest: at most 36 characters that change with the data; context: train, test, ..."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         described = json.loads(manifest)
@@ -191,9 +172,7 @@ class Tracker:
         self, name: str, folder: Path, params: Mapping[str, Any], metrics: Mapping[str, float], step: int
     ) -> str | None:
         """Store a folder (weights as safetensors, config) as a logged model of the run; returns its id, if any.
-
-        The files are kept as they are: no pickle, no torch.export, which cannot trace sparse convolutions.
-        """
+        The files are kept as they are: no pickle, no torch.export, which cannot trace sparse convolutions."""
         from mlflow.entities import LoggedModelOutput
 
         texts = {key: str(value) for key, value in params.items()}
@@ -210,9 +189,8 @@ class Tracker:
         model_id = self._insist(f"storing the model {name}", store_model)
         if model_id is not None:
             with self._lock:
-                self._pending += [
-                    self._of_model(_metric(key, metrics[key], step), model_id) for key in metrics
-                ]
+                points = (_metric(key, value, step) for key, value in metrics.items())
+                self._pending += [self._of_model(point, model_id) for point in points]
         self.flush()
         return model_id
 
@@ -240,18 +218,15 @@ class Tracker:
             del self._pending[: len(batch)]
         self._due, self._outage = time.monotonic() + SECONDS, False
 
-    def _try_to_send(self) -> None:
-        try:
-            self._send()
-        except TrackingError as error:
-            self._due, self._outage = time.monotonic() + OUTAGE_SECONDS, True
-            _log.warning("%d metric points wait, will try again: %s", len(self._pending), error)
 
-    def _watch(self, interval: float, resumed: bool) -> None:
-        if interval <= 0:
-            return
-        self._monitor = mlflow_internals.system_monitor(self._uri, self._id, interval, resumed)
-        self._monitor.start()
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of equal keys as CSV, with a header."""
+    assert rows, "a table needs a row"
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
 
 
 def _metric(name: str, value: float, step: int) -> Metric:

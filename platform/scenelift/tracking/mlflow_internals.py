@@ -1,8 +1,5 @@
-"""Every use of what MLflow does not promise to keep: private attributes, its own utilities, the state of its pages.
-
-An upgrade: run `pytest -m internals`, open the dashboard once in a browser, mend what fails here, then change
-`TESTED_MLFLOW`. MLflow is imported inside the functions: it takes a second, and workers never need it.
-"""
+"""Every use of private parts of MLflow: attributes, utilities, the state of its pages. An upgrade: run `pytest
+-m internals`, open the dashboard in a browser, mend what fails here, then change `TESTED_MLFLOW`."""
 
 from __future__ import annotations
 
@@ -12,8 +9,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from scenelift.io.versions import warn_if_untested
-
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
@@ -21,25 +16,14 @@ if TYPE_CHECKING:
 TESTED_MLFLOW = "3.17"
 
 
-def warn_of_another_mlflow() -> None:
-    """Warn once where MLflow is not of the version that this module was tested with."""
-    import mlflow
-
-    warn_if_untested("MLflow", mlflow.__version__, TESTED_MLFLOW)
-
-
 def last_points(run: Run) -> Sequence[Metric]:
-    """The last point of each metric, with its step; `run.data.metrics` has values only. To ask for upstream: a
-    public attribute of RunData."""
+    """The last point of each metric, with its step. To ask for upstream: a public attribute of RunData."""
     return run.data._metric_objs
 
 
 def server_status(uri: str, timeout: float) -> int:
-    """HTTP status of an MLflow server, asked once, with the credentials that a client would use.
-
-    MlflowException if it does not answer. Every public call retries for minutes. To ask for upstream: a client
-    with retries and a timeout of its own.
-    """
+    """HTTP status of an MLflow server, asked once with the client's credentials; MlflowException if it does not
+    answer. Public calls retry for minutes. To ask for upstream: a client with its own retries and timeout."""
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
 
@@ -49,23 +33,21 @@ def server_status(uri: str, timeout: float) -> int:
 
 
 def system_monitor(uri: str, run_id: str, interval: float, resumed: bool) -> SystemMetricsMonitor:
-    """A thread that records CPU, memory, disk, network and GPU with a run, every `interval` seconds.
-
-    MLflow starts it for the global active run only, which we have not. To ask for upstream: a public class.
-    """
+    """A thread that records CPU, memory, disk, network and GPU with a run, every `interval` seconds. MLflow
+    starts it for the global active run only, which we have not. To ask for upstream: a public class."""
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
     return SystemMetricsMonitor(run_id, sampling_interval=interval, resume_logging=resumed, tracking_uri=uri)
 
 
 def view_tag(key: str) -> str:
-    """Name of the experiment's tag in which MLflow's page keeps the view `key`. To ask for upstream: columns and
-    charts of an experiment by its API; this and the two functions below are how the page itself does it."""
+    """Name of the experiment's tag in which MLflow's page keeps the view `key`. To ask for upstream: columns
+    and charts of an experiment by its API; this and the two functions below are how the page itself does it."""
     return f"mlflow.sharedViewState.{key}"
 
 
 def packed_view(name: str, state: Mapping[str, Any]) -> str:
-    """The value of that tag: an envelope around the state of the page, compressed, as older servers take 5000
+    """The value of that tag: the state of the page in an envelope, compressed: older servers take 5000
     characters."""
     packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
     return json.dumps({"name": name, "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"})

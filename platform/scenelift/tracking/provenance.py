@@ -1,4 +1,4 @@
-"""What a run was made by: its command, its code, its versions, as tags of the run."""
+"""The provenance of a run as tags: its command, code and versions."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from scenelift.tracking.store import public
 
 
 def tags() -> dict[str, str]:
-    """Tags that say what ran: command, user, git commit and whether the tree was dirty, versions."""
+    """Command, user, git commit and whether the tree was dirty, versions."""
     spec = sys.modules["__main__"].__spec__
     command = f"python -m {spec.name}" if spec else Path(sys.argv[0]).name
-    said = {
+    values = {
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": command,
         "command": public(shlex.join([*command.split(), *sys.argv[1:]])),
@@ -25,21 +25,22 @@ def tags() -> dict[str, str]:
         "torch": version("torch"),
     }
     try:
-        said["mlflow.user"] = getpass.getuser()
+        values["mlflow.user"] = getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
-        said["mlflow.user"] = str(os.getuid())
-    return said | _git(Path(__file__))
+        values["mlflow.user"] = str(os.getuid())
+    return values | _git(Path(__file__))
 
 
 def _git(file: Path) -> dict[str, str]:
     """Commit of the repository that tracks `file`, and whether anything in it differs; {} if none does."""
 
+    env = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
+
     def git(*words: str) -> str:
         command = ["git", "-C", str(file.parent), *words]
-        environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
-        return subprocess.run(
-            command, env=environment, check=True, capture_output=True, text=True, timeout=10
-        ).stdout.strip()
+        return subprocess.check_output(
+            command, env=env, stderr=subprocess.PIPE, text=True, timeout=10
+        ).strip()
 
     try:
         git("ls-files", "--error-unmatch", file.name)

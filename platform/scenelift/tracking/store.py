@@ -1,8 +1,5 @@
-"""Where runs are recorded: the MLflow address, a quick check that it answers, and its experiments.
-
-MLflow retries a dead address for minutes; here it is asked once, with a short timeout, before anything else.
-Nothing of MLflow is imported before it is needed: it takes a second, and workers never need it.
-"""
+"""Where runs are recorded: the MLflow address, a quick check that it answers (MLflow retries a dead one for
+minutes), waiting for it, and its experiments. MLflow takes a second to import, so it is imported when needed."""
 
 from __future__ import annotations
 
@@ -12,13 +9,16 @@ import os
 import re
 import socket
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
-from scenelift.errors import TrackingError
+import tenacity
+
+from scenelift.errors import TrackingError, first_line
+from scenelift.io.console import say
 from scenelift.tracking import mlflow_internals
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
-"""What MLflow is told unless the user told it something else; it reads some of it when imported."""
+"""Defaults of MLflow's environment variables, some of which are read when it is imported."""
 
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Tag of an experiment that lets MLflow show runs and models rather than prompts and traces."""
 
 _INSTEAD = (
-    "set --tracking.uri or MLFLOW_TRACKING_URI to a server (http://host:5000) or sqlite:////path/mlflow.db"
+    "set --tracking.uri or MLFLOW_TRACKING_URI to a server (http://host:5000) or sqlite:////path/runs.db"
 )
 
 
@@ -57,7 +57,7 @@ def quiet() -> None:
 
 @contextmanager
 def errors(uri: str, doing: str) -> Iterator[None]:
-    """Whatever MLflow or its database says is wrong becomes one TrackingError that names the address."""
+    """Turns errors of MLflow and its database into one TrackingError with the address."""
     from alembic.util.exc import CommandError
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -65,8 +65,7 @@ def errors(uri: str, doing: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, CommandError, ImportError, OSError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise TrackingError(f"{doing} at {public(uri)} failed: {first}; {_INSTEAD}") from error
+        raise TrackingError(f"{doing} at {public(uri)} failed: {first_line(error)}; {_INSTEAD}") from error
 
 
 def public(uri: str) -> str:
@@ -75,10 +74,8 @@ def public(uri: str) -> str:
 
 
 def resolve(uri: str | None, runs_folder: Path) -> str:
-    """The address to use: the given one, else MLFLOW_TRACKING_URI, else a database in the runs folder.
-
-    SQLite paths come back absolute. Raises TrackingError for an address MLflow could not use.
-    """
+    """The address to use: the given one, else MLFLOW_TRACKING_URI, else a database in the runs folder. SQLite
+    paths come back absolute. Raises TrackingError for an address MLflow could not use."""
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs_folder.resolve()}/mlflow.db"
     scheme, colon, rest = uri.partition("://")
     if not colon:
@@ -174,22 +171,20 @@ def one_at_a_time(uri: str) -> Iterator[None]:
 
 def experiment(client: MlflowClient, uri: str, name: str, runs_folder: Path) -> Experiment:
     """The experiment of that name, made if need be; without a server its artifacts lie in the runs folder.
-
-    Raises TrackingError if it was deleted, or if its artifacts are in a folder that has gone.
-    """
-    found = client.get_experiment_by_name(name) or _create(client, uri, name, runs_folder)
-    if found.lifecycle_stage == "deleted":
+    Raises TrackingError if it was deleted, or if its artifacts are in a folder that has gone."""
+    experiment = client.get_experiment_by_name(name) or _create(client, uri, name, runs_folder)
+    if experiment.lifecycle_stage == "deleted":
         raise TrackingError(
             f"experiment {name} was deleted; choose another --tracking.experiment, "
-            f"or run: mlflow experiments restore --experiment-id {found.experiment_id}"
+            f"or run: mlflow experiments restore --experiment-id {experiment.experiment_id}"
         )
-    location = urlsplit(found.artifact_location)
+    location = urlsplit(experiment.artifact_location)
     if not uri.startswith("http") and location.scheme == "file" and not Path(unquote(location.path)).is_dir():
         raise TrackingError(
             f"experiment {name} keeps its artifacts in {unquote(location.path)}, which is not there (was the "
             "runs folder moved?); move it back, or choose another --tracking.experiment"
         )
-    return found
+    return experiment
 
 
 def _create(client: MlflowClient, uri: str, name: str, runs_folder: Path) -> Experiment:
@@ -206,3 +201,68 @@ def _create(client: MlflowClient, uri: str, name: str, runs_folder: Path) -> Exp
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
         return client.get_experiment_by_name(name)  # another trial of the same sweep was quicker
+
+
+PATIENCE = 180.0
+"""Seconds that a server is waited for, before what was to be sent is left out."""
+PAUSE = 5.0
+"""Seconds between two questions."""
+
+T = TypeVar("T")
+
+
+def wait(uri: str) -> None:
+    """Wait until the address answers; TrackingError if it does not within `PATIENCE`."""
+    if not answers(uri):
+        say(f"waiting for MLflow at {public(uri)}, {PATIENCE:.0f} s at most")
+        tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda answered: not answered),
+            wait=tenacity.wait_fixed(PAUSE),
+            stop=tenacity.stop_after_delay(PATIENCE),
+            retry_error_callback=lambda _: None,
+        )(answers, uri)
+    probe(uri)
+
+
+class _AwayError(Exception):
+    """The server does not answer, so the call may succeed later."""
+
+
+class Patient:
+    """Calls that one server must take, but need not take now."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._left = False  # whether it was given up, until it answers again
+
+    def __call__(self, doing: str, call: Callable[[], T]) -> T | None:
+        """The result of `call`; None if the server was given up, TrackingError if it refuses twice."""
+        try:
+            for attempt in tenacity.Retrying(
+                retry=tenacity.retry_if_exception_type(_AwayError),
+                wait=tenacity.wait_fixed(PAUSE),
+                stop=tenacity.stop_after_delay(0 if self._left else PATIENCE),
+                reraise=True,
+            ):
+                with attempt:
+                    done = self._twice(doing, call)
+        except _AwayError as error:
+            self._left = True
+            say(f"{error}. Left out; resuming the run by its name sends its metrics again")
+            return None
+        self._left = False
+        return cast(T, done)
+
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception_type(TrackingError),
+        stop=tenacity.stop_after_attempt(2),
+        reraise=True,
+    )
+    def _twice(self, doing: str, call: Callable[[], T]) -> T:
+        try:
+            with errors(self.uri, doing):
+                return call()
+        except TrackingError as error:
+            if answers(self.uri):
+                raise
+            raise _AwayError(str(error)) from error

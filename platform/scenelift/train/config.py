@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Lt
 
-from scenelift.cluster.fit import require_fit_here
+from scenelift.cluster.resources import require_fit_here
 from scenelift.config.constraints import (
     Fraction,
     NonNegativeFloat,
@@ -82,8 +82,10 @@ class LoopConfig(Settings):
     """Frames per optimizer step, over all workers and accumulated micro-batches together."""
     accumulate: PositiveInt = 1
     """Micro-batches per optimizer step."""
-    precision: Literal["float32", "float16", "bfloat16"] = "float32"
-    """Arithmetic of the networks; similarities and losses are always float32."""
+    precision: Literal["tf32", "float32", "float16", "bfloat16"] = "tf32"
+    """Arithmetic of the networks on a GPU; similarities and losses are always float32. `tf32` and `float16` use
+    tensor cores, `bfloat16` does so for dense layers only: sparse convolutions have no such kernels and stay
+    float32. On a CPU `tf32` is float32."""
     seed: Seed = 0
     """Decides weights, frame order and augmentation."""
     checkpoint_every: NonNegativeInt = 500
@@ -148,9 +150,9 @@ class ScaleConfig(Settings):
 
     workers: PositiveInt | str = 1
     """Training workers: a number, or a range such as 2-8 for as many as the cluster has room for. Batch and
-    learning rate stay what they are; the batch is a multiple of the most."""
+    learning rate stay what they are; the batch is a multiple of the most. Fewer where there are fewer GPUs."""
     gpus: NonNegativeFloat | None = None
-    """GPUs a worker; none: one where the cluster has enough, else zero."""
+    """GPUs a worker; none: one where the cluster has any. 0 trains on CPUs beside idle GPUs."""
     cpus: PositiveFloat | None = None
     """Logical CPUs (and threads) a worker; none: as many as fit next to the data loader."""
     data_cpus: PositiveFloat = 1.0
@@ -168,6 +170,26 @@ class ScaleConfig(Settings):
             raise ConfigError(
                 f"scale.workers must be a number from 1 or a range such as 2-8, not {self.workers}"
             )
+
+        if self.gpus and self.gpus % 1 and self.max_workers > 1:
+            raise ConfigError(
+                f"scale.gpus {self.gpus:g} with {self.workers} workers: workers cannot share a GPU; give whole "
+                "ones, or scale.workers 1"
+            )
+
+    def on(self, gpus: float) -> ScaleConfig:
+        """With a GPU for each worker where the cluster has `gpus` of them, or none where it has none.
+
+        Where there are fewer GPUs than workers, as many workers as divide them: the batch can be split so, too.
+        """
+        if self.gpus is not None:
+            return self
+        if gpus < 1:
+            return replace(self, gpus=0.0)
+        if gpus >= self.min_workers:
+            return replace(self, gpus=1.0)
+        fewer = max(n for n in range(1, int(gpus) + 1) if self.max_workers % n == 0)
+        return replace(self, gpus=1.0, workers=fewer)
 
     def check_here(self, prefix: str = "") -> None:
         super().check_here(prefix)

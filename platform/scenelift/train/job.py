@@ -10,8 +10,7 @@ from typing import Any
 from scenelift.errors import ConfigError, TrainingError
 from scenelift.io import folders
 from scenelift.io.storage import Location
-from scenelift.samples.kind import Kind
-from scenelift.shards.read import open_samples
+from scenelift.shards.read import Samples
 from scenelift.train.checkpoints import Checkpoint, Checkpoints
 from scenelift.train.config import SMALLER_SAMPLES, LoopConfig, OptimizerConfig
 from scenelift.train.method import Batch, Method
@@ -21,30 +20,27 @@ from scenelift.train.state import Callback, TrainState
 
 @dataclass(frozen=True)
 class Job:
-    """What is trained, on which samples, and where it is kept."""
+    """A training: its samples, settings and checkpoint folder."""
 
-    shards: str
-    """Folder of the training shards."""
-    kind: Kind[Any]
-    """Of the samples in the shards."""
+    samples: Samples[Any]
     folder: Location
     """The run's checkpoint folder, the same for all workers: an absolute path or a URI."""
     loop: LoopConfig
     optimizer: OptimizerConfig
     collate: Callable[[Sequence[Any], int], Batch]
-    """(samples, epoch) -> a batch; what it draws comes from these and its own settings."""
+    """(samples, epoch) -> a batch, a function of these alone."""
     build: Callable[[], Method]
-    """Makes the method inside a worker, with the same weights in each."""
+    """Builds the method inside a worker, with the same weights in each."""
     retries: int = 3
     frames: Sequence[int] | None = None
-    """Which samples of the shards are trained on; None: all."""
+    """Indices of the samples to train on; None: all."""
     validation: Callable[..., dict[str, float]] | None = None
-    """What is scored at the end of epochs: (student, epochs done, epochs in all, rank=, workers=) -> metrics,
-    the same on all ranks; none where none are due. Every rank calls it."""
+    """(student, epochs done, epochs in all, rank=, workers=) -> metrics, the same on all ranks; empty where
+    none are due. Called by every rank at the end of epochs."""
     smaller_samples: str = SMALLER_SAMPLES
     """Advice to a user whose memory is full and whose micro-batches are single samples."""
     callbacks: Sequence[Callable[[TrainState], Callback]] = ()
-    """What the method adds to the callbacks of all trainings."""
+    """Callbacks of the method, besides those of all trainings."""
 
     def __post_init__(self) -> None:
         if self.loop.watch.needs_validation and self.validation is None:
@@ -59,26 +55,20 @@ class Job:
 
     @property
     def final(self) -> Checkpoint | None:
-        """The checkpoint whose student the run is about; None before there is one.
-
-        TrainingError if it is to be the best, and none was validated.
-        """
+        """The last or best checkpoint, by `loop.watch.final`; None before the first."""
         latest, best = self.checkpoints.latest(), self.checkpoints.best()
         if self.loop.watch.final == "last" or latest is None:
             return latest
         if best is None:
-            raise TrainingError(
-                "no epoch was validated, so no checkpoint is the best; lower validation.every"
-            )
+            raise TrainingError("no epoch was validated, so no checkpoint is best; lower validation.every")
         return best
 
     def plan(self, workers: int, most: int = 0) -> Plan:
-        """Which frames each step sees, with so many workers of `most`."""
-        frames = len(open_samples(self.shards, self.kind)) if self.frames is None else len(self.frames)
-        return Plan(frames, self.loop, workers, most)
+        """The frames of each step for a number of workers, of `most` at most."""
+        return Plan(len(self.samples if self.frames is None else self.frames), self.loop, workers, most)
 
 
 def build_from(build: Callable[[Path], Method], initial: str) -> Method:
-    """The method in a worker, around the student that a folder or URI holds."""
+    """The method in a worker, around the student in a folder or at a URI."""
     with folders.fetched(initial) as folder:
         return build(folder)

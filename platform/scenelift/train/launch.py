@@ -17,14 +17,15 @@ from scenelift import errors as scenelift_errors
 from scenelift.cluster import ray_internals, resources
 from scenelift.errors import TrainingError
 from scenelift.io import storage
+from scenelift.io.console import say
 from scenelift.shards.datasource import CPUS
 from scenelift.train import worker
 from scenelift.train.checkpoints import Checkpoint
 from scenelift.train.config import ScaleConfig
-from scenelift.train.events import Board
 from scenelift.train.job import Job
 from scenelift.train.preflight import Measured
 from scenelift.train.state import Event
+from scenelift.train.worker import Board
 
 SILENCE = 60.0
 """Seconds without an event of the workers after which it is looked whether reading has a CPU."""
@@ -52,9 +53,14 @@ class Resources:
     @classmethod
     def fit(cls, scale: ScaleConfig) -> Resources:
         """Fill in what the config leaves open; ClusterError if it cannot all be placed."""
-        gpus = scale.gpus
-        if gpus is None:
-            gpus = 1.0 if resources.total("GPU") >= scale.min_workers else 0.0
+        wanted, there = scale.max_workers, resources.total("GPU")
+        scale = scale.on(there)
+        if scale.max_workers < wanted:
+            say(
+                f"{there:g} GPU for {wanted} workers: {scale.max_workers} train there, with the same batch "
+                "(--scale.gpus 0 trains on CPUs)"
+            )
+        gpus = scale.gpus or 0.0
         fits = scale.max_workers
         while fits > scale.min_workers and resources.places(scale.cpus or 1.0, gpus, scale.data_cpus) < fits:
             fits -= 1

@@ -1,7 +1,5 @@
-"""The one training loop of all methods: steps, and callbacks around them, of which it knows none.
-
-`train` runs in every worker and knows no Ray; `train.launch` starts the workers. No method is named here.
-"""
+"""The one training loop of all methods: steps, and callbacks around them, of which it knows none. `train` runs
+in every worker and knows no Ray; `train.launch` starts the workers. No method is named here."""
 
 from __future__ import annotations
 
@@ -9,17 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from scenelift.train import preflight
-from scenelift.train.callbacks.chosen import choose
+from scenelift.train.callbacks import choose
 from scenelift.train.method import Batch, Method
 from scenelift.train.state import TrainState, Worker
 
 
 def train(method: Method, worker: Worker) -> None:
-    """Train `method.student` from the newest checkpoint, or from its start, to the end of the plan.
-
-    With `loop.preflight_steps` it only measures as many steps. Raises ClusterError or StorageError, with what
-    to change, as soon as the first steps show that memory or disk are too small.
-    """
+    """Train `method.student` from the newest checkpoint, or from its start, to the end of the plan, or measure
+    `loop.preflight_steps`. Raises ClusterError or StorageError, with the fix, if memory or disk are too small."""
     with preflight.memory_errors(worker.device, preflight.smaller(worker.plan, worker.smaller_samples)):
         state = TrainState(method, worker)
         state.callbacks = choose(state)
@@ -31,7 +26,7 @@ def _train(state: TrainState) -> None:
     plan = state.worker.plan
     for each in state.callbacks:
         each.on_start()
-    state.post("start", steps=plan.steps, workers=plan.workers, rounds=plan.rounds)
+    state.post("start", steps=plan.steps, workers=plan.workers, rounds=plan.rounds, device=state.device)
     batches = _batches(state.worker, state.done)
     while state.done < plan.steps and not state.stopped:
         state.advance(batches)

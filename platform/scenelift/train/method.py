@@ -1,4 +1,4 @@
-"""What a trainable method is to the loop: a module that turns a batch into losses by name."""
+"""The interface of methods to the training loop: a module that turns a batch into losses by name."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 
 class Batch(Protocol):
-    """What the loop asks of a batch; everything else of it is between a collate and its method."""
+    """The interface of batches to the loop; the rest is between a collate and its method."""
 
     @property
     def tokens(self) -> tuple[str, ...]:
-        """Which samples these are."""
+        """Names of the samples."""
 
     def to(self, device: torch.device) -> Batch:
         """The batch on another device."""
@@ -23,7 +23,7 @@ class Batch(Protocol):
 
 @dataclass(frozen=True)
 class Progress:
-    """Where in the training a step stands, for methods whose losses change on the way."""
+    """Position of a step in the training, for losses that change with it."""
 
     step: int
     """Optimizer steps done before this one."""
@@ -34,21 +34,18 @@ class Progress:
 
 
 class Trained(Protocol):
-    """What a checkpoint asks of the trained part of a method."""
+    """The interface of the trained part of a method to checkpoints."""
 
     def save(self, folder: Path) -> None:
-        """Write everything that using it later needs into an existing folder."""
+        """Write everything needed to use it into an existing folder."""
 
     def restore(self, folder: Path) -> None:
-        """Take over the weights that `save` wrote."""
+        """Load the weights that `save` wrote."""
 
 
 class Method(nn.Module):
-    """Base of all methods: `student` is trained and saved, everything else is frozen.
-
-    Subclasses implement `forward(batch, progress)`: losses by name, float32 scalars. The loop multiplies them
-    by `weights` and sums, so sweeping over loss weights needs no code.
-    """
+    """Base of all methods; only `student` is trained and saved. Subclasses implement `forward(batch,
+    progress)`: losses by name, float32 scalars, which the loop multiplies by `weights` and sums."""
 
     student: nn.Module
     weights: dict[str, float]

@@ -11,12 +11,13 @@ from torch import nn
 from scenelift.train.config import OptimizerConfig
 
 HEADS = "heads."
-"""How the names of the parameters begin that `OptimizerConfig.head_lr` is for."""
+"""Prefix of the parameters that `OptimizerConfig.head_lr` applies to."""
 
 
 def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
-    """An optimizer of the module's trainable parameters."""
+    """An optimizer of the module's trainable parameters; on a GPU, one kernel for all of them."""
     groups = _groups(config, module)
+    fused = all(p.is_cuda for group in groups for p in group["params"])
     if config.name == "sgd":
         return torch.optim.SGD(
             groups,
@@ -24,14 +25,14 @@ def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.O
             momentum=config.momentum,
             dampening=config.dampening,
             weight_decay=config.weight_decay,
+            fused=fused,
         )
-    return torch.optim.AdamW(
-        groups, config.lr, betas=(config.momentum, 0.999), weight_decay=config.weight_decay
-    )
+    betas = (config.momentum, 0.999)
+    return torch.optim.AdamW(groups, config.lr, betas=betas, weight_decay=config.weight_decay, fused=fused)
 
 
 def _groups(config: OptimizerConfig, module: nn.Module) -> list[dict[str, Any]]:
-    """One group, or trunk and heads (`heads.*`) with a learning rate each; what is frozen is in none."""
+    """One group, or two with a learning rate each: trunk and heads (`heads.*`). Frozen parameters are in none."""
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
     if config.head_lr is None:
         return [{"params": list(trained.values())}]
@@ -43,7 +44,7 @@ def _groups(config: OptimizerConfig, module: nn.Module) -> list[dict[str, Any]]:
 
 
 def lr_factor(config: OptimizerConfig, step: int, steps_per_epoch: int, epochs: int) -> float:
-    """What the learning rate of an optimizer step is multiplied by; a function of the step alone."""
+    """The factor of the learning rate at an optimizer step."""
     if config.schedule == "constant":
         return 1.0
     if config.schedule == "cosine_epoch":

@@ -1,4 +1,4 @@
-"""The length of a training, and which frames each of its steps sees."""
+"""The length of a training, and the frames of each of its steps."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenelift.errors import ConfigError
-from scenelift.shards.read import epoch_order
 from scenelift.train.config import LoopConfig
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which frames each optimizer step sees: a function of seed, epoch and step alone, so any step resumes.
+    """The frames of each optimizer step: a function of seed, epoch and step alone, so that any step can be resumed.
 
     A step's batch is cut into `parts` micro-batches, as many as its most workers take in `loop.accumulate` rounds.
-    The workers that there are take them in turn, in as many rounds as they need, and the gradient is the mean
-    over all parts: batch, micro-batches and learning rate are the same whatever the number of workers.
+    The workers that there are take them in turn, in as many rounds as they need, and the gradient is the mean over
+    all parts: batch, micro-batches and learning rate are the same whatever the number of workers.
     """
 
     frames: int
     loop: LoopConfig
     workers: int
-    """That train now."""
+    """Workers that train now."""
     most: int = 0
     """Workers that the run may come to have; 0: no more than now."""
 
@@ -57,11 +56,8 @@ class Plan:
         return self.loop.batch // self.parts
 
     def turns(self, rank: int) -> list[tuple[int, bool]]:
-        """(micro-batch, whether it counts) for each round of a worker.
-
-        Where the last round has fewer micro-batches than workers, the others repeat the one before and it does not
-        count: all workers have to compute as often as each other, for what they exchange on the way.
-        """
+        """(micro-batch, whether it counts) for each round of a worker. Workers without a micro-batch in the
+        last round repeat an earlier one, which does not count, as all must compute and exchange equally often."""
         taken = [turn * self.workers + rank for turn in range(self.rounds)]
         return [(part, True) if part < self.parts else (part - self.workers, False) for part in taken]
 
@@ -89,8 +85,13 @@ class Plan:
         parts: list[NDArray[np.int64]] = []
         for epoch in range(start // self.steps_per_epoch, self.steps // self.steps_per_epoch):
             order = epoch_order(self.frames, self.loop.seed, epoch)[: self.steps_per_epoch * self.loop.batch]
-            mine = order.reshape(self.steps_per_epoch, self.parts, -1)[
-                :, [part for part, _ in self.turns(rank)]
-            ]
-            parts.append(mine[max(0, start - epoch * self.steps_per_epoch) :].reshape(-1))
+            own = [part for part, _ in self.turns(rank)]
+            rows = order.reshape(self.steps_per_epoch, self.parts, -1)[:, own]
+            parts.append(rows[max(0, start - epoch * self.steps_per_epoch) :].reshape(-1))
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def epoch_order(samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """[samples] a permutation that depends on seed and epoch alone."""
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
+    return generator.permutation(samples).astype(np.int64)

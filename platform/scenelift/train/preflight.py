@@ -1,7 +1,5 @@
-"""What a training takes, measured on its own first steps: hours, memory, disk. Refused if it cannot fit.
-
-The workers measure, because the driver may have no GPU; what they find goes to the driver as an event.
-"""
+"""Estimates of a training's time, memory and disk from its first steps; it is refused if it cannot fit. The
+workers measure, as the driver may have no GPU, and send the estimate to the driver as an event."""
 
 from __future__ import annotations
 
@@ -10,50 +8,50 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import psutil
 import torch
 from torch import Tensor
 
-from scenelift.errors import ClusterError, StorageError
+from scenelift.errors import ClusterError, ConfigError, StorageError, first_line
 from scenelift.io import storage
 from scenelift.io.storage import megabytes
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.config import WARM_UP
 from scenelift.train.plan import Plan
+from scenelift.train.state import Callback
 
 MEASURED = 10
-"""Steps after which every training says what the rest of it takes."""
+"""Steps after which every training estimates the rest of it."""
 SPARE = 1.1
 """Later batches may have this many times the points of the measured ones."""
 COPIES = 2
-"""Times that a trained student is kept by itself: in the run's folder and as a logged model."""
+"""Copies of the trained student: in the run's folder and as a logged model."""
 
 
 class Measured(BaseException):
-    """Ends a run that was to be measured only; nothing went wrong, and nothing may catch it on the way."""
+    """Ends a run that was only to be measured; not an Exception, so that nothing catches it on the way."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the steps of a training that are still to come take."""
+    """Time, memory and disk of the remaining steps of a training."""
 
     steps: int
-    """Optimizer steps to come."""
     seconds_per_step: float
-    """Wall time, with the waiting for data."""
+    """Wall time, including the wait for data."""
     device: str
-    """Whose memory it is: cuda or cpu."""
+    """Kind of memory: cuda or cpu."""
     memory: int
-    """Bytes that a worker held at most so far."""
+    """Peak bytes of a worker so far."""
     room: int
-    """Bytes that a worker can have."""
+    """Bytes available to a worker."""
     checkpoint: int
     """Bytes of one checkpoint."""
     checkpoints: int
-    """How many more than now will lie in the run's folder at once."""
+    """How many more will lie in the run's folder at the same time."""
     disk: int
     """Bytes that the run will write and keep."""
     free: int
@@ -61,52 +59,17 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """Of all steps to come."""
+        """Seconds of all remaining steps."""
         return self.steps * self.seconds_per_step
-
-    @classmethod
-    def take(
-        cls,
-        device: torch.device,
-        checkpoints: Checkpoints,
-        student: dict[str, Any],
-        besides: list[Any],
-        steps: int,
-        seconds_per_step: float,
-        writes: int,
-        keep: int,
-    ) -> Estimate:
-        """Look at what a running training holds.
-
-        student, besides: what a checkpoint holds; writes: checkpoints still to be written; keep: those that stay.
-        At most these and the one being written lie in the folder at once; of a run in a bucket only the last
-        lies on a disk.
-        """
-        there, size = len(checkpoints.all()), size_of(student) + size_of(besides)
-        more = max(min(there + writes, keep + 1) - there, min(writes, 1))
-        if not checkpoints.local:
-            more = min(more, 1)
-        return cls(
-            steps,
-            seconds_per_step,
-            device.type,
-            *memory(device),
-            checkpoint=size,
-            checkpoints=more,
-            disk=more * size + COPIES * size_of(student),
-            free=storage.free(checkpoints.workplace),
-        )
 
     def table(self, now: float | None = None) -> str:
         """Three lines for the screen; now: seconds since the epoch."""
-        now = time.time() if now is None else now
-        end = time.strftime(
-            "%H:%M" if self.seconds < 12 * 3600 else "%a %H:%M", time.localtime(now + self.seconds)
-        )
-        kind = "GPU memory" if self.device == "cuda" else "memory"
+        end = time.localtime((time.time() if now is None else now) + self.seconds)
+        clock = time.strftime("%H:%M" if self.seconds < 12 * 3600 else "%a %H:%M", end)
+        kind = memory_of(self.device)
         return (
             f"  {'time':<12}{self.steps:,} steps of {self.seconds_per_step:.2f} s: {duration(self.seconds)}, "
-            f"until about {end}\n"
+            f"until about {clock}\n"
             f"  {kind:<12}{megabytes(self.memory)} of {megabytes(self.room)} a worker, at most so far\n"
             f"  {'disk':<12}{megabytes(self.disk)} of {megabytes(self.free)} free, for {self._written}"
         )
@@ -132,7 +95,7 @@ class Estimate:
 
 
 class Stopwatch:
-    """Seconds a step of a training that begins at step `start`, known once step `last` is done."""
+    """Mean seconds of the steps from `start` to `last`, without the first `WARM_UP`."""
 
     def __init__(self, start: int, last: int, clock: Callable[[], float]) -> None:
         self.first, self.last, self.clock = start + WARM_UP, last, clock
@@ -147,19 +110,8 @@ class Stopwatch:
         return None
 
 
-def clock(device: torch.device) -> Callable[[], float]:
-    """Seconds, read when the device has done all that it was told."""
-
-    def now() -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter()
-
-    return now
-
-
 def memory(device: torch.device) -> tuple[int, int]:
-    """Bytes that this process held at most so far, and that it could have."""
+    """Peak bytes of this process so far, and the bytes available to it."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return torch.cuda.max_memory_allocated(device), free + torch.cuda.memory_reserved(device)
@@ -177,7 +129,7 @@ def size_of(state: Any) -> int:
 
 
 def smaller(plan: Plan, smaller_samples: str) -> str:
-    """What makes micro-batches smaller, as advice to the user; smaller_samples: what makes one sample smaller."""
+    """Advice on how to make micro-batches smaller; smaller_samples: advice on single samples."""
     batch, accumulate = plan.loop.batch, plan.loop.accumulate
     share = batch * accumulate // plan.parts
     parts = next((parts for parts in range(accumulate + 1, share + 1) if share % parts == 0), None)
@@ -188,20 +140,17 @@ def smaller(plan: Plan, smaller_samples: str) -> str:
 
 @contextmanager
 def memory_errors(device: torch.device, advice: str) -> Iterator[None]:
-    """Turns what torch says when memory is full into one ClusterError with advice."""
+    """Turns out-of-memory errors of torch into a ClusterError with advice."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        text = str(error)
         known = ("out of memory", "can't allocate memory")
-        if not isinstance(error, MemoryError) and not any(words in text.lower() for words in known):
+        if not isinstance(error, MemoryError) and not any(words in str(error).lower() for words in known):
             raise
-        said = (text.splitlines() or ["MemoryError"])[0]
-        raise ClusterError(f"out of {memory_of(device.type)} ({said}); {advice}") from error
+        raise ClusterError(f"out of {memory_of(device.type)} ({first_line(error)}); {advice}") from error
 
 
 def memory_of(device: str) -> str:
-    """The name of a device's memory."""
     return "GPU memory" if device == "cuda" else "memory"
 
 
@@ -214,3 +163,65 @@ def duration(seconds: float) -> str:
         return f"{whole // 60} min {whole % 60} s"
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def additional(checkpoints: Checkpoints, writes: int, keep: int) -> int:
+    """How many more checkpoints than now will lie on the disk at the same time; writes: still to be written; keep:
+    that stay. Of a run in a bucket only the one that is being written lies on a disk."""
+    present = len(checkpoints.all())
+    more = max(min(present + writes, keep + 1) - present, min(writes, 1))
+    return more if checkpoints.local else min(more, 1)
+
+
+class Measuring(Callback):
+    """Times the first steps and refuses a training that cannot fit; ends one that was only to be measured."""
+
+    def on_start(self) -> None:
+        state, plan = self.state, self.state.worker.plan
+        wanted, self._start = plan.loop.preflight_steps, state.done
+        if wanted > plan.steps - state.done:
+            raise ConfigError(
+                f"the run has {plan.steps - state.done} steps to go, less than loop.preflight_steps "
+                f"{wanted}; lower it or train at once"
+            )
+        self._watch = Stopwatch(state.done, state.done + (wanted or MEASURED), self._clock)
+
+    def _clock(self) -> float:
+        """Seconds, once the device has finished its work."""
+        if self.state.worker.device.type == "cuda":
+            torch.cuda.synchronize(self.state.worker.device)
+        return time.perf_counter()
+
+    def on_step(self) -> None:
+        self._seconds = self._watch.lap(self.state.done)
+
+    def on_step_end(self) -> None:
+        state, plan = self.state, self.state.worker.plan
+        only_measured = plan.loop.preflight_steps > 0
+        if self._seconds is None or (state.done == plan.steps and not only_measured):
+            return
+        state.stopped |= only_measured
+        if state.worker.rank == 0:
+            estimate = self._estimate(self._start if only_measured else state.done, self._seconds)
+            state.post("estimate", values=asdict(estimate))
+            advice = smaller(plan, state.worker.smaller_samples)
+            estimate.require(state.worker.checkpoints.workplace, advice)
+
+    def _estimate(self, done: int, seconds: float) -> Estimate:
+        """The estimate of the steps after step `done`, at a number of seconds each."""
+        state, plan, checkpoints = self.state, self.state.worker.plan, self.state.worker.checkpoints
+        student = size_of(state.student.state_dict())
+        raw = state.method.student.state_dict() if state.replaced else {}
+        size = student + size_of([state.optimizer.state_dict(), raw])
+        best = plan.loop.watch.keep_best
+        more = additional(checkpoints, plan.saves(done) + best, checkpoints.keep + best)
+        return Estimate(
+            plan.steps - done,
+            seconds,
+            state.worker.device.type,
+            *memory(state.worker.device),
+            checkpoint=size,
+            checkpoints=more,
+            disk=more * size + COPIES * student,
+            free=storage.free(checkpoints.workplace),
+        )

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from scenelift.errors import ConfigError, StorageError, TrainingError
+from scenelift.sparse.layers import use_tf32
 from scenelift.train.checkpoints import Checkpoints, read_state
 from scenelift.train.config import SMALLER_SAMPLES, OptimizerConfig
 from scenelift.train.method import Batch, Method, Progress, Trained
@@ -102,6 +103,7 @@ class TrainState:
     def __init__(self, method: Method, worker: Worker) -> None:
         loop, plan = worker.plan.loop, worker.plan
         self.worker, self.method = worker, method.to(worker.device).train()
+        use_tf32(loop.precision == "tf32")
         if loop.precision == "float16" and worker.device.type != "cuda":
             raise ConfigError("float16 needs a GPU; set loop.precision to float32 or bfloat16")
         if plan.workers > 1 and worker.device.type == "cuda":
@@ -113,7 +115,12 @@ class TrainState:
         self.scaler = torch.amp.GradScaler(worker.device.type, enabled=loop.precision == "float16")
         self.model: nn.Module = method
         if plan.workers > 1:
-            self.model = DistributedDataParallel(method)
+            self.model = DistributedDataParallel(
+                method,
+                # On GPUs the norms are synchronized, so that all ranks have the same buffers anyway.
+                broadcast_buffers=worker.device.type == "cpu",
+                gradient_as_bucket_view=True,
+            )
         self.callbacks: list[Callback] = []
         self.done = 0
         """Optimizer steps."""
@@ -145,6 +152,16 @@ class TrainState:
         if self.worker.rank == 0:
             self.worker.post({"kind": kind, "step": self.done, **values})
 
+    @property
+    def device(self) -> str:
+        """What this worker computes on, and in which arithmetic."""
+        device, precision = self.worker.device, self.worker.plan.loop.precision
+        if device.type == "cuda":
+            return f"{torch.cuda.get_device_name(device)}, {precision}"
+        threads = torch.get_num_threads()
+        named = "1 thread" if threads == 1 else f"{threads} threads"
+        return f"CPU with {named}, {precision.replace('tf32', 'float32')}"
+
     def advance(self, batches: Iterator[Batch]) -> None:
         """One optimizer step: this worker's turns of the plan."""
         loop, plan, device = self.worker.plan.loop, self.worker.plan, self.worker.device
@@ -159,7 +176,7 @@ class TrainState:
             self.waited += time.perf_counter() - asked
             sync = self._unsynchronized() if number < len(turns) else contextlib.nullcontext()
             with sync:
-                with torch.autocast(device.type, _DTYPES[loop.precision], loop.precision != "float32"):
+                with torch.autocast(device.type, _HALVES.get(loop.precision), loop.precision in _HALVES):
                     losses = self.model(batch.to(device), progress)
                 total = self._total(losses)
                 # Workers' gradients are averaged, so that this makes the mean over all parts.
@@ -194,9 +211,9 @@ class TrainState:
 
     def save(self) -> None:
         """Write a checkpoint from rank 0; all ranks contribute their random states."""
-        states: list[Any] = [random_state()] * self.worker.plan.workers
+        states: list[Any] = [random_state(self.worker.device)] * self.worker.plan.workers
         if self.worker.plan.workers > 1:
-            torch.distributed.all_gather_object(states, random_state())
+            torch.distributed.all_gather_object(states, states[0])
         if self.worker.rank == 0:
             self._write(states)
 
@@ -262,7 +279,7 @@ class TrainState:
         self._load_optimizer(saved["optimizer"], saved["schedule"])
         self.scaler.load_state_dict(saved["scaler"])
         if self.worker.rank < len(saved["random"]):
-            restore_random_state(saved["random"][self.worker.rank])
+            restore_random_state(saved["random"][self.worker.rank], self.worker.device)
         self.done = int(saved["step"])
 
     def _load_optimizer(self, optimizer: dict[str, Any], schedule: dict[str, Any]) -> None:
@@ -276,17 +293,17 @@ class TrainState:
             group.update({**settings, "lr": rate * factor})
 
 
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def random_state() -> dict[str, Any]:
-    """The state of torch's generators, loadable with weights_only; nothing here draws from others."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"torch": torch.get_rng_state(), "cuda": cuda}
+def random_state(device: torch.device) -> dict[str, Any]:
+    """The states of torch's generators that a worker draws from, loadable with weights_only."""
+    cuda = {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
+    return {"cpu": torch.get_rng_state(), **cuda}
 
 
-def restore_random_state(state: dict[str, Any]) -> None:
-    """Undo `random_state` on a machine with as many GPUs."""
-    torch.set_rng_state(state["torch"])
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
+def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Undo `random_state`, on any GPU if it was taken on one."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

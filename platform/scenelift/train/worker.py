@@ -1,7 +1,5 @@
-"""The function that Ray Train runs in every worker: as light as can be, since Ray's controller imports it too.
-
-The job lies in Ray's object store, so that only workers pay the seconds that torch and the method take to import.
-"""
+"""The function that Ray Train runs in every worker, and the events that workers send to the driver. Ray's
+controller imports it too, so torch and the method are imported in workers only."""
 
 from __future__ import annotations
 
@@ -10,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from scenelift.errors import SceneliftError
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def run(config: dict[str, Any]) -> None:
-    """Fetch the job and train; most: workers that the run may come to have."""
+    """Fetch the job and train it."""
     job, board = ray.get(config["job"]), config["board"]
     from scenelift.train.loop import train
 
@@ -34,7 +33,6 @@ def run(config: dict[str, Any]) -> None:
 
 
 def _worker(job: Job, most: int, post: Callable[[dict[str, Any]], None]) -> Worker:
-    """What this process is given."""
     import torch
     from ray import train as ray_train
     from ray.train.torch import get_device
@@ -61,13 +59,60 @@ def _worker(job: Job, most: int, post: Callable[[dict[str, Any]], None]) -> Work
 
 
 def _stream(job: Job) -> Callable[..., Iterator[Any]]:
-    """The stream of the samples that the job trains on, numbered from 0 as the plan numbers them."""
+    """The stream of the job's samples, by their indices in the plan."""
+    if job.frames is None:
+        return job.samples.stream
     import numpy as np
 
-    from scenelift.shards.read import open_samples
-
-    shards = open_samples(job.shards, job.kind)
-    if job.frames is None:
-        return shards.stream
     chosen = np.asarray(job.frames, np.int64)
-    return lambda indices, *rest: shards.stream(chosen[indices], *rest)
+    return lambda indices, *rest: job.samples.stream(chosen[indices], *rest)
+
+
+class _Mailbox:  # the actor behind `Board`
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.wrong: dict[str, str] | None = None
+
+    def report_fatal(self, mistake: dict[str, str]) -> None:
+        self.wrong = self.wrong or mistake
+
+    def mistake(self) -> dict[str, str] | None:
+        return self.wrong
+
+    def put(self, event: dict[str, Any]) -> None:
+        self.events.append(event)
+
+    def drain(self) -> list[dict[str, Any]]:
+        events, self.events = self.events, []
+        return events
+
+
+class Board:
+    """Events of workers for the driver; a handle that pickles, in front of a Ray actor."""
+
+    def __init__(self) -> None:
+        # On the driver's machine: an actor without CPUs could be placed on a spot machine and vanish with it.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._mailbox = ray.remote(num_cpus=0, scheduling_strategy=here)(_Mailbox).remote()
+
+    def put(self, event: dict[str, Any]) -> None:
+        """Send an event of plain values; does not wait."""
+        self._mailbox.put.remote(event)
+
+    def report_fatal(self, kind: str, message: str) -> None:
+        """Send a user's mistake, which no retry can mend; returns when it has arrived."""
+        ray.get(self._mailbox.report_fatal.remote({"type": kind, "message": message}))
+
+    def mistake(self) -> dict[str, str] | None:
+        """The first mistake that was sent: type and message."""
+        try:
+            return ray.get(self._mailbox.mistake.remote())
+        except ray.exceptions.RayError:
+            return None
+
+    def drain(self) -> list[dict[str, Any]]:
+        """Events since the last call, each worker's in order; none if the actor has died."""
+        try:
+            return ray.get(self._mailbox.drain.remote())
+        except ray.exceptions.RayError:
+            return []

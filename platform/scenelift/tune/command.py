@@ -1,7 +1,5 @@
-"""The command of a sweep: an MLflow run of its own, with an ordinary run for each trial.
-
-`runs/<sweep>/` holds the trials' run folders, the ranking, the best config as a file to replay, and pictures.
-"""
+"""The command of a sweep: an MLflow run of its own, with an ordinary run for each trial. `runs/<sweep>/` holds
+the trials' run folders, the ranking, the best config as a file to replay, and pictures."""
 
 from __future__ import annotations
 
@@ -13,38 +11,29 @@ from typing import Any
 
 from scenelift.config import build as configuration
 from scenelift.config import cli
-from scenelift.errors import ConfigError, SceneliftError
-from scenelift.tune.config import SweepConfig
-from scenelift.tune.definition import Sweep
+from scenelift.errors import ConfigError
+from scenelift.tune.config import Sweep, SweepConfig
 
 
 def main(sweep: Sweep) -> None:
     """Parse the command line and search."""
-    try:
+    with cli.exiting():
         settings, config, given = parse(sweep, sys.argv[1:])
         config.check_here()
         run(sweep, settings, config, given)
-    except SceneliftError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def parse(sweep: Sweep, argv: Sequence[str]) -> tuple[SweepConfig, Any, tuple[str, ...]]:
     """The sweep's settings, the trainable's config, and which of its keys were given."""
     presets = sweep.named_presets()
     prog = f"python -m sweeps.{sweep.name}"
-    mine = {field.name for field in fields(SweepConfig)}
     if "-h" in argv or "--help" in argv:
         cli.show_help(sweep.settings, f"{prog} [PRESET] [--group.field VALUE ...]", _help(sweep, presets))
-    baseline, rest = cli.divide(argv, mine)
+    baseline, rest = cli.divide(argv, {field.name for field in fields(SweepConfig)})
     settings = cli.parse({"": sweep.settings}, baseline, prog)
     if settings.resume is not None:
         if rest or len(baseline) > 2:
-            raise ConfigError(
-                "--resume NAME takes no other options: the sweep continues with its saved settings"
-            )
+            raise ConfigError("--resume NAME takes no other options: a sweep continues with its own settings")
         return _resumed(sweep, settings.resume)
     config = cli.parse(presets, rest, prog)
     return settings, config, cli.given(rest)
@@ -53,9 +42,8 @@ def parse(sweep: Sweep, argv: Sequence[str]) -> tuple[SweepConfig, Any, tuple[st
 def _help(sweep: Sweep, presets: dict[str, Any]) -> str:
     from scenelift.tune.space import describe
 
-    searched = sweep.space(next(iter(presets.values())))
-    lines = [f"  {key:<32}{describe(domain)}" for key, domain in searched.items()]
-    options = "\n".join(lines)
+    space = sweep.space(next(iter(presets.values())))
+    options = "\n".join(f"  {key:<32}{describe(domain)}" for key, domain in space.items())
     return (
         f"Searches these settings of {sweep.trainable}:\n{options}\n\nPresets: {', '.join(presets)}. "
         f"Options of {sweep.trainable} may be given too; they hold for all trials."

@@ -1,4 +1,4 @@
-"""Follows the trials of a sweep: prints a line for each, writes the ranking, ends MLflow runs."""
+"""Progress of a sweep: prints a line per trial, writes the ranking, ends the MLflow runs of trials."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ray.tune.experiment import Trial
 from scenelift.cluster.ray_internals import Leftovers
 from scenelift.io.console import say
 from scenelift.runs.folder import Run
-from scenelift.tracking.client import Tracker
-from scenelift.tune import ranking
-from scenelift.tune.ranking import Outcome, Status
+from scenelift.tracking.client import Tracker, as_csv
+from scenelift.tune import results
+from scenelift.tune.results import Outcome, Status
 from scenelift.tune.trial import Trials, title
 
 EVERY = 20.0
@@ -39,9 +39,9 @@ class SearchProgress(tune.Callback):
         self.baseline, self.folder = baseline, folder
         self._all: list[Trial] = []
         self._ends: dict[str, str] = {}
-        self._spoke = time.monotonic()
+        self._printed = time.monotonic()
         self._leftovers = Leftovers(trials.config.scale.cpus)
-        _following.append(self)
+        _created.append(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Tune pickles its callbacks; a restored sweep gets the one of the process that restored it."""
@@ -53,7 +53,8 @@ class SearchProgress(tune.Callback):
 
     def interrupted(self) -> bool:
         """Whether trials did not end; their runs are closed until the sweep is resumed."""
-        left = [outcome for outcome in self.outcomes() if not _concluded(self._run(outcome))]
+        # Tune also calls interrupted trials terminated.
+        left = [each for each in self.outcomes() if self._run(each).status in (None, "interrupted")]
         for outcome in left:
             if self._run(outcome).mlflow_run is not None:
                 self._close(replace(outcome, status="running"), "")
@@ -74,32 +75,25 @@ class SearchProgress(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """A trial was validated; print that, at most every `EVERY` seconds."""
+        """A trial was validated; print that, and the estimated time left, at most every `EVERY` seconds."""
         self._all = trials
-        if time.monotonic() - self._spoke >= EVERY:
-            self._spoke = time.monotonic()
-            found = {name: value for name, value in result.items() if name.startswith("validation/")}
-            said = ", ".join(f"{name.rpartition('/')[2]} {value:.3f}" for name, value in found.items())
-            say(f"  {title(trial.config)}: epoch {result['epoch']:.0f}, {said}{self._left()}")
-
-    def _left(self) -> str:
-        """Estimated time left, once a trial has ended."""
+        if time.monotonic() - self._printed < EVERY:
+            return
+        self._printed = time.monotonic()
+        text = ", ".join(f"{name.rpartition('/')[2]} {value:.3f}" for name, value in _scores(result).items())
         ended = [outcome.seconds for outcome in self.outcomes() if outcome.status != "running"]
-        if not ended:
-            return ""
-        rounds = (self.count - len(ended)) / self.max_concurrent
-        return f"   about {rounds * sum(ended) / len(ended) / 60:.0f} min left"
+        if ended:
+            rounds = (self.count - len(ended)) / self.max_concurrent
+            text += f"   about {rounds * sum(ended) / len(ended) / 60:.0f} min left"
+        say(f"  {title(trial.config)}: epoch {result['epoch']:.0f}, {text}")
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial finished, or was stopped early."""
         self._ended(trials, trial, Trial.TERMINATED)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial failed for the last time."""
         self._ended(trials, trial, Trial.ERROR)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial failed and is tried again."""
         say(f"trial {trial.trial_id} failed and is tried again: {_last_line(_error(trial))}")
 
     def _ended(self, trials: list[Trial], trial: Trial, end: str) -> None:
@@ -109,29 +103,32 @@ class SearchProgress(tune.Callback):
         self._close(outcome, _error(trial))
         objective = self.trials.objective
         outcomes = [o for o in self.outcomes() if o.status != "running"]
-        ranking.write(self.folder / "ranking.csv", ranking.rows(outcomes, objective))
-        self.tracker.table(ranking.rows(outcomes, objective), "ranking")
-        first = ranking.ranked(outcomes, objective)[0]
+        rows = results.rows(outcomes, objective)
+        (self.folder / "ranking.csv").write_text(as_csv(rows))
+        self.tracker.table(rows, "ranking")
+        first = results.ranked(outcomes, objective)[0]
         if first.status == "finished" and first.value(objective) is not None:
-            self.tracker.metrics(
-                {f"so_far/{objective.rpartition('/')[2]}": first.metrics[objective]}, len(outcomes)
-            )
+            best = {f"so_far/{objective.rpartition('/')[2]}": first.metrics[objective]}
+            self.tracker.metrics(best, len(outcomes))
         value = outcome.value(objective)
-        found = outcome.error if value is None or outcome.error else f"{objective} {value:.3f}"
-        ended = {"stopped": f"stopped after epoch {outcome.epoch}"}.get(outcome.status, outcome.status)
-        mine = "the preset's own values" if outcome.baseline else title(outcome.values)
-        say(f"trial {len(outcomes)}/{self.count} {ended} in {outcome.seconds:.0f} s: {found} ({mine})")
+        score = outcome.error if value is None or outcome.error else f"{objective} {value:.3f}"
+        status = {"stopped": f"stopped after epoch {outcome.epoch}"}.get(outcome.status, outcome.status)
+        settings = "the preset's own values" if outcome.baseline else title(outcome.values)
+        say(f"trial {len(outcomes)}/{self.count} {status} in {outcome.seconds:.0f} s: {score} ({settings})")
 
     def _outcome(self, trial: Trial) -> Outcome:
         last = trial.last_result or {}
         values = dict(trial.config)
         end = self._ends.get(trial.trial_id, trial.status)
+        status: Status = "failed" if end == Trial.ERROR else "running"
+        if end == Trial.TERMINATED:
+            status = "finished" if last.get("percent", 0) >= 100 else "stopped"
         return Outcome(
             name=trial.trial_id,
             values=values,
-            status=_status(end, last.get("percent", 0) >= 100),
+            status=status,
             epoch=int(last.get("epoch", 0)),
-            metrics={name: last[name] for name in last if name.startswith("validation/")},
+            metrics=_scores(last),
             seconds=float(last.get("time_total_s", 0.0)),
             baseline=values == self.baseline,
             error=_last_line(_error(trial)) if end == Trial.ERROR else "",
@@ -146,43 +143,31 @@ class SearchProgress(tune.Callback):
         run_id = run.mlflow_run
         if run_id is None:  # it failed before its run began
             run.folder.mkdir(parents=True, exist_ok=True)
-            tracking = replace(
-                tracking, system_metrics=0, name=title(outcome.values), parent=self.trials.parent
-            )
-            fallen = Tracker.start(tracking, self.folder.parent, outcome.name, outcome.values, {})
+            name = title(outcome.values)
+            tracking = replace(tracking, system_metrics=0, name=name, parent=self.trials.parent)
+            tracker = Tracker.start(tracking, self.folder.parent, outcome.name, outcome.values, {})
         else:
-            fallen = Tracker.reopen(tracking, self.folder.parent, run_id)
+            tracker = Tracker.reopen(tracking, self.folder.parent, run_id)
         status = "interrupted" if outcome.status == "running" else outcome.status
-        fallen.tags({"sweep_status": status, "epochs_done": str(outcome.epoch)})
-        result: dict[str, Any] = {
-            "status": status,
-            "epoch": outcome.epoch,
-            "metrics": dict(outcome.metrics),
-        }
+        tracker.tags({"sweep_status": status, "epochs_done": str(outcome.epoch)})
+        result: dict[str, Any] = {"status": status, "epoch": outcome.epoch, "metrics": dict(outcome.metrics)}
         if outcome.status == "failed":
             (run.folder / "error.txt").write_text(error)
-            fallen.text(error, "error.txt")
+            tracker.text(error, "error.txt")
             result["error"] = outcome.error
-        run.finish({**result, "mlflow": fallen.info})
-        fallen.finish("FAILED" if outcome.status == "failed" else "KILLED")
+        run.finish({**result, "mlflow": tracker.info})
+        tracker.finish("FAILED" if outcome.status == "failed" else "KILLED")
 
 
-def _concluded(run: Run) -> bool:
-    """Whether the run's result is final; Tune also calls interrupted trials terminated."""
-    return run.status not in (None, "interrupted")
-
-
-_following: list[SearchProgress] = []
+_created: list[SearchProgress] = []
 
 
 def _restored() -> SearchProgress:
-    return _following[-1]
+    return _created[-1]
 
 
-def _status(end: str, complete: bool) -> Status:
-    if end == Trial.TERMINATED:
-        return "finished" if complete else "stopped"
-    return "failed" if end == Trial.ERROR else "running"
+def _scores(result: dict[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in result.items() if name.startswith("validation/")}
 
 
 def _error(trial: Trial) -> str:

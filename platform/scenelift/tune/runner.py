@@ -1,4 +1,4 @@
-"""Running a sweep: Ray Tune tries settings; the trials' MLflow runs are children of the sweep's."""
+"""Running a sweep: Ray Tune tries settings; the MLflow runs of trials are children of that of the sweep."""
 
 from __future__ import annotations
 
@@ -12,47 +12,54 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from ray import tune
 
+from scenelift.cluster import resources
 from scenelift.config import build as configuration
+from scenelift.config import files
 from scenelift.config.build import nearest
 from scenelift.config.files import dump
 from scenelift.errors import ClusterError, ConfigError, TrainingError
-from scenelift.io import schema
 from scenelift.io.console import say
-from scenelift.runs.task import Task, trial_config
+from scenelift.runs.task import trial_config
 from scenelift.tracking import store
 from scenelift.tracking.client import Tracker
 from scenelift.tracking.config import TrackingConfig
-from scenelift.tune import population, ranking, study
-from scenelift.tune.choice import Choice
-from scenelift.tune.placement import Placement
+from scenelift.train.config import ScaleConfig
+from scenelift.tune import results
 from scenelift.tune.progress import SearchProgress
+from scenelift.tune.search import Choice, check_population
 from scenelift.tune.space import Space, baseline_values, describe
-from scenelift.tune.trial import Trials, milestone, run_trial, title
+from scenelift.tune.trial import Trials, milestone, run_trial, short, title
 
 if TYPE_CHECKING:
-    from scenelift.tune.config import SweepConfig
-    from scenelift.tune.definition import Sweep
+    from scenelift.tune.config import Sweep, SweepConfig
 
 STATE = "sweep.yaml"
 """In a sweep's folder: what --resume needs."""
 VERSION = 1
-MIGRATIONS: schema.Migrations = {}
+MIGRATIONS: files.Migrations = {}
 
 
 def read_state(path: Path) -> dict[str, Any]:
     """A sweep's `STATE`. Raises ConfigError for one of another schema version."""
-    return schema.accept(yaml.safe_load(path.read_text()), path, VERSION, MIGRATIONS, ConfigError)
+    return files.accept(yaml.safe_load(path.read_text()), path, VERSION, MIGRATIONS, ConfigError)
 
 
-def _objective(task: type[Task[Any]], objective: str | None) -> str:
-    """The metric to maximize: the task's first one unless another is asked for."""
-    if objective is None:
-        return next(iter(task.objectives))
-    if objective not in task.objectives:
-        raise ConfigError(
-            f"{task.command} has no objective {objective}; {nearest(objective, task.objectives)}"
-        )
-    return objective
+def place(scale: ScaleConfig, trials: int, wanted: int | None) -> tuple[int, ScaleConfig, str]:
+    """How many trials fit at the same time, the resources of their workers, and the reason in words.
+    ClusterError if none fits, or fewer than `wanted`: trials whose data loaders have no CPU would wait forever."""
+    scale = scale.on(resources.total("GPU"))
+    gpus = scale.gpus or 0.0
+    workers, most = scale.max_workers, wanted or trials
+    most, cpus = resources.side_by_side(workers, scale.cpus, gpus, scale.data_cpus, most)
+    each = f"{workers} x {cpus:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")
+    each += f" to train and {scale.data_cpus:g} CPU for the data loader"
+    available = " and ".join(f"{resources.total(kind):g} {kind}" for kind in ("CPU", "GPU")[: 1 + bool(gpus)])
+    if not most:
+        raise ClusterError(f"no trial fits: each needs {each}, Ray has {available}; lower scale.workers")
+    if wanted is not None and most < wanted:
+        raise ClusterError(f"{most} trials fit at once, not {wanted}: each needs {each}, Ray has {available}")
+    counted = "one trial at a time" if most == 1 else f"{most} trials at once"
+    return most, replace(scale, cpus=cpus, gpus=gpus), f"{counted}: each needs {each}, Ray has {available}"
 
 
 class SweepRun:
@@ -71,33 +78,32 @@ class SweepRun:
             )
         self.folder = (Path(config.run.storage) / self.name).resolve()
         if settings.resume is None and self.folder.exists():
-            raise ConfigError(
-                f"{self.folder} exists; continue it with --resume {self.name}, or give another --name"
-            )
+            raise ConfigError(f"{self.folder} exists; give --resume {self.name}, or another --name")
         self.task = sweep.load()
-        self.objective = _objective(self.task, settings.objective)
+        objectives = self.task.objectives
+        self.objective = settings.objective or next(iter(objectives))
+        if self.objective not in objectives:
+            hint = nearest(self.objective, objectives)
+            raise ConfigError(f"{self.task.command} has no objective {self.objective}; {hint}")
         trial = trial_config(self.task, config, settings.holdout_every, self.objective)
         if settings.search == "pbt":
-            population.check(space, trial.loop.epochs)
-        self.placement = Placement.fit(trial.scale, settings.trials, settings.max_concurrent)
+            check_population(space, trial.loop.epochs)
+        self.max_concurrent, scale, self.reason = place(trial.scale, settings.trials, settings.max_concurrent)
         self.choice = Choice(
             method=settings.search,
             objective=self.objective,
             trials=settings.trials,
             seed=settings.seed,
-            max_concurrent=self.placement.max_concurrent,
+            max_concurrent=self.max_concurrent,
             early_stopping=settings.early_stopping,
         )
-        self.trial = self._prepared(trial)
-        self.shared = sweep.shared(trial, space)
-
-    def _prepared(self, trial: Any) -> Any:
-        """The trials' config without the values that are searched."""
-        loop = replace(trial.loop, checkpoint_every=0) if self.settings.search == "pbt" else trial.loop
+        loop = replace(trial.loop, checkpoint_every=0) if settings.search == "pbt" else trial.loop
         uri = store.resolve(trial.tracking.uri, self.folder.parent)
         local = uri if uri.startswith("sqlite:") else trial.tracking.uri
-        tracking = replace(trial.tracking, uri=local, experiment=f"sweep-{self.sweep.name}")
-        return replace(trial, scale=self.placement.scale, loop=loop, tracking=tracking)
+        tracking = replace(trial.tracking, uri=local, experiment=f"sweep-{sweep.name}")
+        self.trial = replace(trial, scale=scale, loop=loop, tracking=tracking)
+        """The config of trials without the values that are searched."""
+        self.shared = sweep.shared(trial, space)
 
     def run(self) -> Path:
         """Search, print and save the results, and return the sweep's folder."""
@@ -112,14 +118,8 @@ class SweepRun:
             exchange=self.settings.search == "pbt",
             shared=self.shared,
         )
-        progress = SearchProgress(
-            tracker,
-            trials,
-            self.choice.count(self.space),
-            self.placement.max_concurrent,
-            self.baseline,
-            self.folder,
-        )
+        count = self.choice.count(self.space)
+        progress = SearchProgress(tracker, trials, count, self.max_concurrent, self.baseline, self.folder)
         try:
             if trials.shared and trials.beginning.status != "finished":
                 trials.train_beginning()
@@ -130,19 +130,19 @@ class SweepRun:
         except BaseException as error:
             tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             if isinstance(error, KeyboardInterrupt):
-                say(f"interrupted; continue with: python -m sweeps.{self.sweep.name} --resume {self.name}")
+                command = f"python -m sweeps.{self.sweep.name} --resume {self.name}"
+                raise KeyboardInterrupt(f"interrupted; continue with: {command}") from None
             raise
         tracker.finish("FINISHED")
         return self.folder
 
     def _announce(self) -> None:
-        of = self.sweep.trainable
-        say(f"sweep {self.name}: {self.choice.count(self.space)} trials of {of} by {self.settings.search}")
+        trials, trainable = self.choice.count(self.space), self.sweep.trainable
+        say(f"sweep {self.name}: {trials} trials of {trainable} by {self.settings.search}")
         for key, domain in self.space.items():
-            own = title({key: self.baseline[key]}).rpartition(" ")[2]
-            say(f"  {key:<34}{describe(domain)}   (preset: {own})")
+            say(f"  {key:<34}{describe(domain)}   (preset: {short(self.baseline[key])})")
         say(f"  maximizing {self.objective} on one training scene of {self.settings.holdout_every}")
-        say(f"  {self.placement.reason}")
+        say(f"  {self.reason}")
         if self.shared:
             say(
                 f"  the first {self.shared} of {self.trial.loop.epochs} epochs are the same in all trials: "
@@ -157,10 +157,10 @@ class SweepRun:
         """The sweep's folder and its MLflow run, new or continued."""
         state = self.folder / STATE
         before = read_state(state) if state.exists() else {}
-        if before.get("max_concurrent", 0) > self.placement.max_concurrent:
+        if before.get("max_concurrent", 0) > self.max_concurrent:
             raise ClusterError(
                 f"{self.name} began with {before['max_concurrent']} trials at once, but here "
-                f"{self.placement.max_concurrent} fit; continue it on a machine or cluster as large as the first"
+                f"{self.max_concurrent} fit; continue it on a machine or cluster as large as the first"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         settings = replace(self.settings, resume=None)
@@ -169,25 +169,17 @@ class SweepRun:
         parameters = {f"sweep.{key}": value for key, value in configuration.flatten(settings).items()}
         parameters |= {f"space.{key}": describe(domain) for key, domain in self.space.items()}
         tags = {"trainable": self.task.command, "sweep": self.sweep.name}
-        tracker = Tracker.start(
-            tracking, self.folder.parent, self.name, parameters, tags, before.get("mlflow_run")
-        )
-        state.write_text(
-            yaml.safe_dump(
-                schema.stamp(
-                    {
-                        "name": self.sweep.name,
-                        "sweep": configuration.to_dict(settings),
-                        "config": configuration.to_dict(self.config),
-                        "given": list(self.given),
-                        "max_concurrent": before.get("max_concurrent", self.placement.max_concurrent),
-                        "mlflow_run": tracker.info["run_id"],
-                    },
-                    VERSION,
-                ),
-                sort_keys=False,
-            )
-        )
+        run_id = before.get("mlflow_run")
+        tracker = Tracker.start(tracking, self.folder.parent, self.name, parameters, tags, run_id)
+        values = {
+            "name": self.sweep.name,
+            "sweep": configuration.to_dict(settings),
+            "config": configuration.to_dict(self.config),
+            "given": list(self.given),
+            "max_concurrent": before.get("max_concurrent", self.max_concurrent),
+            "mlflow_run": tracker.info["run_id"],
+        }
+        state.write_text(yaml.safe_dump(files.stamp(values, VERSION), sort_keys=False))
         return tracker
 
     def _tuner(self, trials: Trials, progress: SearchProgress) -> tune.Tuner:
@@ -219,33 +211,30 @@ class SweepRun:
         )
 
     def _show(self, progress: SearchProgress, tracker: Tracker) -> None:
-        """Ranking, pictures and best config: to the folder, to MLflow, on the screen."""
         objective, outcomes = self.objective, progress.outcomes()
-        table = ranking.text(outcomes, objective)
+        table = results.text(outcomes, objective)
         print(f"\n{table}\n")
         tracker.tags({"mlflow.note.content": f"```\n{table}\n```"})  # shown first on the run's page
-        best = ranking.ranked(outcomes, objective)[0]
+        best = results.ranked(outcomes, objective)[0]
         if best.status != "finished" or best.value(objective) is None:
-            errors = [outcome.error for outcome in outcomes if outcome.error]
-            raise TrainingError(
-                f"no trial of {self.name} finished; the first error: {errors[0] if errors else '-'}"
-            )
+            error = next((outcome.error for outcome in outcomes if outcome.error), "-")
+            raise TrainingError(f"no trial of {self.name} finished; the first error: {error}")
         finished = [outcome for outcome in outcomes if outcome.status == "finished"]
         scored = [(outcome.values, outcome.metrics[objective]) for outcome in finished]
-        own = next((number for number, outcome in enumerate(finished) if outcome.baseline), None)
-        shares = study.importance(self.space, scored)
+        baseline = next((number for number, outcome in enumerate(finished) if outcome.baseline), None)
+        shares = results.importance(self.space, scored)
         pictures = self.folder / "pictures"
         pictures.mkdir(exist_ok=True)
-        study.pictures(pictures, self.space, scored, objective, shares, own)
+        results.pictures(pictures, self.space, scored, objective, shares, baseline)
         replay = self.folder / "best.yaml"
         replay.write_text(dump(configuration.override(self.config, dict(best.values))))
         tracker.metrics({f"best/{name}": value for name, value in best.metrics.items()}, best.epoch)
         tracker.artifact(replay)
         tracker.artifact(pictures, "pictures")
-        gain = ranking.gain(outcomes, objective)
+        gain = results.gain(outcomes, objective)
         print(f"best: {title(best.values)}: {objective} {best.metrics[objective]:.3f}{gain}")
         if shares:
-            said = ", ".join(f"{key} {100 * share:.0f} %" for key, share in shares.items())
-            print(f"importance, in {len(finished)} finished trials: {said}")
+            text = ", ".join(f"{key} {100 * share:.0f} %" for key, share in shares.items())
+            print(f"importance, in {len(finished)} finished trials: {text}")
         print(f"Replay: python -m {self.sweep.trainable} --config {replay}")
         print(f"Result: {self.folder}")

@@ -1,7 +1,4 @@
-"""The search space of a sweep, as Optuna's distributions, and the same space as Ray Tune takes it.
-
-Ray takes seconds to import, so only the functions that need it do that.
-"""
+"""The search space of a sweep, as Optuna's distributions and as Ray Tune takes it (imported when needed)."""
 
 from __future__ import annotations
 
@@ -30,7 +27,8 @@ def checked(space: Space, config: Any) -> dict[str, Distribution]:
     for key, distribution in space.items():
         if key not in known:
             raise ConfigError(f"the space has {key}, which the config does not; {nearest(key, known)}")
-        for value in _extremes(distribution):
+        listed = isinstance(distribution, CategoricalDistribution)
+        for value in distribution.choices if listed else (distribution.low, distribution.high):
             try:
                 override(config, {key: value})
             except ConfigError as error:
@@ -38,16 +36,10 @@ def checked(space: Space, config: Any) -> dict[str, Distribution]:
     return dict(space)
 
 
-def _extremes(distribution: Distribution) -> tuple[Any, ...]:
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices
-    return distribution.low, distribution.high
-
-
 def baseline_values(space: Space, config: Any) -> dict[str, Any]:
-    """The config's own values of the keys of the space."""
-    known = flatten(config)
-    return {key: known[key] for key in space}
+    """The config's values of the keys of the space."""
+    values = flatten(config)
+    return {key: values[key] for key in space}
 
 
 def inside(distribution: Distribution, value: Any) -> bool:
@@ -70,7 +62,7 @@ def describe(distribution: Distribution) -> str:
 
 
 def tune_domain(distribution: Distribution) -> Domain:
-    """What Ray Tune draws from, for a search without Optuna."""
+    """The same distribution for Ray Tune, for a search without Optuna."""
     from ray import tune
 
     if isinstance(distribution, CategoricalDistribution):

@@ -1,7 +1,5 @@
 """One trial of a sweep: an ordinary run of a trainable, in a process of Ray Tune that reports its validation.
-
-The process takes hardly any resources; its training has those of Ray Train, as without a sweep.
-"""
+The process takes hardly any resources; its training has those of Ray Train, as without a sweep."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from typing import Any
 from scenelift.config.build import override
 from scenelift.errors import TrainingError
 from scenelift.runs.folder import Run
-from scenelift.runs.monitor import Observe, ignore
+from scenelift.runs.run import Observe, ignore
 from scenelift.train.checkpoints import Checkpoint, Checkpoints
 
 GRACE = 25
@@ -23,7 +21,7 @@ GRACE = 25
 
 @dataclass(frozen=True)
 class Trials:
-    """What the trials of a sweep have in common; sent to their processes."""
+    """Settings that all trials of a sweep share; sent to their processes."""
 
     train: Callable[[Any, Observe], None]
     """Trains one run: (config, function that takes the metrics at the end of an epoch)."""
@@ -37,15 +35,15 @@ class Trials:
     exchange: bool = False
     """Give checkpoints to Tune, for searches in which trials copy each other's weights."""
     shared: int = 0
-    """How many of the first epochs all trials share: trained once, by the run `beginning`."""
+    """Number of first epochs that are trained once, by the run `beginning`, for all trials."""
 
     @property
     def beginning(self) -> Run:
-        """The run whose last checkpoint every trial begins from, if they share epochs."""
+        """The run of the shared epochs, from whose last checkpoint every trial begins."""
         return Run(self.folder.parent / "beginning")
 
     def train_beginning(self) -> None:
-        """Train the epochs that all trials share, or what is left of them."""
+        """Train the shared epochs, or the rest of them."""
         beginning = self.beginning
         fixed = {
             "loop.stop_after": self.shared,
@@ -80,30 +78,29 @@ def short(value: Any) -> str:
 
 
 def run_trial(values: dict[str, Any], trials: Trials) -> None:
-    """What Tune runs for each trial; TrainingError if the objective is never reported, or not finite."""
+    """Tune's function for a trial; TrainingError if the objective is never reported, or not finite."""
     from ray import tune
 
     name = tune.get_context().get_trial_id()
     folder = trials.folder / name
-    own = Checkpoints(Run(folder).checkpoints)
-    handed = tune.get_checkpoint()
-    if handed is not None:
-        with handed.as_directory() as source:
+    checkpoints = Checkpoints(Run(folder).checkpoints)
+    copied = tune.get_checkpoint()
+    if copied is not None:
+        with copied.as_directory() as source:
             checkpoint = Checkpoint.at(source)
             assert checkpoint is not None, "a trial gave Tune an incomplete checkpoint"
-            own.adopt(checkpoint)
-    elif trials.shared and own.latest() is None:
+            checkpoints.adopt(checkpoint)
+    elif trials.shared and checkpoints.latest() is None:
         beginning = Checkpoints(trials.beginning.checkpoints).latest()
-        assert beginning is not None, "trials begin after what they share"
-        own.adopt(beginning)
-    reporter = Reporter(trials.objective, own if trials.exchange else None)
+        assert beginning is not None, "the shared epochs are trained first"
+        checkpoints.adopt(beginning)
+    reporter = Reporter(trials.objective, checkpoints if trials.exchange else None)
     trials.train(trials.configured(values, name), reporter.observe)
     reporter.finish(Run(folder))
 
 
 def milestone(percent: float) -> int:
-    """How many of the first three quarters of the training are done, after which trials may copy each other's
-    weights. 0 at the end, when there is nothing left to train."""
+    """Quarters of the training that are done, after each of which trials may copy weights; 0 at its end."""
     return int(percent // GRACE) if percent < 100 else 0
 
 
@@ -125,29 +122,28 @@ class Reporter:
             return
         if not math.isfinite(value):
             self.bad = values["epoch"]
-            return
-        if self.checkpoints is None:
+        elif self.checkpoints is None:
             self._report(values)
-            return
-        here = milestone(values["percent"])
-        if self.passed is None:  # the milestone at which the trial continued
-            self.passed = milestone(values["percent"] * (1 - 1 / values["epoch"]))
-        if here != self.passed:
-            self._report({**values, "milestone": here}, self.checkpoints.latest())
-        self.passed = here
+        else:
+            reached = milestone(values["percent"])
+            if self.passed is None:  # the milestone at which the trial continued
+                self.passed = milestone(values["percent"] * (1 - 1 / values["epoch"]))
+            if reached != self.passed:
+                self._report({**values, "milestone": reached}, self.checkpoints.latest())
+            self.passed = reached
 
     def _report(self, values: dict[str, float], latest: Checkpoint | None = None) -> None:
         from ray import tune
 
         self.reported = True
-        handed = None if latest is None else tune.Checkpoint.from_directory(latest.folder)
-        tune.report(values, checkpoint=handed)
+        checkpoint = None if latest is None else tune.Checkpoint.from_directory(latest.folder)
+        tune.report(values, checkpoint=checkpoint)
 
     def finish(self, folder: Run) -> None:
-        """Report what an interrupted sweep lost; TrainingError if the run has nothing to report."""
+        """Report the last epoch if an interrupted sweep did not; TrainingError if there is nothing to report."""
         if not self.reported:
-            lost = [event["values"] for event in folder.history() if event["kind"] == "epoch"]
-            for values in lost[-1:]:
+            epochs = [event["values"] for event in folder.history() if event["kind"] == "epoch"]
+            for values in epochs[-1:]:
                 self.observe(values)
         if self.bad is not None:
             raise TrainingError(f"{self.objective} is not a number after epoch {self.bad:.0f}")

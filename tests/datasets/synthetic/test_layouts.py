@@ -29,9 +29,9 @@ from datasets.synthetic.world import build
 from scenelift.config.build import override
 from scenelift.errors import ConfigError, ShardError
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.frame_kind import FRAME
+from scenelift.samples.frame import FRAME
 from scenelift.samples.images import decode
-from scenelift.samples.manifest import NAME, Manifest
+from scenelift.samples.kind import MANIFEST, Manifest
 from trainables.teacher.regions import sentences
 
 TINY = replace(PRESETS["tiny"], workers=1)
@@ -378,11 +378,11 @@ def test_shards_with_other_options_are_refused(tmp_path: Path, monkeypatch: pyte
     )
     folder = tmp_path / "world-shards" / "val"
     folder.mkdir(parents=True)
-    (folder / NAME).write_text(there.to_json())
+    (folder / MANIFEST).write_text(there.to_json())
     with pytest.raises(ShardError, match=r"0 sweeps and 0 superpixels .* delete it"):
         making.synthetic_shards("val")
     about |= {"lidar_sweeps": world.lidar_sweeps, "superpixels": 40}
-    (folder / NAME).write_text(there.to_json())
+    (folder / MANIFEST).write_text(there.to_json())
     assert making.synthetic_shards("val") == str(folder)
     assert not world.out.exists(), "finished shards need no world"
 

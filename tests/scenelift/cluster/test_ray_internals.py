@@ -14,6 +14,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from scenelift.cluster import connect, ray_internals
 from scenelift.cluster.ray_internals import Leftovers
+from scenelift.io.console import warn_if_untested
 
 pytestmark = pytest.mark.internals
 
@@ -27,8 +28,8 @@ def test_another_ray_is_told_of_once(
 ) -> None:
     monkeypatch.setattr(ray, "__version__", installed)
     with caplog.at_level(logging.WARNING):
-        ray_internals.warn_of_another_ray()
-        ray_internals.warn_of_another_ray()
+        warn_if_untested("Ray", ray.__version__, ray_internals.TESTED_RAY)
+        warn_if_untested("Ray", ray.__version__, ray_internals.TESTED_RAY)
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == warned and all("pytest -m internals" in text for text in told)
 

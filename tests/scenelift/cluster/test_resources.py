@@ -6,7 +6,7 @@ import pytest
 import ray
 
 from scenelift.cluster import resources
-from scenelift.cluster.fit import fit
+from scenelift.cluster.resources import fit
 from scenelift.errors import ClusterError
 
 
@@ -17,9 +17,9 @@ def test_a_cluster_that_grows_is_judged_by_what_it_may_have(monkeypatch: pytest.
     assert (resources.total("CPU"), resources.total("GPU")) == (64, 4)
     assert resources.worker_cpus(4, 1.0) == 8
     assert resources.side_by_side(2, None, 1.0, 1.0, 10) == (2, 8.0)
-    resources.require(4, 8.0, gpus_per_worker=1)
+    resources.require(4, 8.0, gpus=1)
     with pytest.raises(ClusterError, match=r"64 CPU.* and 4 GPU; 4 fit, so lower scale.workers to 4"):
-        resources.require(5, 6.0, gpus_per_worker=1)
+        resources.require(5, 6.0, gpus=1)
 
 
 @pytest.mark.ray
@@ -31,7 +31,7 @@ def test_more_workers_than_fit_are_refused_with_the_number_that_fits(ray_session
     ):
         resources.require(cpus, 1.0)
     with pytest.raises(ClusterError, match="0 fit"):
-        resources.require(1, 1.0, gpus_per_worker=64)
+        resources.require(1, 1.0, gpus=64)
 
 
 @pytest.mark.ray

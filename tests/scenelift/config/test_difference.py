@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scenelift.config import build as configuration
-from scenelift.config.difference import difference, settings, title, written
+from scenelift.config.build import difference, settings, title, written
 from scenelift.nn.config import NETWORKS, NetworkConfig
 from scenelift.runs.config import RunConfig
 from scenelift.train.config import LoopConfig

@@ -11,7 +11,7 @@ import pytest
 from scenelift.errors import ConfigError
 from scenelift.evaluation.config import ValidationConfig
 from scenelift.evaluation.metrics import kappa
-from scenelift.evaluation.validation import Validation, hold_out
+from scenelift.evaluation.scoring import Validation, hold_out
 from tests.made.validation import shards, student
 
 

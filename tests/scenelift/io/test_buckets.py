@@ -17,16 +17,16 @@ from scenelift.nn.student import Student
 from scenelift.points.collate import Collate
 from scenelift.points.config import Augmentation
 from scenelift.runs.config import RunConfig
-from scenelift.runs.experiment import experiment
 from scenelift.runs.folder import Run
+from scenelift.runs.run import experiment
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.frame_kind import FRAME
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.config import LoopConfig, OptimizerConfig
 from scenelift.train.job import Job
 from scenelift.train.launch import Resources, launch
+from tests.made.checkpoints import state_of
 from tests.made.frames import MadeUp
 from tests.made.run_config import LeastConfig
 from tests.made.s3_server import KEY, SECRET, S3Server
@@ -81,7 +81,7 @@ def test_a_checkpoint_in_a_bucket_is_what_was_saved(s3: S3Server) -> None:
         checkpoints.save(step, Model(step), {"step": step, "tensor": torch.arange(3)})
     assert [found.step for found in checkpoints.all()] == [2, 3], "the last two, of which one is the best"
     latest, model = checkpoints.latest(), Model()
-    assert latest is not None and latest.state()["tensor"].tolist() == [0, 1, 2]
+    assert latest is not None and state_of(latest)["tensor"].tolist() == [0, 1, 2]
     with latest.fetched() as folder:
         model.restore(folder)
     assert model.value == 3
@@ -111,7 +111,7 @@ def test_a_bucket_that_fails_now_and_then_is_asked_again(s3: S3Server) -> None:
         checkpoints.save(status, Model(status), {"step": status})
         s3.refuse = failing(2, status, of="G")
         latest = checkpoints.latest()
-        assert latest is not None and latest.state() == {"step": status}
+        assert latest is not None and state_of(latest) == {"step": status}
 
 
 def test_an_answer_may_take_longer_than_the_clients_three_seconds(s3: S3Server) -> None:
@@ -168,7 +168,7 @@ def test_a_run_goes_on_from_a_bucket_on_another_machine(s3: S3Server) -> None:
     again.record({"kind": "start", "step": 1})
     assert [event["kind"] for event in again.history()] == ["metrics", "checkpoint", "start"]
     (again.pictures / "a.png").write_bytes(b"picture")
-    assert again.finish({"status": "finished"}) == "s3://bucket/runs/a/result.json"
+    again.finish({"status": "finished"})
     assert json.loads(s3.read("runs/a/result.json")) == {"schema_version": 1, "status": "finished"}
     assert s3.read("runs/a/config.yaml") == b"schema_version: 1\nvalue: 3\n"
     assert s3.read("runs/a/pictures/a.png") == b"picture"
@@ -195,7 +195,7 @@ def test_an_experiment_in_a_bucket_records_on_this_machine(
     monkeypatch.chdir(tmp_path)
     settings = RunConfig("a", "s3://bucket/runs")
     with experiment("train", LeastConfig(run=settings), {}, {"least": LeastConfig()}, ()) as made:
-        made.listen({"kind": "start", "step": 0, "steps": 4, "workers": 1, "rounds": 1})
+        made.listen({"kind": "start", "step": 0, "steps": 4, "workers": 1, "rounds": 1, "device": "CPU"})
     result = json.loads(s3.read("runs/a/result.json"))
     assert result["status"] == "finished"
     assert result["mlflow"]["tracking_uri"] == f"sqlite:///{tmp_path}/runs/mlflow.db"
@@ -214,8 +214,7 @@ def test_a_training_from_and_to_a_bucket_survives_a_killed_worker(
     write_shards(MadeUp(12), None, place.format("shards"), ReadOptions(image_size=(8, 12)), 4, progress=False)
     assert Shards.open(place.format("shards")).read(5).token == "frame-00005"
     job = Job(
-        shards=place.format("shards"),
-        kind=FRAME,
+        samples=Shards.open(place.format("shards")),
         folder=place.format("runs/a/checkpoints"),
         loop=LoopConfig(epochs=2, batch=4, checkpoint_every=2, log_every=1),
         optimizer=OptimizerConfig("adamw", lr=1e-2),

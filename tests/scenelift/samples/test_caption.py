@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from scenelift.errors import ShardError
-from scenelift.samples.caption import words_of
-from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet, RegionStatistics, feature_sums
-from scenelift.samples.frame_kind import FRAME
+from scenelift.samples.caption import CAPTIONED_IMAGE, CaptionSet, RegionStatistics, feature_sums, words_of
+from scenelift.samples.frame import FRAME
 from scenelift.shards.read import open_samples
 from scenelift.shards.write import write_shards
 from tests.made.captions import CLASSES, MadeUpCaptions, made_up_image

@@ -15,15 +15,14 @@ import pytest
 import ray
 
 from scenelift.errors import DataError, ShardError
-from scenelift.samples.caption_kind import CAPTIONED_IMAGE
-from scenelift.samples.frame import Frame
-from scenelift.samples.frame_kind import FRAME, FrameKind
-from scenelift.samples.kind import Kind
-from scenelift.samples.manifest import Manifest
+from scenelift.samples.caption import CAPTIONED_IMAGE
+from scenelift.samples.frame import FRAME, Frame, FrameKind
+from scenelift.samples.kind import Kind, Manifest
 from scenelift.samples.room import ROOM
 from scenelift.shards import read
-from scenelift.shards.read import Shards, epoch_order, open_samples
+from scenelift.shards.read import Shards, open_samples
 from scenelift.shards.write import write_shards
+from scenelift.train.plan import epoch_order
 from tests.made.frames import CLASSES, OPTIONS, MadeUp, made_up_frame
 from tests.scenelift.samples.test_frame import assert_same
 
@@ -224,7 +223,7 @@ def test_dataset_has_a_row_for_every_frame(folder: Path, indices: list[int] | No
     rows = Shards.open(str(folder)).dataset(indices).take_all()
     assert sorted(row["index"] for row in rows) == sorted(indices or range(FRAMES))
     for row in rows:
-        assert_same(Frame.from_row(row), made_up_frame(f"frame-{row['index']:05d}"))
+        assert_same(FRAME.from_row(row), made_up_frame(f"frame-{row['index']:05d}"))
 
 
 @pytest.mark.ray

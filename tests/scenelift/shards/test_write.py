@@ -19,11 +19,8 @@ import ray
 from scenelift.errors import DataError, ShardError, StorageError
 from scenelift.io import storage
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.frame import Frame
-from scenelift.samples.frame_kind import FrameSet
-from scenelift.samples.manifest import BadSample, Manifest
-from scenelift.samples.source import Source
-from scenelift.samples.superpixels import with_superpixels
+from scenelift.samples.frame import Frame, FrameSet, Source, with_superpixels
+from scenelift.samples.kind import BadSample, Manifest
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards

@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 
 from scenelift.errors import TrackingError
 from scenelift.tracking import client as tracking
-from scenelift.tracking import provenance, retry, store
+from scenelift.tracking import provenance, store
 from scenelift.tracking.client import Tracker
 from scenelift.tracking.config import TrackingConfig
 from scenelift.tracking.store import resolve
@@ -157,7 +157,7 @@ class Away:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, tracker: Tracker | None, questions: int) -> None:
         self.questions, self.answers = questions, store.answers
-        monkeypatch.setattr(retry, "PAUSE", 0.01)
+        monkeypatch.setattr(store, "PAUSE", 0.01)
         monkeypatch.setattr(store, "answers", self.answer)
         if tracker is not None:
             for name in ("log_batch", "set_tag", "log_text", "set_terminated"):
@@ -192,10 +192,10 @@ def test_a_server_that_stays_away_does_not_end_the_run(
     tracker: Tracker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     away = Away(monkeypatch, tracker, 10**9)
-    monkeypatch.setattr(retry, "PATIENCE", 0.05)
+    monkeypatch.setattr(store, "PATIENCE", 0.05)
     tracker.metrics({"gone": 1.0}, 1)
     tracker.flush()
-    monkeypatch.setattr(retry, "PATIENCE", 60.0)
+    monkeypatch.setattr(store, "PATIENCE", 60.0)
     tracker.text("a text", "text.txt")
     assert capsys.readouterr().err.count("Left out") == 2, "the second without waiting again"
     away.questions = 0

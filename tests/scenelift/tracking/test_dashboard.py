@@ -18,12 +18,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
 
 from scenelift.errors import ClusterError, ConfigError, TrackingError
-from scenelift.tracking import dashboard, dashboard_view
+from scenelift.tracking import dashboard
 from scenelift.tracking.client import Tracker
 from scenelift.tracking.config import DashboardConfig, TrackingConfig
 
 COLUMNS = ["validation/miou", "label_free/miou", "labeled/miou", "teacher/miou"]
-DECLARED = {dashboard_view.COLUMNS: json.dumps({"metrics": COLUMNS, "tags": ["teacher", "protocol"]})}
+DECLARED = {dashboard.COLUMNS: json.dumps({"metrics": COLUMNS, "tags": ["teacher", "protocol"]})}
 """What a task says of its runs."""
 SCORES = {"label_free/miou": 0.5, "label_free/iou/car": 0.4, "teacher/miou": 0.4, "loss/total": 1.0}
 
@@ -95,10 +95,10 @@ def test_experiments_of_ours_have_a_view_and_a_link(
     said = capsys.readouterr().out
     for name in ("distill", "pretrain"):
         experiment = client.get_experiment_by_name(name)
-        assert "selectedColumns" in unpacked(experiment.tags[dashboard_view.TAG])
+        assert "selectedColumns" in unpacked(experiment.tags[dashboard.TAG])
         page = f"#/experiments/{experiment.experiment_id}/runs?"
         assert re.search(rf"^{name} +http://127.0.0.1:{port}/{re.escape(page)}.*=scenelift$", said, re.M)
-    assert dashboard_view.TAG not in client.get_experiment_by_name("theirs").tags
+    assert dashboard.TAG not in client.get_experiment_by_name("theirs").tags
     assert "theirs" not in said
     [(words, environment)] = served
     assert words[2:4] == ["mlflow", "server"] and words[words.index("--port") + 1] == str(port)
@@ -150,12 +150,12 @@ def test_mistakes_are_answered_before_anything_is_served(
     ],
 )
 def test_the_best_run_comes_first(metrics: dict[str, float], order: str, ascending: bool) -> None:
-    state = dashboard_view.state([run_of({}, metrics), run_of({}, {})])
+    state = dashboard.state([run_of({}, metrics), run_of({}, {})])
     assert (state["orderByKey"], state["orderByAsc"]) == (order, ascending)
 
 
 def test_every_column_has_its_place_and_its_width() -> None:
-    state = dashboard_view.state([run_of({"loop.epochs": epochs}, SCORES) for epochs in (1, 2)])
+    state = dashboard.state([run_of({"loop.epochs": epochs}, SCORES) for epochs in (1, 2)])
     columns = state["selectedColumns"]
     assert "params.`loop.epochs`" in columns and len(columns) == len(set(columns))
     assert [column for column in state["columnOrder"] if column in columns] == columns
@@ -172,14 +172,14 @@ def test_settings_are_those_in_which_the_runs_differ() -> None:
         run_of(same | {"loop.epochs": 2, "loss.surest": 0.5, "loop.seed": 1, "run.name": "b"}, {}),
         run_of({"loss.grid": 0.1, "loop.epochs": 3, "loss.surest": 0.7}, {}),
     ]
-    assert dashboard_view.differing(runs) == {"loop.epochs": {"1", "2", "3"}, "loss.surest": {"0.5", "0.7"}}
+    assert dashboard.differing(runs) == {"loop.epochs": {"1", "2", "3"}, "loss.surest": {"0.5", "0.7"}}
     wide = [run_of({f"key.{i}": j % (i + 1) for i in range(40)}, {}) for j in range(40)]
-    assert list(dashboard_view.differing(wide)) == [f"key.{i}" for i in range(39, 29, -1)]
+    assert list(dashboard.differing(wide)) == [f"key.{i}" for i in range(39, 29, -1)]
 
 
 def test_every_chart_is_in_a_section_and_no_metric_is_drawn_twice() -> None:
     params = ({"loss.grid": 0.1, "start": "None"}, {"loss.grid": 0.2, "start": "3"})
-    state = dashboard_view.state([run_of(each, SCORES | {"learning_rate": 0.1}) for each in params])
+    state = dashboard.state([run_of(each, SCORES | {"learning_rate": 0.1}) for each in params])
     sections = [section["uuid"] for section in state["compareRunSections"]]
     charts = state["compareRunCharts"]
     assert {chart["metricSectionId"] for chart in charts} <= set(sections)
@@ -195,4 +195,4 @@ def test_a_view_of_many_runs_fits_every_server() -> None:
     """Older ones take 5000 characters of a tag."""
     scores = {f"{kind}/iou/class_{i}": 0.1 for kind in ("label_free", "teacher") for i in range(30)} | SCORES
     runs = [run_of({f"some.rather_long.setting_{i}": j for i in range(100)}, scores) for j in range(200)]
-    assert len(dashboard_view.view(runs)) < 5000
+    assert len(dashboard.view(runs)) < 5000

@@ -11,6 +11,7 @@ from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.config import WatchConfig
 from scenelift.train.loop import train
 from scenelift.train.state import Callback
+from tests.made.checkpoints import state_of
 from tests.scenelift.train.test_loop import LOOP, Supervised, stream, weights, worker
 
 EPOCHS = replace(LOOP, epochs=8, checkpoint_every=3)
@@ -187,7 +188,7 @@ def test_an_average_goes_on_to_the_last_bit(tmp_path, step):
     train_broken(tmp_path / "b", loop, step)
     ends = [Checkpoints(tmp_path / name).latest() for name in "ab"]
     assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
-    assert same(ends[0].state()["student"], ends[1].state()["student"])
+    assert same(state_of(ends[0])["student"], state_of(ends[1])["student"])
 
 
 def test_a_training_goes_on_from_raw_weights_when_averaging_is_switched_off(tmp_path):

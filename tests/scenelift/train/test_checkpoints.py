@@ -7,6 +7,7 @@ import torch
 
 from scenelift.errors import StorageError
 from scenelift.train.checkpoints import Checkpoints
+from tests.made.checkpoints import state_of
 
 
 class Model:
@@ -30,7 +31,7 @@ def test_a_checkpoint_holds_what_was_given(tmp_path):
     checkpoints.save(7, Model(3.0), {"step": 7, "tensor": torch.arange(3)})
     latest = checkpoints.latest()
     assert (latest.step, latest.score) == (7, None)
-    assert latest.state()["tensor"].tolist() == [0, 1, 2]
+    assert state_of(latest)["tensor"].tolist() == [0, 1, 2]
     model = Model()
     with latest.fetched() as folder:
         model.restore(folder)
@@ -101,4 +102,4 @@ def test_a_trial_takes_over_the_checkpoint_of_another(tmp_path):
     mine.save(9, Model(1.0), {}, 0.9)
     source = other.save(4, Model(2.0), {"step": 4}, 0.5)
     mine.adopt(source)
-    assert [(c.step, c.score, c.state()) for c in mine.all()] == [(4, 0.5, {"step": 4})]
+    assert [(c.step, c.score, state_of(c)) for c in mine.all()] == [(4, 0.5, {"step": 4})]

@@ -18,7 +18,7 @@ from scenelift.nn.student import Student
 from scenelift.points.collate import Collate
 from scenelift.points.config import Augmentation, VoxelConfig
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.frame_kind import FRAME
+from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig, WatchConfig
 from scenelift.train.job import Job
@@ -74,8 +74,7 @@ def shards(ray_session, tmp_path_factory):
 @pytest.fixture
 def job(shards, tmp_path):
     return Job(
-        shards=shards,
-        kind=FRAME,
+        samples=Shards.open(shards),
         folder=tmp_path / "checkpoints",
         loop=LoopConfig(epochs=2, batch=4, checkpoint_every=2, log_every=1),
         optimizer=OptimizerConfig("adamw", lr=1e-2),
@@ -119,7 +118,7 @@ def test_two_workers_agree_on_the_best_and_on_when_to_stop(job, tmp_path):
 
 
 def test_switches_that_go_by_validation_need_one():
-    job = partial(Job, "shards", FRAME, "folder", optimizer=OptimizerConfig(), collate=None, build=None)
+    job = partial(Job, None, "folder", optimizer=OptimizerConfig(), collate=None, build=None)
     with pytest.raises(ConfigError, match="no samples are held out"):
         job(loop=LoopConfig(watch=WatchConfig(early_stopping=1)))
     job(loop=LoopConfig(watch=WatchConfig(early_stopping=1)), validation=peaking)
@@ -161,6 +160,40 @@ def test_workers_are_a_number_or_a_range(workers, least, most):
 def test_other_words_for_workers_are_refused(workers):
     with pytest.raises(ConfigError, match=r"a range such as 2-8|^workers must be at least 1"):
         ScaleConfig(workers=workers)
+
+
+@pytest.mark.parametrize(
+    ("workers", "there", "gpus", "trained"),
+    [
+        (2, 0, 0, 2),
+        (2, 1, 1, 1),
+        (2, 2, 1, 2),
+        (2, 8, 1, 2),
+        (6, 5, 1, 3),
+        ("2-8", 1, 1, 1),
+        ("2-8", 3, 1, 8),
+    ],
+)
+def test_a_gpu_is_never_left_idle_for_want_of_another(workers, there, gpus, trained):
+    """A preset of two workers on a machine with one GPU trains there, not on its CPUs."""
+    scale = ScaleConfig(workers=workers).on(there)
+    assert (scale.gpus, scale.max_workers) == (gpus, trained)
+    assert ScaleConfig(workers=workers).max_workers % scale.max_workers == 0, "the batch can be split so"
+    assert ScaleConfig(workers=2, gpus=0).on(there).gpus == 0, "CPUs where they are asked for"
+
+
+def test_one_gpu_and_a_preset_of_two_workers_trains_on_it_and_says_so(monkeypatch, capsys):
+    monkeypatch.setenv(resources.GROWS_TO, '[{"CPU": 16, "GPU": 1, "machines": 1}]')
+    monkeypatch.setattr(resources, "cores", lambda: 16)
+    fitted = Resources.fit(ScaleConfig(workers=2))
+    assert (fitted.workers, fitted.gpus, fitted.device) == (1, 1.0, "cuda")
+    assert "1 GPU for 2 workers: 1 train there" in capsys.readouterr().err
+
+
+def test_workers_do_not_share_a_gpu():
+    with pytest.raises(ConfigError, match=r"workers cannot share a GPU"):
+        ScaleConfig(workers=2, gpus=0.5)
+    ScaleConfig(workers=1, gpus=0.5)
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,8 @@ def test_the_loss_falls_and_events_tell_the_story(tmp_path):
     assert np.mean(losses[-3:]) < 0.5 * losses[0]
     first = next(e for e in events if e["kind"] == "metrics")
     assert first["values"]["loss/total"] == pytest.approx(2 * first["values"]["loss/height"]), "weighted"
+    device = events[0].pop("device")
+    assert device.startswith("CPU with ") and device.endswith(", float32")
     assert events[0] == {"kind": "start", "step": 0, "steps": 40, "workers": 1, "rounds": 1}
     assert [r["epoch"] for r in reports] == list(range(1, 21))
     assert Checkpoints(tmp_path).latest().step == 40

@@ -17,9 +17,9 @@ from scenelift.nn.student import Student
 from scenelift.points.collate import Collate
 from scenelift.points.config import Augmentation, VoxelConfig
 from scenelift.runs.config import RunConfig
-from scenelift.runs.experiment import experiment
+from scenelift.runs.run import experiment
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.frame_kind import FRAME
+from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
 from scenelift.train import preflight
 from scenelift.train.checkpoints import Checkpoints
@@ -177,11 +177,11 @@ def test_so_many_checkpoints_lie_there_at_once(tmp_path, monkeypatch, done, keep
     for step in (s for s in steps if s <= done):
         checkpoints.save(step, student, {}, (step if better else -step) if best else None)
     there = most = len(checkpoints.all())
-    found = Estimate.take(torch.device("cpu"), checkpoints, {}, [], 1, 1.0, plan.saves(done), keep + best)
+    found = preflight.additional(checkpoints, plan.saves(done), keep + best)
     for step in (s for s in steps if s > done):
         checkpoints.save(step, student, {}, (step if better else -step) if best else None)
-    assert most - there <= found.checkpoints
-    assert (best and better) or most - there == found.checkpoints
+    assert most - there <= found
+    assert (best and better) or most - there == found
 
 
 def test_a_disk_too_small_ends_the_training_before_it_is_full(tmp_path, monkeypatch):
@@ -244,7 +244,7 @@ def test_a_measured_run_ends_well_and_is_no_result(tmp_path, tracked, capsys):
     tracked(tmp_path)
     config = LeastConfig(LOOP, run=RunConfig("a", str(tmp_path)))
     with experiment("train", config, {}, {"least": config}, ()) as made:
-        made.listen({"kind": "start", "step": 0, "steps": 5980, "workers": 1, "rounds": 1})
+        made.listen({"kind": "start", "step": 0, "steps": 5980, "workers": 1, "rounds": 1, "device": "CPU"})
         made.listen({"kind": "estimate", "step": 5, "values": vars(ESTIMATE)})
         raise Measured
     result = json.loads((tmp_path / "a" / "result.json").read_text())
@@ -260,8 +260,7 @@ def test_two_workers_measure_and_stop(ray_session, tmp_path):
     write_shards(MadeUp(12), None, shards, ReadOptions(image_size=(8, 12)), 4, progress=False)
     events: list[dict] = []
     job = Job(
-        shards=shards,
-        kind=FRAME,
+        samples=Shards.open(shards),
         folder=tmp_path / "checkpoints",
         loop=replace(LOOP, preflight_steps=4),
         optimizer=OptimizerConfig("adamw", lr=1e-2),

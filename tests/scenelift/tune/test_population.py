@@ -13,9 +13,9 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.schedulers.pbt import _PBTTrialState
 
 from scenelift.errors import ConfigError
-from scenelift.tune import population
+from scenelift.tune import search
 from scenelift.tune import space as spaces
-from scenelift.tune.population import Population
+from scenelift.tune.search import Population
 from scenelift.tune.trial import Reporter, milestone
 
 SPACE = {
@@ -65,9 +65,9 @@ def test_trials_wait_for_the_last_of_them_and_not_for_one_that_fails() -> None:
 
 def test_how_long_it_trains_is_not_varied() -> None:
     with pytest.raises(ConfigError, match=r"give it as an option, --loop\.epochs N"):
-        population.check({"loop.epochs": CategoricalDistribution([4, 8])}, 8)
+        search.check_population({"loop.epochs": CategoricalDistribution([4, 8])}, 8)
     with pytest.raises(ConfigError, match="4 or more, not 3"):
-        population.check(SPACE, 3)
+        search.check_population(SPACE, 3)
 
 
 @pytest.mark.parametrize("epochs", range(4, 14))

@@ -14,10 +14,10 @@ from PIL import Image
 
 from scenelift.config.build import override
 from scenelift.errors import ConfigError
-from scenelift.tune import ranking, study
+from scenelift.tune import results
 from scenelift.tune import space as spaces
-from scenelift.tune.choice import Choice
-from scenelift.tune.ranking import Outcome
+from scenelift.tune.results import Outcome
+from scenelift.tune.search import Choice
 
 SPACE = {
     "a": FloatDistribution(0.01, 100, log=True),
@@ -27,8 +27,8 @@ SPACE = {
 
 
 def drawn(space: spaces.Space, count: int) -> list[dict[str, Any]]:
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    return [study.ask(dict(space)).params for _ in range(count)]
+    results = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    return [results.ask(dict(space)).params for _ in range(count)]
 
 
 def outcomes(count: int = 9) -> list[Outcome]:
@@ -110,23 +110,23 @@ def test_importance_goes_to_what_matters() -> None:
     trials = [
         ({"a": a, "b": b}, -((a - 0.5) ** 2) + 0.001 * b) for a, b in rng.uniform(size=(60, 2)).tolist()
     ]
-    shares = study.importance(space, trials)
+    shares = results.importance(space, trials)
     assert next(iter(shares)) == "a" and shares["a"] > 0.8 and sum(shares.values()) == pytest.approx(1)
-    assert study.importance(space, trials[:3]) == {}
-    assert study.importance(space, [({"a": 0.1, "b": 0.2}, 1.0)] * 9) == {}
+    assert results.importance(space, trials[:3]) == {}
+    assert results.importance(space, [({"a": 0.1, "b": 0.2}, 1.0)] * 9) == {}
     beside = [({"a": 2.0, "b": None}, 9.0)]
-    assert study.importance(space, [*trials, *beside]) == shares, "of what lies in the space"
+    assert results.importance(space, [*trials, *beside]) == shares, "of what lies in the space"
 
 
 def test_finished_trials_come_before_those_stopped_early() -> None:
-    order = ranking.ranked(outcomes(), "m")
+    order = results.ranked(outcomes(), "m")
     assert [o.status for o in order] == ["finished"] * 3 + ["stopped"] * 3 + ["failed"] * 3
     for group in (order[:3], order[3:6]):
         values = [o.metrics["m"] for o in group]
         assert values == sorted(values, reverse=True)
-    table = ranking.rows(outcomes(), "m")
+    table = results.rows(outcomes(), "m")
     assert [row["rank"] for row in table] == list(range(1, 10)) and sum(row["preset"] for row in table) == 1
-    assert "the preset's own" in ranking.text(outcomes(), "m")
+    assert "the preset's own" in results.text(outcomes(), "m")
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,8 @@ def test_a_gain_is_told_against_the_presets_own_values(own: float, status: Any, 
         Outcome("a", {}, "finished", 9, {"m": 0.5}, 1.0),
         Outcome("b", {}, status, 3, {"m": own}, 1.0, baseline=True),
     ]
-    assert said in ranking.gain(tried, "m")
-    assert ranking.gain(tried[:1], "m") == ""
+    assert said in results.gain(tried, "m")
+    assert results.gain(tried[:1], "m") == ""
 
 
 @pytest.mark.parametrize("count", [1, 2, 9])
@@ -151,7 +151,7 @@ def test_a_gain_is_told_against_the_presets_own_values(own: float, status: Any, 
 def test_pictures_mark_the_presets_own_values(count: int, own: dict[str, Any], tmp_path: Path) -> None:
     trials = [(values, number / 9) for number, values in enumerate(drawn(SPACE, count))]
     trials[0] = ({**trials[0][0], **own}, 0.5)
-    study.pictures(tmp_path, SPACE, trials, "m", {"a": 0.7, "b": 0.2, "c": 0.1}, 0)
+    results.pictures(tmp_path, SPACE, trials, "m", {"a": 0.7, "b": 0.2, "c": 0.1}, 0)
     for name in ("parallel_coordinates.png", "slices.png"):
         pixels: Any = np.asarray(Image.open(tmp_path / name).convert("RGB")).reshape(-1, 3).astype(int)
         marked = (np.abs(pixels - np.array([0xD1, 0x66, 0x2A])).sum(1) < 12).any()

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from scenelift.config import build as configuration
-from scenelift.config.difference import difference
+from scenelift.config.build import difference
 from scenelift.nn.config import NETWORKS, NetworkConfig, StudentConfig
 from scenelift.nn.student import Student
 from scenelift.runs import run as running

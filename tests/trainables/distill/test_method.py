@@ -32,8 +32,7 @@ from trainables.distill.config import (
     DistillLoss,
     SelfTrainingConfig,
 )
-from trainables.distill.method import Clip2Scene, leading, most_confident
-from trainables.distill.task import make_student
+from trainables.distill.method import Clip2Scene, leading, make_student, most_confident
 from trainables.evaluate import run as evaluate
 
 SMALL = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), NetworkConfig(8, (8,), (8,)))

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from scenelift.config import files
 from scenelift.config.files import dump, load
 from scenelift.errors import ConfigError, DataError, SceneliftError
-from scenelift.io import schema
 from scenelift.nn.config import NetworkConfig, StudentConfig
 from scenelift.nn.lovasz import lovasz_softmax
 from scenelift.nn.student import Student
@@ -17,7 +17,7 @@ from scenelift.nn.transfer import load_backbone
 from scenelift.points.collate import Collate
 from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
 from scenelift.runs.config import RunConfig
-from scenelift.runs.lineage import Origin
+from scenelift.runs.history import Origin
 from scenelift.samples.config import ReadOptions
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.write import write_shards
@@ -252,7 +252,7 @@ def _run_folder(folder: Path, config) -> Path:
     folder.mkdir(parents=True)
     tags = {"trainable": "pretrain", "method": "ppkt", "teacher": "RN50"}
     identity = {"run_id": "abc", "experiment": "pretrain", "tags": tags}
-    (folder / "run.json").write_text(json.dumps(schema.stamp(identity, 1)))
+    (folder / "run.json").write_text(json.dumps(files.stamp(identity, 1)))
     (folder / "config.yaml").write_text(dump(config))
     return folder
 

@@ -20,8 +20,7 @@ from scenelift.config.files import dump, load
 from scenelift.errors import ConfigError, DataError
 from scenelift.evaluation.config import ValidationConfig
 from scenelift.runs.config import RunConfig
-from scenelift.samples.caption import words_of
-from scenelift.samples.caption_kind import CAPTIONED_IMAGE, RegionStatistics, feature_sums
+from scenelift.samples.caption import CAPTIONED_IMAGE, RegionStatistics, feature_sums, words_of
 from scenelift.shards.read import open_samples
 from scenelift.shards.write import write_shards
 from scenelift.train.config import ScaleConfig

@@ -8,7 +8,7 @@ import pytest
 
 from datasets.captions.config import CaptionOptions
 from scenelift.errors import DataError
-from scenelift.samples.caption_kind import CAPTIONED_IMAGE, CaptionSet, RegionStatistics
+from scenelift.samples.caption import CAPTIONED_IMAGE, CaptionSet, RegionStatistics
 from tests.made.captions import MadeUpCaptions, made_up_image
 from trainables.phrases.config import DistillationConfig, EncoderConfig, PhrasesConfig
 from trainables.phrases.scores import Cost, PhraseScores, believed, metrics, table

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from scenelift.errors import ConfigError, DataError, SceneliftError
-from scenelift.samples.caption_kind import RegionStatistics
+from scenelift.samples.caption import RegionStatistics
 from tests.made.captions import made_up_image
 from trainables.phrases.config import EncoderConfig
 from trainables.phrases.student import PhraseStudent, make_student

@@ -22,8 +22,8 @@ from scenelift.points.collate import Collate
 from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
 from scenelift.runs.config import RunConfig
 from scenelift.samples.config import ReadOptions
+from scenelift.samples.frame import with_superpixels
 from scenelift.samples.images import encode_numbers
-from scenelift.samples.superpixels import with_superpixels
 from scenelift.shards.write import write_shards
 from scenelift.teachers.config import TeacherConfig
 from scenelift.train.method import Progress
@@ -211,9 +211,10 @@ def test_ppkt_draws_the_same_pairs_after_a_restart():
     config = small(contrast=ContrastConfig(pairs=5))
     method, batch = made(config), batch_of(0, 1)
     assert len(batch.pair_points) > 5
-    state = random_state()
+    cpu = torch.device("cpu")
+    state = random_state(cpu)
     losses = [method(batch, START)["ppkt"].item() for _ in range(2)]
-    restore_random_state(state)
+    restore_random_state(state, cpu)
     assert losses[0] != losses[1] and method(batch, START)["ppkt"].item() == losses[0]
 
 

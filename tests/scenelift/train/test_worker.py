@@ -7,7 +7,7 @@ import time
 import pytest
 import ray
 
-from scenelift.train.events import Board
+from scenelift.train.worker import Board
 
 pytestmark = pytest.mark.ray
 

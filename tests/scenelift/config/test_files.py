@@ -7,11 +7,11 @@ import pytest
 import torch
 import yaml
 
+from scenelift.config import files
 from scenelift.config.files import dump, load
 from scenelift.errors import ConfigError, SceneliftError
-from scenelift.io import schema
 from scenelift.runs.folder import Run
-from scenelift.runs.lineage import Origin
+from scenelift.runs.history import Origin
 from scenelift.train import checkpoints
 from scenelift.tune import runner
 
@@ -23,9 +23,9 @@ class Config:
 
 def test_what_is_stamped_is_accepted_as_it_was():
     values = {"a": 1, "b": [2]}
-    written = schema.stamp(values, 3)
+    written = files.stamp(values, 3)
     assert list(written) == ["schema_version", "a", "b"] and values == {"a": 1, "b": [2]}
-    assert schema.accept(written, "file", 3, {}) == values
+    assert files.accept(written, "file", 3, {}) == values
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_what_is_stamped_is_accepted_as_it_was():
 )
 def test_another_version_is_refused_in_one_line(values, found):
     with pytest.raises(ConfigError) as caught:
-        schema.accept(values, "runs/x/config.yaml", 2, {}, ConfigError)
+        files.accept(values, "runs/x/config.yaml", 2, {}, ConfigError)
     said = str(caught.value)
     assert said.startswith("runs/x/config.yaml ") and f"({found}, this one reads 2)" in said
     assert "make it anew" in said and "\n" not in said
@@ -53,22 +53,22 @@ def test_migrations_are_applied_one_after_another():
         1: lambda values: {"length": values["size"]},
         2: lambda values: {"lengths": [values["length"]]},
     }
-    assert schema.accept({"schema_version": 1, "size": 4}, "file", 3, migrations) == {"lengths": [4]}
-    assert schema.accept({"schema_version": 2, "length": 4}, "file", 3, migrations) == {"lengths": [4]}
+    assert files.accept({"schema_version": 1, "size": 4}, "file", 3, migrations) == {"lengths": [4]}
+    assert files.accept({"schema_version": 2, "length": 4}, "file", 3, migrations) == {"lengths": [4]}
     for version in (0, 4):
         with pytest.raises(SceneliftError, match=f"schema version {version}, this one reads 3"):
-            schema.accept({"schema_version": version}, "file", 3, migrations)
+            files.accept({"schema_version": version}, "file", 3, migrations)
 
 
 def run_folder(tmp_path):
     folder = tmp_path / "runs" / "x"
     folder.mkdir(parents=True)
     identity = {"run_id": "abc", "experiment": "distill", "tags": {}}
-    (folder / "run.json").write_text(json.dumps(schema.stamp(identity, 1)))
-    (folder / "result.json").write_text(json.dumps(schema.stamp({"status": "finished"}, 1)))
+    (folder / "run.json").write_text(json.dumps(files.stamp(identity, 1)))
+    (folder / "result.json").write_text(json.dumps(files.stamp({"status": "finished"}, 1)))
     (folder / "config.yaml").write_text(dump(Config()))
-    (folder / "sweep.yaml").write_text(yaml.safe_dump(schema.stamp({"name": "a"}, 1)))
-    torch.save(schema.stamp({"step": 3}, 1), folder / "training.pt")
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(files.stamp({"name": "a"}, 1)))
+    torch.save(files.stamp({"step": 3}, 1), folder / "training.pt")
     return folder
 
 
