@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.ground import losses
+from trainables.ground.config import NetworkConfig
 from trainables.ground.reconstruct import Packing, Reconstructor
 
 ROOMS, PROPOSALS, SENTENCES, CANDIDATES = 4, 256, 32, 8
@@ -42,7 +43,8 @@ class Case:
         self.lengths = sizes(full)
         longest = int(self.lengths.max())
         self.words = Packing.of(self.lengths)
-        self.reconstructor = Reconstructor(WIDTH, HEADS, LAYERS, VOCABULARY, 0.0, causal=True)
+        config = NetworkConfig(width=WIDTH, heads=HEADS, decoder_layers=LAYERS, decoder_dropout=0.0)
+        self.reconstructor = Reconstructor(config, VOCABULARY)
         self.room = torch.arange(ROOMS).repeat_interleave(SENTENCES // ROOMS)
         self.proposals = torch.randn(ROOMS, PROPOSALS, WIDTH, requires_grad=True)
         self.class_logits = torch.randn(ROOMS, PROPOSALS, CLASSES)
@@ -54,7 +56,7 @@ class Case:
         self.hidden = torch.rand(len(self.words.place)) < 0.3
 
     def ours(self, count: int) -> Tensor:
-        """As `trainables.ground_method` has it."""
+        """As `trainables.ground.method` has it."""
         room = self.room
         present = torch.ones_like(self.objects[room])
         with torch.no_grad():

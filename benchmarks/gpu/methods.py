@@ -222,8 +222,7 @@ def ground(small: bool, preset: str = "paper") -> Case:
 
 def phrases(small: bool) -> Case:
     """CKD at the paper's size: 32 photos of 100 regions of 2,048 channels, a sentence of 4 phrases each."""
-    from scenelift.samples.caption_kind import RegionStatistics
-
+    from scenelift.samples.caption import RegionStatistics
     from trainables.phrases.batch import PhraseBatch
     from trainables.phrases.config import PRESETS
     from trainables.phrases.method import Ckd

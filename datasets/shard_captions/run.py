@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 import time
 from dataclasses import replace
 from importlib import import_module
@@ -11,8 +10,8 @@ from typing import cast
 
 from datasets.captions.regions import AuthorsHdf5, BottomUpFolder, RegionFiles, read_classes
 from datasets.captions.wordnet import absolute
+from datasets.common.sharding import report, write
 from datasets.shard_captions.config import SOURCES, CaptionShardConfig
-from scenelift.io.storage import megabytes
 from scenelift.samples.caption import CAPTIONED_IMAGE, CaptionSet
 from scenelift.samples.kind import Manifest, SampleSource
 
@@ -32,39 +31,19 @@ def open_source(config: CaptionShardConfig) -> SampleSource:
 
 
 def run(config: CaptionShardConfig) -> Manifest:
-    """Write the shards and print what they hold."""
-    from scenelift.cluster.connect import connect
-    from scenelift.shards.write import write_shards
-
+    """Write the shards and print their contents."""
     source, start = open_source(config), time.monotonic()
     options = replace(config.options, wordnet=absolute(config.options.wordnet))
-    with connect():
-        manifest = write_shards(
-            source,
-            config.split,
-            config.folder,
-            options,
-            per_shard=config.per_shard,
-            max_bad=config.max_bad,
-            command=shlex.join(["python", "-m", "datasets.shard_captions", *sys.argv[1:]]),
-            kind=CAPTIONED_IMAGE,
-        )
-    print(report(manifest, time.monotonic() - start))
-    print(f"next: python -m trainables.phrases {config.dataset} --data.train {shlex.quote(config.folder)}")
-    return manifest
-
-
-def report(manifest: Manifest, seconds: float) -> str:
-    """A short table of what a folder of shards holds."""
+    manifest = write(config, source, options, CAPTIONED_IMAGE, "datasets.shard_captions")
     about = CaptionSet.of(manifest)
     rows = {
-        "data set": f"{manifest.dataset} {manifest.split}",
         "images": f"{manifest.samples:,}",
         "bad images": f"{len(manifest.bad):,}",
         "regions": f"{about.regions:,} of {about.statistics.width} channels",
         "phrases": f"{about.phrases:,} in {about.sentences:,} sentences, {about.boxed:,} with a box",
         "coverage": about.coverage,
-        "size": f"{megabytes(manifest.bytes)} in {len(manifest.shards)} shards",
-        "time": f"{seconds:.1f} s",
+        "time": f"{time.monotonic() - start:.1f} s",
     }
-    return "\n".join(f"{name:<11} {value}" for name, value in rows.items())
+    print(report(manifest, rows))
+    print(f"next: python -m trainables.phrases {config.dataset} --data.train {shlex.quote(config.folder)}")
+    return manifest

@@ -6,12 +6,14 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
+from datasets.common.sharding import write
 from datasets.grounding.config import Candidates
 from datasets.shard_rooms.config import PRESETS as SHARDS
-from datasets.shard_rooms.run import write
+from datasets.shard_rooms.run import open_source
 from datasets.synthetic_rooms.config import PRESETS, RoomsConfig
 from datasets.synthetic_rooms.write import generate
 from scenelift.samples.kind import MANIFEST
+from scenelift.samples.room import ROOM
 
 
 def synthetic_room_shards(
@@ -29,5 +31,6 @@ def synthetic_room_shards(
     config = replace(
         SHARDS["scanrefer"], root=rooms.out, split=split, candidates=candidates, points=1500, out=str(out)
     )
-    write(config, shlex.join(["python", "-c", code]))
+    command = shlex.join(["python", "-c", code])
+    write(config, open_source(config), config.options, ROOM, "datasets.shard_rooms", command)
     return str(out)

@@ -22,7 +22,7 @@ from scenelift.tune import command
 from scenelift.tune.config import SweepConfig
 from sweeps.loss_weights import SWEEP
 from trainables.common.config import SegmentationData
-from trainables.common.validation import MIOU
+from trainables.common.segmentation import MIOU
 from trainables.distill import task as distill
 from trainables.distill.config import PRESETS, DistillConfig
 

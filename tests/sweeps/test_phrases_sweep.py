@@ -14,8 +14,8 @@ from scenelift.tune import space as spaces
 from sweeps.phrases import SWEEP, space
 from tests.made.captions import MadeUpCaptions
 from trainables.phrases.config import PRESETS, ContrastConfig, DistillationConfig, PhraseDataConfig
+from trainables.phrases.scores import R1
 from trainables.phrases.task import PhrasesTask
-from trainables.phrases.validation import R1
 
 
 def test_only_losses_in_use_are_searched():

@@ -1,15 +1,14 @@
-"""Settings that trainables share: teachers that presets name, and what they choose between."""
+"""Settings that trainables share: which shards, and the teachers of presets."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
+from scenelift.errors import ConfigError
 from scenelift.evaluation.config import Absent
+from scenelift.points.config import Augmentation
 from scenelift.runs.config import DataConfig
 from scenelift.teachers.config import TeacherConfig
-
-Prompts = Literal["words", "paper", "semantickitti", "cityscapes", "all"]
 
 
 @dataclass(frozen=True)
@@ -20,12 +19,22 @@ class SegmentationData(DataConfig):
     """Classes neither true nor predicted: left out of the mean, or counted as one as the paper's code did."""
 
 
+def require_same_images(augmentation: Augmentation, key: str) -> None:
+    """ConfigError if features of images cannot be cached (setting `key`), as the images differ between epochs."""
+    image = augmentation.image
+    if image.crop or image.flip or image.views:
+        raise ConfigError(
+            f"{key} is for the same images every epoch: set it to 0, or augmentation.image.crop and flip to false "
+            "and views to 0"
+        )
+
+
 TINY_TEACHER = TeacherConfig(weights="trainables/weights/tiny_clip.safetensors")
 """Trained by `trainables.teacher` on region captions of the synthetic world; ships with the repository."""
 
 CLIP_TEACHER = TeacherConfig(model="ViT-B-16-quickgelu", weights="openai", image_size=(224, 416))
-"""CLIP ViT-B/16 as OpenAI trained it, read as CLIP2Scene reads it except for its two mistakes: images are
-normalized and the activation is the one of the weights (clip2scene.md 8.2)."""
+"""OpenAI's CLIP ViT-B/16, read as CLIP2Scene reads it but without its two mistakes: images are normalized, and the
+activation is that of the weights (clip2scene.md 8.2)."""
 
 PAPER_TEACHER = replace(CLIP_TEACHER, normalize=False, activation="gelu")
-"""CLIP ViT-B/16 as CLIP2Scene's code ran it, mistakes included: another labeler than CLIP_TEACHER."""
+"""CLIP ViT-B/16 as CLIP2Scene's code ran it, with both mistakes."""

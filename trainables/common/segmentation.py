@@ -1,16 +1,24 @@
-"""What every training of a 3D student shares: which shards it reads, and how the student is scored.
+"""Base of the trainings of a 3D student: which shards it reads, how the student is validated and scored.
 
-Networks, teachers and reports are imported where they are used: data that does not fit is refused before.
+Networks, teachers and reports are imported where they are used, after the data has been checked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from scenelift.config.build import flatten
 from scenelift.errors import DataError
+from scenelift.evaluation import metrics
+from scenelift.evaluation.metrics import confusion, kappa
+from scenelift.evaluation.scoring import Counts
 from scenelift.io.console import say
 from scenelift.io.storage import Location
 from scenelift.runs.config import DataConfig
@@ -18,9 +26,7 @@ from scenelift.runs.task import Report, Task, spread
 from scenelift.samples.frame import Frame
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
-from trainables.common.data import places
-from trainables.common.names import network_name
-from trainables.common.validation import OBJECTIVES, SegmentationMeasure
+from trainables.common.training import network_name, shard_folders
 
 if TYPE_CHECKING:
     from scenelift.evaluation.config import Absent
@@ -28,38 +34,41 @@ if TYPE_CHECKING:
     from scenelift.teachers.clip import DenseClip
     from scenelift.teachers.config import TeacherConfig
     from scenelift.train.launch import Resources
-    from trainables.common.reports import Protocol
-    from trainables.common.scoring import Evaluation
+    from trainables.common.scoring import Evaluation, HowLearned
 
+MIOU = "validation/miou"
+AGREEMENT = "validation/agreement"
+OBJECTIVES = {
+    MIOU: "mIoU over all keyframe points of the held-out frames; where the shards have labels",
+    AGREEMENT: "Cohen's kappa between a student's labels of the keyframe's voxels and of the same voxels one "
+    "sweep earlier; where the shards have sweeps; needs no labels, and is 0 for a constant prediction",
+}
 PICTURED_FRAMES = 3
 """Test frames that are drawn."""
-HEADLINES = ("miou", "miou_seen", "miou_unseen", "accuracy")
-COLUMNS = (
-    *(f"{protocol}/{name}" for protocol in ("label_free", "labeled") for name in HEADLINES),
-    "teacher/miou",
-)
-"""Scores that a dashboard shows of runs that name points."""
+_HEADLINES = ("miou", "miou_seen", "miou_unseen", "accuracy")
+COLUMNS = (*(f"{how}/{name}" for how in ("label_free", "labeled") for name in _HEADLINES), "teacher/miou")
+"""Scores that a dashboard shows."""
 
 
 def open_data(data: DataConfig) -> tuple[Shards, Shards | None]:
-    """Training and test shards, of one class list; the synthetic world is made where none are named."""
-    train_place, test_place = places(data, synthetic)
-    train = Shards.open(train_place)
-    test = Shards.open(test_place, train.vocabulary.classes) if test_place else None
+    """Training and test shards of one class list; the synthetic world is made if none are named."""
+    train_folder, test_folder = shard_folders(data, synthetic)
+    train = Shards.open(train_folder)
+    test = Shards.open(test_folder, train.vocabulary.classes) if test_folder else None
     if test is not None and test.about.labels is None:
-        raise DataError(f"{test_place} has no labels to score on; leave data.test out")
+        raise DataError(f"{test_folder} has no labels to score on; leave data.test out")
     return train, test
 
 
 def synthetic(split: str) -> str:
     """Folder of the synthetic world's shards of a split, made at first use."""
-    from datasets.synthetic.shards import synthetic_shards  # a ray tracer, which real data can spare
+    from datasets.synthetic.shards import synthetic_shards  # not needed for real data
 
     return synthetic_shards(split)
 
 
 class SegmentationTask(Task[Frame]):
-    """A training whose student names points, scored by mIoU on labeled test frames."""
+    """A training whose student predicts the classes of points, scored by mIoU on labeled test frames."""
 
     objectives: ClassVar = OBJECTIVES
     columns: ClassVar = COLUMNS
@@ -71,13 +80,13 @@ class SegmentationTask(Task[Frame]):
     train: Shards
     test: Shards | None
     teacher: TeacherConfig | None = None
-    """A teacher to score before, and to draw beside, the student."""
-    protocol: Protocol = "label_free"
-    """How the student came to know the classes; the first part of its metrics' names."""
+    """A teacher to score before the student, and to draw next to it."""
+    protocol: HowLearned = "label_free"
+    """How the student learns the classes; the first part of its metrics' names."""
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The classes of the test shards, in the words that the student is asked with."""
+        """The classes of the test shards, in the words that the student is prompted with."""
         return self.train.vocabulary
 
     def load(self, folder: Location) -> Student:
@@ -87,7 +96,7 @@ class SegmentationTask(Task[Frame]):
         return Student.load(folder)
 
     def describe(self, student: Student) -> dict[str, Any]:
-        """What the logged model says of itself."""
+        """Version of the class list and number of parameters."""
         return {"vocabulary": student.vocabulary.version, "parameters": student.size}
 
     def tags(self) -> dict[str, str]:
@@ -95,11 +104,11 @@ class SegmentationTask(Task[Frame]):
         return {"student": network_name(flatten(self.config.student.network))}
 
     def measure(self, held_out: Sequence[int]) -> SegmentationMeasure:
-        """mIoU where there are labels, agreement where there are sweeps."""
+        """mIoU if there are labels, agreement if there are sweeps."""
         return SegmentationMeasure.of(self.train, held_out[0])
 
     def score_before(self, initial: Location, resources: Resources) -> Evaluation | None:
-        """The untrained student and the teacher, where there is one."""
+        """The untrained student and the teacher, if there is one."""
         if self.teacher is None:
             return None
         scored = self._evaluate({"random": initial}, self.teacher, "scoring the teacher", resources)
@@ -113,17 +122,21 @@ class SegmentationTask(Task[Frame]):
         initial: Location,
         trained: Location,
         resources: Resources,
-        pictures: Path,
+        folder: Path,
     ) -> Report:
-        """The student beside what was scored before; some frames are drawn."""
+        """The student, next to what was scored before; some frames are drawn."""
         evaluation = self._evaluate({"student": trained}, None, "scoring the student", resources)
         if before is not None:
             before.add(evaluation)
             evaluation = before
+        teacher = None
+        if self.teacher is not None:
+            from scenelift.teachers.clip import build_teacher  # takes seconds; not all trainings have one
+
+            teacher = build_teacher(self.teacher, self.vocabulary)
         assert self.test is not None
-        return report(
-            evaluation, self.test, self._teacher(), self.config.data.absent_classes, self.protocol, pictures
-        )
+        absent = self.config.data.absent_classes
+        return report(evaluation, self.test, teacher, absent, self.protocol, folder)
 
     def _evaluate(
         self,
@@ -138,30 +151,94 @@ class SegmentationTask(Task[Frame]):
         keep, make = spread(len(self.test), PICTURED_FRAMES), Predictors(self.vocabulary, students, teacher)
         return evaluate(self.test, make, title, keep, resources.workers, resources.gpus)
 
-    def _teacher(self) -> DenseClip | None:
-        """The teacher that pictures show beside the student."""
-        if self.teacher is None:
-            return None
-        from scenelift.teachers.clip import build_teacher  # seconds, which trainings without one can spare
-
-        return build_teacher(self.teacher, self.vocabulary)
-
 
 def report(
     evaluation: Evaluation,
     shards: Shards,
     teacher: DenseClip | None,
     absent: Absent,
-    protocol: Protocol,
-    pictures: Path,
+    protocol: HowLearned,
+    folder: Path,
 ) -> Report:
-    """Metrics, tables and pictures of scored predictors."""
-    from trainables.common import reports  # matplotlib, at the end of a run
+    """Metrics and tables of scored predictors; draws pictures into the folder."""
+    from trainables.common import scoring  # imports torch and the networks
 
     kept = list(evaluation.kept)
-    reports.draw(pictures, evaluation, dict(zip(kept, shards.read_many(kept), strict=True)), teacher)
+    scoring.draw(folder, evaluation, dict(zip(kept, shards.read_many(kept), strict=True)), teacher)
     return Report(
-        metrics=reports.metrics(evaluation, absent, protocol),
-        text=reports.table(evaluation, absent),
-        tables={"classes": reports.class_rows(evaluation)},
+        metrics=scoring.metrics(evaluation, absent, protocol),
+        text=scoring.table(evaluation, absent),
+        tables={"classes": scoring.class_rows(evaluation)},
     )
+
+
+@dataclass(frozen=True)
+class SegmentationMeasure:
+    """mIoU and agreement, as far as the shards allow for them."""
+
+    names: tuple[str, ...]
+    vocabulary: Vocabulary
+
+    @classmethod
+    def of(cls, shards: Shards, index: int) -> SegmentationMeasure:
+        """The metrics of these shards; index: of a held-out frame, which the others resemble."""
+        swept = bool(shards.read(index).sweep.max(initial=0))
+        names = (*((MIOU,) if shards.about.labeled else ()), *((AGREEMENT,) if swept else ()))
+        return cls(names, shards.vocabulary)
+
+    def count(self, student: Student, samples: Iterable[Frame]) -> Counts:
+        """[C, C] counts for each metric."""
+        classes = len(self.vocabulary.classes)
+        counts: Counts = {name: np.zeros((classes, classes), np.int64) for name in self.names}
+        for frame in samples:
+            labels = student.predict(frame)
+            if MIOU in counts:
+                assert frame.labels is not None
+                counts[MIOU] += confusion(frame.labels[frame.keyframe], labels, classes)
+            if AGREEMENT in counts:
+                earlier = sweep_alone(frame, 1)
+                now = frame.points[frame.keyframe], labels
+                before = earlier.points, student.predict(earlier)
+                counts[AGREEMENT] += agreement(now, before, student.config.voxels.size, classes)
+        return counts
+
+    def metrics(self, counts: Counts) -> dict[str, float]:
+        """The metrics of the summed counts."""
+        score = {MIOU: lambda matrix: metrics.scores(matrix, self.vocabulary).miou, AGREEMENT: kappa}
+        return {name: score[name](matrix) for name, matrix in counts.items()}
+
+
+def sweep_alone(frame: Frame, sweep: int) -> Frame:
+    """A frame whose keyframe points are those of one sweep, without labels and photos."""
+    mine = frame.sweep == sweep
+    return dataclasses.replace(
+        frame,
+        points=frame.points[mine],
+        features=frame.features[mine],
+        sweep=np.zeros(int(mine.sum()), np.uint8),
+        labels=None,
+        cameras=(),
+        images=(),
+        pair_points=np.zeros(0, np.int32),
+        pair_pixels=np.zeros((0, 3), np.int16),
+        superpixels=None,
+    )
+
+
+Labeled = tuple[NDArray[np.float32], NDArray[np.uint8]]
+"""[N, 3] points, metres, and [N] their labels."""
+
+
+def agreement(one: Labeled, other: Labeled, size: float, classes: int) -> NDArray[np.int64]:
+    """[C, C] counts of the voxels of edge `size` (metres) with points of both clouds, by the labels of their first
+    points in one and other: a student gives all points of a voxel the same label."""
+    (cells, first), (others, other_first) = _cells(one[0], size), _cells(other[0], size)
+    _, here, there = np.intersect1d(cells, others, assume_unique=True, return_indices=True)
+    return confusion(one[1][first[here]], other[1][other_first[there]], classes)
+
+
+def _cells(points: NDArray[np.float32], size: float) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """The occupied cells, as one key each, and the first point of each cell."""
+    x, y, z = (np.floor(points / np.float32(size)).astype(np.int64) + (1 << 20)).T
+    cells, first = np.unique((x << 42) | (y << 21) | z, return_index=True)
+    return cells, first

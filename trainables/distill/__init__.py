@@ -1,4 +1,1 @@
-"""CLIP2Scene: a frozen CLIP names pixels, calibration says which points they show, a 3D network learns from it.
-
-`python -m trainables.distill [PRESET] [--group.field VALUE ...]`
-"""
+"""CLIP2Scene: a frozen CLIP names pixels, calibration says which points they show, a 3D network learns from it."""

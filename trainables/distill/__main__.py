@@ -1,4 +1,4 @@
-"""The command `python -m trainables.distill`."""
+"""`python -m trainables.distill [PRESET] [--group.field VALUE ...]`"""
 
 from scenelift.config.cli import command
 from trainables.distill.config import PRESETS

@@ -1,4 +1,4 @@
-"""Settings of CLIP2Scene, and the presets of `trainables.distill`."""
+"""Settings and presets of CLIP2Scene."""
 
 from __future__ import annotations
 
@@ -15,14 +15,21 @@ from scenelift.config.constraints import (
     Settings,
 )
 from scenelift.errors import ConfigError
-from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
 from scenelift.nn.config import NETWORKS, StudentConfig
 from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
-from scenelift.runs.config import RunConfig
+from scenelift.runs.config import TrainingConfig
 from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
-from trainables.common.config import CLIP_TEACHER, PAPER_TEACHER, TINY_TEACHER, Prompts, SegmentationData
+from trainables.common.config import (
+    CLIP_TEACHER,
+    PAPER_TEACHER,
+    TINY_TEACHER,
+    SegmentationData,
+    require_same_images,
+)
+
+Prompts = Literal["words", "paper", "semantickitti", "cityscapes", "all"]
 
 
 @dataclass(frozen=True)
@@ -41,8 +48,8 @@ class DistillLoss(Settings):
     """A class weighs (its share of the batch's pseudo-labels) ** -class_weight_power; the paper has 0, equal
     weights. At 0.5 a short training does not forget rare classes."""
     confident_fraction: PositiveFraction = 1.0
-    """Share of a batch's pairs that are learnt from: those whose best class leads the second by most. The
-    paper learns from all (1); where patches straddle two things the teacher is unsure and mostly wrong."""
+    """Fraction of a batch's pairs that are used: those with the largest margin. The paper uses all (1); where a
+    patch shows two things the teacher is unsure and mostly wrong."""
 
     spatial_temporal: NonNegativeFloat = 0.0
     """Weight of spatial-temporal consistency."""
@@ -60,8 +67,8 @@ class DistillLoss(Settings):
     as it is (the paper's code); or one that is trained (the paper)."""
 
     cache_frames: NonNegativeInt = 0
-    """Frames for which each worker keeps what the teacher said of their patches, so that the teacher sees a
-    frame once and not every epoch; for images that are not cropped or mirrored."""
+    """Frames whose teacher features each worker keeps in memory, so that the teacher sees a frame once and not
+    every epoch; for images that are not cropped or mirrored."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,7 +82,7 @@ class DistillLoss(Settings):
 
     @property
     def pixels(self) -> bool:
-        """Whether the pixels' features are needed, beside their labels."""
+        """Whether the pixels' features are needed, in addition to their labels."""
         return bool(self.spatial_temporal) and self.spatial_temporal_form != "code"
 
     @property
@@ -86,7 +93,7 @@ class DistillLoss(Settings):
 
 @dataclass(frozen=True)
 class SelfTrainingConfig(Settings):
-    """Switchable self-training: from some epoch on the student's own labels replace the teacher's at random."""
+    """Switchable self-training: from some epoch on, pseudo-labels replace the teacher's at random."""
 
     start: NonNegativeInt | None = None
     """Epochs done before it starts; none: never. The paper says 10 of 20, its code starts at 11."""
@@ -95,10 +102,10 @@ class SelfTrainingConfig(Settings):
     scope: Literal["batch", "point"] = "batch"
     """What switches at once: all pairs of a step, as the paper's code has it, or each by itself."""
     threshold: Fraction = 0.0
-    """Own labels count where the softmax of the best class is at least this; the paper has none (0)."""
+    """Confidence threshold of pseudo-labels; the paper has none (0)."""
     unpaired: NonNegativeFloat = 0.0
-    """Weight of the same loss on points that no camera sees, in switched steps; the paper's code computes and
-    then forgets it (0)."""
+    """Weight of the same loss on points that no camera sees, in switched steps; the paper's code computes it
+    without using it (0)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -110,11 +117,10 @@ NO_SELF_TRAINING = SelfTrainingConfig()
 
 
 @dataclass(frozen=True)
-class DistillConfig(Settings):
+class DistillConfig(TrainingConfig):
     """CLIP2Scene: distil a dense CLIP teacher into a sparse 3D student, without labels."""
 
     data: SegmentationData = SegmentationData()
-    """What is trained and scored on."""
     teacher: TeacherConfig = CLIP_TEACHER
     """The 2D vision-language model."""
     prompts: Prompts = "words"
@@ -129,31 +135,15 @@ class DistillConfig(Settings):
     self_training: SelfTrainingConfig = SelfTrainingConfig()
     """Learning from its own labels."""
     optimizer: OptimizerConfig = OptimizerConfig(dampening=0.1)
-    """Optimizer and schedule."""
-    loop: LoopConfig = LoopConfig()
-    """The training loop."""
-    validation: ValidationConfig = NO_VALIDATION
-    """Training scenes that are held out and scored on as the training goes."""
-    scale: ScaleConfig = ScaleConfig()
-    """Workers and what each is given."""
     tracking: TrackingConfig = TrackingConfig(experiment="distill")
-    """MLflow."""
-    run: RunConfig = RunConfig()
-    """The run's folder."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        image = self.augmentation.image
-        if self.loss.cache_frames and (image.crop or image.flip or image.views):
-            raise ConfigError(
-                "loss.cache_frames is for the same images every epoch: set it to 0, or augmentation.image.crop and "
-                "flip to false and views to 0"
-            )
-        if self.self_training.start is not None and self.self_training.start >= self.loop.epochs:
-            raise ConfigError(
-                f"self_training.start {self.self_training.start} is never reached in loop.epochs "
-                f"{self.loop.epochs}"
-            )
+        if self.loss.cache_frames:
+            require_same_images(self.augmentation, "loss.cache_frames")
+        start, epochs = self.self_training.start, self.loop.epochs
+        if start is not None and start >= epochs:
+            raise ConfigError(f"self_training.start {start} is never reached in loop.epochs {epochs}")
 
 
 _CROPS = ImageAugmentation(crop=True, flip=True, size=(224, 416))
@@ -236,5 +226,5 @@ PRESETS = {
 consistency and late self-training, twice as long; `synthetic_half`: the same in half the time, for sweeps;
 `synthetic_half_taught`: without self-training, where its search begins. `paper_...`: as the paper's code ran,
 mistakes included that change its figures (clip2scene.md 9); the paper has no distillation on SemanticKITTI. The
-others are ours: images normalized, CLIP's activation, all words, crops shared between sweeps, no cap, only sure own
-labels."""
+others are ours: images normalized, CLIP's activation, all words, crops shared between sweeps, no cap, a confidence
+threshold for pseudo-labels."""

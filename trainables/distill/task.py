@@ -1,23 +1,32 @@
-"""One distillation: from shards and a teacher to a student that names points, and its scores."""
+"""CLIP2Scene: from shards and a teacher to a student that predicts the classes of points, and its scores."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scenelift.samples.vocabulary import Vocabulary
-from trainables.common.prompts import named_by, taught_by
 from trainables.common.segmentation import SegmentationTask, open_data
-from trainables.distill.config import PRESETS, DistillConfig
+from trainables.common.training import start
+from trainables.distill.config import PRESETS, DistillConfig, Prompts
 
 if TYPE_CHECKING:
     from scenelift.nn.student import Student
     from scenelift.points.collate import Collate
     from trainables.distill.method import Clip2Scene
 
+CITYSCAPES = (
+    *("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation"),
+    *("terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"),
+)
+PAPER_SPELLING = {"traffic cone": "traffic_cone", "other flat": "other_flat"}
+"""Words that the paper's code sends to CLIP with underscores."""
+
 
 class DistillTask(SegmentationTask):
-    """Score the teacher, distil, score the student, show both."""
+    """Score the teacher, distil, score the student."""
 
     command = "distill"
 
@@ -28,14 +37,12 @@ class DistillTask(SegmentationTask):
     @property
     def vocabulary(self) -> Vocabulary:
         """The classes in the words of `config.prompts`."""
-        return named_by(self.train.vocabulary, self.config.prompts)
+        return student_classes(self.train.vocabulary, self.config.prompts)
 
     def tags(self) -> dict[str, str]:
-        """What tells one distillation from another."""
         return super().tags() | {"teacher": self.config.teacher.model, "protocol": "label-free"}
 
     def student(self) -> Student:
-        """Untrained, with the teacher's classes."""
         from scenelift.teachers.clip import build_teacher
         from trainables.distill.method import make_student
 
@@ -43,7 +50,6 @@ class DistillTask(SegmentationTask):
         return make_student(self.config, teacher, self.train.point_features)
 
     def collate(self, student: Student) -> Collate:
-        """Frames to voxels, images and pairs; cells where a loss fuses points in them."""
         from scenelift.points.collate import Collate
 
         config = self.config
@@ -52,19 +58,38 @@ class DistillTask(SegmentationTask):
 
     @classmethod
     def method(cls, config: DistillConfig, initial: Path) -> Clip2Scene:
-        """CLIP2Scene around the student that the folder holds."""
         from scenelift.nn.student import Student
         from scenelift.teachers.clip import build_teacher
         from trainables.distill.method import Clip2Scene
 
         student = Student.load(initial)
-        teacher = build_teacher(config.teacher, taught_by(student.vocabulary, config.prompts))
+        teacher = build_teacher(config.teacher, teacher_classes(student.vocabulary, config.prompts))
         return Clip2Scene(student, teacher, config.loss, config.self_training, config.loop.seed)
 
 
-def run(config: DistillConfig) -> None:
-    """The whole training."""
-    task = DistillTask(config)
-    from scenelift.runs.run import run as run_task  # once the data is accepted
+def student_classes(own: Vocabulary, prompts: Prompts) -> Vocabulary:
+    """The data set's classes, prompted with all of their words, or with one word each as in the paper."""
+    if prompts == "words":
+        return own
+    words = [words[0] for words in own.words]
+    if prompts == "paper":
+        words = [PAPER_SPELLING.get(word, word) for word in words]
+    return replace(own, words=tuple((word,) for word in words))
 
-    run_task(task)
+
+def teacher_classes(own: Vocabulary, prompts: Prompts) -> Vocabulary:
+    """The classes that the teacher chooses between: those of the student, of other data sets, or of all (Table 3).
+    They may differ from the student's, as its features are in the text space."""
+    if prompts in ("words", "paper"):
+        return student_classes(own, prompts)
+    from datasets.semantickitti.classes import VOCABULARY as SEMANTICKITTI  # not needed for other prompts
+
+    kitti = [words[0] for words in SEMANTICKITTI.words]
+    union = [*(words[0] for words in own.words), *kitti, *CITYSCAPES]
+    words = {"semantickitti": kitti, "cityscapes": CITYSCAPES, "all": union}[prompts]
+    classes = tuple(dict.fromkeys(words))
+    gray = ((128, 128, 128),) * len(classes)
+    return Vocabulary(f"{own.name}-by-{prompts}", classes, tuple((word,) for word in classes), gray)
+
+
+run = partial(start, DistillTask)

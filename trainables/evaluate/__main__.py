@@ -1,4 +1,4 @@
-"""The command `python -m trainables.evaluate`."""
+"""`python -m trainables.evaluate [PRESET] --student runs/NAME/student --data DIR`"""
 
 from scenelift.config.cli import command
 from trainables.evaluate.config import PRESETS

@@ -1,7 +1,4 @@
-"""Scores a trained student, the teacher alone, or both, on labeled shards; no training.
-
-`python -m trainables.evaluate [PRESET] --student runs/NAME/student --data DIR`
-"""
+"""Scores a trained student, the teacher alone, or both, on labeled shards; no training."""
 
 from __future__ import annotations
 
@@ -17,10 +14,9 @@ from scenelift.runs.task import spread
 from scenelift.shards.read import Shards
 from scenelift.teachers.clip import build_teacher
 from scenelift.train.launch import Resources
-from trainables.common.names import network_name, start_tags, student_name
-from trainables.common.reports import Protocol
-from trainables.common.scoring import Predictors, evaluate
+from trainables.common.scoring import HowLearned, Predictors, evaluate
 from trainables.common.segmentation import COLUMNS, PICTURED_FRAMES, report, synthetic
+from trainables.common.training import network_name, start_tags, student_name
 from trainables.evaluate.config import PRESETS, EvaluateConfig
 
 
@@ -30,18 +26,17 @@ def run(config: EvaluateConfig) -> None:
     if shards.about.labels is None:
         raise DataError(f"{shards.path} has no labels, so nothing can be scored on it")
     students: dict[str, Location] = {}
-    tags = {"dataset": shards.manifest.dataset, "protocol": "label-free"}
+    tags, teacher = {"dataset": shards.manifest.dataset, "protocol": "label-free"}, None
+    protocol: HowLearned = "label_free"
     if config.with_teacher:
         tags["teacher"] = config.teacher.model
-    protocol: Protocol = "label_free"
+        teacher = build_teacher(config.teacher, shards.vocabulary)
     if config.student is not None:
         students["student"] = storage.absolute(config.student)
         student = Student.load(config.student)
-        _require_names(student, config.student)
-        _require_same_classes(student, shards)
+        _require_classes(student, config.student, shards)
         protocol = "labeled" if "classifier" in student.heads else "label_free"
         tags |= _student_tags(student, config.student, protocol)
-    teacher = build_teacher(config.teacher, shards.vocabulary) if config.with_teacher else None
     make = Predictors(shards.vocabulary, students, config.teacher if config.with_teacher else None)
     with cluster.connect():
         resources = Resources.fit(config.scale)
@@ -49,13 +44,12 @@ def run(config: EvaluateConfig) -> None:
             started.dataset(shards, "test")
             keep = spread(len(shards), PICTURED_FRAMES)
             scored = evaluate(shards, make, "scoring", keep, resources.workers, resources.gpus)
-            pictures = started.run.pictures
-            absent = config.absent_classes
-            started.report(report(scored, shards, teacher, absent, protocol, pictures), step=0)
+            absent, folder = config.absent_classes, started.run.pictures
+            started.report(report(scored, shards, teacher, absent, protocol, folder), step=0)
 
 
-def _student_tags(student: Student, folder: str, protocol: Protocol) -> dict[str, str]:
-    """What is known of the student: its network, and the run that made it with its seed and its protocol."""
+def _student_tags(student: Student, folder: str, protocol: HowLearned) -> dict[str, str]:
+    """The student's network, and the run that trained it with its seed and its protocol."""
     origin = Origin.of(folder)
     return {
         **start_tags(origin),
@@ -66,15 +60,12 @@ def _student_tags(student: Student, folder: str, protocol: Protocol) -> dict[str
     }
 
 
-def _require_names(student: Student, folder: str) -> None:
+def _require_classes(student: Student, folder: str, shards: Shards) -> None:
+    """ConfigError for a student that does not predict classes, or not those of the shards."""
     if not {"semantic", "classifier"} & set(student.heads):
         raise ConfigError(
             f"{folder} names no classes yet; fine-tune it first: python -m trainables.finetune --start {folder}"
         )
-
-
-def _require_same_classes(student: Student, shards: Shards) -> None:
-    """A student names the classes it was trained for; other shards would be scored by wrong names."""
-    have, want = student.vocabulary.classes, shards.vocabulary.classes
-    if have != want:
-        raise ConfigError(f"the student knows {', '.join(have)}; the shards have {', '.join(want)}")
+    known, needed = student.vocabulary.classes, shards.vocabulary.classes
+    if known != needed:
+        raise ConfigError(f"the student knows {', '.join(known)}; the shards have {', '.join(needed)}")

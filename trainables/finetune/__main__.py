@@ -1,4 +1,4 @@
-"""The command `python -m trainables.finetune`."""
+"""`python -m trainables.finetune [PRESET] [--start runs/NAME/student] [--labels.fraction 0.01]`"""
 
 from scenelift.config.cli import command
 from trainables.finetune.config import PRESETS

@@ -14,10 +14,9 @@ from scenelift.config.constraints import (
     Settings,
 )
 from scenelift.errors import ConfigError
-from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
 from scenelift.nn.config import NETWORKS, StudentConfig
 from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
-from scenelift.runs.config import RunConfig, StudentFolder
+from scenelift.runs.config import StudentFolder, TrainingConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
 from trainables.common.config import SegmentationData
@@ -31,7 +30,7 @@ class LabelsConfig(Settings):
     """Which part of the training frames' labels may be used (clip2scene.md 1.1)."""
 
     fraction: PositiveFraction = 1.0
-    """Share of the labels, one over a whole number s: 0.01 (s = 100), 0.05, 0.1, 0.25, 1."""
+    """Fraction of the labels, one over a whole number s: 0.01 (s = 100), 0.05, 0.1, 0.25, 1."""
     level: Literal["frame", "scene"] = "frame"
     """`frame`: every s-th frame, as CLIP2Scene has it; `scene`: all frames of every s-th scene, as SLidR has
     it. Figures for the two cannot be compared."""
@@ -53,8 +52,8 @@ class LabelsConfig(Settings):
         """The frames whose labels are used, in their order; the first frame, or scene, is always among them."""
         if self.level == "frame" or self.stride == 1:
             return range(0, len(shards), self.stride)
-        taken = set(list(dict.fromkeys(shards.scenes))[:: self.stride])
-        return [index for index, scene in enumerate(shards.scenes) if scene in taken]
+        chosen = set(list(dict.fromkeys(shards.scenes))[:: self.stride])
+        return [index for index, scene in enumerate(shards.scenes) if scene in chosen]
 
 
 @dataclass(frozen=True)
@@ -73,21 +72,20 @@ class FinetuneLoss(Settings):
 
 
 @dataclass(frozen=True)
-class FinetuneConfig(Settings):
+class FinetuneConfig(TrainingConfig):
     """Supervised training of a student, from a pre-trained backbone or from random, on a part of the labels."""
 
     start: StudentFolder | None = None
-    """Folder of a pre-trained student, runs/NAME/student or a checkpoint, whose backbone is taken over; none:
+    """Folder of a pre-trained student, runs/NAME/student or a checkpoint, whose backbone is loaded; none:
     random weights."""
     head: Literal["new", "text"] = "new"
-    """`new`: the classifier begins at random, as in the paper; `text`: it begins as what a distilled start says of
-    the classes by their words, whose class list must be that of the labels."""
+    """`new`: the classifier starts at random, as in the paper; `text`: it starts as the text classifier of a
+    distilled start, whose class list must be that of the labels."""
     freeze: bool = False
     """Linear probing: train the classifier alone; the backbone keeps its weights and its statistics."""
     labels: LabelsConfig = LabelsConfig()
     """Which labels are used."""
     data: SegmentationData = SegmentationData()
-    """What is trained and scored on."""
     student: StudentConfig = StudentConfig()
     """The 3D network; that of the start."""
     augmentation: Augmentation = Augmentation()
@@ -95,22 +93,13 @@ class FinetuneConfig(Settings):
     loss: FinetuneLoss = FinetuneLoss()
     """The losses."""
     optimizer: OptimizerConfig = OptimizerConfig(lr=0.02, head_lr=2.0, dampening=0.1)
-    """Optimizer and schedule."""
     loop: LoopConfig = LoopConfig(epochs=24, batch=8)
-    """The training loop."""
-    validation: ValidationConfig = NO_VALIDATION
-    """Training scenes that are held out and scored on as the training goes."""
     free_norms: Fraction = 1.0
-    """Share of the epochs in which batch norms follow each batch; after it they keep their statistics, so that
-    the rest of the training learns with what evaluation uses. Needed where a worker's batch is a frame or two."""
+    """Fraction of the epochs in which batch norms use the statistics of each batch; later they keep the running
+    ones, as in evaluation. Needed if a worker's batch is only a frame or two."""
     min_steps: NonNegativeInt = 0
     """Optimizer steps at least: loop.epochs is raised where few frames make short epochs."""
-    scale: ScaleConfig = ScaleConfig()
-    """Workers and what each is given."""
     tracking: TrackingConfig = TrackingConfig(experiment="finetune")
-    """MLflow."""
-    run: RunConfig = RunConfig()
-    """The run's folder."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -121,23 +110,20 @@ class FinetuneConfig(Settings):
 
     @property
     def protocol(self) -> str:
-        """What the scores of such a run may be compared with."""
-        what = "linear probing" if self.freeze else "finetune"
-        share = f"{100 * self.labels.fraction:.4g}%"
-        return f"{what} {share} {self.labels.level}s" if self.labels.stride > 1 else f"{what} {share}"
+        """Scores may be compared with those of runs of the same protocol."""
+        protocol = f"{'linear probing' if self.freeze else 'finetune'} {100 * self.labels.fraction:.4g}%"
+        return f"{protocol} {self.labels.level}s" if self.labels.stride > 1 else protocol
 
-
-_SPVCNN, _MINKUNET = NETWORKS["spvcnn"], NETWORKS["minkunet14a"]
 
 _PAPER = FinetuneConfig(
-    student=StudentConfig(VoxelConfig(0.1), _SPVCNN),
+    student=StudentConfig(VoxelConfig(0.1), NETWORKS["spvcnn"]),
     optimizer=OptimizerConfig(lr=0.02, dampening=0.1),
     loop=LoopConfig(epochs=24, batch=8),
     scale=ScaleConfig(workers=2),
 )
 
 _SCANNET = FinetuneConfig(
-    student=StudentConfig(VoxelConfig(0.05), _MINKUNET),
+    student=StudentConfig(VoxelConfig(0.05), NETWORKS["minkunet14a"]),
     augmentation=Augmentation(shear=0.1),
     optimizer=OptimizerConfig(lr=0.1, dampening=0.1),
     loop=LoopConfig(epochs=300, batch=8),
@@ -145,7 +131,7 @@ _SCANNET = FinetuneConfig(
 )
 
 _OURS = FinetuneConfig(
-    student=StudentConfig(VoxelConfig(0.1, feature_scale=1 / 255), _SPVCNN), min_steps=2000
+    student=StudentConfig(VoxelConfig(0.1, feature_scale=1 / 255), NETWORKS["spvcnn"]), min_steps=2000
 )
 
 _SYNTHETIC = FinetuneConfig(
@@ -166,7 +152,7 @@ PRESETS = {
         _SYNTHETIC, head="text", free_norms=0.0, optimizer=replace(_SYNTHETIC.optimizer, lr=1e-3)
     ),
     "nuscenes": _OURS,
-    "semantickitti": replace(_OURS, student=StudentConfig(VoxelConfig(0.1), _SPVCNN)),
+    "semantickitti": replace(_OURS, student=StudentConfig(VoxelConfig(0.1), NETWORKS["spvcnn"])),
     "scannet": replace(_SCANNET, optimizer=OptimizerConfig(lr=0.1, head_lr=1.0, dampening=0.1)),
     "paper_nuscenes": _PAPER,
     "paper_semantickitti": replace(
@@ -174,8 +160,8 @@ PRESETS = {
     ),
     "paper_scannet": _SCANNET,
 }
-"""`synthetic`: minutes on two cores; `synthetic_text`: for a few labels on top of a distilled start, which keeps
-more of it. The `paper` ones are what the authors' code ran (clip2scene.md 6.4): one learning rate for trunk and
-head, since the group that was meant for the head was empty; SemanticKITTI's number of epochs is SLidR's, for the
-paper's is not known. The others have the head's rate as it was meant, features of one
-range in all data sets, and as many steps on 1 % of nuScenes as SLidR's 100 epochs."""
+"""`synthetic`: minutes on two cores; `synthetic_text`: for a few labels and a distilled start, of which it keeps
+more. The `paper` ones are the authors' code (clip2scene.md 6.4): one learning rate for trunk and head, since the
+group meant for the head was empty; SemanticKITTI's epochs are SLidR's, as the paper's are not known. The others
+have the intended rate of the head, features of one range in all data sets, and as many steps on 1 % of nuScenes
+as SLidR's 100 epochs."""

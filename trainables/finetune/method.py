@@ -1,11 +1,9 @@
 """Supervised training of a student on a part of the labels, from a pre-trained backbone or from random.
 
-`python -m trainables.finetune [PRESET] [--start runs/NAME/student] [--labels.fraction 0.01]`
-
-The student gets a new head, `classifier`, with one output a class; points without a label are left out. Trained
-with cross-entropy and Lovasz-softmax (clip2scene.md 6.4). The class list is that of the labels, so a backbone
-may come from another data set; its point features should then have the same range in both: nuScenes' intensity
-is 0..255 and SemanticKITTI's remission 0..1, which `student.voxels.feature_scale` 1/255 and 1 bring together.
+The student gets a new head, `classifier`, with one output per class, trained with cross-entropy and
+Lovasz-softmax on the labeled points (clip2scene.md 6.4). The class list is that of the labels, so a backbone may
+come from another data set if point features have the same range in both: nuScenes' intensity is 0..255 and
+SemanticKITTI's remission 0..1; `student.voxels.feature_scale` 1/255 and 1 make them equal.
 """
 
 from __future__ import annotations
@@ -28,11 +26,7 @@ class FineTuning(Method):
     student: Student
 
     def __init__(
-        self,
-        student: Student,
-        loss: FinetuneLoss,
-        freeze: bool = False,
-        free_norms: float = 1.0,
+        self, student: Student, loss: FinetuneLoss, freeze: bool = False, free_norms: float = 1.0
     ) -> None:
         super().__init__()
         self.student, self.frozen, self.free_norms = student, freeze, free_norms
@@ -41,7 +35,7 @@ class FineTuning(Method):
         student.backbone.requires_grad_(not freeze)
 
     def forward(self, batch: PointBatch, progress: Progress) -> dict[str, Tensor]:
-        # Only batch norms heed the mode; a frozen backbone keeps their statistics too.
+        # Only batch norms depend on the mode; a frozen backbone keeps their statistics too.
         self.student.backbone.train(not self.frozen and progress.epoch < self.free_norms * progress.epochs)
         features = self.student(batch.voxels)
         labels = batch.labels[segment_first(batch.point_voxel, len(features))]

@@ -1,9 +1,10 @@
-"""One supervised training: choose the labels, train on them, score the student."""
+"""Fine-tuning: choose the labels, train on them, score the student."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,8 +16,8 @@ from scenelift.nn.transfer import classify_by_text, load_backbone
 from scenelift.points.collate import Collate
 from scenelift.runs.history import RANDOM, Origin
 from scenelift.samples.vocabulary import Vocabulary
-from trainables.common.names import start_tags
 from trainables.common.segmentation import SegmentationTask, open_data
+from trainables.common.training import start, start_tags
 from trainables.finetune.config import PRESETS, FinetuneConfig
 from trainables.finetune.method import FineTuning
 
@@ -34,12 +35,11 @@ class FinetuneTask(SegmentationTask):
         frames = len(self.used)
         say(f"labels of {frames} of {len(self.train)} frames ({config.protocol})")
         self.config = long_enough(config, frames)
-        # Epochs that come of `min_steps` are nothing that the user changed.
+        # Epochs that `min_steps` adds are not a change by the user.
         self.presets = {name: long_enough(preset, frames) for name, preset in PRESETS.items()}
-        self.begun = make_student(self.config, self.train.point_features, self.train.vocabulary)
+        self.untrained = make_student(self.config, self.train.point_features, self.train.vocabulary)
 
     def tags(self) -> dict[str, str]:
-        """What the table of all runs needs to know of a run beside its config."""
         config = self.config
         origin = Origin(RANDOM) if config.start is None else Origin.of(config.start)
         assert self.used is not None
@@ -52,17 +52,15 @@ class FinetuneTask(SegmentationTask):
         }
 
     def student(self) -> Student:
-        """The one that was begun when the task was made."""
-        return self.begun
+        """Built with the task, so that a start that does not fit is refused early."""
+        return self.untrained
 
     def collate(self, student: Student) -> Collate:
-        """Frames to voxels and labels, without images."""
         config = self.config
         return Collate(config.student.voxels, config.augmentation, config.loop.seed, images=False)
 
     @classmethod
     def method(cls, config: FinetuneConfig, initial: Path) -> FineTuning:
-        """Fine-tuning around the student that the folder holds."""
         return FineTuning(Student.load(initial), config.loss, config.freeze, config.free_norms)
 
 
@@ -74,7 +72,7 @@ def make_student(config: FinetuneConfig, point_features: int, vocabulary: Vocabu
     student = Student(config.student, point_features, torch.zeros(classes, 0), vocabulary, heads)
     if config.start is None:
         if config.head == "text":
-            raise ConfigError("head text needs a --start that trainables.distill made")
+            raise ConfigError("head text needs a --start of trainables.distill")
         return student
     start = Student.load(config.start)
     load_backbone(student, start, config.start)
@@ -89,9 +87,4 @@ def long_enough(config: FinetuneConfig, frames: int) -> FinetuneConfig:
     return replace(config, loop=replace(config.loop, epochs=max(config.loop.epochs, needed)))
 
 
-def run(config: FinetuneConfig) -> None:
-    """The whole training."""
-    task = FinetuneTask(config)
-    from scenelift.runs.run import run as run_task  # once the data is accepted
-
-    run_task(task)
+run = partial(start, FinetuneTask)

@@ -1,4 +1,4 @@
-"""The command `python -m trainables.ground`."""
+"""`python -m trainables.ground [PRESET] [--group.field VALUE ...]`"""
 
 from scenelift.config.cli import command
 from trainables.ground.config import PRESETS

@@ -18,8 +18,7 @@ from scenelift.config.constraints import (
     Settings,
 )
 from scenelift.errors import ConfigError
-from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
-from scenelift.runs.config import DataConfig, RunConfig
+from scenelift.runs.config import DataConfig, TrainingConfig
 from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
@@ -49,19 +48,19 @@ class NetworkConfig(Settings):
     relation_layers: NonNegativeInt = 2
     """Self-attention layers among the proposals of a room."""
     relations: Literal["absolute", "pairwise"] = "absolute"
-    """How those layers know where boxes are: by each box's own place, as the authors have it; or also by a bias
-    for every pair, from the offset and the gap between the two."""
+    """Positions in those layers: of each box, as the authors have it; or also a bias for every pair, from the
+    offset and the gap between the two."""
     sentence: Literal["last", "mean"] = "last"
-    """What stands for a sentence: the recurrent network's last state, as the authors have it, or the mean of
-    all of its states."""
+    """Feature of a sentence: the last state of the recurrent network, as the authors have it, or the mean of
+    all."""
     norm_momentum: PositiveFraction = 0.1
-    """Share of a batch in the running statistics of batch norms; the authors' is 0.5."""
+    """Momentum of the running statistics of batch norms; the authors' is 0.5."""
     decoder_layers: PositiveInt = 3
     """Layers of the reconstructor."""
     decoder_dropout: Annotated[float, Ge(0), Lt(1)] = 0.2
     """Dropout in the reconstructor."""
     causal: bool = True
-    """Whether the reconstructor guesses a word from those before it alone, as the authors' does, or from all."""
+    """Whether the reconstructor predicts a word from earlier words only, as the authors' does, or from all."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,49 +72,49 @@ class NetworkConfig(Settings):
 
 @dataclass(frozen=True)
 class MethodConfig(Settings):
-    """What is switched on (ws3dvg.md 11), and how candidates are chosen and judged."""
+    """Parts of the method (ws3dvg.md 11), and how candidates are selected and ranked."""
 
     category: Literal["annotation", "noun", "off"] = "noun"
-    """Where the class of a sentence comes from: the annotated object, as the authors have it; the sentence's own
-    head noun, found by a rule; or nowhere, so that class similarity is switched off too (their `no_text`)."""
+    """Where the class of a sentence comes from: the annotated object, as the authors have it; the head noun,
+    found by a rule; or nowhere, so that class similarity is switched off too (their `no_text`)."""
     mil: Literal["nce", "margin", "off"] = "nce"
     """Loss between sentences and proposals of different rooms; off: no feature similarity either (`no_mil`)."""
     reconstruct: bool = True
-    """Reconstruct words and rank candidates by it; false: all candidates are worth the same (`no_recon`)."""
+    """Reconstruct words and rank candidates by it; false: all candidates rank equally (`no_recon`)."""
     distill: bool = True
-    """Train the matching head; false: the coarse selection is what predicts (`no_distill`)."""
+    """Train the matching head; false: the coarse stage predicts (`no_distill`)."""
     candidates: PositiveInt = 8
-    """Proposals that the coarse stage hands to the fine one."""
+    """Proposals that the coarse stage selects for the fine one."""
     background: bool = True
-    """Let proposals that are not taken for objects take part: as neighbours, as negatives, and beside the
-    candidates in the student's softmax. They are never predicted."""
+    """Use proposals that are not considered objects too: as neighbours, as negatives, and in the student's softmax.
+    They are never predicted."""
     hard_candidate_fraction: PositiveFraction = 0.5
-    """Share of the candidates, those of the least reconstruction loss, that reconstruction learns from late."""
+    """Fraction of the candidates, those with the lowest loss, that reconstruction learns from late."""
     hard_candidates_from: NonNegativeInt = 3
-    """Epoch from which only these are learned from; before, all are."""
+    """Epoch from which only these are learned from."""
     reward_power: NonNegativeFloat = 2.0
-    """How much more the best candidates are worth to the matching head than the next: the power of the rewards
-    by rank. With the authors' 2 the best of eight gets a third of all that is given, with 6 it gets 0.6."""
+    """Power of the matching head's rewards by rank: with the authors' 2 the best of eight candidates gets a third
+    of the sum, with 6 it gets 0.6."""
     masked: Annotated[float, Ge(0), Lt(1)] = 0.3
-    """Probability that the reconstructor sees a mask instead of a word."""
+    """Probability that a word is masked for the reconstructor."""
     mask_keywords: bool = False
-    """Hide the keywords from the reconstructor behind masks too; their vectors are hidden in either case."""
+    """Mask the keywords for the reconstructor too; their vectors are set to 0 in either case."""
     mask_noun: bool = False
-    """Count the head noun among the keywords, so that a candidate must explain what the thing is, too."""
+    """Count the head noun among the keywords, so that a candidate must explain the class, too."""
     word_dropout: Annotated[float, Ge(0), Lt(1)] = 0.2
-    """Share of a sentence's words that are replaced by the unknown word in training."""
+    """Fraction of a sentence's words that are replaced by the unknown word in training."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.category == "off" and self.mil == "off":
             raise ConfigError(
-                "nothing is left to choose candidates by: switch method.category or method.mil on"
+                "nothing is left to select candidates by: switch method.category or method.mil on"
             )
 
 
 @dataclass(frozen=True)
 class GroundLoss(Settings):
-    """Weights of the losses; those of parts that are switched off are not used."""
+    """Weights of the losses; those of switched-off parts are not used."""
 
     features: PositiveFloat = 2.0
     """Sentences against proposals of other rooms (7.1, 7.2)."""
@@ -128,8 +127,8 @@ class GroundLoss(Settings):
 
 
 @dataclass(frozen=True)
-class GroundConfig(Settings):
-    """WS-3DVG: sentences find their object among proposed boxes, without being told which it is."""
+class GroundConfig(TrainingConfig):
+    """WS-3DVG: learns which of the proposed boxes a sentence describes, without such labels."""
 
     data: DataConfig = DataConfig()
     """Shards of rooms that are trained and scored on; none: the synthetic rooms, made at first use."""
@@ -138,21 +137,13 @@ class GroundConfig(Settings):
     network: NetworkConfig = NetworkConfig()
     """The networks."""
     method: MethodConfig = MethodConfig()
-    """What is switched on."""
+    """The parts of the method."""
     loss: GroundLoss = GroundLoss()
     """Weights of the losses."""
     optimizer: OptimizerConfig = OptimizerConfig("adamw", lr=1e-3, momentum=0.9, weight_decay=5e-4)
-    """Optimizer and schedule."""
     loop: LoopConfig = LoopConfig(epochs=20, batch=4)
     """The training loop; a sample is a room with up to eight sentences."""
-    validation: ValidationConfig = NO_VALIDATION
-    """Training rooms that are held out and scored on as the training goes."""
-    scale: ScaleConfig = ScaleConfig()
-    """Workers and what each is given."""
     tracking: TrackingConfig = TrackingConfig(experiment="ground")
-    """MLflow."""
-    run: RunConfig = RunConfig()
-    """The run's folder."""
 
 
 _PAPER = GroundConfig(network=NetworkConfig(norm_momentum=0.5), method=MethodConfig(category="annotation"))
@@ -175,6 +166,5 @@ PRESETS = {
     "scanrefer": _OURS,
     "paper": _PAPER,
 }
-"""`synthetic`: minutes on two cores, and a student that is held closer to the best candidate than the authors' is.
-`scanrefer`: any of the three corpora over ScanNet. `paper`: what the authors' code does, its bugs mended
-(ws3dvg.md 13.1)."""
+"""`synthetic`: minutes on two cores, with more weight on the best candidate than the authors have. `scanrefer`:
+any of the three corpora over ScanNet. `paper`: the authors' code with its bugs fixed (ws3dvg.md 13.1)."""

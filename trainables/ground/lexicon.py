@@ -18,6 +18,7 @@ from scenelift.samples.vocabulary import Vocabulary
 from scenelift.teachers.config import TeacherConfig
 from scenelift.teachers.open_clip_internals import encode_text, set_activation
 from scenelift.teachers.weights import LoadedClip, load_clip
+from trainables.common.glove import read_glove
 from trainables.ground.config import LexiconConfig
 
 PADDING, UNKNOWN, SPECIAL = 0, 1, 2
@@ -31,18 +32,15 @@ _NO_CLASSES = Vocabulary("none", ("thing",), (("thing",),), ((0, 0, 0),))
 class Lexicon:
     """Words and their vectors."""
 
-    words: tuple[str, ...]
-    """[V] by descending frequency."""
-    vectors: Tensor
-    """[2 + V, E] float32: padding, unknown, the words."""
+    words: tuple[str, ...]  # [V] by descending frequency
+    vectors: Tensor  # [2 + V, E] float32: padding, unknown, the words
 
 
 def build_lexicon(config: LexiconConfig, counts: Mapping[str, int]) -> Lexicon:
-    """The words of the training sentences that have vectors; counts: word -> its number of occurrences.
-
-    Raises DataError if the GloVe file is missing or has none of them, TeacherError without the teacher's weights.
-    """
-    words = [word for word, count in sorted(counts.items(), key=_order) if count >= config.min_count]
+    """The words that have vectors, of the training sentences' words with their counts; DataError if the GloVe file
+    is missing or has none of them, TeacherError without the teacher's weights."""
+    by_count = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    words = [word for word, count in by_count if count >= config.min_count]
     if not words:
         raise DataError(f"no word occurs {config.min_count} times; lower lexicon.min_count")
     if config.glove is not None:
@@ -50,27 +48,13 @@ def build_lexicon(config: LexiconConfig, counts: Mapping[str, int]) -> Lexicon:
     return _from_tower(config.teacher, words)
 
 
-def _order(item: tuple[str, int]) -> tuple[int, str]:
-    return -item[1], item[0]
-
-
 def _from_glove(path: Path, words: Sequence[str]) -> Lexicon:
-    wanted, vectors, channels = {*words, "unk"}, {}, 0
-    try:
-        with path.open(encoding="utf-8") as file:
-            for line in file:
-                word, *numbers = line.rstrip().split(" ")
-                channels = channels or len(numbers)
-                # Some GloVe words contain spaces, such as ". . ."; ours do not, so such lines are skipped.
-                if word in wanted and len(numbers) <= channels:
-                    vectors[word] = np.array(numbers, np.float32)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not a GloVe file (a word and its numbers per line): {error}") from None
-    if not vectors.keys() - {"unk"} or len({len(vector) for vector in vectors.values()}) != 1:
-        raise DataError(f"{path} has none of the sentences' words, or vectors of several lengths")
+    vectors = read_glove(path, [*words, "unk"])
     known = tuple(word for word in words if word in vectors)
     say(f"word vectors: {len(known)} of {len(words)} words are in {path.name}, the others are unknown")
-    zeros = np.zeros_like(next(iter(vectors.values())))
+    if not known:
+        raise DataError(f"{path} has none of the words of the training")
+    zeros = np.zeros_like(vectors[known[0]])
     rows = [zeros, vectors.get("unk", zeros), *(vectors[word] for word in known)]
     return Lexicon(known, torch.from_numpy(np.stack(rows)))
 
@@ -91,8 +75,10 @@ def _from_tower(config: TeacherConfig, words: Sequence[str]) -> Lexicon:
             embeddings = F.normalize(encode_text(loaded.clip.eval(), loaded.tokenizer(known)).float(), dim=1)
         rows = torch.tensor([words.index(word) for word in known])
         embedded[rows] = F.normalize(embeddings - embeddings.mean(0), dim=1) * embeddings.shape[1] ** 0.5
-    spelled = torch.from_numpy(np.stack([_spelling(word) for word in words]))
-    vectors = torch.cat([embedded, spelled], 1)
+    # Random numbers of standard deviation 1, always the same for a word.
+    rngs = [np.random.default_rng(zlib.crc32(word.encode())) for word in words]
+    spelled = np.stack([rng.normal(size=SPELLING).astype(np.float32) for rng in rngs])
+    vectors = torch.cat([embedded, torch.from_numpy(spelled)], 1)
     return Lexicon(tuple(words), torch.cat([vectors.new_zeros(SPECIAL, vectors.shape[1]), vectors]))
 
 
@@ -102,8 +88,3 @@ def _knows(loaded: LoadedClip, word: str) -> bool:
     except TeacherError:
         return False
     return True
-
-
-def _spelling(word: str) -> np.ndarray:
-    """[SPELLING] random numbers of standard deviation 1, always the same for a word."""
-    return np.random.default_rng(zlib.crc32(word.encode())).normal(size=SPELLING).astype(np.float32)

@@ -1,8 +1,7 @@
 """WS-3DVG as functions: coarse selection, reconstruction losses, rank rewards, and the losses of a step.
 
 Shapes: B rooms of M proposals (padded), S sentences of all rooms, K candidates per sentence, C classes, D
-channels, N words of all sentences. `room` is int64 [S], the room of each sentence.
-Source: ws3dvg.md 5 to 7.
+channels, N words of all sentences. `room` is int64 [S], the room of each sentence. Source: ws3dvg.md 5 to 7.
 """
 
 from __future__ import annotations
@@ -52,10 +51,8 @@ def select(weights: Tensor, objects: Tensor, count: int) -> tuple[Tensor, Tensor
 
 def word_losses(logits: Tensor, words: Tensor) -> Tensor:
     """[*] smoothed cross-entropy of [*, V] logits and [*] words: 0.9 of the word's -log p, 0.1 of the mean."""
-    losses = F.cross_entropy(
-        logits.flatten(0, -2), words.flatten(), label_smoothing=SMOOTHING, reduction="none"
-    )
-    return losses.view(words.shape)
+    flat = logits.flatten(0, -2), words.flatten()
+    return F.cross_entropy(*flat, label_smoothing=SMOOTHING, reduction="none").view(words.shape)
 
 
 def sentence_losses(losses: Tensor, keywords: Tensor, sentence: Tensor, sentences: int) -> Tensor:

@@ -6,29 +6,21 @@ Source: ws3dvg.md 4.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any, Self
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from scenelift.config import build as configuration
-from scenelift.config import files
-from scenelift.errors import SceneliftError
-from scenelift.io import folders
-from scenelift.io.storage import Location
+from scenelift.nn.saved import SavedStudent
 from trainables.ground.batch import RoomBatch
 from trainables.ground.config import MethodConfig, NetworkConfig
 from trainables.ground.lexicon import Lexicon
 from trainables.ground.reconstruct import Reconstructor
 
-WEIGHTS, DESCRIPTION = "grounder.safetensors", "grounder.json"
-VERSION = 1
-MIGRATIONS: files.Migrations = {}
 FEATURE_DROPOUT = 0.1
 
 
@@ -111,8 +103,7 @@ class PairBias(nn.Module):
     """Attention bias between two boxes, from their relative position.
 
     It decreases with the distance across the floor, initially by 0.5 (first head) to 4 (last head) per metre, so
-    that some heads attend to a box's neighbours from the start. A box hardly attends to itself: the residual
-    carries that.
+    that some heads attend to neighbours from the start. A box hardly attends to itself: the residual does that.
     """
 
     def __init__(self, heads: int) -> None:
@@ -149,8 +140,10 @@ class MatchHead(nn.Module):
         return self.score(x).squeeze(2)
 
 
-class Grounder(nn.Module):
+class Grounder(SavedStudent):
     """All trained networks. `match` is the student, used at inference; `reconstructor` is its teacher."""
+
+    FILE, NAME = "grounder", "a grounder"
 
     vectors: Tensor
 
@@ -172,19 +165,7 @@ class Grounder(nn.Module):
         self.category = nn.Linear(width, len(classes))
         self.relation = RelationModule(features, network)
         self.match = MatchHead(network)
-        self.reconstructor = Reconstructor(
-            width,
-            network.heads,
-            network.decoder_layers,
-            len(self.vectors),
-            network.decoder_dropout,
-            network.causal,
-        )
-
-    @property
-    def size(self) -> int:
-        """Number of trainable parameters."""
-        return sum(parameter.numel() for parameter in self.parameters())
+        self.reconstructor = Reconstructor(network, len(self.vectors))
 
     def look(self, batch: RoomBatch) -> Tensor:
         """[B, M, d] proposals after the relation module."""
@@ -195,48 +176,24 @@ class Grounder(nn.Module):
         _, words = self.encoder(self.vectors[batch.ids], batch.lengths)
         return self.match(self.look(batch)[batch.room], batch.present[batch.room], words, batch.is_word)
 
-    def save(self, folder: Path) -> None:
-        """Write weights as safetensors, and a description: all that `load` needs."""
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        safetensors.torch.save_file(state, folder / WEIGHTS)
-        description = {
-            "network": asdict(self.network),
-            "method": asdict(self.method),
+    def description(self) -> dict[str, Any]:
+        return {
+            "network": configuration.to_dict(self.network),
+            "method": configuration.to_dict(self.method),
             "words": list(self.words),
             "features": self.features,
             "classes": list(self.classes),
         }
-        (folder / DESCRIPTION).write_text(json.dumps(files.stamp(description, VERSION), indent=1))
-
-    def restore(self, folder: Path) -> None:
-        """Load the weights that `save` wrote for a grounder of the same configuration."""
-        self.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
 
     @classmethod
-    def load(cls, folder: Location) -> Grounder:
-        """Read a grounder that `save` wrote, from a local folder or a URI.
-
-        Raises SceneliftError if the folder does not hold a complete grounder.
-        """
-        try:
-            with folders.fetched(folder, [WEIGHTS, DESCRIPTION]) as local:
-                description = json.loads((local / DESCRIPTION).read_text())
-                state = safetensors.torch.load_file(local / WEIGHTS)
-        except (OSError, ValueError, safetensors.SafetensorError) as error:
-            raise SceneliftError(
-                f"{folder} does not hold a grounder ({error}); give a folder runs/NAME/student of trainables.ground"
-            ) from None
-        description = files.accept(description, f"{folder}/{DESCRIPTION}", VERSION, MIGRATIONS)
-        grounder = cls(
+    def from_description(cls, description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Self:
+        return cls(
             configuration.from_dict(NetworkConfig, description["network"]),
             configuration.from_dict(MethodConfig, description["method"]),
-            Lexicon(tuple(description["words"]), state["vectors"]),
+            Lexicon(tuple(description["words"]), weights["vectors"]),
             description["features"],
             tuple(description["classes"]),
         )
-        grounder.load_state_dict(state)
-        return grounder.eval()
 
 
 def box_code(boxes: Tensor) -> Tensor:
@@ -262,16 +219,12 @@ def _hide(present: Tensor) -> Tensor:
 
 def _activated(norm: nn.Module, activation: nn.Module, x: Tensor, present: Tensor) -> Tensor:
     """Batch norm and activation of [B, M, d] over what is present: padding does not enter the statistics."""
-    rows = present.flatten().nonzero().squeeze(1)
-    flat = x.flatten(0, 1)
-    return torch.zeros_like(flat).index_copy(0, rows, activation(_normalized(norm, flat[rows]))).view_as(x)
-
-
-def _normalized(norm: nn.Module, values: Tensor) -> Tensor:
-    """Batch norm of [N, d]; a single row has no statistics of its own and uses the running ones.
-
-    A synchronized batch norm uses the rows of all workers, so all must call it.
-    """
+    rows, flat = present.flatten().nonzero().squeeze(1), x.flatten(0, 1)
+    values = flat[rows]
+    # A single row has no statistics, so the running ones are used; not by synchronized norms, which all must call.
     if isinstance(norm, nn.BatchNorm1d) and norm.training and len(values) == 1:
-        return F.batch_norm(values, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
-    return norm(values)
+        mean, var = norm.running_mean, norm.running_var
+        values = F.batch_norm(values, mean, var, norm.weight, norm.bias, eps=norm.eps)
+    else:
+        values = norm(values)
+    return torch.zeros_like(flat).index_copy(0, rows, activation(values)).view_as(x)

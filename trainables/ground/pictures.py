@@ -19,11 +19,11 @@ from scenelift.geometry.boxes3d import corners
 from scenelift.samples.room import Room, Sentence
 from trainables.ground.batch import CollateRooms
 from trainables.ground.losses import select
-from trainables.ground.method import Reading, coarse, masked, per_word
+from trainables.ground.method import Reading, coarse, masked, reconstruction_losses
 from trainables.ground.model import Grounder
 from trainables.ground.scores import NONE, Guess, Protocol, guess, right
 
-TRUE, SAID, MISSED, CANDIDATE = "#2a9d4b", "#2f6db0", "#d62728", "#e08e2b"
+TRUE, RIGHT, WRONG, CANDIDATE = "#2a9d4b", "#2f6db0", "#d62728", "#e08e2b"
 _EDGES = [(a, b) for a in range(8) for b in range(a) if (a ^ b) in (1, 2, 4)]
 _CEILING = 2.2
 """Points above this height, metres, are not drawn: they would hide the room."""
@@ -31,34 +31,30 @@ _CEILING = 2.2
 
 @dataclass(frozen=True)
 class Explained:
-    """One sentence of a room with the predictions for it."""
+    """A sentence of a room with the predictions for it."""
 
     room: Room
     sentence: Sentence
     guess: Guess
-    losses: NDArray[np.float32]
-    """[K, T] loss of each word from each candidate, in the order of `Guess.teacher`; no rows without a
-    reconstructor."""
-    keywords: NDArray[np.bool_]
-    """[T] the masked words."""
-    hit: bool
-    """Whether the student is right."""
+    losses: NDArray[np.float32]  # [K, T] of each word from each candidate; no rows without a reconstructor
+    keywords: NDArray[np.bool_]  # [T] the masked words
+    hit: bool  # Whether the student is right
 
 
 @torch.inference_mode()
 def explain(student: Grounder, room: Room, number: int, protocol: Protocol) -> Explained:
     """The predictions of student and teacher for a sentence of a room."""
     sentence = room.sentences[number]
-    alone = dataclasses.replace(room, sentences=(sentence,))
-    batch = CollateRooms.of(student.words, student.method)([alone]).to(student.vectors.device)
+    single = dataclasses.replace(room, sentences=(sentence,))
+    batch = CollateRooms.of(student.words, student.method)([single]).to(student.vectors.device)
     (answer,) = guess(student, batch)
     good = next(iter(right(room, sentence, protocol).values()))
     first = int(answer.student[0]) if len(answer.student) else NONE
     losses = np.zeros((0, len(sentence.tokens)), np.float32)
     if student.method.reconstruct:
         losses = _word_losses(student, batch, answer)
-    hidden = batch.keywords[0].cpu().numpy()
-    return Explained(room, sentence, answer, losses, hidden, first != NONE and bool(good[first]))
+    keywords = batch.keywords[0].cpu().numpy()
+    return Explained(room, sentence, answer, losses, keywords, first != NONE and bool(good[first]))
 
 
 def _word_losses(student: Grounder, batch: Any, answer: Guess) -> NDArray[np.float32]:
@@ -69,34 +65,28 @@ def _word_losses(student: Grounder, batch: Any, answer: Guess) -> NDArray[np.flo
     weights = coarse(student, batch, proposals, read)
     chosen, valid = select(weights, batch.objects[batch.room], student.method.candidates)
     candidates = proposals[batch.room[:, None], chosen]
-    losses, each = per_word(student, batch, candidates, read, masked(student, batch))
+    losses, each = reconstruction_losses(student, batch, candidates, read, masked(student, batch))
     student.train(training)
     order = losses.masked_fill(~valid, torch.inf).sort(dim=1, stable=True).indices[0]
     return each[:, order[: int((answer.teacher != NONE).sum())]].T.cpu().numpy()
 
 
 def draw(folder: Path, number: int, student: Grounder, room: Room, protocol: Protocol) -> None:
-    """Write `grounding_NUMBER.png`: a sentence about an object that is not unique in its room, if there is one."""
+    """Draw `grounding_NUMBER.png`: a sentence about an object that is not unique in its room, if there is one."""
     several = [i for i, sentence in enumerate(room.sentences) if not sentence.unique]
-    picture(folder / f"grounding_{number}.png", explain(student, room, (several or [0])[0], protocol))
-
-
-def picture(path: Path, explained: Explained) -> None:
-    """Draw one sentence."""
+    explained = explain(student, room, (several or [0])[0], protocol)
     figure = sheet(11.5, 6.3 + 0.16 * len(explained.losses))
     parts: Any = figure.subfigures(2, 1, height_ratios=(5.2, 1.2 + 0.22 * len(explained.losses)))
     upper, lower = parts
-    above = upper.add_subplot(1, 2, 1)
-    beside: Any = upper.add_subplot(1, 2, 2, projection="3d")
-    _from_above(above, explained)
-    _in_perspective(beside, explained)
+    _from_above(upper.add_subplot(1, 2, 1), explained)
+    _in_perspective(upper.add_subplot(1, 2, 2, projection="3d"), explained)
     verdict = "found" if explained.hit else "missed"
     text = "\n".join(textwrap.wrap(explained.sentence.text, 95))
     upper.suptitle(f"{explained.room.scene}: {text}   ({verdict})", fontsize=11, color=INK)
     _words(lower.add_subplot(), explained)
-    entries = [("true box", TRUE), ("student's box, right", SAID), ("student's box, wrong", MISSED)]
+    entries = [("true box", TRUE), ("student's box, right", RIGHT), ("student's box, wrong", WRONG)]
     legend(figure, [*entries, ("candidates, by rank of the teacher", CANDIDATE)])
-    save(figure, path)
+    save(figure, folder / f"grounding_{number}.png")
 
 
 def _drawn(explained: Explained) -> list[tuple[NDArray[np.float32], str, float, str]]:
@@ -111,7 +101,7 @@ def _drawn(explained: Explained) -> list[tuple[NDArray[np.float32], str, float, 
     if not np.isnan(explained.sentence.box).any():
         framed.append((explained.sentence.box, TRUE, 2.6, ""))
     if len(answer.student) and answer.student[0] != NONE:
-        framed.append((room.boxes[answer.student[0]], SAID if explained.hit else MISSED, 1.8, ""))
+        framed.append((room.boxes[answer.student[0]], RIGHT if explained.hit else WRONG, 1.8, ""))
     return framed
 
 
@@ -154,9 +144,8 @@ def _in_perspective(axis: Any, explained: Explained) -> None:
 def _words(axis: Axes, explained: Explained) -> None:
     """A cell for every word and candidate, darker for a higher reconstruction loss."""
     losses, sentence = explained.losses, explained.sentence
-    axis.set_title(
-        "reconstruction loss of each word from each candidate; keywords are bold", fontsize=9, color=INK
-    )
+    title = "reconstruction loss of each word from each candidate; keywords are bold"
+    axis.set_title(title, fontsize=9, color=INK)
     names = sentence.tokens[: losses.shape[1]]
     axis.set_xticks(range(len(names)), names, fontsize=8, color=INK, rotation=30, ha="right")
     for label, keyword in zip(axis.get_xticklabels(), explained.keywords, strict=False):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainables.ground.config import NetworkConfig
 from trainables.ground.losses import word_losses
 
 
@@ -24,12 +25,9 @@ from trainables.ground.losses import word_losses
 class Packing:
     """Packed index of the N words in [S, T] padded sentences, ordered by sentence, then position."""
 
-    sentence: Tensor
-    """[N] int64."""
-    place: Tensor
-    """[N] int64 position in the sentence."""
-    present: Tensor
-    """[S, T] bool."""
+    sentence: Tensor  # [N] int64
+    place: Tensor  # [N] int64 position in the sentence
+    present: Tensor  # [S, T] bool
 
     @classmethod
     def of(cls, lengths: Tensor) -> Packing:
@@ -58,15 +56,12 @@ class Packing:
 class Reconstructor(nn.Module):
     """Transformer decoder from encoded, masked words and one candidate to a vocabulary."""
 
-    def __init__(
-        self, width: int, heads: int, layers: int, vocabulary: int, dropout: float, causal: bool
-    ) -> None:
-        """causal: a word attends only to earlier words."""
+    def __init__(self, config: NetworkConfig, vocabulary: int) -> None:
         super().__init__()
-        self.causal = causal
+        self.causal, width, dropout = config.causal, config.width, config.decoder_dropout
         self.layers = nn.ModuleList(
-            nn.TransformerDecoderLayer(width, heads, 2 * width, dropout, batch_first=True)
-            for _ in range(layers)
+            nn.TransformerDecoderLayer(width, config.heads, 2 * width, dropout, batch_first=True)
+            for _ in range(config.decoder_layers)
         )
         self.mask = nn.Parameter(nn.init.xavier_normal_(torch.empty(1, width))[0])
         self.words = nn.Linear(width, vocabulary)
@@ -82,10 +77,8 @@ class Reconstructor(nn.Module):
         for layer in self.layers:
             assert isinstance(layer, nn.TransformerDecoderLayer)
             x = layer.norm1(x + layer.dropout1(self._attend(layer.self_attn, x, packing)))
-            object_terms = layer.dropout2(
-                single_key_attention(layer.multihead_attn, candidates)[packing.sentence]
-            )
-            x = layer.norm2(x + object_terms)
+            from_candidates = single_key_attention(layer.multihead_attn, candidates)[packing.sentence]
+            x = layer.norm2(x + layer.dropout2(from_candidates))
             x = layer.norm3(x + layer.dropout3(layer.linear2(F.relu(layer.linear1(x)))))
         return x
 

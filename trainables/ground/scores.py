@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
@@ -26,7 +26,7 @@ from scenelift.samples.room import Room, Sentence
 from trainables.ground.batch import CollateRooms, RoomBatch
 from trainables.ground.lexicon import UNKNOWN
 from trainables.ground.losses import select
-from trainables.ground.method import Reading, coarse, fine, masked
+from trainables.ground.method import Reading, coarse, masked, reconstruction_losses
 from trainables.ground.model import Grounder
 
 Protocol = Literal["detected", "instances"]
@@ -47,15 +47,8 @@ MEASURES: dict[Protocol, tuple[str, ...]] = {
     "detected": ("acc25", "acc50", "acc25_top3", "acc50_top3"),
     "instances": ("accuracy", "accuracy_top3"),
 }
-_SHORT = {
-    "unique": "unique",
-    "multiple": "multiple",
-    "twins": "twins",
-    "easy": "easy",
-    "hard": "hard",
-    "view_dependent": "view dep.",
-    "view_independent": "view ind.",
-}
+_SHORT = {name: name for name in ("unique", "multiple", "twins", "easy", "hard")}
+_SHORT |= {"view_dependent": "view dep.", "view_independent": "view ind."}
 """Subset -> its name in tables. Unique and multiple are ScanRefer's, the others Nr3D's and Sr3D's (ws3dvg.md 10.2,
 10.3); twins: exactly two objects of that name."""
 
@@ -64,14 +57,10 @@ _SHORT = {
 class Guess:
     """Predictions for one sentence: indices of the room's proposals, the best first, then NONE."""
 
-    student: NDArray[np.int64]
-    """[TOP] by descending score; without distillation, those of the coarse stage."""
-    teacher: NDArray[np.int64]
-    """[K] candidates by ascending reconstruction loss."""
-    losses: NDArray[np.float32]
-    """[K] those losses; infinite for NONE, 0 without a reconstructor."""
-    coarse: NDArray[np.int64]
-    """[K] candidates by descending weight."""
+    student: NDArray[np.int64]  # [TOP] by descending score; without distillation, those of the coarse stage
+    teacher: NDArray[np.int64]  # [K] candidates by ascending reconstruction loss
+    losses: NDArray[np.float32]  # [K] those losses; infinite for NONE, 0 without a reconstructor
+    coarse: NDArray[np.int64]  # [K] candidates by descending weight
 
 
 @dataclass
@@ -81,21 +70,16 @@ class Seconds:
     student: float = 0.0
     """0 without distillation."""
     teacher: float = 0.0
-    sentences: int = 0
 
     def add(self, other: Seconds) -> None:
-        """Count other guesses too."""
+        """Count further predictions."""
         self.student += other.student
         self.teacher += other.teacher
-        self.sentences += other.sentences
 
 
 @torch.inference_mode()
 def guess(grounder: Grounder, batch: RoomBatch, seconds: Seconds | None = None) -> list[Guess]:
-    """Predictions of student and teacher for every sentence of a batch; deterministic.
-
-    The grounder is in evaluation mode during the call; its mode is restored afterwards.
-    """
+    """Predictions of student and teacher, in evaluation mode, for every sentence of a batch; deterministic."""
     training = grounder.training
     grounder.eval()
     began = time.perf_counter()
@@ -105,12 +89,9 @@ def guess(grounder: Grounder, batch: RoomBatch, seconds: Seconds | None = None) 
     if seconds is not None:
         seconds.student += 0.0 if student is None else between - began
         seconds.teacher += time.perf_counter() - between
-        seconds.sentences += len(batch.room)
     grounder.train(training)
-    columns = [
-        _numbered(found, batch) for found in (weighed if student is None else student, teacher, weighed)
-    ]
-    parts = zip(*columns, losses.cpu().numpy(), strict=True)
+    ranked = (weighed if student is None else student, teacher, weighed)
+    parts = zip(*(_room_indices(columns, batch) for columns in ranked), losses.cpu().numpy(), strict=True)
     return [Guess(first[:TOP], second, loss, third) for first, second, third, loss in parts]
 
 
@@ -131,12 +112,13 @@ def _teacher(grounder: Grounder, batch: RoomBatch) -> tuple[Tensor, Tensor, Tens
     weighed = chosen.masked_fill(~valid, NONE)
     if not grounder.method.reconstruct:
         return weighed, torch.where(valid, 0.0, torch.inf), weighed
-    rho = fine(grounder, batch, proposals[batch.room[:, None], chosen], read, masked(grounder, batch))
+    candidates = proposals[batch.room[:, None], chosen]
+    rho, _ = reconstruction_losses(grounder, batch, candidates, read, masked(grounder, batch))
     order = rho.masked_fill(~valid, torch.inf).sort(dim=1, stable=True)
     return weighed.gather(1, order.indices), order.values, weighed
 
 
-def _numbered(columns: Tensor, batch: RoomBatch) -> NDArray[np.int64]:
+def _room_indices(columns: Tensor, batch: RoomBatch) -> NDArray[np.int64]:
     """Columns of the batch -> indices of the room's proposals; NONE stays."""
     rows = batch.rows[batch.room].gather(1, columns.clamp(min=0))
     return rows.masked_fill(columns == NONE, NONE).cpu().numpy()
@@ -150,7 +132,7 @@ def right(room: Room, sentence: Sentence, protocol: Protocol) -> dict[str, Flags
     return {name: overlap >= least for name, least in _OVERLAPS.items()}
 
 
-def shares(found: Guess, good: Flags, objects: Flags) -> dict[str, float]:
+def shares(answer: Guess, good: Flags, objects: Flags) -> dict[str, float]:
     """Guesser -> 1 if its first answer is right, else 0 (random: the probability); and the same for its first TOP.
 
     good, objects: [M] which proposals are right, and which are objects.
@@ -161,110 +143,103 @@ def shares(found: Guess, good: Flags, objects: Flags) -> dict[str, float]:
         return float(good[answered].any())
 
     total, lucky = int(objects.sum()), int((good & objects).sum())
-    ordered = {"coarse": found.coarse, "teacher": found.teacher, "student": found.student}
+    ordered = {"coarse": answer.coarse, "teacher": answer.teacher, "student": answer.student}
     result = {"random": lucky / max(1, total)}
     result |= {name: hit(order, 1) for name, order in ordered.items()}
-    result |= {"upper": hit(found.coarse, len(found.coarse)), "ceiling": float(lucky > 0)}
+    result |= {"upper": hit(answer.coarse, len(answer.coarse)), "ceiling": float(lucky > 0)}
     misses = math.comb(total - lucky, TOP) / math.comb(total, TOP) if total >= TOP else float(lucky == 0)
     result["random_top3"] = 1 - misses
     return result | {f"{name}_top3": hit(order, TOP) for name, order in ordered.items()}
 
 
-def subsets(sentence: Sentence, twins: bool) -> list[str]:
+def subsets(room: Room, sentence: Sentence) -> list[str]:
     """The subsets that a sentence belongs to."""
-    found = ["overall", "unique" if sentence.unique else "multiple"]
+    names = ["overall", "unique" if sentence.unique else "multiple"]
     if sentence.hard is not None:
-        found.append("hard" if sentence.hard else "easy")
-    found.append("view_dependent" if sentence.view_dependent else "view_independent")
-    return [*found, "twins"] if twins else found
+        names.append("hard" if sentence.hard else "easy")
+    names.append("view_dependent" if sentence.view_dependent else "view_independent")
+    targets = np.flatnonzero((room.objects == sentence.box).all(1))
+    if len(targets) and room.names.count(room.names[targets[0]]) == 2:
+        names.append("twins")
+    return names
 
 
 @dataclass(frozen=True)
-class Judged:
+class SentenceScores:
     """What one sentence adds to the scores."""
 
-    subsets: tuple[str, ...]
-    """Those that the sentence is in."""
+    subsets: list[str]
     shares: dict[tuple[str, str], float]
-    """(guesser, measure) -> 1 if it is right, else 0; of chance, how likely that is."""
+    """(guesser, measure) -> 1 if it is right, else 0; for chance, the probability."""
+    unknown: bool
+    """None of its words is known: its answers are guesses."""
     empty: bool
-    """Whether its room has no objects."""
+    """Its room has no objects: it has no answer."""
     missing: bool
-    """Whether no proposal shows its target."""
+    """No proposal matches its target: no answer can be right."""
 
     @classmethod
-    def of(cls, room: Room, sentence: Sentence, found: Guess, protocol: Protocol) -> Judged:
-        """Judge the guesses about one sentence."""
-        answers = right(room, sentence, protocol)
-        judged = {
+    def of(
+        cls, room: Room, sentence: Sentence, answer: Guess, protocol: Protocol, unknown: bool
+    ) -> SentenceScores:
+        """Score the predictions for one sentence."""
+        good = right(room, sentence, protocol)
+        hits = {
             (who, measure): share
-            for measure, good in answers.items()
-            for who, share in shares(found, good, room.objectness).items()
+            for measure, flags in good.items()
+            for who, share in shares(answer, flags, room.objectness).items()
         }
-        groups = tuple(subsets(sentence, _twins(room, sentence)))
-        missing = not next(iter(answers.values())).any()
-        return cls(groups, judged, not room.objectness.any(), missing)
-
-
-@dataclass(frozen=True)
-class Part:
-    """What a process that scores some rooms sends back."""
-
-    judged: list[Judged]
-    """One a sentence, in order."""
-    seconds: Seconds
-    unheard: int
-    """Sentences without a word that the lexicon has."""
+        missing = not next(iter(good.values())).any()
+        return cls(subsets(room, sentence), hits, unknown, not room.objectness.any(), missing)
 
 
 @dataclass
 class GroundScores:
-    """Sums over sentences, for one protocol."""
+    """Scores of sentences, for one protocol; processes that score some rooms send theirs back to be added."""
 
     protocol: Protocol
-    sums: dict[tuple[str, str, str], float] = field(default_factory=lambda: defaultdict(float))
-    """(guesser, measure, subset) -> hits."""
-    counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    """Subset -> sentences."""
+    sentences: list[SentenceScores] = field(default_factory=list)
     seconds: Seconds = field(default_factory=Seconds)
-    unheard: int = 0
-    """Sentences without any known word: their answers are guesses."""
-    empty: int = 0
-    """Sentences about rooms without objects: they have no answer."""
-    missing: int = 0
-    """Sentences whose target has no matching proposal: no answer can be right."""
 
-    def add(self, part: Part) -> None:
-        """Count some rooms. Sentence by sentence, so that sums do not depend on how rooms were shared out."""
-        self.seconds.add(part.seconds)
-        self.unheard += part.unheard
-        for judged in part.judged:
-            self.empty += judged.empty
-            self.missing += judged.missing
-            for name in judged.subsets:
-                self.counts[name] += 1
-            for (who, measure), share in judged.shares.items():
-                for name in judged.subsets:
-                    self.sums[who, measure, name] += share
+    def add(self, other: GroundScores) -> None:
+        """Count further sentences."""
+        self.sentences += other.sentences
+        self.seconds.add(other.seconds)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Subset -> sentences."""
+        return Counter(name for sentence in self.sentences for name in sentence.subsets)
+
+    @property
+    def sums(self) -> dict[tuple[str, str, str], float]:
+        """(guesser, measure, subset) -> hits, summed sentence by sentence, however rooms were distributed."""
+        sums: dict[tuple[str, str, str], float] = defaultdict(float)
+        for sentence in self.sentences:
+            for (who, measure), share in sentence.shares.items():
+                for name in sentence.subsets:
+                    sums[who, measure, name] += share
+        return sums
 
     def metrics(self) -> dict[str, float]:
         """Fractions by name, protocol/guesser/measure/subset, and the seconds per sentence."""
-        found = {
-            f"{self.protocol}/{who}/{measure}/{name}": total / self.counts[name]
+        counts, number = self.counts, max(1, len(self.sentences))
+        metrics = {
+            f"{self.protocol}/{who}/{measure}/{name}": total / counts[name]
             for (who, measure, name), total in self.sums.items()
         }
-        found["inference/teacher_seconds"] = self.seconds.teacher / max(1, self.seconds.sentences)
+        metrics["inference/teacher_seconds"] = self.seconds.teacher / number
         if self.seconds.student:
-            found["inference/student_seconds"] = self.seconds.student / max(1, self.seconds.sentences)
-        return found
+            metrics["inference/student_seconds"] = self.seconds.student / number
+        return metrics
 
     def timing(self) -> str:
         """The inference time of student and teacher, as text."""
         seconds = self.seconds
-        teacher = 1e3 * seconds.teacher / max(1, seconds.sentences)
+        teacher = 1e3 * seconds.teacher / max(1, len(self.sentences))
         if not seconds.student:
             return f"no student: the coarse stage answers; coarse to fine takes {teacher:.2f} ms a sentence"
-        student = 1e3 * seconds.student / seconds.sentences
+        student = 1e3 * seconds.student / len(self.sentences)
         return (
             f"the student takes {student:.2f} ms a sentence, its teacher {teacher:.2f}: "
             f"{seconds.teacher / seconds.student:.1f} times as long"
@@ -272,50 +247,50 @@ class GroundScores:
 
     def table(self) -> str:
         """Rows of guessers, columns of measures and subsets, as text."""
-        names = MEASURES[self.protocol]
+        names, counts, sums = MEASURES[self.protocol], self.counts, self.sums
         columns = [(name, "overall", name) for name in names]
-        columns += [(names[0], subset, short) for subset, short in _SHORT.items() if self.counts.get(subset)]
+        columns += [(names[0], subset, short) for subset, short in _SHORT.items() if counts[subset]]
+
+        def cell(who: str, measure: str, subset: str) -> str:
+            base = measure.removesuffix("_top3")
+            total = sums.get((who + measure.removeprefix(base), base, subset))
+            return "-" if total is None else f"{total / counts[subset]:.3f}"
+
         lines = [
             f"{self.protocol:<10}" + "".join(f"{title:>12}" for *_, title in columns),
-            f"{'sentences':<10}" + "".join(f"{self.counts[subset]:>12}" for _, subset, _ in columns),
+            f"{'sentences':<10}" + "".join(f"{counts[subset]:>12}" for _, subset, _ in columns),
         ]
         for who in GUESSERS:
-            cells = (self._cell(who, measure, subset) for measure, subset, _ in columns)
-            lines.append(f"{who:<10}" + "".join(f"{cell:>12}" for cell in cells))
+            cells = (cell(who, measure, subset) for measure, subset, _ in columns)
+            lines.append(f"{who:<10}" + "".join(f"{text:>12}" for text in cells))
         return "\n".join(lines)
 
-    def _cell(self, who: str, measure: str, subset: str) -> str:
-        base = measure.removesuffix("_top3")
-        total = self.sums.get((who + measure.removeprefix(base), base, subset))
-        return "-" if total is None else f"{total / self.counts[subset]:.3f}"
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader of the scores should know."""
+        texts = {
+            "have no word that the lexicon knows: their answers are guesses": "unknown",
+            "are about rooms where nothing is taken for an object: they have no answer": "empty",
+            "mean a target that no proposal shows: they count as missed": "missing",
+        }
+        counted = {text: sum(getattr(each, name) for each in self.sentences) for text, name in texts.items()}
+        return tuple(f"{count} sentences {text}" for text, count in counted.items() if count)
 
 
-def _twins(room: Room, sentence: Sentence) -> bool:
-    """Whether exactly two objects of the room have the target's name."""
-    at = np.flatnonzero((room.objects == sentence.box).all(1))
-    return bool(len(at)) and room.names.count(room.names[at[0]]) == 2
-
-
-def judge(grounder: Grounder, rooms: Sequence[Room], protocol: Protocol) -> Part:
-    """What a grounder is worth on rooms, which make one batch."""
+def score_batch(grounder: Grounder, rooms: Sequence[Room], protocol: Protocol) -> GroundScores:
+    """Score a grounder on rooms, as one batch."""
     batch = CollateRooms.of(grounder.words, grounder.method)(rooms).to(grounder.vectors.device)
-    seconds = Seconds()
-    guesses = iter(guess(grounder, batch, seconds))
-    judged = [
-        Judged.of(room, sentence, next(guesses), protocol) for room in rooms for sentence in room.sentences
-    ]
-    return Part(judged, seconds, int((batch.ids <= UNKNOWN).all(1).sum()))
+    scores = GroundScores(protocol)
+    guesses = guess(grounder, batch, scores.seconds)
+    unknown = (batch.ids <= UNKNOWN).all(1).tolist()
+    pairs = [(room, sentence) for room in rooms for sentence in room.sentences]
+    for (room, sentence), answer, no_word in zip(pairs, guesses, unknown, strict=True):
+        scores.sentences.append(SentenceScores.of(room, sentence, answer, protocol, no_word))
+    return scores
 
 
 def score(grounder: Grounder, rooms: Iterable[Room], protocol: Protocol, batch: int = BATCH) -> GroundScores:
     """Score a grounder on rooms in this process, `batch` of them together."""
-    scores = GroundScores(protocol)
-    for part in _parts(rooms, batch):
-        scores.add(judge(grounder, part, protocol))
+    scores, remaining = GroundScores(protocol), iter(rooms)
+    while part := list(islice(remaining, batch)):
+        scores.add(score_batch(grounder, part, protocol))
     return scores
-
-
-def _parts(rooms: Iterable[Room], size: int) -> Iterator[list[Room]]:
-    rooms = iter(rooms)
-    while part := list(islice(rooms, size)):
-        yield part

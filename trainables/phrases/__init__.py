@@ -1,4 +1,1 @@
-"""CKD: which region of an image a phrase speaks of, learned from sentences and a detector.
-
-`python -m trainables.phrases [PRESET] [--group.field VALUE ...]`
-"""
+"""CKD: which region of an image a phrase speaks of, learned from sentences and a detector."""

@@ -1,4 +1,4 @@
-"""The command `python -m trainables.phrases`."""
+"""`python -m trainables.phrases [PRESET] [--group.field VALUE ...]`"""
 
 from scenelift.config.cli import command
 from trainables.phrases.config import PRESETS

@@ -5,34 +5,33 @@ The CLIP is the teacher of `scenelift.teachers.clip`, frozen; its features of im
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from scenelift.config import build as configuration
 from scenelift.samples.caption import CaptionedImage
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.teachers.clip import DenseClip, build_teacher
 from scenelift.teachers.config import TeacherConfig
-from trainables.phrases.batch import PhraseBatch, photo_of, shares_of
+from trainables.phrases.batch import PhraseBatch, WordIndex, photo_of, shares_of
 from trainables.phrases.config import EncoderConfig
 from trainables.phrases.student import Encoders, layers
-from trainables.phrases.words import WordIndex
 
 PROMPT = "a photo of {}."
-REMEMBERED = 2000, 50_000
+MAX_IMAGES, MAX_TEXTS = 2000, 50_000
 """Maximum numbers of cached images and of cached phrases."""
 NOTHING = Vocabulary("phrases", ("thing",), (("thing",),), ((0, 0, 0),))
-"""A teacher needs some class; phrases are encoded later, as they come."""
+"""A teacher needs at least one class; phrases are encoded later."""
 
 
 class ClipStudent(Encoders):
     """Two layers on CLIP's region features and two on its phrase features; outputs have unit length."""
+
+    SOURCE = ("teacher", TeacherConfig)
 
     def __init__(
         self,
@@ -75,9 +74,8 @@ class ClipStudent(Encoders):
     def encode(self, batch: PhraseBatch) -> tuple[Tensor, Tensor]:
         assert batch.photos is not None and batch.shares is not None, "the collate needs photo_size"
         regions = self._regions(batch.tokens, batch.photos, batch.shares)
-        return self._unit(self.region_layers, regions), self._unit(
-            self.phrase_layers, self._texts(batch.texts)
-        )
+        texts = self._texts(batch.texts)
+        return _unit(self.region_layers(regions)), _unit(self.phrase_layers(texts))
 
     @torch.inference_mode()
     def ground(self, sample: CaptionedImage) -> NDArray[np.float32]:
@@ -86,50 +84,47 @@ class ClipStudent(Encoders):
         self.clip.to(self.device)
         regions = region_means(self.clip.features(photo), shares)[0]
         texts = self._texts([phrase.text for phrase in sample.phrases])
-        cosines = self._unit(self.phrase_layers, texts) @ self._unit(self.region_layers, regions).T
+        cosines = _unit(self.phrase_layers(texts)) @ _unit(self.region_layers(regions)).T
         return cosines.float().cpu().numpy()
 
-    def _unit(self, stack: nn.Module, features: Tensor) -> Tensor:
-        return F.normalize(stack(features), dim=-1)
-
     def _regions(self, tokens: Sequence[str], photos: Tensor, shares: Tensor) -> Tensor:
-        """[I, R, D]; an image with its regions is encoded once, as long as the cache has room."""
-        new = [i for i, token in enumerate(tokens) if token not in self.images]
-        encoded = {}
-        if new:
-            self.clip.to(self.device)
-            features = region_means(self.clip.features(photos[new]), shares[new])
-            encoded = {tokens[i]: row for i, row in zip(new, features, strict=True)}
-            self.images |= dict(list(encoded.items())[: max(0, REMEMBERED[0] - len(self.images))])
-        rows = [encoded.get(token, self.images.get(token)) for token in tokens]
-        return torch.stack([_fitted(row, shares.shape[1]) for row in rows if row is not None])
+        """[I, R, D] CLIP's features of each region."""
+
+        def encode(new: list[str]) -> Tensor:
+            rows = [tokens.index(token) for token in new]
+            return region_means(self.clip.features(photos[rows]), shares[rows])
+
+        features = self._cached(self.images, MAX_IMAGES, dict.fromkeys(tokens), encode)
+        # Images are cached with the padding of their batch; only padding is cut.
+        padding = {token: shares.shape[1] - len(row) for token, row in features.items()}
+        return torch.stack([F.pad(features[token], (0, 0, 0, padding[token])) for token in tokens])
 
     def _texts(self, texts: Sequence[str]) -> Tensor:
         """[N, D] CLIP's embedding of each phrase in a prompt."""
-        new = sorted({text for text in texts if text not in self.texts})
-        encoded = {}
-        if new:
-            self.clip.to(self.device)
-            features = self.clip.encode_prompts([PROMPT.format(text) for text in new])
-            encoded = dict(zip(new, features.clone(), strict=True))
-            self.texts |= dict(list(encoded.items())[: max(0, REMEMBERED[1] - len(self.texts))])
-        rows = [encoded[text] if text in encoded else self.texts[text] for text in texts]
+
+        def encode(new: list[str]) -> Tensor:
+            return self.clip.encode_prompts([PROMPT.format(text) for text in new]).clone()
+
+        features = self._cached(self.texts, MAX_TEXTS, sorted(set(texts)), encode)
+        rows = [features[text] for text in texts]
         return torch.stack(rows) if rows else self.clip.text.new_zeros(0, self.clip.text.shape[1])
 
-    def description(self) -> dict[str, Any]:
-        return {
-            "config": configuration.to_dict(self.config),
-            "words": self.vocabulary.known,
-            "teacher": configuration.to_dict(self.teacher),
-        }
+    def _cached(
+        self, cache: dict[str, Tensor], limit: int, keys: Iterable[str], encode: Callable[[list[str]], Tensor]
+    ) -> dict[str, Tensor]:
+        """Key -> its features; new ones are encoded together, and cached as long as there is room."""
+        features = {key: cache[key] for key in keys if key in cache}
+        new = [key for key in keys if key not in cache]
+        if new:
+            self.clip.to(self.device)
+            encoded = dict(zip(new, encode(new), strict=True))
+            cache |= dict(list(encoded.items())[: max(0, limit - len(cache))])
+            features |= encoded
+        return features
 
-    @classmethod
-    def described(cls, description: dict[str, Any]) -> Self:
-        return cls(
-            configuration.from_dict(EncoderConfig, description["config"]),
-            tuple(description["words"]),
-            configuration.from_dict(TeacherConfig, description["teacher"]),
-        )
+
+def _unit(features: Tensor) -> Tensor:
+    return F.normalize(features, dim=-1)
 
 
 def region_means(grid: Tensor, shares: Tensor) -> Tensor:
@@ -148,8 +143,3 @@ def _inside(low: Tensor, high: Tensor, cells: int) -> Tensor:
     edges = torch.linspace(0, 1, cells + 1, device=low.device, dtype=low.dtype)
     shared = torch.minimum(high[..., None], edges[1:]) - torch.maximum(low[..., None], edges[:-1])
     return shared.clamp(min=0)
-
-
-def _fitted(rows: Tensor, size: int) -> Tensor:
-    """Cached regions padded, or cut, to the batch's number of regions; only padding is cut."""
-    return F.pad(rows, (0, 0, 0, size - len(rows)))

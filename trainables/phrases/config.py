@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from scenelift.config.constraints import Exists, NonNegativeFloat, PositiveFloat, PositiveInt, Settings
 from scenelift.errors import ConfigError
 from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
-from scenelift.runs.config import DataConfig, RunConfig
+from scenelift.runs.config import DataConfig, TrainingConfig
 from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
@@ -20,13 +20,13 @@ class EncoderConfig(Settings):
     """The two encoders; the defaults are CKD's (ckd.md 3)."""
 
     features: Literal["files", "clip"] = "files"
-    """What regions and phrases are to begin with: the features in the files and vectors of words, or what a CLIP
-    says of photo and phrase; the other settings of words are then without effect."""
+    """Input features of regions and phrases: those in the files and word vectors, or a CLIP's features of photo and
+    phrase; the other settings of words are then without effect."""
     word_channels: PositiveInt = 300
-    """Width of a word's vector; that of the file, where there is one."""
+    """Width of a word's vector; that of the file, if there is one."""
     glove: Annotated[str, Exists("give a file of GloVe vectors, or none")] | None = None
-    """A GloVe file (word and numbers a line): its vectors stay as they are, and words that it lacks are unknown;
-    none: vectors of the training phrases' words are learned."""
+    """A GloVe file (a word and its numbers per line) of frozen vectors; words that it lacks are unknown. None:
+    vectors of the training phrases' words are learned."""
     lstm: PositiveInt = 300
     """Width of the LSTM that reads a phrase."""
     hidden: PositiveInt = 1024
@@ -34,7 +34,7 @@ class EncoderConfig(Settings):
     channels: PositiveInt = 512
     """Width of the space in which phrases and regions are compared."""
     tokens: PositiveInt = 10
-    """Words of a phrase that are read; later ones are left out."""
+    """Words of a phrase that are read at most."""
 
     def check_here(self, prefix: str = "") -> None:
         if self.features == "files":
@@ -43,34 +43,35 @@ class EncoderConfig(Settings):
 
 @dataclass(frozen=True)
 class PhraseDataConfig(DataConfig):
-    """Which shards are trained and scored on, and what of an image enters a batch."""
+    """Which shards are trained and scored on, and which parts of an image enter a batch."""
 
     captions: PositiveInt = 1
-    """Sentences of an image in a batch; in the next epochs it is the others' turn."""
+    """Sentences of an image in a batch; later epochs use the others."""
     phrases: PositiveInt = 16
     """At most N phrases of a sentence, drawn anew each epoch."""
     mask_padding: bool = True
-    """Padding, which fills images up to the same number of regions, is not a region. In CKD's code it is."""
+    """Whether padding regions are masked; in CKD's code they count as regions."""
 
 
 @dataclass(frozen=True)
 class ContrastConfig(Settings):
-    """How whole sentences are held against whole images (ckd.md 4)."""
+    """The contrastive loss of sentences and images (ckd.md 4)."""
 
     form: Literal["nce", "margin", "none"] = "nce"
-    """`nce`: cross-entropy over the images of the batch; `margin`: hinge loss over the same; `none`: left out."""
+    """`nce`: cross-entropy over the images of the batch; `margin`: hinge loss over the same; `none`: no such
+    loss."""
     logit_scale: PositiveFloat = 2.0
     """Similarities are multiplied by it: one over the temperature."""
     margin: NonNegativeFloat = 1.0
-    """By how much the own image has to lead; for `margin`."""
+    """Margin of the hinge loss; for `margin`."""
     phrases: Literal["sum", "mean"] = "sum"
-    """How the phrases of a sentence add up."""
+    """A sentence's score from those of its phrases."""
     regions: Literal["max", "logsumexp"] = "max"
-    """How well an image holds a phrase: by its best region, or a soft maximum over all."""
+    """Score of a phrase on an image: that of its best region, or a soft maximum over all."""
     sharpness: PositiveFloat = 10.0
     """Of the soft maximum."""
     negatives: Literal["images", "images and sentences"] = "images"
-    """What a pair is held against: other images, or other sentences besides; those of the worker's own batch."""
+    """Negatives of a pair: other images, or also other sentences, of the worker's own batch."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,45 +81,44 @@ class ContrastConfig(Settings):
 
 @dataclass(frozen=True)
 class DistillationConfig(Settings):
-    """How a detector's belief reaches the student (ckd.md 5)."""
+    """Distillation of a detector's belief (ckd.md 5)."""
 
     support: Literal["neighbours", "all", "none"] = "neighbours"
-    """Over which regions student and detector are compared: those around the student's own choice, or all; `none`:
+    """Regions over which student and detector are compared: those around the student's best region, or all; `none`:
     no distillation, and no detector is read."""
     neighbours: PositiveInt = 8
-    """How many regions around the choice, itself included; the shards must hold as many."""
+    """Number of regions around the best one, including it; at most as many as the shards have."""
     teacher: Literal["belief", "log belief"] = "belief"
-    """What goes into the teacher's softmax: the detector's share of the class, or the logarithm of it."""
+    """Input of the teacher's softmax: the detector's belief in the class, or its logarithm."""
     teacher_temperature: PositiveFloat = 1.0
-    """Divides that. CKD's code takes 1 for Open Images, 2 for COCO."""
+    """Divides that input. CKD's code has 1 for Open Images, 2 for COCO."""
     student_temperature: PositiveFloat = 1.0
     """Divides the student's cosines."""
     start: NonNegativeFloat = 0.001
-    """Weight of the loss at first."""
+    """Weight of the loss at the first step."""
     rise: NonNegativeFloat = 1.0
-    """How much it grows ..."""
+    """Increase of the weight ..."""
     every: PositiveInt = 500
-    """... after N steps ..."""
+    """... after every N steps ..."""
     max_weight: NonNegativeFloat = 3.0
-    """... up to this."""
+    """... up to this maximum."""
 
 
 @dataclass(frozen=True)
-class PhrasesConfig(Settings):
+class PhrasesConfig(TrainingConfig):
     """Weakly supervised phrase grounding: image-sentence contrast and a detector's belief, distilled."""
 
     data: PhraseDataConfig = PhraseDataConfig()
-    """What is trained and scored on."""
     student: EncoderConfig = EncoderConfig()
     """The encoders of phrases and regions."""
     teacher: TeacherConfig = CLIP_TEACHER
-    """The CLIP that student.features clip asks for."""
+    """The CLIP of student.features clip."""
     contrast: ContrastConfig = ContrastConfig()
-    """Sentences against images."""
+    """The contrastive loss."""
     distillation: DistillationConfig = DistillationConfig()
-    """What the detector teaches."""
+    """The distillation of the detector."""
     fuse: NonNegativeFloat = 0.0
-    """Also score the student with the detector's belief added at test, times this weight; 0: do not."""
+    """Also score the student plus the detector's belief times this weight; 0: do not."""
     optimizer: OptimizerConfig = OptimizerConfig("adamw", lr=1e-4, weight_decay=0.0, schedule="constant")
     """Optimizer and schedule; AdamW without decay is Adam."""
     loop: LoopConfig = LoopConfig(epochs=30, batch=32)
@@ -128,9 +128,6 @@ class PhrasesConfig(Settings):
     scale: ScaleConfig = ScaleConfig()
     """Workers; a sentence is held against the images of its own worker."""
     tracking: TrackingConfig = TrackingConfig(experiment="phrases")
-    """MLflow."""
-    run: RunConfig = RunConfig()
-    """The run's folder."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -141,15 +138,12 @@ class PhrasesConfig(Settings):
 
     @property
     def protocol(self) -> str:
-        """What the scores of such a run may be compared with."""
+        """Scores may be compared with those of runs of the same protocol."""
         return "weakly supervised grounding"
 
 
 _GLOVE = EncoderConfig(glove="data/glove/glove.6B.300d.txt")
-_PAPER = PhrasesConfig(
-    data=PhraseDataConfig(mask_padding=False),
-    student=_GLOVE,
-)
+_PAPER = PhrasesConfig(data=PhraseDataConfig(mask_padding=False), student=_GLOVE)
 _SYNTHETIC = PhrasesConfig(
     student=EncoderConfig(word_channels=64, lstm=64, hidden=128, channels=64),
     contrast=ContrastConfig(logit_scale=10.0),
@@ -172,8 +166,8 @@ PRESETS = {
     "paper_flickr30k": _PAPER,
     "paper_referit": replace(_PAPER, loop=LoopConfig(epochs=6, batch=32)),
 }
-"""`synthetic`: minutes on two cores; its sharper losses were chosen on synthetic images. `paper_synthetic` has the
-paper's, with a ramp as short as the training. `flickr30k` and `referit` have the paper's settings with the mistakes
-of ckd.md 10 mended; the `paper` ones count padding as regions, as the authors' code did. An image brings one of its
-five sentences to an epoch, so 30 epochs are the code's 6 over all sentences; two sentences of one image never meet
-in a batch, where the code held them against each other."""
+"""`synthetic`: minutes on two cores; its sharper losses were chosen on synthetic images. `paper_synthetic` has
+the paper's, with a ramp as short as the training. `flickr30k` and `referit` have the paper's settings without the
+mistakes of ckd.md 10; the `paper` ones count padding as regions, as the authors' code did. An epoch has one of an
+image's five sentences, so 30 epochs are the code's 6 over all sentences; two sentences of one image are never in
+one batch, where the code contrasted them."""

@@ -106,8 +106,6 @@ LEAST = 6e-8
 """The smallest positive float16, in which posteriors are stored: the logarithm of 0 is that of this."""
 
 
-def ramp(
-    step: int, start: float = 0.001, rise: float = 1.0, every: int = 500, max_weight: float = 3.0
-) -> float:
+def ramp(step: int, start: float, rise: float, every: int, max_weight: float) -> float:
     """Weight of distillation: `start`, plus `rise` after each `every` steps, at most `max_weight` (ckd.md 5.4)."""
     return min(start + rise * (step // every), max_weight)

@@ -1,7 +1,7 @@
 """CKD: a student finds what phrases speak of in images, from sentences alone and a detector's belief.
 
 Two parts (ckd.md 4 and 5): sentences are held against images by the best region of each phrase, and around its own
-choice the student follows what a detector believes of the regions. At test no detector is asked.
+choice the student follows a detector's belief in the regions. No detector is used at test.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Ckd(Method):
         regions, phrases = (encoded.float() for encoded in self.student.encode(batch))
         with torch.autocast(regions.device.type, enabled=False):
             cosines = torch.einsum("ne,ire->nir", phrases, regions)
-            found: dict[str, Tensor] = {}
+            terms: dict[str, Tensor] = {}
             if "contrast" in self.weights:
-                found["contrast"] = self._contrast(cosines, batch)
+                terms["contrast"] = self._contrast(cosines, batch)
             if "distillation" in self.weights:
-                found["distillation"] = self._weight(progress.step) * self._distil(cosines, batch)
-        return found
+                terms["distillation"] = self._weight(progress.step) * self._distil(cosines, batch)
+        return terms
 
     def _contrast(self, cosines: Tensor, batch: PhraseBatch) -> Tensor:
         config, own = self.contrast, batch.sentence_image

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,8 +26,7 @@ _RIGHT, _WRONG, _OTHER, _TRUTH = "#1a9850", "#d62728", "#2f6db0", "#111111"
 
 
 def draw(path: Path, sample: CaptionedImage, scores: NDArray[np.float32]) -> None:
-    """A panel per phrase: the photo, the true box (dashed), and the best regions with their scores, the first in
-    bold, green if right and red if wrong.
+    """A panel per phrase: the photo, the true box (dashed), and the best regions with their scores.
 
     scores: [P, R] of all phrases of the image.
     """
@@ -58,17 +58,10 @@ def _panel(axis: Axes, sample: CaptionedImage, phrase: int, scores: NDArray[np.f
     for place in range(len(order) - 1, -1, -1):
         region, color = sample.boxes[order[place]], colors[place]
         _box(axis, region, color, 2.6 if place == 0 else 1.1)
-        label = {"facecolor": color, "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
-        corner = ("left", region[0]) if place == 0 else ("right", region[2])
-        axis.text(
-            corner[1],
-            region[1],
-            f"{scores[order[place]]:.2f}",
-            fontsize=6,
-            color=PAPER,
-            bbox=label,
-            ha=corner[0],
-        )
+        label: Any = {"facecolor": color, "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
+        side, x = ("left", region[0]) if place == 0 else ("right", region[2])
+        text = f"{scores[order[place]]:.2f}"
+        axis.text(x, region[1], text, fontsize=6, color=PAPER, bbox=label, ha=side)
     _box(axis, box, _TRUTH, 1.4, "--")
     axis.set_title(sample.phrases[phrase].text, fontsize=10, color=INK)
     axis.set(xlim=(-0.5, sample.size[1] - 0.5), ylim=(sample.size[0] - 0.5, -0.5), xticks=[], yticks=[])
@@ -78,15 +71,13 @@ def _box(
     axis: Axes, box: Sequence[float] | NDArray[np.float32], color: str, width: float, style: str = "-"
 ) -> None:
     x1, y1, x2, y2 = (float(side) for side in box)
-    axis.add_patch(
-        Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, linewidth=width, linestyle=style)
-    )
+    size = x2 - x1, y2 - y1
+    axis.add_patch(Rectangle((x1, y1), *size, fill=False, edgecolor=color, linewidth=width, linestyle=style))
 
 
 def _photo(sample: CaptionedImage) -> NDArray[np.uint8]:
     """The photo, or a blank image if none was kept."""
     if sample.photo is None:
-        grey = int(FAINT[1:3], 16)
-        return np.full((*sample.size, 3), grey, np.uint8)
+        return np.full((*sample.size, 3), int(FAINT[1:3], 16), np.uint8)
     with Image.open(io.BytesIO(sample.photo)) as image:
         return np.asarray(image.convert("RGB"))

@@ -1,18 +1,23 @@
-"""Scores of phrase grounding: for each phrase with a box, the rank of the first right region.
+"""Scores of phrase grounding: for each phrase with a box, the rank of the first right region; and what it costs.
 
 Source: ckd.md 7, without its error of scoring the first phrases instead of those with boxes (ckd.md 10.7).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scenelift.evaluation.scoring import Counts
 from scenelift.geometry.boxes2d import iou
 from scenelift.samples.caption import CaptionedImage
+from trainables.phrases.batch import class_weights
+from trainables.phrases.student import Encoders
 
 RANKS = (1, 5, 10)
 ENOUGH = 0.5
@@ -21,6 +26,8 @@ Grounder = Callable[[CaptionedImage], NDArray[np.float32]]
 """Returns [P, R] scores of each region for each phrase of an image; higher is better."""
 NONE = "no type"
 """Type of phrases in data sets without types."""
+R1: Final = "validation/r1"
+OBJECTIVES = {R1: "fraction of the phrases with a box whose best region is right"}
 
 
 @dataclass
@@ -57,11 +64,8 @@ class PhraseScores:
 
     def extend(self, other: PhraseScores) -> None:
         """Count the phrases of further images."""
-        self.rank += other.rank
-        self.possible += other.possible
-        self.pointed += other.pointed
-        self.known += other.known
-        self.types += other.types
+        for own in fields(self):
+            getattr(self, own.name).extend(getattr(other, own.name))
 
     def metrics(self) -> dict[str, float]:
         """Fractions by name: r1, r5, r10, pointing, ceiling; r1 by type, and of phrases known and unknown to the
@@ -79,6 +83,51 @@ class PhraseScores:
         return {**metrics, "phrases": float(len(rank))}
 
 
+class PhraseMeasure:
+    """R@1 on the held-out images."""
+
+    names = (R1,)
+
+    def count(self, student: Encoders, samples: Iterable[CaptionedImage]) -> Counts:
+        """[2] phrases whose best region is right, and all phrases with a box."""
+        scores = PhraseScores()
+        for sample in samples:
+            scores.add(sample, student.ground(sample))
+        return {"right": np.array([sum((rank == 0).sum() for rank in scores.rank), len(scores.types)])}
+
+    def metrics(self, counts: Counts) -> dict[str, float]:
+        """R@1 from the summed counts."""
+        right, phrases = counts["right"].tolist()
+        return {R1: right / max(phrases, 1)}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of grounding the phrases of one image, given its features; no detector is used."""
+
+    phrases: int
+    regions: int
+    multiplications: int
+    milliseconds: float
+
+    @classmethod
+    def of(cls, student: Encoders, sample: CaptionedImage) -> Cost:
+        """Measured on an image without the detector's posteriors, the second time."""
+        sample = replace(sample, posteriors=None)
+        student.ground(sample)
+        began = time.perf_counter()
+        student.ground(sample)
+        milliseconds = 1000 * (time.perf_counter() - began)
+        regions, phrases = len(sample.boxes), len(sample.phrases)
+        return cls(phrases, regions, student.operations(regions, phrases), milliseconds)
+
+    def __str__(self) -> str:
+        return (
+            f"grounding {self.phrases} phrases among {self.regions} regions: {self.multiplications / 1e6:.1f} "
+            f"million multiplications, {self.milliseconds:.1f} ms; no detector is asked"
+        )
+
+
 def chance(seed: int = 0) -> Grounder:
     """Regions in a random order, another for each phrase."""
     rng = np.random.default_rng(seed)
@@ -88,11 +137,7 @@ def chance(seed: int = 0) -> Grounder:
 def believed(sample: CaptionedImage) -> NDArray[np.float32]:
     """The detector's own scores: its belief in the phrase's classes; all 0 for a phrase that it does not know."""
     assert sample.posteriors is not None
-    weights = np.zeros((len(sample.phrases), sample.posteriors.shape[1]), np.float32)
-    for row, phrase in zip(weights, sample.phrases, strict=True):
-        for number, weight in phrase.classes:
-            row[number] = weight
-    return weights @ sample.posteriors.astype(np.float32).T
+    return class_weights(sample.phrases, sample.posteriors.shape[1]) @ sample.posteriors.astype(np.float32).T
 
 
 def fused(ground: Grounder, weight: float) -> Grounder:
@@ -102,10 +147,9 @@ def fused(ground: Grounder, weight: float) -> Grounder:
 
 def metrics(scores: Mapping[str, PhraseScores]) -> dict[str, float]:
     """All scores by name; the student's are `grounding/r1` and so on."""
+    prefixes = {who: "grounding" if who == "student" else who for who in scores}
     return {
-        f"{'grounding' if who == 'student' else who}/{name}": value
-        for who, found in scores.items()
-        for name, value in found.metrics().items()
+        f"{prefixes[who]}/{name}": value for who in scores for name, value in scores[who].metrics().items()
     }
 
 
@@ -120,18 +164,16 @@ _COLUMNS = {
 
 
 def table(scores: Mapping[str, PhraseScores]) -> str:
-    """Who found how many of the phrases, as text; then the student's R@1 by type."""
-    found = {who: each.metrics() for who, each in scores.items()}
-    student = found["student"]
+    """Scores as text, then the student's R@1 by type."""
+    rows = {who: each.metrics() for who, each in scores.items()}
+    student = rows["student"]
     lines = ["".join([f"{'':<10}", *(f"{title:>11}" for title in _COLUMNS)])]
-    for who, values in found.items():
+    for who, values in rows.items():
         cells = (f"{values[name]:.3f}" if name in values else "-" for name in _COLUMNS.values())
         lines.append("".join([f"{who:<10}", *(f"{cell:>11}" for cell in cells)]))
     lines.append(
         f"{student['phrases']:.0f} phrases with a box; at most {student['ceiling']:.3f} can be found"
     )
-    types = {
-        name[3:]: value for name, value in student.items() if name.startswith("r1/") and " the " not in name
-    }
-    lines.append("student by type: " + ", ".join(f"{name} {value:.3f}" for name, value in types.items()))
+    types = [name for name in student if name.startswith("r1/") and " the " not in name]
+    lines.append("student by type: " + ", ".join(f"{name[3:]} {student[name]:.3f}" for name in types))
     return "\n".join(lines)

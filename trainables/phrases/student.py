@@ -2,104 +2,69 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from abc import abstractmethod
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scenelift.config import build as configuration
-from scenelift.config import files
-from scenelift.errors import ConfigError, DataError, SceneliftError
-from scenelift.io import folders
-from scenelift.io.storage import Location
+from scenelift.errors import ConfigError
+from scenelift.nn.saved import SavedStudent
 from scenelift.samples.caption import CaptionedImage, RegionStatistics
-from trainables.phrases.batch import PhraseBatch
+from trainables.common.glove import read_glove
+from trainables.phrases.batch import PhraseBatch, WordIndex
 from trainables.phrases.config import EncoderConfig
-from trainables.phrases.words import WordIndex
-
-WEIGHTS, DESCRIPTION = "student.safetensors", "student.json"
-VERSION = 1
-MIGRATIONS: files.Migrations = {}
 
 
-class Encoders(nn.Module):
+class Encoders(SavedStudent):
     """Base of all students of phrases: encodes phrases and regions as comparable vectors."""
+
+    NAME = "a student of phrases"
+    SOURCE: ClassVar[tuple[str, type]]
+    """Attribute, with its type, that describes the features that are encoded; the constructor's third argument."""
 
     config: EncoderConfig
     vocabulary: WordIndex
-
-    @property
-    def size(self) -> int:
-        """Number of trainable parameters."""
-        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
 
     @property
     def photo_size(self) -> tuple[int, int] | None:
         """(height, width) of the photos needed in a batch; None: none are needed."""
         return None
 
+    @abstractmethod
     def operations(self, regions: int, phrases: int) -> int:
         """Multiplications to ground N phrases among R regions, given their features."""
-        raise AssertionError(f"{type(self).__name__} has no operations")
 
+    @abstractmethod
     def encode(self, batch: PhraseBatch) -> tuple[Tensor, Tensor]:
         """[I, R, E] regions and [N, E] phrases of a batch, of unit length."""
-        raise AssertionError(f"{type(self).__name__} has no encode")
 
+    @abstractmethod
     def ground(self, sample: CaptionedImage) -> NDArray[np.float32]:
         """[P, R] cosine of each phrase of an image with each of its regions. Uses no detector."""
-        raise AssertionError(f"{type(self).__name__} has no ground")
 
     def description(self) -> dict[str, Any]:
-        """What is needed to rebuild the student, besides its weights, as JSON."""
-        raise AssertionError(f"{type(self).__name__} has no description")
-
-    def save(self, folder: Path) -> None:
-        """Write weights as safetensors, and a description: all that `load` needs."""
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        safetensors.torch.save_file(state, folder / WEIGHTS)
-        (folder / DESCRIPTION).write_text(json.dumps(files.stamp(self.description(), VERSION), indent=1))
-
-    def restore(self, folder: Path) -> None:
-        """Load the weights that `save` wrote for a student of the same configuration."""
-        self.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+        name, _ = self.SOURCE
+        source = configuration.to_dict(getattr(self, name))
+        return {"config": configuration.to_dict(self.config), "words": self.vocabulary.known, name: source}
 
     @classmethod
-    def described(cls, description: dict[str, Any]) -> Self:
-        """A new student from a `description`."""
-        raise AssertionError(f"{cls.__name__} has no described")
-
-    @classmethod
-    def load(cls, folder: Location) -> Self:
-        """Read a student that `save` wrote, from a local folder or a URI.
-
-        Raises SceneliftError if the folder does not hold such a student.
-        """
-        try:
-            with folders.fetched(folder, [WEIGHTS, DESCRIPTION]) as local:
-                description = json.loads((local / DESCRIPTION).read_text())
-                student = cls.described(
-                    files.accept(description, f"{folder}/{DESCRIPTION}", VERSION, MIGRATIONS)
-                )
-                student.restore(local)
-        except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
-            reason = str(error).splitlines()[0]
-            raise SceneliftError(
-                f"{folder} does not hold a student of phrases ({reason}); give a folder runs/NAME/student"
-            ) from None
-        return student.eval()
+    def from_description(cls, description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Self:
+        config = configuration.from_dict(EncoderConfig, description["config"])
+        name, kind = cls.SOURCE
+        return cls(config, tuple(description["words"]), configuration.from_dict(kind, description[name]))
 
 
 class PhraseStudent(Encoders):
     """Phrases: word vectors, LSTM, max-pooling over steps, two layers. Regions: two layers. Both of unit length."""
+
+    SOURCE = ("statistics", RegionStatistics)
 
     def __init__(self, config: EncoderConfig, words: tuple[str, ...], statistics: RegionStatistics) -> None:
         super().__init__()
@@ -124,9 +89,8 @@ class PhraseStudent(Encoders):
 
     def encode_regions(self, features: Tensor) -> Tensor:
         """[..., D] raw features -> [..., E] of unit length."""
-        return F.normalize(
-            self.region_layers((features - self.statistics.mean) / self.statistics.std), dim=-1
-        )
+        standardized = (features - self.statistics.mean) / self.statistics.std
+        return F.normalize(self.region_layers(standardized), dim=-1)
 
     def encode_phrases(self, words: Tensor) -> Tensor:
         """[N, T] word ids -> [N, E] of unit length.
@@ -146,21 +110,6 @@ class PhraseStudent(Encoders):
         words = torch.from_numpy(self.vocabulary([phrase.text for phrase in sample.phrases])).to(device)
         features = torch.from_numpy(sample.features.astype(np.float32)).to(device)
         return (self.encode_phrases(words) @ self.encode_regions(features).T).float().cpu().numpy()
-
-    def description(self) -> dict[str, Any]:
-        return {
-            "config": configuration.to_dict(self.config),
-            "words": self.vocabulary.known,
-            "statistics": configuration.to_dict(self.statistics),
-        }
-
-    @classmethod
-    def described(cls, description: dict[str, Any]) -> Self:
-        return cls(
-            configuration.from_dict(EncoderConfig, description["config"]),
-            tuple(description["words"]),
-            configuration.from_dict(RegionStatistics, description["statistics"]),
-        )
 
 
 def layers(wide: int, hidden: int, out: int) -> nn.Sequential:
@@ -187,33 +136,16 @@ def _as_tensorflow(lstm: nn.LSTM) -> None:
     lstm.get_parameter("bias_hh_l0").requires_grad_(False)
 
 
-def read_glove(path: Path, wanted: Iterable[str]) -> Mapping[str, NDArray[np.float32]]:
-    """The vectors of the wanted words in a GloVe file; DataError if it is not one or has none of them."""
-    missing, vectors = set(wanted), {}
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for line in lines:
-                word, _, numbers = line.partition(" ")
-                if word in missing:
-                    vectors[word] = np.array(numbers.split(), np.float32)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not a GloVe file (a word and its numbers per line): {error}") from None
-    if not vectors:
-        raise DataError(f"{path} has none of the words of the phrases; is it a GloVe file?")
-    return vectors
-
-
-def make_student(config: EncoderConfig, words: Iterable[str], statistics: RegionStatistics) -> PhraseStudent:
+def make_student(
+    config: EncoderConfig, words: Collection[str], statistics: RegionStatistics
+) -> PhraseStudent:
     """A new student that knows the words, or those of them that are in the GloVe file."""
     if config.glove is None:
         return PhraseStudent(config, tuple(sorted(set(words))), statistics)
     vectors = read_glove(Path(config.glove), words)
     known = tuple(sorted(vectors))
-    widths = {len(vectors[word]) for word in known}
-    if widths != {config.word_channels}:
-        raise ConfigError(
-            f"{config.glove} has vectors of {sorted(widths)} numbers; set student.word_channels accordingly"
-        )
+    if (width := len(vectors[known[0]])) != config.word_channels:
+        raise ConfigError(f"{config.glove} has vectors of {width} numbers; set student.word_channels to it")
     student = PhraseStudent(config, known, statistics)
     student.embedding.weight.data[1:] = torch.from_numpy(np.stack([vectors[word] for word in known]))
     return student

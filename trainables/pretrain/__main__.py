@@ -1,4 +1,4 @@
-"""The command `python -m trainables.pretrain`."""
+"""`python -m trainables.pretrain [PRESET] [--method ppkt|slidr] [--group.field VALUE ...]`"""
 
 from scenelift.config.cli import command
 from trainables.pretrain.config import PRESETS

@@ -1,4 +1,4 @@
-"""Settings of PPKT and SLidR, and the presets of `trainables.pretrain`."""
+"""Settings and presets of PPKT and SLidR."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Literal
 
 from scenelift.config.constraints import NonNegativeInt, PositiveFloat, PositiveInt, Settings
 from scenelift.errors import ConfigError
+from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
 from scenelift.nn.config import NETWORKS, StudentConfig
 from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
-from scenelift.runs.config import RunConfig
+from scenelift.runs.config import TrainingConfig
 from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
-from trainables.common.config import CLIP_TEACHER, TINY_TEACHER, SegmentationData
+from trainables.common.config import CLIP_TEACHER, TINY_TEACHER, SegmentationData, require_same_images
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,14 @@ class ContrastConfig(Settings):
 
 
 @dataclass(frozen=True)
-class PretrainConfig(Settings):
+class PretrainConfig(TrainingConfig):
     """PPKT or SLidR: pre-train a sparse 3D student on the features of a frozen 2D network, without labels."""
 
     method: Literal["ppkt", "slidr"] = "ppkt"
     """`ppkt`: each point against its pixel; `slidr`: the points of a superpixel against its pixels, which
     needs shards with superpixels."""
     data: SegmentationData = SegmentationData()
-    """What is trained on; nothing is scored, as the student names no classes yet."""
+    """What is trained on; nothing is scored, as the student does not name classes yet."""
     images: ImageBackboneConfig = ImageBackboneConfig()
     """The 2D network."""
     teacher: TeacherConfig = CLIP_TEACHER
@@ -79,28 +80,19 @@ class PretrainConfig(Settings):
     contrast: ContrastConfig = ContrastConfig()
     """The loss."""
     optimizer: OptimizerConfig = OptimizerConfig(dampening=0.1)
-    """Optimizer and schedule."""
-    loop: LoopConfig = LoopConfig()
-    """The training loop."""
-    scale: ScaleConfig = ScaleConfig()
-    """Workers and what each is given."""
+    validation: ValidationConfig = NO_VALIDATION
+    """Stays off: a student that does not name classes cannot be scored."""
     tracking: TrackingConfig = TrackingConfig(experiment="pretrain")
-    """MLflow."""
-    run: RunConfig = RunConfig()
-    """The run's folder."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.data.test is not None:
+        if self.data.test is not None or self.validation.holdout_every:
             raise ConfigError(
-                "data.test is for trainings that name classes; score what trainables.finetune makes"
+                "data.test and validation.holdout_every are for trainings that name classes; score what "
+                "trainables.finetune makes"
             )
-        image = self.augmentation.image
-        if self.images.cache_frames and (image.crop or image.flip or image.views):
-            raise ConfigError(
-                "images.cache_frames is for the same images every epoch: set it to 0, or augmentation.image.crop "
-                "and flip to false and views to 0"
-            )
+        if self.images.cache_frames:
+            require_same_images(self.augmentation, "images.cache_frames")
 
 
 _MOCO = ImageBackboneConfig(

@@ -21,6 +21,8 @@ from trainables.pretrain.config import ImageBackboneConfig
 
 _PREFIXES = ("", "module.", "module.encoder_q.", "backbone.")
 """Prefixes of weight names in files: none, DataParallel's, MoCo's query encoder's."""
+_UNREADABLE = (AttributeError, OSError, RuntimeError, safetensors.SafetensorError, pickle.UnpicklingError)
+"""What reading a file that does not contain weights raises."""
 
 
 class ImageBackbone(nn.Module):
@@ -70,18 +72,14 @@ class TimmImages(ImageBackbone):
 def build_image_backbone(
     config: ImageBackboneConfig, teacher: TeacherConfig, vocabulary: Vocabulary
 ) -> ImageBackbone:
-    """The network in evaluation mode, on the CPU, without gradients.
-
-    Raises ConfigError for an unknown model or stride, TeacherError for weights that are not available.
-    """
+    """The network in evaluation mode, on the CPU, without gradients; ConfigError for an unknown model or stride,
+    TeacherError for weights that are not available."""
     return ClipImages(teacher, vocabulary) if config.model == "teacher" else TimmImages(config)
 
 
 def feature_width(backbone: ImageBackbone, config: ImageBackboneConfig, size: tuple[int, int]) -> int:
-    """Channels of the features of images of this (height, width), found by running the network once.
-
-    Raises ConfigError if the network cannot read such images, or not at the requested stride.
-    """
+    """Channels of the features of images of this (height, width), from one run of the network; ConfigError if it
+    cannot read such images, or not at the requested stride."""
     try:
         features = backbone(torch.zeros((1, 3, *size), dtype=torch.uint8))
     except (AssertionError, RuntimeError, ValueError) as error:
@@ -115,7 +113,7 @@ def _network(config: ImageBackboneConfig) -> Any:
         ) from error
     if not hasattr(network, "forward_intermediates"):
         raise ConfigError(
-            f"images.model {config.model} does not give features as a map; use resnet50, or teacher"
+            f"images.model {config.model} does not give a map of features; use resnet50, or teacher"
         )
     if stride == 4:
         _keep_quarter(network, config.model)
@@ -137,11 +135,11 @@ def _keep_quarter(network: Any, model: str) -> None:
 
 
 def _load(network: nn.Module, config: ImageBackboneConfig) -> None:
-    """Load a file's weights; those of a classifier, or any others that the network lacks, are ignored."""
+    """Load a file's weights; those that the network lacks, such as a classifier's, are ignored."""
     assert config.weights is not None
     state = _read(Path(config.weights), config.model)
-    wanted = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
-    missing = {prefix: [name for name in wanted if prefix + name not in state] for prefix in _PREFIXES}
+    names = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
+    missing = {prefix: [name for name in names if prefix + name not in state] for prefix in _PREFIXES}
     prefix = min(_PREFIXES, key=lambda prefix: len(missing[prefix]))
     if missing[prefix]:
         raise TeacherError(
@@ -149,7 +147,7 @@ def _load(network: nn.Module, config: ImageBackboneConfig) -> None:
             f"{len(missing[prefix]) - 1} others are missing"
         )
     try:
-        network.load_state_dict({name: state[prefix + name] for name in wanted}, strict=False)
+        network.load_state_dict({name: state[prefix + name] for name in names}, strict=False)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise TeacherError(f"{config.weights} does not fit {config.model}: {reason}") from None
@@ -163,15 +161,9 @@ def _read(path: Path, model: str) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        held = torch.load(path, map_location="cpu", weights_only=True)
-        state = held.get("state_dict", held.get("model", held))
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        state = saved.get("state_dict", saved.get("model", saved))
         return {name: value for name, value in state.items() if isinstance(value, Tensor)}
-    except (
-        AttributeError,
-        OSError,
-        RuntimeError,
-        safetensors.SafetensorError,
-        pickle.UnpicklingError,
-    ) as error:
+    except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:200]
         raise TeacherError(f"{path} is not a weights file, or holds more than tensors: {reason}") from None

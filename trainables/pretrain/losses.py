@@ -1,8 +1,7 @@
 """The losses of PPKT and SLidR: points against their pixels, superpoints against their superpixels.
 
-Shapes: M pairs of a point and a pixel, D channels of both, I images of H x W pixels with features on a grid of
-h x w cells. Features are the heads' raw outputs and are normalized here.
-Source: clip2scene.md 4.5.
+Shapes: M pairs of a point and a pixel, D channels of both, I images of H x W pixels with features on a grid of h
+x w cells. Features are the heads' raw outputs and are normalized here. Source: clip2scene.md 4.5.
 """
 
 from __future__ import annotations
@@ -25,38 +24,25 @@ def info_nce(points: Tensor, pixels: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(points @ pixels.T / temperature, own)
 
 
-def draw_pairs(pairs: int, most: int, device: torch.device) -> Tensor:
-    """[K] random indices of at most `most` pairs for PPKT, without repetition.
-
-    Drawn from torch's global generator, whose state is in checkpoints, so that a resumed training draws the same.
-    """
-    return torch.randperm(pairs, device=device)[:most]
-
-
 def ppkt(points: Tensor, pixels: Tensor, temperature: float) -> Tensor:
     """Each point against the pixels of all pairs; points, pixels: [K, D] of the same pairs."""
     return info_nce(F.normalize(points, dim=1), F.normalize(pixels, dim=1), temperature)
 
 
 def slidr(
-    points: Tensor,
-    pair_pixels: Tensor,
-    grid: Tensor,
-    superpixels: Tensor,
-    temperature: float,
-    align_corners: bool = False,
+    points: Tensor, pixels: Tensor, grid: Tensor, superpixels: Tensor, temperature: float, align: bool = False
 ) -> Tensor:
     """The mean of a superpixel's points against the mean pixels of all superpixels that have points.
 
-    points: [M, D]; pair_pixels: [M, 3] (image, row, column); grid: [I, D, h, w] float32; superpixels:
-    [I, H, W]. Means are of unit features and are not normalized again.
+    points: [M, D]; pixels: [M, 3] (image, row, column) of the pairs; grid: [I, D, h, w] float32; superpixels:
+    [I, H, W]; align: corners are aligned. Means are of unit features and are not normalized again.
     """
     count = int(superpixels.max()) + 1
-    image, row, column = pair_pixels.unbind(1)
+    image, row, column = pixels.unbind(1)
     number = image * count + superpixels[image, row, column]
     used, segment = torch.unique(number, return_inverse=True)
     superpoints = segment_mean(F.normalize(points, dim=1), segment, len(used))
-    means = mean_pixels(grid, superpixels, count, align_corners).flatten(0, 1)[used]
+    means = mean_pixels(grid, superpixels, count, align).flatten(0, 1)[used]
     return info_nce(superpoints, means, temperature)
 
 

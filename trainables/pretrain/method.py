@@ -1,9 +1,6 @@
-"""PPKT and SLidR: points learn to look like the pixels that show them, and unlike all others; no text is needed.
+"""PPKT and SLidR: a point's feature learns to match the pixel that shows it and no other; no text is needed.
 
-`python -m trainables.pretrain [PRESET] [--method ppkt|slidr] [--group.field VALUE ...]`
-
-The student that comes out names no classes yet: `trainables.finetune` goes on from it. The losses are in
-`contrast.py`, the 2D networks in `image_backbone.py`.
+The resulting student does not name classes yet: `trainables.finetune` continues from it.
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ from trainables.pretrain.image_backbone import ImageBackbone
 
 
 class Pretrain(Method):
-    """The student's points and the projected pixels of a frozen network learn to find each other."""
+    """Contrasts the student's points with the projected pixels of a frozen network."""
 
     student: Student
     images: ImageBackbone
@@ -34,49 +31,50 @@ class Pretrain(Method):
 
     def forward(self, batch: PointBatch, progress: Progress) -> dict[str, Tensor]:
         features = self.student(batch.voxels).float()
-        seen = self._look(batch) if len(batch.pair_points) else None
+        images = self._image_features(batch) if len(batch.pair_points) else None
         with torch.autocast(features.device.type, enabled=False):
-            if seen is None:
-                loss = self._nothing(features)
+            if images is None:
+                loss = self._no_pairs(features)
             elif self.config.method == "ppkt":
-                loss = self._ppkt(batch, features, seen)
+                loss = self._ppkt(batch, features, images)
             else:
-                loss = self._slidr(batch, features, seen)
+                loss = self._slidr(batch, features, images)
         return {self.config.method: loss}
 
-    def _look(self, batch: PointBatch) -> Tensor:
-        """[I, K, h, w] features of the batch's images; what is cached of a frame is its own alone."""
+    def _image_features(self, batch: PointBatch) -> Tensor:
+        """[I, K, h, w] features of the batch's images, frame by frame if they are cached."""
         if not self.config.images.cache_frames:
             return self.images(batch.images).float()
-        seen = []
+        frames = []
         for i, token in enumerate(batch.tokens):
-            here = self.cached.get(token)
-            if here is None:
-                here = self.images(batch.images[batch.image_frame == i]).float()
+            frame = self.cached.get(token)
+            if frame is None:
+                frame = self.images(batch.images[batch.image_frame == i]).float()
                 if len(self.cached) < self.config.images.cache_frames:
-                    self.cached[token] = here
-            seen.append(here)
-        return torch.cat(seen)
+                    self.cached[token] = frame
+            frames.append(frame)
+        return torch.cat(frames)
 
-    def _ppkt(self, batch: PointBatch, features: Tensor, seen: Tensor) -> Tensor:
+    def _ppkt(self, batch: PointBatch, features: Tensor, images: Tensor) -> Tensor:
         config, size = self.config, (batch.images.shape[2], batch.images.shape[3])
-        drawn = contrast.draw_pairs(len(batch.pair_points), config.contrast.pairs, features.device)
+        # From torch's global generator, which is in checkpoints: a resumed training draws the same.
+        drawn = torch.randperm(len(batch.pair_points), device=features.device)[: config.contrast.pairs]
         image, row, column = batch.pair_pixels[drawn].unbind(1)
-        # A linear map may as well follow the sampling.
-        tokens = sample(seen, image, row, column, size, config.images.align_corners)
+        # Projecting after the sampling gives the same: the map is linear.
+        tokens = sample(images, image, row, column, size, config.images.align_corners)
         pixels = self.student.projections["image"](tokens)
         points = self.student.heads["contrast"](features[batch.pair_voxel[drawn]])
         return contrast.ppkt(points, pixels, config.contrast.temperature)
 
-    def _slidr(self, batch: PointBatch, features: Tensor, seen: Tensor) -> Tensor:
+    def _slidr(self, batch: PointBatch, features: Tensor, images: Tensor) -> Tensor:
         assert batch.superpixels is not None, "SLidR needs Collate.superpixels"
         config, pixels = self.config, batch.pair_pixels
-        projected = self.student.projections["image"](seen.movedim(1, 3)).movedim(3, 1)
+        projected = self.student.projections["image"](images.movedim(1, 3)).movedim(3, 1)
         points = self.student.heads["contrast"](features[batch.pair_voxel])
         align, temperature = config.images.align_corners, config.contrast.temperature
         return contrast.slidr(points, pixels, projected, batch.superpixels, temperature, align)
 
-    def _nothing(self, features: Tensor) -> Tensor:
+    def _no_pairs(self, features: Tensor) -> Tensor:
         """0 for a batch without pairs; every parameter gets a gradient, as parallel workers expect."""
         image = self.student.projections["image"]
         assert isinstance(image, torch.nn.Linear)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from scenelift.errors import DataError
 from scenelift.nn.student import Student
 from scenelift.points.collate import Collate
 from trainables.common.segmentation import SegmentationTask, open_data
+from trainables.common.training import start
 from trainables.pretrain.config import PRESETS, PretrainConfig
 from trainables.pretrain.image_backbone import build_image_backbone, feature_width
 from trainables.pretrain.method import Pretrain
@@ -32,12 +34,7 @@ class PretrainTask(SegmentationTask):
         size = config.augmentation.image.size or self.train.about.image_size
         self.image_width = feature_width(backbone, config.images, size)
 
-    def validation(self) -> tuple[None, None]:
-        """Nothing is held out: a pre-trained student names nothing that could be scored."""
-        return None, None
-
     def tags(self) -> dict[str, str]:
-        """What tells one pre-training from another."""
         images = self.config.images.model
         return super().tags() | {
             "method": self.config.method,
@@ -47,7 +44,6 @@ class PretrainTask(SegmentationTask):
         }
 
     def student(self) -> Student:
-        """Untrained, with a head and a projection into the space of the contrast; it knows no text."""
         vocabulary, channels = self.train.vocabulary, self.config.contrast.channels
         return Student(
             self.config.student,
@@ -59,22 +55,15 @@ class PretrainTask(SegmentationTask):
         )
 
     def collate(self, student: Student) -> Collate:
-        """Frames to voxels, images and pairs; superpixels for SLidR."""
         config = self.config
         slidr = config.method == "slidr"
         return Collate(config.student.voxels, config.augmentation, config.loop.seed, superpixels=slidr)
 
     @classmethod
     def method(cls, config: PretrainConfig, initial: Path) -> Pretrain:
-        """PPKT or SLidR around the student that the folder holds."""
         student = Student.load(initial)
         images = build_image_backbone(config.images, config.teacher, student.vocabulary)
         return Pretrain(student, images, config)
 
 
-def run(config: PretrainConfig) -> None:
-    """The whole pre-training."""
-    task = PretrainTask(config)
-    from scenelift.runs.run import run as run_task  # once the data is accepted
-
-    run_task(task)
+run = partial(start, PretrainTask)

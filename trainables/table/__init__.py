@@ -1,4 +1,1 @@
-"""Finished runs out of MLflow as Markdown and CSV.
-
-`python -m trainables.table [PRESET] [--group.field VALUE ...]`
-"""
+"""Finished runs out of MLflow as Markdown and CSV."""

@@ -1,4 +1,4 @@
-"""The command `python -m trainables.table`."""
+"""`python -m trainables.table [--experiments distill finetune] [--rows KEY=VALUE ...] [--metric NAME]`"""
 
 from scenelift.config.cli import command
 from trainables.table.config import PRESETS

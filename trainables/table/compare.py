@@ -1,7 +1,6 @@
 """Compares finished runs: those that differ in the seed alone make a row, with mean and spread.
 
-Scores may stand in one column only if they were measured alike: on the same points of the same shards, with the
-same protocol. Such a set of rows is a block.
+A block is a set of rows whose scores may share a column: on the same points of the same shards, by one protocol.
 """
 
 from __future__ import annotations
@@ -15,21 +14,20 @@ from typing import Any
 
 from scenelift.config.build import experiment_identity
 from scenelift.runs.history import RANDOM, Data, Finished
-from trainables.common.names import student_name
+from trainables.common.training import student_name
 
 LABEL_FREE = "label-free"
 """Protocol of scores for which no label was used."""
 PREFIXES = {"label_free": LABEL_FREE, "labeled": "labeled"}
-"""First part of a student's metrics -> protocol, where a run has no tag that says more."""
+"""First part of a student's metrics -> protocol, for runs without such a tag."""
 _ELSEWHERE = ("start", "student", "data", "data.train", "data.test", "with_teacher")
-"""Config keys that hold paths, which differ between seeds and machines, or change no score of a student; tags
-and the digests of the data say the same better."""
+"""Config keys of paths, which differ between seeds and machines, or without effect on a student's scores."""
 _ABSENT = ("data.absent_classes", "absent_classes")
 
 
 @dataclass(frozen=True, order=True)
 class Block:
-    """What scores that may be compared have in common."""
+    """What comparable scores have in common."""
 
     dataset: str
     split: str
@@ -51,7 +49,7 @@ class Row:
     """Metric without its first part, such as miou_seen -> seed -> value."""
 
     def mean(self, metric: str) -> float | None:
-        """Over the seeds; None where the row has no such metric."""
+        """Over the seeds; None if the row lacks the metric."""
         values = self.values.get(metric)
         return statistics.fmean(values.values()) if values else None
 
@@ -68,12 +66,12 @@ class Row:
 
 @dataclass(frozen=True)
 class _Entry:
-    """What one run says of one predictor."""
+    """The scores of one predictor in one run."""
 
     block: Block
     base: str
     identity: Mapping[str, str]
-    """What makes it another row than its neighbours of the same base."""
+    """Settings that distinguish it from rows of the same base."""
     teacher: str
     student: str
     seed: str
@@ -118,12 +116,12 @@ def _entries(run: Finished, by_id: Mapping[str, Finished]) -> Iterable[_Entry]:
         identity = _branch(params, "student.")
         yield _Entry(block, RANDOM, identity, "none", student, seed, run, values)
     if "teacher/miou" in run.metrics:
-        values = {"miou_seen": run.metrics["teacher/miou"]}  # it says nothing of points that no camera sees
+        values = {"miou_seen": run.metrics["teacher/miou"]}  # it predicts only points that cameras see
         yield _Entry(block, "teacher", _branch(params, "teacher."), _clip(params), "none", "", run, values)
 
 
 def _teacher(run: Finished, by_id: Mapping[str, Finished]) -> str:
-    """Where what the student knows of images comes from; of a start, that of the run that made it."""
+    """The teacher of a student, or that of the run that trained its start."""
     if start := by_id.get(run.tags.get("start_run", "")):
         return _teacher(start, by_id)
     if "start" in run.tags or "teacher.model" not in run.params:
@@ -132,7 +130,7 @@ def _teacher(run: Finished, by_id: Mapping[str, Finished]) -> str:
 
 
 def _student(run: Finished) -> str:
-    """Of a run whose config has no network, as its tags say."""
+    """Name of the student, from the config or else the tags."""
     config = _branch(run.params, "student.")
     return student_name(config) if config else run.tags.get("student_name", run.tags.get("student", "none"))
 
@@ -149,7 +147,7 @@ def _block(run: Finished, protocol: str) -> Block:
 
 
 def _base(run: Finished) -> str:
-    """What a row is called before its settings: distill, or distill -> finetune."""
+    """Name of a row without its settings: distill, or distill -> finetune."""
     method = run.tags.get("method") or run.tags.get("trainable", run.name)
     return f"{run.tags['start']} -> {method}" if "start" in run.tags else method
 
@@ -175,26 +173,21 @@ def _newest(group: list[_Entry], warnings: list[str]) -> list[_Entry]:
     """One entry a seed: the newest."""
     kept: dict[str, _Entry] = {}
     for entry in group:
-        old = kept.get(entry.seed)
+        old, problem = kept.get(entry.seed), ""
         if old is not None and entry.base not in (RANDOM, "teacher"):
-            warnings.append(
-                f"{old.run.name} and {entry.run.name} are the same training with seed {entry.seed or 'none'}; "
-                f"the newer counts, {entry.run.name}"
-            )
+            problem = f"are the same training with seed {entry.seed or 'none'}"
         elif old is not None and old.values != entry.values:
-            warnings.append(
-                f"{old.run.name} and {entry.run.name} have other scores of the same {entry.base}; "
-                f"the newer counts, {entry.run.name}"
-            )
+            problem = f"have other scores of the same {entry.base}"
+        if old is not None and problem:
+            names = old.run.name, entry.run.name
+            warnings.append(f"{names[0]} and {names[1]} {problem}; the newer counts, {names[1]}")
         kept[entry.seed] = entry
     return list(kept.values())
 
 
 def _names(entries: Sequence[_Entry]) -> list[str]:
-    """Base and what tells a row from the others of its block and base: settings that are not the usual ones.
-
-    The usual value of a setting is the one that most rows have; where two are equally frequent, all say theirs.
-    """
+    """Base, and the settings with other values than in most rows of the same block and base; if no value is the
+    most frequent, all rows name theirs."""
     alike: dict[Any, list[_Entry]] = defaultdict(list)
     for entry in entries:
         alike[entry.block, entry.base].append(entry)
@@ -211,28 +204,26 @@ def _names(entries: Sequence[_Entry]) -> list[str]:
 
 
 def _usual(values: Sequence[str | None]) -> str | None:
-    """The most frequent value; where there is no single one, what equals none of them."""
+    """The most frequent value; if there are several, one that is unequal to all."""
     (first, count), *rest = Counter(values).most_common()
     return "\0" if rest and rest[0][1] == count else first
 
 
 def _row(group: Sequence[_Entry], name: str) -> Row:
-    metrics = dict.fromkeys(metric for entry in group for metric in entry.values)
-    values = {
-        metric: {entry.seed: entry.values[metric] for entry in group if metric in entry.values}
-        for metric in metrics
-    }
+    values: dict[str, dict[str, float]] = defaultdict(dict)
+    for entry in group:
+        for metric, value in entry.values.items():
+            values[metric][entry.seed] = value
     first = group[0]
     return Row(first.block, name, first.teacher, first.student, first.prefix, values)
 
 
-def told_apart(rows: Sequence[Row]) -> list[Row]:
-    """The rows, with the digest in the split's name where two blocks would otherwise have the same title."""
-    blocks = {row.block for row in rows}
-    titles = Counter(replace(block, digest="") for block in blocks)
-    return [
-        row
-        if titles[replace(row.block, digest="")] == 1
-        else replace(row, block=replace(row.block, split=f"{row.block.split} ({row.block.digest[:8]})"))
-        for row in rows
-    ]
+def distinct_titles(rows: Sequence[Row]) -> list[Row]:
+    """The rows, with the digest in the split's name if two blocks would otherwise have the same title."""
+    titles = Counter(replace(block, digest="") for block in {row.block for row in rows})
+
+    def titled(block: Block) -> Block:
+        unique = titles[replace(block, digest="")] == 1
+        return block if unique else replace(block, split=f"{block.split} ({block.digest[:8]})")
+
+    return [replace(row, block=titled(row.block)) for row in rows]

@@ -1,9 +1,7 @@
 """A table of finished runs, read from MLflow: mean and spread over seeds, one block for each protocol.
 
-`python -m trainables.table [--experiments distill finetune] [--rows KEY=VALUE ...] [--metric label_free/miou]`
-
-Runs that differ in the seed alone make one row; what else they differ in becomes the row's name. Scores of other
-shards, of another protocol or over other points never share a column.
+Runs that differ in the seed alone make one row; their other differences become its name. Scores of other shards, of
+another protocol or over other points never share a column.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from scenelift.io.console import say
 from scenelift.runs import history
 from scenelift.runs.history import Finished
 from scenelift.tracking import store
-from trainables.table.compare import Block, Row, compare, told_apart
+from trainables.table.compare import Block, Row, compare, distinct_titles
 from trainables.table.config import TableConfig
 
 COLUMNS = {
@@ -29,18 +27,18 @@ COLUMNS = {
     "miou_unseen": "mIoU, unseen points",
     "accuracy": "accuracy, all points",
 }
-"""Metric -> title. Seen are the points that a camera sees: a teacher has scores on no others."""
+"""Metric -> title. Seen points are those that a camera sees; a teacher has scores only on them."""
 
 
 def run(config: TableConfig) -> None:
-    """Read, compare, write, print."""
+    """Print the table and write its files."""
     uri = store.resolve(config.uri, Path(config.runs))
-    everything, others = history.read(uri)
-    chosen = _chosen(config, everything, set(others))
-    left_out = sum((others[name] for name in config.experiments or others), Counter[str]())
+    finished, unfinished = history.read(uri)
+    chosen = _chosen(config, finished, set(unfinished))
+    left_out = sum((unfinished[name] for name in config.experiments or unfinished), Counter[str]())
     if left_out:
         say(f"left out: {', '.join(f'{count} {status}' for status, count in sorted(left_out.items()))}")
-    rows, warnings = compare(chosen, everything)
+    rows, warnings = compare(chosen, finished)
     if not rows:
         raise TrackingError(
             f"no finished run with scores at {store.public(uri)}; make one: python -m trainables.distill"
@@ -50,13 +48,14 @@ def run(config: TableConfig) -> None:
     columns = COLUMNS
     if config.metric is not None:
         rows, columns = _one_metric(rows, config.metric)
-    text = markdown(told_apart(rows), columns)
+    rows = distinct_titles(rows)
+    text = markdown(rows, columns)
     print(text)
-    _write(Path(config.out), {"table.md": text, "table.csv": as_csv(told_apart(rows), columns)})
+    _write(Path(config.out), {"table.md": text, "table.csv": as_csv(rows, columns)})
 
 
 def _chosen(config: TableConfig, runs: Sequence[Finished], experiments: set[str]) -> list[Finished]:
-    """The runs that the config asks for; ConfigError for what no run has."""
+    """The runs of the config's experiments and rows; ConfigError if there are none."""
     for name in config.experiments:
         if name not in experiments:
             raise ConfigError(f"no experiment {name}; {nearest(name, experiments)}")
@@ -75,24 +74,20 @@ def _chosen(config: TableConfig, runs: Sequence[Finished], experiments: set[str]
 
 
 def _one_metric(rows: Sequence[Row], metric: str) -> tuple[list[Row], dict[str, str]]:
-    """The rows that have a metric, and it as the only column; ConfigError if that would mix what differs."""
+    """The rows with a metric, and it as the only column; ConfigError if they are of several blocks."""
     prefix, _, name = metric.partition("/")
-    found = [row for row in rows if row.prefix == prefix and name in row.values]
-    if not found:
+    measured = [row for row in rows if row.prefix == prefix and name in row.values]
+    if not measured:
         known = {f"{row.prefix}/{key}" for row in rows for key in row.values}
         raise ConfigError(f"no run has the metric {metric}; {nearest(metric, known)}")
-    blocks = sorted({row.block for row in found})
+    blocks = dict.fromkeys(row.block for row in distinct_titles(measured))
     if len(blocks) > 1:
-        said = "; ".join(_title(row.block) for row in told_apart([r for r in found if _first(r, found)]))
+        titles = "; ".join(map(_title, blocks))
         raise ConfigError(
-            f"{metric} was measured in {len(blocks)} ways that cannot share a column ({said}); choose one with "
-            f"--rows, such as --rows protocol='{blocks[0].protocol}', or leave out --metric"
+            f"{metric} was measured in {len(blocks)} ways that cannot share a column ({titles}); choose one with "
+            f"--rows, such as --rows protocol='{min(blocks).protocol}', or leave out --metric"
         )
-    return found, {name: COLUMNS.get(name, name)}
-
-
-def _first(row: Row, rows: Sequence[Row]) -> bool:
-    return row is next(other for other in rows if other.block == row.block)
+    return measured, {name: COLUMNS.get(name, name)}
 
 
 def _title(block: Block) -> str:
@@ -100,7 +95,7 @@ def _title(block: Block) -> str:
 
 
 def markdown(rows: Sequence[Row], columns: dict[str, str]) -> str:
-    """One table for each block, under a heading of its own."""
+    """One table for each block, under its own heading."""
     parts = []
     for block in dict.fromkeys(row.block for row in rows):
         mine = [row for row in rows if row.block == block]
@@ -129,7 +124,7 @@ def _cell(row: Row, metric: str) -> str:
 
 
 def as_csv(rows: Sequence[Row], columns: dict[str, str]) -> str:
-    """One line a row; each block has columns of its own, empty in the rows of other blocks."""
+    """One line per row; each block has its own columns, empty in the rows of other blocks."""
     fields = ["row", "dataset", "split", "protocol", "teacher", "student", "seeds"]
     lines, heads = [], list(fields)
     for row in rows:
@@ -137,7 +132,9 @@ def as_csv(rows: Sequence[Row], columns: dict[str, str]) -> str:
         for name, title in columns.items():
             if name in row.values:
                 head = f"{_title(row.block)}: {title}"
-                line |= {f"{head}, mean": repr(row.mean(name)), f"{head}, spread": _number(row.spread(name))}
+                spread = row.spread(name)
+                line[f"{head}, mean"] = repr(row.mean(name))
+                line[f"{head}, spread"] = "" if spread is None else repr(spread)
         heads += [head for head in line if head not in heads]
         lines.append(line)
     buffer = io.StringIO()
@@ -145,10 +142,6 @@ def as_csv(rows: Sequence[Row], columns: dict[str, str]) -> str:
     writer.writeheader()
     writer.writerows(lines)
     return buffer.getvalue()
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else repr(value)
 
 
 def _write(folder: Path, files: dict[str, str]) -> None:

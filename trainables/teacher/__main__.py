@@ -1,4 +1,4 @@
-"""The command `python -m trainables.teacher`."""
+"""`python -m trainables.teacher [PRESET] [--group.field VALUE ...]`"""
 
 from scenelift.config.cli import command
 from trainables.teacher.config import PRESETS

@@ -1,4 +1,4 @@
-"""Images with captioned regions, the tiny teacher's training data: reading, splitting, drawing batches."""
+"""Images with captioned regions, the tiny teacher's training data: words, files, batches."""
 
 from __future__ import annotations
 
@@ -15,9 +15,30 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from datasets.nuscenes.classes import FULL
 from scenelift.errors import DataError
+from scenelift.samples.vocabulary import TEMPLATES, Vocabulary
 
 Rng = np.random.Generator
+
+NAMES: Vocabulary = FULL
+"""The words that captions are made of: those that students are prompted with."""
+
+ABSENT = (
+    "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture", "desk", "curtain",
+    "refrigerator", "shower curtain", "toilet", "sink", "bathtub", "cabinet", "counter", "bicyclist",
+    "motorcyclist", "train",
+)  # fmt: skip
+"""Words of other data sets for things that the synthetic streets lack; captions that fit no region."""
+
+NEUTRAL = (
+    "floor", "other furniture", "other vehicle", "rider", "parking", "other ground", "fence", "trunk",
+    "traffic sign", "traffic light", "sky",
+)  # fmt: skip
+"""Words of other data sets that may occur in prompts, though no caption ever names them."""
+
+MOST_NAMES = 3
+"""Classes named in a caption; more would not fit the context."""
 
 
 @dataclass(frozen=True)
@@ -25,31 +46,23 @@ class RegionImage:
     """One image and its R regions."""
 
     scene: str
-    pixels: NDArray[np.uint8]
-    """[H, W, 3] RGB."""
-    boxes: NDArray[np.float32]
-    """[R, 4] row0, col0, row1, col1, pixels; ends are exclusive."""
-    names: tuple[tuple[str, ...], ...]
-    """[R] names of the classes in each region, by descending area."""
+    pixels: NDArray[np.uint8]  # [H, W, 3] RGB
+    boxes: NDArray[np.float32]  # [R, 4] row0, col0, row1, col1, pixels; ends are exclusive
+    names: tuple[tuple[str, ...], ...]  # [R] names of the classes in each region, by descending area
 
 
 @dataclass(frozen=True)
 class RegionBatch:
     """B images with K regions each."""
 
-    images: Tensor
-    """uint8 [B, 3, H, W]."""
-    boxes: Tensor
-    """float32 [B, K, 4], as in `RegionImage`."""
-    names: list[tuple[str, ...]]
-    """[B K] classes of each region."""
+    images: Tensor  # uint8 [B, 3, H, W]
+    boxes: Tensor  # float32 [B, K, 4], as in `RegionImage`
+    names: list[tuple[str, ...]]  # [B K] classes of each region
 
 
 def read_regions(root: Path, version: str, size: tuple[int, int]) -> list[RegionImage]:
-    """Every captioned image of a world, ordered by scene.
-
-    Raises DataError if there are no captions, or the images are not of `size` (height, width).
-    """
+    """Every captioned image of a world, ordered by scene; DataError without captions or for another (height,
+    width) than `size`."""
     path = root / version / "regions.json"
     if not path.is_file():
         raise DataError(
@@ -88,10 +101,8 @@ def _scenes(tables: Path) -> dict[str, str]:
 def split_by_scene(
     images: Sequence[RegionImage], held_out: float
 ) -> tuple[list[RegionImage], list[RegionImage]]:
-    """Images of the first scenes for training, those of the last `held_out` fraction of scenes for testing.
-
-    Raises DataError if that leaves either without a scene.
-    """
+    """Images for training, and those of the last `held_out` fraction of scenes for testing; DataError without
+    either."""
     scenes = sorted({image.scene for image in images})
     last = set(scenes[len(scenes) - round(len(scenes) * held_out) :])
     train = [image for image in images if image.scene not in last]
@@ -148,3 +159,25 @@ def _overlap(first: Tensor, last: Tensor, cells: int, patch: int) -> Tensor:
     start = torch.arange(cells) * patch
     inside = torch.minimum(last.unsqueeze(-1), start + patch) - torch.maximum(first.unsqueeze(-1), start)
     return inside.clamp(min=0)
+
+
+def sentences() -> list[str]:
+    """Every prompt that the tokenizer must know."""
+    words = [word for group in NAMES.words for word in group]
+    words += [*NAMES.classes, *ABSENT, *NEUTRAL, "and"]
+    return [template.format(word) for template in (*TEMPLATES["tiny"], "{}") for word in words]
+
+
+def caption(names: Sequence[tuple[str, ...]], rng: np.random.Generator) -> tuple[list[str], list[int]]:
+    """Distinct captions [U], those that fit a region first, and the caption of each region [R].
+
+    A batch uses one word per class and one template: otherwise equal regions would have different captions, and no
+    assignment would be correct. Captions of absent classes and things follow.
+    """
+    words = {name: str(rng.choice(group)) for name, group in zip(NAMES.classes, NAMES.words, strict=True)}
+    template = str(rng.choice(TEMPLATES["tiny"]))
+    phrases = [" and ".join(words[name] for name in region[:MOST_NAMES]) for region in names]
+    distinct = list(dict.fromkeys(phrases))
+    target = [distinct.index(phrase) for phrase in phrases]
+    others = [*words.values(), *rng.choice(ABSENT, 4, replace=False).tolist()]
+    return [template.format(phrase) for phrase in dict.fromkeys([*distinct, *others])], target

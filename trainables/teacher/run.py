@@ -1,8 +1,8 @@
 """Trains the tiny CLIP that teaches in the synthetic world, from images whose regions have captions.
 
-The whole image goes through the ViT once; the value path of its last block, the one that `scenelift.teachers.clip`
-reads patches from, is averaged over each region and matched with the caption's embedding as CLIP matches
-images and texts. Captions name what is inside a box; no pixel is ever labeled.
+The image passes the ViT once; the value path of its last block, from which `scenelift.teachers.clip` reads patches,
+is averaged over each region and matched with the caption's embedding as CLIP matches images and texts. Captions
+name what is inside a box; pixels are not labeled.
 """
 
 from __future__ import annotations
@@ -30,39 +30,41 @@ from scenelift.teachers.clip import build_teacher
 from scenelift.teachers.config import TeacherConfig
 from scenelift.teachers.open_clip_internals import value_tokens
 from scenelift.teachers.tiny import TinyModel, TinyTokenizer, build_tiny, save_tiny
-from trainables.teacher.captions import NAMES, caption, sentences
 from trainables.teacher.config import PRESETS, TeacherTraining
 from trainables.teacher.regions import (
+    NAMES,
     RegionBatch,
     RegionImage,
+    Rng,
+    caption,
     collate,
     draw_batch,
     patch_shares,
     read_regions,
+    sentences,
     split_by_scene,
 )
 
 COLOR = (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
 MAX_LOGIT_SCALE = math.log(100)
-
-
 PLACES = ("root", "out", "threads")
-"""Settings that say where and how fast, and not what the model becomes."""
+"""Settings that do not change the trained model: paths and threads."""
 
 
 def run(config: TeacherTraining) -> dict[str, Any]:
-    """Train, test on scenes never seen, and write the model; returns its provenance."""
+    """Train, test on held-out scenes, and write the model; returns its provenance."""
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     torch.manual_seed(config.seed)
     model = TinyModel.of(sentences())
     images = read_regions(config.root, config.version, model.image_size)
     train_images, test_images = split_by_scene(images, config.held_out)
     clip, start, commit = build_tiny(model), time.monotonic(), _commit()
+    world = config.root / "world.yaml"
     train(clip, model, train_images, config)
-    provenance = {
+    provenance: dict[str, Any] = {
         "command": _command(config),
         "config": {k: v for k, v in to_dict(config).items() if k not in PLACES},
-        "world": _world(config.root),
+        "world": world.read_text() if world.is_file() else "unknown",
         "images": len(train_images),
         "seconds": round(time.monotonic() - start),
         "commit": commit,
@@ -70,7 +72,9 @@ def run(config: TeacherTraining) -> dict[str, Any]:
     save_tiny(config.out, clip, model)
     provenance["held_out"] = {"images": len(test_images), **region_scores(config.out, test_images)}
     save_tiny(config.out, clip, replace(model, provenance=json.dumps(provenance)))
-    _print(config, provenance)
+    for name, value in provenance["held_out"].items():
+        print(f"{name:24} {value:.3f}" if isinstance(value, float) else f"{name:24} {value}")
+    print(f"{config.out} ({config.out.stat().st_size / 1e6:.1f} MB, {provenance['seconds']} s)")
     return provenance
 
 
@@ -121,11 +125,7 @@ def _optimizer(
 
 
 def batch_loss(
-    clip: open_clip.CLIP,
-    model: TinyModel,
-    tokenizer: TinyTokenizer,
-    batch: RegionBatch,
-    rng: np.random.Generator,
+    clip: open_clip.CLIP, model: TinyModel, tokenizer: TinyTokenizer, batch: RegionBatch, rng: Rng
 ) -> Tensor:
     """Contrastive loss of a batch's regions and captions."""
     captions, target = caption(batch.names, rng)
@@ -148,7 +148,7 @@ def contrastive_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def region_features(clip: open_clip.CLIP, model: TinyModel, batch: RegionBatch) -> Tensor:
-    """Mean over each region of what the teacher will give for its patches, unit features: [B K, D]."""
+    """[B K, D] mean over each region of the unit features of its patches, as the teacher computes them."""
     mean, std = (torch.tensor(color).view(3, 1, 1) for color in COLOR)
     visual = clip.visual
     pixels = (batch.images.float() / 255 - mean) / std
@@ -159,23 +159,21 @@ def region_features(clip: open_clip.CLIP, model: TinyModel, batch: RegionBatch) 
 
 @torch.no_grad()
 def region_scores(weights: Path, images: Sequence[RegionImage]) -> dict[str, float]:
-    """How well the written file names regions of one class: accuracy, and its mean over classes.
-
-    Every class of nuScenes competes, those without regions too. A region's score is the mean of its patches'.
-    """
+    """Accuracy of the saved model on regions of one class, among all of nuScenes, and its mean over classes. A
+    region's score is the mean of its patches'."""
     teacher = build_teacher(TeacherConfig(weights=str(weights)), NAMES)
-    truth, found = [], []
+    truth, predicted = [], []
     for image in tqdm(images, "held out", leave=False):
         single = [index for index, names in enumerate(image.names) if len(names) == 1]
         if not single:
             continue
         batch = collate([image])
         shares = patch_shares(batch.boxes[0, single], teacher.grid_size, teacher.visual.patch_size)
-        found += (shares @ teacher.scores(batch.images)[0].flatten(1).T).argmax(1).tolist()
+        predicted += (shares @ teacher.scores(batch.images)[0].flatten(1).T).argmax(1).tolist()
         truth += [NAMES.classes.index(image.names[index][0]) for index in single]
     if not truth:
         raise DataError("no held-out region is of one class; write more scenes")
-    right = np.array(truth) == np.array(found)
+    right = np.array(truth) == np.array(predicted)
     by_class = {
         name: float(right[np.array(truth) == i].mean()) for i, name in enumerate(NAMES.classes) if i in truth
     }
@@ -187,7 +185,7 @@ def region_scores(weights: Path, images: Sequence[RegionImage]) -> dict[str, flo
 
 
 def _command(config: TeacherTraining) -> str:
-    """The command line without the places of files, which are each machine's own."""
+    """The command line without `PLACES`."""
     preset = flatten(PRESETS["synthetic"])
     changed = {
         key: value for key, value in flatten(config).items() if value != preset[key] and key not in PLACES
@@ -195,27 +193,10 @@ def _command(config: TeacherTraining) -> str:
     return " ".join(["python -m trainables.teacher", *(f"--{key} {value}" for key, value in changed.items())])
 
 
-def _world(root: Path) -> str:
-    path = root / "world.yaml"
-    return path.read_text() if path.is_file() else "unknown"
-
-
 def _commit() -> str:
     """The commit that is checked out, marked if files differ from it."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return found.stdout.strip()
-
-
-def _print(config: TeacherTraining, provenance: dict[str, Any]) -> None:
-    for name, value in provenance["held_out"].items():
-        print(f"{name:24} {value:.3f}" if isinstance(value, float) else f"{name:24} {value}")
-    print(f"{config.out} ({config.out.stat().st_size / 1e6:.1f} MB, {provenance['seconds']} s)")

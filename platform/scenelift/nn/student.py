@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scenelift.config import build as configuration
-from scenelift.config import files
-from scenelift.errors import SceneliftError
-from scenelift.io import folders
-from scenelift.io.storage import Location
 from scenelift.nn.config import StudentConfig
+from scenelift.nn.saved import SavedStudent
 from scenelift.nn.spvcnn import build_network
 from scenelift.points.collate import NO_AUGMENTATION, Collate
 from scenelift.samples.frame import Frame
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.sparse.sites import Voxels
 
-WEIGHTS = "student.safetensors"
-DESCRIPTION = "student.json"
-VERSION = 1
-MIGRATIONS: files.Migrations = {}
 
-
-class Student(nn.Module):
+class Student(SavedStudent):
     """Backbone, linear heads on its features, and the text prototypes of the classes.
 
     Heads (clip2scene.md 3.1), each a Linear without activation, so that it may be applied to any subset of
@@ -63,11 +53,6 @@ class Student(nn.Module):
         )
         self.register_buffer("text", text.float().clone())
 
-    @property
-    def size(self) -> int:
-        """Number of trainable parameters."""
-        return sum(parameter.numel() for parameter in self.parameters())
-
     def forward(self, voxels: Voxels) -> Tensor:
         """[V, C] backbone features of every voxel."""
         return self.backbone(voxels)
@@ -92,50 +77,25 @@ class Student(nn.Module):
         labels = 1 + self.class_logits(self(batch.voxels)).argmax(1)[batch.point_voxel]
         return labels.to(torch.uint8).cpu().numpy()
 
-    def save(self, folder: Path) -> None:
-        """Write weights as safetensors, and a description: all that `load` needs."""
-        folder.mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_file(
-            {name: tensor.contiguous() for name, tensor in self.state_dict().items()}, folder / WEIGHTS
-        )
-        description = {
+    def description(self) -> dict[str, Any]:
+        return {
             "config": configuration.to_dict(self.config),
             "point_features": self.point_features,
             "heads": {name: _channels(head)[1] for name, head in self.heads.items()},
             "projections": {name: _channels(linear) for name, linear in self.projections.items()},
             "vocabulary": dataclasses.asdict(self.vocabulary),
         }
-        (folder / DESCRIPTION).write_text(json.dumps(files.stamp(description, VERSION), indent=1))
-
-    def restore(self, folder: Path) -> None:
-        """Load the weights that `save` wrote for a student of the same configuration."""
-        self.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
 
     @classmethod
-    def load(cls, folder: Location) -> Student:
-        """Read a student that `save` wrote, from a local folder or a URI.
-
-        Raises SceneliftError if the folder does not hold a complete student.
-        """
-        try:
-            with folders.fetched(folder, [WEIGHTS, DESCRIPTION]) as local:
-                description = json.loads((local / DESCRIPTION).read_text())
-                state = safetensors.torch.load_file(local / WEIGHTS)
-        except (OSError, ValueError, safetensors.SafetensorError) as error:
-            raise SceneliftError(
-                f"{folder} does not hold a student ({error}); give a folder runs/NAME/checkpoints/step-N"
-            ) from None
-        description = files.accept(description, f"{folder}/{DESCRIPTION}", VERSION, MIGRATIONS)
-        student = cls(
+    def from_description(cls, description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Self:
+        return cls(
             configuration.from_dict(StudentConfig, description["config"]),
             description["point_features"],
-            state["text"],
+            weights["text"],
             configuration.from_dict(Vocabulary, description["vocabulary"]),
             description["heads"],
             {name: (wide, out) for name, (wide, out) in description["projections"].items()},
         )
-        student.load_state_dict(state)
-        return student.eval()
 
 
 def _channels(linear: nn.Module) -> tuple[int, int]:

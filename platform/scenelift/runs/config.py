@@ -1,4 +1,4 @@
-"""Settings of a run: what it reads and where it is kept."""
+"""Settings of a run: what it reads, where it is kept, and what every training has."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from scenelift.config.constraints import Exists, Settings
+from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
+from scenelift.tracking.config import TrackingConfig
+from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
 
 _MAKE = "make shards with: python -m datasets.shard (or shard_rooms, shard_captions), and give their folder"
 ShardFolder = Annotated[str, Exists(_MAKE)]
@@ -34,3 +37,23 @@ class RunConfig(Settings):
     """Folder of all runs, or a URI such as s3://bucket/runs."""
     resume: bool = False
     """Continue the run of this name from its newest checkpoint, and its MLflow run."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig(Settings):
+    """Settings that all trainings have; a method adds its own, and its defaults."""
+
+    data: DataConfig = DataConfig()
+    """What is trained and scored on."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """Optimizer and schedule."""
+    loop: LoopConfig = LoopConfig()
+    """The training loop."""
+    validation: ValidationConfig = NO_VALIDATION
+    """Training scenes that are held out and scored on as the training goes."""
+    scale: ScaleConfig = ScaleConfig()
+    """Workers and what each is given."""
+    tracking: TrackingConfig = TrackingConfig()
+    """MLflow."""
+    run: RunConfig = RunConfig()
+    """The run's folder."""

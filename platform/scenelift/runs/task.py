@@ -51,7 +51,7 @@ class Task(ABC, Generic[S]):
     """Advice to a user whose memory is full and whose micro-batches are single samples."""
 
     config: Any
-    """The config tree; has at least the groups data, optimizer, loop, validation, scale, tracking and run."""
+    """The config tree, a `TrainingConfig`."""
     presets: Mapping[str, Any]
     """Presets of the command; a run is named by its differences from the nearest one."""
     train: Samples[S]

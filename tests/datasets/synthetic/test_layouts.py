@@ -32,7 +32,7 @@ from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import FRAME
 from scenelift.samples.images import decode
 from scenelift.samples.kind import MANIFEST, Manifest
-from trainables.teacher.captions import sentences
+from trainables.teacher.regions import sentences
 
 TINY = replace(PRESETS["tiny"], workers=1)
 

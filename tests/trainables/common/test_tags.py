@@ -19,7 +19,7 @@ from scenelift.samples.config import ReadOptions
 from scenelift.shards.write import write_shards
 from tests.made.frames import VOCABULARY, MadeUp
 from trainables.common.config import CLIP_TEACHER, SegmentationData
-from trainables.common.names import network_name, student_name
+from trainables.common.training import network_name, student_name
 from trainables.distill import task as distill
 from trainables.evaluate import run as evaluate
 from trainables.finetune import task as finetune

@@ -1,5 +1,7 @@
 """CLIP2Scene: its loss against torch, its method's gradients, and the whole job on a tiny world."""
 
+import contextlib
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -151,7 +153,7 @@ def test_presets_replay(tmp_path: Path):
         assert load(DistillConfig, file) == preset
 
 
-def tiny(tiny_world, tmp_path, **loop) -> DistillConfig:
+def tiny(tiny_world, storage, **loop) -> DistillConfig:
     train, val = map(str, tiny_world)
     preset = PRESETS["synthetic"]
     return replace(
@@ -160,64 +162,48 @@ def tiny(tiny_world, tmp_path, **loop) -> DistillConfig:
         teacher=RANDOM,
         student=SMALL,
         loop=replace(preset.loop, **{"epochs": 2, "batch": 2, "log_every": 1, **loop}),
-        run=RunConfig("tiny", str(tmp_path / "runs")),
+        run=RunConfig("tiny", str(storage)),
     )
 
 
-@pytest.mark.ray
-def test_the_whole_job(tiny_world, tmp_path, capsys):
-    config = tiny(tiny_world, tmp_path)
-    distill.run(config)
-    folder = tmp_path / "runs" / "tiny"
-    result = json.loads((folder / "result.json").read_text())
+@pytest.fixture(scope="module")
+def trained(tiny_world, run_storage):
+    """A trained run: its config, its result, and what it printed."""
+    config, printed = tiny(tiny_world, run_storage), io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        distill.run(config)
+    return config, json.loads((run_storage / "tiny" / "result.json").read_text()), printed.getvalue()
+
+
+def test_the_whole_job(trained, run_storage):
+    config, result, printed = trained
     assert result["status"] == "finished"
     for name in (
-        "label_free/miou",
-        "label_free/miou_seen",
-        "label_free/miou_unseen",
+        *(f"label_free/miou{part}" for part in ("", "_seen", "_unseen")),
         "teacher/miou",
         "random/miou",
     ):
         assert 0 <= result["metrics"][name] <= 1
+    folder = run_storage / "tiny"
     assert load(DistillConfig, folder / "config.yaml") == config
     assert Path(result["checkpoint"]).is_dir()
-    assert {"losses.png", "confusion_student.png", "birds_eye_00000.png"} <= {
-        path.name for path in (folder / "pictures").iterdir()
-    }
-    out = capsys.readouterr().out
-    assert "student" in out
-    assert out.rstrip().endswith("result.json")
-    _same_scores_again(result, tiny_world[1], tmp_path)
-    _mlflow_has_it(result)
-    with pytest.raises(ConfigError, match=r"--run.resume true"):
-        distill.run(config)
-    _resumed_it_is_the_same_run(config, result)
+    drawn = {path.name for path in (folder / "pictures").iterdir()}
+    assert {"losses.png", "confusion_student.png", "birds_eye_00000.png"} <= drawn
+    assert "student" in printed and printed.rstrip().endswith("result.json")
 
 
-def _resumed_it_is_the_same_run(config, result):
-    distill.run(replace(config, run=replace(config.run, resume=True)))
-    again = json.loads((Path(config.run.storage) / "tiny" / "result.json").read_text())
-    assert again["metrics"] == result["metrics"]
-    assert again["mlflow"]["run_id"] == result["mlflow"]["run_id"]
-
-
-def _same_scores_again(result, shards, tmp_path):
-    """`trainables.evaluate` on the saved student gives the numbers that the training reported."""
-    config = evaluate.EvaluateConfig(
-        student=str(tmp_path / "runs" / "tiny" / "student"),
-        data=str(shards),
-        teacher=RANDOM,
-        run=RunConfig("again", str(tmp_path / "runs")),
-    )
-    evaluate.run(config)
-    again = json.loads((tmp_path / "runs" / "again" / "result.json").read_text())["metrics"]
+def test_evaluated_the_saved_student_has_the_scores_of_the_training(trained, tiny_world, run_storage):
+    folder, run = str(run_storage / "tiny" / "student"), RunConfig("again", str(run_storage))
+    evaluate.run(evaluate.EvaluateConfig(folder, str(tiny_world[1]), teacher=RANDOM, run=run))
+    again = json.loads((run_storage / "again" / "result.json").read_text())["metrics"]
     for name in again:
-        assert again[name] == result["metrics"][name], name
+        assert again[name] == trained[1]["metrics"][name], name
 
 
-def _mlflow_has_it(result):
+def test_mlflow_has_the_run(trained):
     from mlflow import MlflowClient
 
+    _, result, _ = trained
     run = MlflowClient(result["mlflow"]["tracking_uri"]).get_run(result["mlflow"]["run_id"])
     assert run.info.status == "FINISHED"
     assert run.data.params["optimizer.name"] == "adamw"
@@ -225,9 +211,19 @@ def _mlflow_has_it(result):
     assert len(run.inputs.dataset_inputs) == 2
 
 
+def test_resumed_it_is_the_same_run(trained, run_storage):
+    config, result, _ = trained
+    with pytest.raises(ConfigError, match=r"--run.resume true"):
+        distill.run(config)
+    distill.run(replace(config, run=replace(config.run, resume=True)))
+    again = json.loads((run_storage / "tiny" / "result.json").read_text())
+    assert again["metrics"] == result["metrics"]
+    assert again["mlflow"]["run_id"] == result["mlflow"]["run_id"]
+
+
 @pytest.mark.ray
 def test_bad_input_ends_with_one_clear_line(tiny_world, tmp_path):
-    good = tiny(tiny_world, tmp_path)
+    good = tiny(tiny_world, tmp_path / "runs")
     other = tmp_path / "other"
     write_shards(MadeUp(4), None, str(other), ReadOptions(image_size=(32, 48)), 2, progress=False)
     train, val = map(str, tiny_world)
@@ -261,9 +257,8 @@ def test_shards_without_labels_cannot_be_scored(tiny_world, tmp_path):
     manifest["about"]["labels"] = None
     (unlabeled / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match="no labels"):
-        distill.run(
-            replace(tiny(tiny_world, tmp_path), data=SegmentationData(str(tiny_world[0]), str(unlabeled)))
-        )
+        data = SegmentationData(str(tiny_world[0]), str(unlabeled))
+        distill.run(replace(tiny(tiny_world, tmp_path / "runs"), data=data))
 
 
 @pytest.mark.ray

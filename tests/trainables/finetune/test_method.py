@@ -264,7 +264,7 @@ def shards(ray_session, tmp_path_factory):
     return str(folder)
 
 
-def job(shards, tmp_path) -> FinetuneConfig:
+def job(shards, storage) -> FinetuneConfig:
     preset = PRESETS["synthetic"]
     return replace(
         preset,
@@ -274,28 +274,31 @@ def job(shards, tmp_path) -> FinetuneConfig:
         loop=replace(preset.loop, epochs=1, log_every=1),
         min_steps=3,
         scale=ScaleConfig(workers=2),
-        run=RunConfig("tuned", str(tmp_path / "runs")),
+        run=RunConfig("tuned", str(storage)),
     )
 
 
-@pytest.mark.ray
-def test_the_whole_job_from_another_data_sets_student(shards, tmp_path):
-    start = _run_folder(tmp_path / "runs" / "start", PRESETS["nuscenes"]) / "student"
+@pytest.fixture(scope="module")
+def tuned(shards, run_storage):
+    """The result of a run that started from the student of another data set."""
+    start = _run_folder(run_storage / "start", PRESETS["nuscenes"]) / "student"
     pretrained().save(start)
-    finetune.run(replace(job(shards, tmp_path), start=str(start)))
-    folder = tmp_path / "runs" / "tuned"
-    result = json.loads((folder / "result.json").read_text())
-    assert result["status"] == "finished"
-    assert 0 <= result["metrics"]["labeled/miou"] <= 1
-    assert not any(name.startswith(("label_free", "teacher")) for name in result["metrics"])
-    assert result["config"]["loop"]["epochs"] == 3, "two frames make one step an epoch"
-    tuned = Student.load(folder / "student")
-    assert tuned.vocabulary == VOCABULARY
-    assert any(
-        not torch.equal(tensor, pretrained().backbone.state_dict()[name])
-        for name, tensor in tuned.backbone.state_dict().items()
-    )
-    tags = _tags_of(result)
+    finetune.run(replace(job(shards, run_storage), start=str(start)))
+    return json.loads((run_storage / "tuned" / "result.json").read_text())
+
+
+def test_the_whole_job_from_another_data_sets_student(tuned, run_storage):
+    assert tuned["status"] == "finished"
+    assert 0 <= tuned["metrics"]["labeled/miou"] <= 1
+    assert not any(name.startswith(("label_free", "teacher")) for name in tuned["metrics"])
+    assert tuned["config"]["loop"]["epochs"] == 3, "two frames make one step an epoch"
+    student, start = Student.load(run_storage / "tuned" / "student"), pretrained().backbone.state_dict()
+    assert student.vocabulary == VOCABULARY
+    trained = student.backbone.state_dict()
+    assert any(not torch.equal(tensor, start[name]) for name, tensor in trained.items())
+
+
+def test_its_tags_name_the_labels_and_the_start(tuned):
     wanted = {
         "protocol": "finetune 25% frames",
         "labeled_frames": "2 of 8",
@@ -309,21 +312,14 @@ def test_the_whole_job_from_another_data_sets_student(shards, tmp_path):
         "trainable": "finetune",
         "dataset": "made-up",
     }
-    assert wanted.items() <= tags.items()
-    _evaluated_it_scores_the_same(result, folder, shards, tmp_path)
+    assert wanted.items() <= _tags_of(tuned).items()
 
 
-def _evaluated_it_scores_the_same(result, folder, shards, tmp_path):
-    evaluate.run(
-        evaluate.EvaluateConfig(
-            student=str(folder / "student"),
-            data=shards,
-            with_teacher=False,
-            run=RunConfig("again", str(tmp_path / "runs")),
-        )
-    )
-    again = json.loads((tmp_path / "runs" / "again" / "result.json").read_text())
-    assert again["metrics"] == result["metrics"]
+def test_evaluated_it_scores_the_same(tuned, shards, run_storage):
+    student, run = str(run_storage / "tuned" / "student"), RunConfig("again", str(run_storage))
+    evaluate.run(evaluate.EvaluateConfig(student, shards, with_teacher=False, run=run))
+    again = json.loads((run_storage / "again" / "result.json").read_text())
+    assert again["metrics"] == tuned["metrics"]
     tags = _tags_of(again)
     assert tags["start"] == "finetune" and tags["protocol"] == "finetune 25% frames" and tags["seed"] == "0"
     assert tags["student"] == "custom" and tags["student_name"].endswith(", 4.0 m")
@@ -337,7 +333,7 @@ def _tags_of(result):
 
 @pytest.mark.ray
 def test_bad_input_ends_with_one_clear_line(shards, tmp_path):
-    good = job(shards, tmp_path)
+    good = job(shards, tmp_path / "runs")
     unlabeled = tmp_path / "unlabeled"
     unlabeled.mkdir()
     for file in Path(shards).glob("*.parquet"):

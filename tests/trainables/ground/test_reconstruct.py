@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from trainables.ground.config import NetworkConfig
 from trainables.ground.losses import sentence_losses, word_losses
 from trainables.ground.reconstruct import Packing, Reconstructor, positions, single_key_attention
 
@@ -13,7 +14,8 @@ LENGTHS = torch.tensor([7, 3, 5])
 
 def made(causal: bool) -> Reconstructor:
     torch.manual_seed(0)
-    return Reconstructor(WIDTH, HEADS, 3, VOCABULARY, 0.2, causal).eval()
+    config = NetworkConfig(width=WIDTH, heads=HEADS, decoder_layers=3, causal=causal)
+    return Reconstructor(config, VOCABULARY).eval()
 
 
 def plain(reconstructor, inputs, words, candidates, causal):

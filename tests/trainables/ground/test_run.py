@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +35,6 @@ from trainables.ground.method import Grounding
 from trainables.ground.model import Grounder
 from trainables.ground.pictures import draw, explain
 from trainables.ground.scores import score
-from trainables.ground.validation import MEASURE
 
 SMALL = NetworkConfig(
     width=32, heads=2, relation_layers=1, relations="pairwise", decoder_layers=1, causal=False
@@ -134,7 +132,7 @@ def test_words_of_glove_are_those_of_its_file(tmp_path):
     other = tmp_path / "other.txt"
     other.write_text("red 1 2\nchair 1\n")
     for config, message in (
-        (LexiconConfig(glove=path), "none of the sentences' words"),
+        (LexiconConfig(glove=path), "none of the words"),
         (LexiconConfig(glove=other), "vectors of several lengths"),
         (LexiconConfig(glove=tmp_path / "none.txt"), "not a GloVe file"),
         (LexiconConfig(min_count=99), "lower lexicon.min_count"),
@@ -146,7 +144,7 @@ def test_words_of_glove_are_those_of_its_file(tmp_path):
 def test_settings_that_cannot_be_are_refused():
     for make, message in (
         (lambda: MethodConfig(candidates=0), "candidates must be at least 1"),
-        (lambda: MethodConfig(category="off", mil="off"), "nothing is left to choose"),
+        (lambda: MethodConfig(category="off", mil="off"), "nothing is left to select"),
         (lambda: MethodConfig(masked=1.0), "less than 1"),
         (lambda: MethodConfig(hard_candidate_fraction=0.0), "more than 0"),
         (lambda: GroundLoss(category=0), "category must be more than 0"),
@@ -204,7 +202,7 @@ def shards(ray_session, tmp_path_factory):
     return str(folder)
 
 
-def job(shards, tmp_path) -> GroundConfig:
+def job(shards, storage) -> GroundConfig:
     preset = PRESETS["synthetic"]
     return replace(
         preset,
@@ -212,19 +210,17 @@ def job(shards, tmp_path) -> GroundConfig:
         network=SMALL,
         loop=LoopConfig(epochs=2, batch=4, log_every=1),
         scale=replace(preset.scale, workers=2),
-        run=RunConfig("grounded", str(tmp_path / "runs")),
+        run=RunConfig("grounded", str(storage)),
     )
 
 
 @pytest.fixture(scope="module")
-def grounded(shards, mlflow_tables, tmp_path_factory):
-    """A trained run that held out every fourth room: its folder, and what its epochs said."""
-    folder, said = tmp_path_factory.mktemp("grounded"), []
-    (folder / "runs").mkdir()
-    shutil.copy(mlflow_tables, folder / "runs")
-    config = replace(job(shards, folder), validation=ValidationConfig(4))
-    run(ground.GroundTask(config), said.append)
-    return folder / "runs" / "grounded", said
+def grounded(shards, run_storage):
+    """A trained run that held out every fourth room: its folder, and the metrics of its epochs."""
+    epochs = []
+    config = replace(job(shards, run_storage), validation=ValidationConfig(4))
+    run(ground.GroundTask(config), epochs.append)
+    return run_storage / "grounded", epochs
 
 
 def test_the_whole_job(shards, grounded):
@@ -244,7 +240,7 @@ def test_the_whole_job(shards, grounded):
 
 def test_held_out_rooms_are_scored_and_not_trained_on(shards, grounded):
     _, said = grounded
-    assert len(said) == 2 and all(0 <= values[MEASURE["detected"]] <= 1 for values in said)
+    assert len(said) == 2 and all(0 <= values[ground.MEASURE["detected"]] <= 1 for values in said)
     task = ground.GroundTask(replace(job(shards, grounded[0]), validation=ValidationConfig(4)))
     kept, validation = task.validation()
     assert len(kept) == 9 and len(validation.chosen) == 3 and not set(kept) & set(validation.chosen)
@@ -252,7 +248,7 @@ def test_held_out_rooms_are_scored_and_not_trained_on(shards, grounded):
 
 @pytest.mark.ray
 def test_bad_input_ends_with_one_clear_line(shards, tmp_path):
-    good = job(shards, tmp_path)
+    good = job(shards, tmp_path / "runs")
     other = Path(tmp_path / "other")
     other.mkdir()
     for file in Path(shards).glob("*.parquet"):

@@ -16,7 +16,6 @@ from trainables.ground.losses import class_weights
 from trainables.ground.method import Grounding, Reading, coarse
 from trainables.ground.model import Grounder
 from trainables.ground.scores import NONE, Guess, guess, right, score, shares, subsets
-from trainables.ground.task import remarks
 
 WORDS = ("the", ".", *COLORS, *CLASSES)
 
@@ -63,11 +62,15 @@ def test_right_answers_of_both_protocols():
 
 
 def test_subsets_of_a_sentence():
-    sentence = dataclasses.replace(
-        made_up_room("room-1").sentences[0], unique=False, hard=True, view_dependent=False
-    )
-    assert subsets(sentence, False) == ["overall", "multiple", "hard", "view_independent"]
-    assert subsets(dataclasses.replace(sentence, hard=None), True) == [
+    room = made_up_room("room-1")
+    sentence = dataclasses.replace(room.sentences[0], unique=False, hard=True, view_dependent=False)
+    (target,) = np.flatnonzero((room.objects == sentence.box).all(1))
+    names = [f"thing {number}" for number in range(len(room.names))]
+    room = dataclasses.replace(room, names=tuple(names))
+    assert subsets(room, sentence) == ["overall", "multiple", "hard", "view_independent"]
+    names[target - 1] = names[target]
+    twins = dataclasses.replace(room, names=tuple(names))
+    assert subsets(twins, dataclasses.replace(sentence, hard=None)) == [
         "overall", "multiple", "view_independent", "twins",
     ]  # fmt: skip
 
@@ -122,9 +125,12 @@ def test_odd_rooms_are_counted_and_said():
         lost, sentences=(dataclasses.replace(lost.sentences[0], box=np.full(6, np.nan, np.float32)),)
     )
     found = score(made, [empty, foreign, lost], "detected")
-    assert (found.empty, found.unheard, found.missing) == (3, 1, 1)
+    counts = [
+        sum(getattr(each, name) for each in found.sentences) for name in ("empty", "unknown", "missing")
+    ]
+    assert counts == [3, 1, 1]
     assert found.sums["ceiling", "acc25", "overall"] == 1
-    said = remarks(found)
+    said = found.remarks()
     assert [text.split()[0] for text in said] == ["1", "3", "1"]
     for text, part in zip(said, ("guesses", "have no answer", "count as missed"), strict=True):
         assert part in text
@@ -164,7 +170,7 @@ def test_the_coarse_stage_adds_up_what_is_switched_on():
     torch.testing.assert_close(both, classes + features)
     torch.testing.assert_close(features.sum(1), torch.full((3,), 0.5))
     present = torch.ones(3, 7, dtype=torch.bool)
-    said = made.category(read.whole)
+    said = made.category(read.complete)
     torch.testing.assert_close(classes, class_weights(said, batch.class_logits.expand(3, -1, -1), present))
 
 

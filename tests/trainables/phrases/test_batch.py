@@ -9,8 +9,7 @@ import torch
 from scenelift.errors import DataError
 from scenelift.geometry.boxes2d import neighbours
 from tests.made.captions import made_up_image
-from trainables.phrases.batch import PhraseCollate, with_padding
-from trainables.phrases.words import WordIndex
+from trainables.phrases.batch import PhraseCollate, WordIndex, with_padding
 
 WORDS = WordIndex(("a", "blue", "car", "dog", "man", "red", "the"), 4)
 

@@ -145,7 +145,7 @@ def test_nothing_to_compare_costs_nothing():
 
 
 def test_the_ramp():
-    found = [losses.ramp(step) for step in (0, 499, 500, 1000, 1500, 10**6)]
+    found = [losses.ramp(step, 0.001, 1.0, 500, 3.0) for step in (0, 499, 500, 1000, 1500, 10**6)]
     assert found == pytest.approx([0.001, 0.001, 1.001, 2.001, 3.0, 3.0])
 
 

@@ -1,5 +1,7 @@
 """CKD: its method on batches, on the real files, what it learns, and the whole job once."""
 
+import contextlib
+import io
 import json
 from dataclasses import replace
 
@@ -36,10 +38,9 @@ from trainables.phrases.config import (
 )
 from trainables.phrases.method import Ckd
 from trainables.phrases.pictures import draw
-from trainables.phrases.scores import PhraseScores
+from trainables.phrases.scores import R1, PhraseScores
 from trainables.phrases.student import PhraseStudent, make_student
 from trainables.phrases.task import PhrasesTask, require
-from trainables.phrases.validation import R1
 
 SMALL = EncoderConfig(word_channels=16, lstm=16, hidden=32, channels=16)
 PROGRESS = Progress(0, 0, 1)
@@ -248,7 +249,7 @@ def shards(ray_session, tmp_path_factory):
     return str(folder)
 
 
-def job(shards, tmp_path):
+def job(shards, storage):
     preset = PRESETS["synthetic"]
     return replace(
         preset,
@@ -259,46 +260,48 @@ def job(shards, tmp_path):
         loop=replace(preset.loop, epochs=2, batch=4, log_every=1),
         validation=ValidationConfig(holdout_every=3),
         scale=ScaleConfig(workers=2),
-        run=RunConfig("grounded", str(tmp_path / "runs")),
+        run=RunConfig("grounded", str(storage)),
     )
 
 
-@pytest.mark.ray
-def test_the_whole_job(shards, tmp_path, capsys):
-    phrases.run(job(shards, tmp_path))
-    folder = tmp_path / "runs" / "grounded"
+@pytest.fixture(scope="module")
+def grounded(shards, run_storage):
+    """A trained run that held out every third image: its folder, and what it printed."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        phrases.run(job(shards, run_storage))
+    return run_storage / "grounded", printed.getvalue()
+
+
+def test_the_whole_job(grounded):
+    folder, printed = grounded
     result = json.loads((folder / "result.json").read_text())
     assert result["status"] == "finished"
-    found = result["metrics"]
-    assert 0 <= found["grounding/r1"] <= found["grounding/r10"] <= found["grounding/ceiling"] == 1
-    assert {
-        "random/r1",
-        "detector/r1",
-        "fused/r1",
-        "grounding/pointing",
-        "grounding/r1/other",
-        "grounding/multiplications",
-        "grounding/milliseconds",
-    } <= found.keys()
-    student = PhraseStudent.load(folder / "student")
-    scores = PhraseScores()
-    for sample in (open_samples(shards, CAPTIONED_IMAGE).read(i) for i in range(12)):
-        scores.add(sample, student.ground(sample))
-    assert scores.metrics()["r1"] == pytest.approx(found["grounding/r1"])
-    assert any(not torch.equal(one, two) for one, two in _parameters(folder / "initial", folder / "student"))
+    metrics = result["metrics"]
+    assert 0 <= metrics["grounding/r1"] <= metrics["grounding/r10"] <= metrics["grounding/ceiling"] == 1
+    assert {f"{who}/r1" for who in ("random", "detector", "fused")} <= metrics.keys()
+    names = ("pointing", "r1/other", "multiplications", "milliseconds")
+    assert {f"grounding/{name}" for name in names} <= metrics.keys()
     assert len(list((folder / "pictures").glob("phrases_*.png"))) == 3
     assert "validation/r1" in (folder / "history.jsonl").read_text()
-    printed = capsys.readouterr().out
     assert "no detector is asked" in printed and "R@1" in printed
 
 
-def _parameters(*folders):
-    return zip(*(PhraseStudent.load(folder).parameters() for folder in folders), strict=True)
+def test_the_saved_student_is_trained_and_has_the_scores_of_the_run(shards, grounded):
+    folder, _ = grounded
+    student, before = PhraseStudent.load(folder / "student"), PhraseStudent.load(folder / "initial")
+    scores = PhraseScores()
+    for sample in (open_samples(shards, CAPTIONED_IMAGE).read(i) for i in range(12)):
+        scores.add(sample, student.ground(sample))
+    metrics = json.loads((folder / "result.json").read_text())["metrics"]
+    assert scores.metrics()["r1"] == pytest.approx(metrics["grounding/r1"])
+    pairs = zip(before.parameters(), student.parameters(), strict=True)
+    assert any(not torch.equal(one, other) for one, other in pairs)
 
 
 @pytest.mark.ray
 def test_what_the_shards_do_not_hold_ends_with_one_clear_line(shards, tmp_path):
-    good = job(shards, tmp_path)
+    good = job(shards, tmp_path / "runs")
     eight = replace(good, distillation=DistillationConfig(neighbours=8))
     mistakes = [
         (replace(good, data=PhraseDataConfig(None, shards)), ConfigError, "without data.train"),
@@ -326,7 +329,7 @@ def test_what_the_shards_do_not_hold_ends_with_one_clear_line(shards, tmp_path):
 
 @pytest.mark.ray
 def test_held_out_images_are_not_trained_on(shards, tmp_path):
-    config = job(shards, tmp_path)
+    config = job(shards, tmp_path / "runs")
     task = PhrasesTask(replace(config, validation=ValidationConfig(holdout_every=4, max_samples=2)))
     kept, validation = task.validation()
     assert sorted({*kept, 3, 7, 11}) == list(range(12)) and set(validation.chosen) <= {3, 7, 11}

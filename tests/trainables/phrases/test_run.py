@@ -11,10 +11,9 @@ from scenelift.errors import DataError
 from scenelift.samples.caption import CAPTIONED_IMAGE, CaptionSet, RegionStatistics
 from tests.made.captions import MadeUpCaptions, made_up_image
 from trainables.phrases.config import DistillationConfig, EncoderConfig, PhrasesConfig
-from trainables.phrases.cost import cost
-from trainables.phrases.scores import PhraseScores, believed, metrics, table
+from trainables.phrases.scores import Cost, PhraseScores, believed, metrics, table
 from trainables.phrases.student import PhraseStudent
-from trainables.phrases.task import begin_student, grounders, outline, require
+from trainables.phrases.task import grounders, outline, require, untrained_student
 
 SMALL = EncoderConfig(word_channels=16, lstm=16, hidden=32, channels=16)
 
@@ -34,10 +33,14 @@ def test_statistics_are_of_the_training_images_and_test_words_only_where_a_file_
     train = described(statistics=statistics(1.0), words={"a": 1, "man": 1})
     test = described(statistics=statistics(9.0), words={"a": 1, "dog": 1})
     (tmp_path / "glove.txt").write_text("".join(f"{word} {'0.5 ' * 16}\n" for word in ("a", "man", "dog")))
-    learnt = begin_student(PhrasesConfig(student=SMALL), train, test)
+    learnt = untrained_student(PhrasesConfig(student=SMALL), train, test)
     assert learnt.statistics.mean == 1.0 and learnt.vocabulary.known == ("a", "man")
     given = replace(SMALL, glove=str(tmp_path / "glove.txt"))
-    assert begin_student(PhrasesConfig(student=given), train, test).vocabulary.known == ("a", "dog", "man")
+    assert untrained_student(PhrasesConfig(student=given), train, test).vocabulary.known == (
+        "a",
+        "dog",
+        "man",
+    )
 
 
 def test_the_student_is_scored_and_timed_without_the_detector():
@@ -50,7 +53,7 @@ def test_the_student_is_scored_and_timed_without_the_detector():
 
     sample = made_up_image()
     watched = Watched(SMALL, ("a", "man"), RegionStatistics(5, 1.0, 0.5))
-    spent = cost(watched, sample)
+    spent = Cost.of(watched, sample)
     assert (spent.phrases, spent.regions) == (6, 6) and spent.milliseconds > 0
     assert spent.multiplications == watched.operations(6, 6)
     assert "6 phrases among 6 regions" in str(spent) and "no detector is asked" in str(spent)

@@ -1,4 +1,4 @@
-"""PPKT and SLidR: losses against loops, gradients, frozen 2D networks, and the whole job on a tiny world."""
+"""PPKT and SLidR: what is compared, gradients, superpixels, and the whole job on a tiny world."""
 
 import io
 import json
@@ -7,9 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
-import torchvision
 from PIL import Image
 from torch.nn import functional as F
 
@@ -17,7 +15,7 @@ from datasets.nuscenes.source import NuScenes
 from datasets.synthetic.config import PRESETS as WORLDS
 from datasets.synthetic.generate import generate
 from scenelift.config.files import dump, load
-from scenelift.errors import ConfigError, DataError, TeacherError
+from scenelift.errors import ConfigError, DataError
 from scenelift.nn.config import NetworkConfig, StudentConfig
 from scenelift.nn.student import Student
 from scenelift.points.collate import Collate
@@ -31,6 +29,7 @@ from scenelift.teachers.config import TeacherConfig
 from scenelift.train.method import Progress
 from scenelift.train.state import random_state, restore_random_state
 from tests.made.frames import CAMERAS, VOCABULARY, made_up_frame
+from tests.trainables.pretrain.test_losses import loop_means, loop_nce
 from trainables.common.config import SegmentationData
 from trainables.evaluate import run as evaluate
 from trainables.pretrain import losses as contrast
@@ -43,100 +42,6 @@ SMALL = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), NetworkConfig(8, (8
 RANDOM = TeacherConfig(weights="random", image_size=(28, 48))
 OPTIONS = ReadOptions(image_size=(28, 48))
 START = Progress(0, 0, 1)
-
-
-def same(got, want, inputs):
-    """Equal in value and in the gradients of the inputs."""
-    assert torch.allclose(got, want, rtol=1e-5, atol=1e-5)
-    grads = [torch.autograd.grad(loss, inputs) for loss in (got, want)]
-    for one, other in zip(*grads, strict=True):
-        assert torch.allclose(one, other, rtol=1e-4, atol=1e-6)
-        assert one.abs().sum() > 0
-
-
-def loop_nce(points, pixels, temperature):
-    terms = []
-    for i in range(len(points)):
-        similar = [torch.exp(points[i] @ pixel / temperature) for pixel in pixels]
-        terms.append(-torch.log(similar[i] / sum(similar)))
-    return sum(terms) / len(terms)
-
-
-def test_ppkt_equals_a_loop_over_pairs():
-    torch.manual_seed(0)
-    points, pixels = (torch.randn(9, 5, requires_grad=True) for _ in range(2))
-    units = [[row / row.square().sum().sqrt() for row in rows] for rows in (points, pixels)]
-    same(contrast.ppkt(points, pixels, 0.07), loop_nce(*units, 0.07), (points, pixels))
-
-
-def loop_means(grid, superpixels, align):
-    """{(image, superpixel): mean unit feature}, from the grid upsampled to all pixels."""
-    full = F.interpolate(grid, superpixels.shape[1:], mode="bilinear", align_corners=align)
-    unit = full / full.square().sum(1, keepdim=True).sqrt()
-    return {
-        (i, s): torch.stack([unit[i, :, r, c] for r, c in torch.nonzero(superpixels[i] == s)]).mean(0)
-        for i in range(len(grid))
-        for s in superpixels[i].unique().tolist()
-    }
-
-
-@pytest.mark.parametrize("align", [True, False])
-@pytest.mark.parametrize("cells", [(3, 5), (1, 4), (2, 1), (11, 14), (20, 30)])
-def test_mean_pixels_equal_those_of_the_upsampled_map(align, cells):
-    torch.manual_seed(0)
-    grid = torch.randn(2, 6, *cells, requires_grad=True)
-    superpixels = torch.randint(0, 5, (2, 11, 14))
-    superpixels[superpixels == 3] = 4
-    got = contrast.mean_pixels(grid, superpixels, 7, align)
-    want = loop_means(grid, superpixels, align)
-    assert got.shape == (2, 7, 6)
-    for empty in (3, 5, 6):
-        assert (got[:, empty] == 0).all()
-    weight = torch.randn(2, 7, 6)
-    total = sum((weight[i, s] * mean).sum() for (i, s), mean in want.items())
-    for (i, s), mean in want.items():
-        assert torch.allclose(got[i, s], mean, atol=1e-5)
-    same((weight * got).sum(), total, (grid,))
-
-
-@pytest.mark.parametrize("align", [True, False])
-def test_slidr_equals_a_loop_over_superpixels(align):
-    torch.manual_seed(0)
-    grid = torch.randn(2, 6, 3, 4, requires_grad=True)
-    points = torch.randn(30, 6, requires_grad=True)
-    superpixels = torch.randint(0, 9, (2, 9, 12))
-    pixels = torch.stack([torch.randint(0, size, (30,)) for size in (2, 9, 12)], 1)
-    shown = {}
-    for point, (i, r, c) in zip(points, pixels.tolist(), strict=True):
-        shown.setdefault((i, superpixels[i, r, c].item()), []).append(point / point.norm())
-    assert len(shown) < 18, "superpixels without points must be left out"
-    means = loop_means(grid, superpixels, align)
-    k = [torch.stack(shown[key]).mean(0) for key in shown]
-    q = [means[key] for key in shown]
-    got = contrast.slidr(points, pixels, grid, superpixels, 0.07, align)
-    same(got, loop_nce(k, q, 0.07), (points, grid))
-
-
-def test_opposite_neighbours_leave_gradients_finite():
-    """Half way between two opposite cells a feature has no direction."""
-    grid = torch.tensor([1.0, -1.0]).view(1, 1, 1, 2).repeat(1, 4, 1, 1).requires_grad_()
-    means = contrast.mean_pixels(grid, torch.zeros(1, 1, 3, dtype=torch.long), 1, align_corners=True)
-    means.sum().backward()
-    assert torch.isfinite(means).all() and torch.isfinite(grid.grad).all()
-
-
-def test_pairs_are_drawn_once_each_and_again_after_a_restart():
-    torch.manual_seed(0)
-    cpu = torch.device("cpu")
-    torch.rand(5)
-    state = random_state(cpu)
-    drawn = contrast.draw_pairs(5000, 4096, cpu)
-    assert len(drawn) == len(drawn.unique()) == 4096
-    assert drawn.min() >= 0 and drawn.max() < 5000
-    assert not torch.equal(contrast.draw_pairs(5000, 4096, cpu), drawn)
-    assert sorted(contrast.draw_pairs(30, 4096, cpu).tolist()) == list(range(30))
-    restore_random_state(state, cpu)
-    assert torch.equal(contrast.draw_pairs(5000, 4096, cpu), drawn)
 
 
 def small(method="ppkt", **changes) -> PretrainConfig:
@@ -210,7 +115,7 @@ def test_remembered_features_are_those_of_the_frames():
     remembering = made(small(images=ImageBackboneConfig(cache_frames=2)))
     for numbers in ([0, 1, 2], [2, 0], [3, 1], [1, 0, 3]):
         batch = batch_of(*numbers)
-        assert torch.allclose(remembering._look(batch), fresh.images(batch.images), atol=1e-5)
+        assert torch.allclose(remembering._image_features(batch), fresh.images(batch.images), atol=1e-5)
     assert list(remembering.cached) == ["frame-00000", "frame-00001"] and not fresh.cached
     with pytest.raises(ConfigError, match=r"images\.cache_frames"):
         small(augmentation=Augmentation(image=ImageAugmentation(flip=True)))
@@ -290,66 +195,6 @@ def test_the_paired_pixel_keeps_its_superpixel():
         assert 20 < len(batch.pair_points) <= len(centres)
 
 
-def test_a_quarter_of_the_resolution_is_torchvisions_dilated_resnet(tmp_path):
-    """As SLidR's ResNet-50 is made, by the same weights; and the wrappings that files of weights come in."""
-    torch.manual_seed(0)
-    kind = torchvision.models.resnet.Bottleneck
-    other = torchvision.models.ResNet(kind, [2, 2, 2, 2], replace_stride_with_dilation=[True] * 3).eval()
-    state = other.state_dict()
-    moco = {f"module.encoder_q.{name}": value for name, value in state.items()}
-    torch.save({"epoch": 800, "state_dict": moco}, tmp_path / "moco.pth.tar")
-    safetensors.torch.save_file(state, tmp_path / "plain.safetensors")
-    images = torch.randint(0, 255, (1, 3, 36, 52), dtype=torch.uint8)
-    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    pixels = (images / 255 - mean.view(3, 1, 1)) / std.view(3, 1, 1)
-    with torch.no_grad():
-        want = torch.nn.Sequential(*list(other.children())[:-2])(pixels)
-    assert want.shape == (1, 2048, 9, 13)
-    for name in ("moco.pth.tar", "plain.safetensors"):
-        config = ImageBackboneConfig("resnet26", str(tmp_path / name), output_stride=4)
-        backbone = build_image_backbone(config, RANDOM, VOCABULARY).train()
-        assert feature_width(backbone, config, (36, 52)) == 2048
-        assert torch.allclose(backbone(images), want, rtol=1e-4, atol=1e-4)
-
-
-def test_random_weights_are_the_same_everywhere():
-    config = ImageBackboneConfig("resnet18", "random")
-    first = build_image_backbone(config, RANDOM, VOCABULARY)
-    torch.rand(3)
-    state = torch.get_rng_state()
-    second = build_image_backbone(config, RANDOM, VOCABULARY)
-    assert torch.equal(torch.get_rng_state(), state)
-    for one, other in zip(first.parameters(), second.parameters(), strict=True):
-        assert torch.equal(one, other)
-
-
-def test_wrong_image_networks_end_with_one_line(tmp_path):
-    torch.save({"fc.weight": torch.zeros(1)}, tmp_path / "empty.pth")
-    state = torchvision.models.resnet18().state_dict()
-    torch.save(state | {"conv1.weight": torch.zeros(1)}, tmp_path / "shape.pth")
-    torch.save({"state_dict": Path()}, tmp_path / "code.pth")
-    (tmp_path / "text.pth").write_text("no weights")
-    mistakes = [
-        (("resnet5O", "random"), ConfigError, "did you mean resnet50"),
-        (("resnet18", None), ConfigError, "images.weights"),
-        (("teacher", "random"), ConfigError, "images.weights"),
-        (("resnet18", "nowhere.pth"), TeacherError, "no file nowhere.pth"),
-        (("resnet18", str(tmp_path / "empty.pth")), TeacherError, "conv1.weight and .* others are missing"),
-        (("resnet18", str(tmp_path / "shape.pth")), TeacherError, "size mismatch for conv1.weight"),
-        (("resnet18", str(tmp_path / "code.pth")), TeacherError, "more than tensors"),
-        (("resnet18", str(tmp_path / "text.pth")), TeacherError, "not a weights file"),
-        (("vit_tiny_patch16_224", "random", 8), ConfigError, "output_stride 8"),
-        (("convnext_atto", "random", 4), ConfigError, "output_stride 4"),
-        (("resnet18", "random", 2), ConfigError, "output_stride 2"),
-        (("vit_tiny_patch16_224", "random"), ConfigError, "augmentation.image.size"),
-    ]
-    for arguments, kind, message in mistakes:
-        with pytest.raises(kind, match=message) as caught:
-            config = ImageBackboneConfig(*arguments)
-            feature_width(build_image_backbone(config, RANDOM, VOCABULARY), config, (32, 64))
-        assert "\n" not in str(caught.value)
-
-
 def test_presets_replay_and_impossible_ones_are_refused(tmp_path: Path):
     for preset in PRESETS.values():
         file = tmp_path / "config.yaml"
@@ -362,40 +207,61 @@ def test_presets_replay_and_impossible_ones_are_refused(tmp_path: Path):
             ContrastConfig(**values)
 
 
-@pytest.mark.ray
-def test_the_whole_job(ray_session, tmp_path):
-    world = replace(WORLDS["tiny"], out=tmp_path / "world")
+def test_ppkt_draws_the_same_pairs_after_a_restart():
+    config = small(contrast=ContrastConfig(pairs=5))
+    method, batch = made(config), batch_of(0, 1)
+    assert len(batch.pair_points) > 5
+    cpu = torch.device("cpu")
+    state = random_state(cpu)
+    losses = [method(batch, START)["ppkt"].item() for _ in range(2)]
+    restore_random_state(state, cpu)
+    assert losses[0] != losses[1] and method(batch, START)["ppkt"].item() == losses[0]
+
+
+@pytest.fixture(scope="module")
+def shards(ray_session, tmp_path_factory) -> dict[int, str]:
+    """Superpixels of an image -> shards of a tiny world with them."""
+    folder = tmp_path_factory.mktemp("tiny")
+    world = replace(WORLDS["tiny"], out=folder / "world")
     generate(world)
-    source, shards = NuScenes(world.out, world.version), {}
+    source, written = NuScenes(world.out, world.version), {}
     for superpixels in (0, 20):
-        shards[superpixels] = str(tmp_path / f"shards-{superpixels}")
+        written[superpixels] = str(folder / f"shards-{superpixels}")
         options = ReadOptions(image_size=(32, 48), superpixels=superpixels)
-        write_shards(source, "train", shards[superpixels], options, 2, progress=False)
-    config = small(
-        "slidr",
-        data=SegmentationData(shards[20]),
-        loop=replace(PRESETS["synthetic"].loop, epochs=2, batch=2, log_every=1),
-        run=RunConfig("tiny", str(tmp_path / "runs")),
-    )
-    with pytest.raises(DataError, match="--superpixels"):
-        pretrain.run(replace(config, data=SegmentationData(shards[0])))
-    pretrain.run(config)
-    folder = tmp_path / "runs" / "tiny"
-    result = json.loads((folder / "result.json").read_text())
+        write_shards(source, "train", written[superpixels], options, 2, progress=False)
+    return written
+
+
+@pytest.fixture(scope="module")
+def trained(shards, run_storage) -> Path:
+    """Folder of a trained run of SLidR."""
+    loop = replace(PRESETS["synthetic"].loop, epochs=2, batch=2, log_every=1)
+    run = RunConfig("tiny", str(run_storage))
+    pretrain.run(small("slidr", data=SegmentationData(shards[20]), loop=loop, run=run))
+    return run_storage / "tiny"
+
+
+def test_the_whole_job_logs_finite_losses(trained):
+    result = json.loads((trained / "result.json").read_text())
     assert result["status"] == "finished" and result["metrics"] == {}
-    events = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    events = [json.loads(line) for line in (trained / "history.jsonl").read_text().splitlines()]
     losses = [event["values"]["loss/slidr"] for event in events if event["kind"] == "metrics"]
     assert len(losses) == 4 and np.isfinite(losses).all() and min(losses) > 0
-    student, before = Student.load(folder / "student"), Student.load(folder / "initial")
+
+
+def test_every_parameter_of_the_saved_student_is_trained(trained):
+    student, before = Student.load(trained / "student"), Student.load(trained / "initial")
     assert student.heads.keys() == {"contrast"} and student.projections.keys() == {"image"}
-    changed = [
-        not torch.equal(one, other)
-        for one, other in zip(student.parameters(), before.parameters(), strict=True)
-    ]
-    assert all(changed)
+    pairs = zip(student.parameters(), before.parameters(), strict=True)
+    assert all(not torch.equal(one, other) for one, other in pairs)
+
+
+def test_slidr_refuses_shards_without_superpixels(shards):
+    with pytest.raises(DataError, match="--superpixels"):
+        pretrain.run(small("slidr", data=SegmentationData(shards[0])))
 
 
 def test_a_pretrained_student_is_sent_to_fine_tuning_when_it_is_asked_for_classes(tmp_path):
     student = Student(StudentConfig(), 1, torch.zeros(3, 0), VOCABULARY, {"contrast": 8})
     with pytest.raises(ConfigError, match=r"trainables\.finetune --start runs/x/student"):
-        evaluate._require_names(student, "runs/x/student")
+        evaluate._require_classes(student, "runs/x/student", None)

@@ -15,14 +15,16 @@ from scenelift.teachers.clip import build_teacher
 from scenelift.teachers.config import TeacherConfig
 from scenelift.teachers.tiny import TinyModel, TinyTokenizer, build_tiny, load_tiny
 from trainables.teacher import run as teacher
-from trainables.teacher.captions import NAMES, caption, sentences
 from trainables.teacher.config import TeacherTraining
 from trainables.teacher.regions import (
+    NAMES,
     RegionImage,
     augment,
+    caption,
     draw_batch,
     patch_shares,
     read_regions,
+    sentences,
     split_by_scene,
 )
 

@@ -5,31 +5,32 @@ from typing import get_args
 import pytest
 
 from datasets.nuscenes.classes import FULL
-from trainables.common.config import Prompts
-from trainables.common.prompts import named_by, taught_by
+from trainables.distill.config import Prompts
+from trainables.distill.task import student_classes, teacher_classes
 
 
 def test_the_papers_prompts_are_one_word_a_class():
-    words = [words[0] for words in named_by(FULL, "paper").words]
+    words = [words[0] for words in student_classes(FULL, "paper").words]
     assert ", ".join(words) == (
         "barrier, bicycle, bus, car, construction vehicle, motorcycle, pedestrian, traffic_cone, trailer, truck, "
         "driveable surface, other_flat, sidewalk, terrain, manmade, vegetation"
     )
-    assert named_by(FULL, "words") is FULL and any(len(words) > 1 for words in FULL.words)
+    assert student_classes(FULL, "words") is FULL and any(len(words) > 1 for words in FULL.words)
 
 
 @pytest.mark.parametrize("prompts", get_args(Prompts))
 def test_the_student_is_always_asked_for_the_data_sets_own_classes(prompts):
-    assert named_by(FULL, prompts).classes == FULL.classes
-    taught = taught_by(FULL, prompts)
+    assert student_classes(FULL, prompts).classes == FULL.classes
+    taught = teacher_classes(FULL, prompts)
     assert len(set(taught.classes)) == len(taught.classes)
     if prompts in ("words", "paper"):
-        assert taught == named_by(FULL, prompts)
+        assert taught == student_classes(FULL, prompts)
 
 
 def test_other_data_sets_have_their_own_numbers_of_classes():
     counts = {
-        prompts: len(taught_by(FULL, prompts).classes) for prompts in ("semantickitti", "cityscapes", "all")
+        prompts: len(teacher_classes(FULL, prompts).classes)
+        for prompts in ("semantickitti", "cityscapes", "all")
     }
     assert counts["semantickitti"] == counts["cityscapes"] == 19
     assert 19 + 16 > counts["all"] > 19

@@ -1,0 +1,51 @@
+"""What the commands that write shards share."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from scenelift.io.storage import megabytes
+from scenelift.samples.kind import Kind, Manifest, SampleSource
+
+
+class ShardSettings(Protocol):
+    """Settings that all of the commands have."""
+
+    @property
+    def split(self) -> str | None: ...
+    @property
+    def folder(self) -> str: ...
+    @property
+    def per_shard(self) -> int: ...
+    @property
+    def max_bad(self) -> int: ...
+
+
+def write(
+    config: ShardSettings, source: SampleSource, options: Any, kind: Kind[Any], module: str, command: str = ""
+) -> Manifest:
+    """Write the shards of a source. command: what to record in them; else this command line of `module`."""
+    from scenelift.cluster.connect import connect
+    from scenelift.shards.write import write_shards
+
+    with connect():
+        return write_shards(
+            source,
+            config.split,
+            config.folder,
+            options,
+            per_shard=config.per_shard,
+            max_bad=config.max_bad,
+            command=command or shlex.join(["python", "-m", module, *sys.argv[1:]]),
+            kind=kind,
+        )
+
+
+def report(manifest: Manifest, rows: Mapping[str, str]) -> str:
+    """A short table of what a folder of shards has; rows: what is special to its kind."""
+    size = f"{megabytes(manifest.bytes)} in {len(manifest.shards)} shards"
+    table = {"data set": f"{manifest.dataset} {manifest.split}", **rows, "size": size}
+    return "\n".join(f"{name:<11} {value}" for name, value in table.items())

@@ -1,0 +1,29 @@
+"""Word vectors from a GloVe text file: a word and its numbers per line."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scenelift.errors import DataError
+
+
+def read_glove(path: Path, words: Collection[str]) -> dict[str, NDArray[np.float32]]:
+    """The vectors of the given words; DataError if it has none of them, or is not such a file."""
+    wanted, vectors, channels = set(words), {}, 0
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for line in lines:
+                word, *numbers = line.rstrip().split(" ")
+                channels = channels or len(numbers)
+                # Some GloVe words contain spaces, such as ". . ."; ours do not, so such lines are skipped.
+                if word in wanted and len(numbers) <= channels:
+                    vectors[word] = np.array(numbers, np.float32)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not a GloVe file (a word and its numbers per line): {error}") from None
+    if len({len(vector) for vector in vectors.values()}) != 1:
+        raise DataError(f"{path} has none of the words of the training, or vectors of several lengths")
+    return vectors
