@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from datasets.nuscenes.classes import FULL
 from scenelift.errors import DataError
-from scenelift.samples.vocabulary import TEMPLATES, Vocabulary
+from scenelift.samples.vocabulary import Vocabulary, prompt_templates
 
 Rng = np.random.Generator
 
@@ -165,7 +165,7 @@ def sentences() -> list[str]:
     """Every prompt that the tokenizer must know."""
     words = [word for group in NAMES.words for word in group]
     words += [*NAMES.classes, *ABSENT, *NEUTRAL, "and"]
-    return [template.format(word) for template in (*TEMPLATES["tiny"], "{}") for word in words]
+    return [template.format(word) for template in (*prompt_templates()["tiny"], "{}") for word in words]
 
 
 def caption(names: Sequence[tuple[str, ...]], rng: np.random.Generator) -> tuple[list[str], list[int]]:
@@ -175,7 +175,7 @@ def caption(names: Sequence[tuple[str, ...]], rng: np.random.Generator) -> tuple
     assignment would be correct. Captions of absent classes and things follow.
     """
     words = {name: str(rng.choice(group)) for name, group in zip(NAMES.classes, NAMES.words, strict=True)}
-    template = str(rng.choice(TEMPLATES["tiny"]))
+    template = str(rng.choice(prompt_templates()["tiny"]))
     phrases = [" and ".join(words[name] for name in region[:MOST_NAMES]) for region in names]
     distinct = list(dict.fromkeys(phrases))
     target = [distinct.index(phrase) for phrase in phrases]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import textwrap
 import types
 from collections.abc import Iterable, Mapping
@@ -29,20 +30,17 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def to_dict(config: Any) -> Any:
     """The config as plain dicts, lists and scalars, ready for YAML or JSON."""
-    if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        return {f.name: to_dict(getattr(config, f.name)) for f in dataclasses.fields(config)}
-    if isinstance(config, tuple | list):
-        return [to_dict(item) for item in config]
-    return str(config) if isinstance(config, Path) else config
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str))  # paths as text
 
 
 def flatten(config: Any) -> dict[str, Value]:
-    """Every leaf by its dotted key, in field order: {"loop.epochs": 10, ...}."""
+    """Every leaf of a config or its `to_dict` by dotted key, in field order: {"loop.epochs": 10, ...}."""
     leaves: dict[str, Value] = {}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        inner = flatten(value) if dataclasses.is_dataclass(value) else None
-        leaves |= {field.name: value} if inner is None else {f"{field.name}.{k}": v for k, v in inner.items()}
+    for name, value in (config if isinstance(config, Mapping) else vars(config)).items():
+        if isinstance(value, Mapping) or dataclasses.is_dataclass(value):
+            leaves |= {f"{name}.{key}": leaf for key, leaf in flatten(value).items()}
+        else:
+            leaves[name] = value
     return leaves
 
 

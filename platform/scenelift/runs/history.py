@@ -7,19 +7,16 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from scenelift.config import files
-from scenelift.config.build import experiment_identity
+from scenelift.config.build import experiment_identity, flatten
 from scenelift.io import storage
 from scenelift.io.storage import Location
 from scenelift.runs import folder as runs
 from scenelift.tracking import store
-
-if TYPE_CHECKING:
-    pass
 
 RANDOM = "random"
 """Method of an untrained student."""
@@ -56,7 +53,7 @@ class Origin:
         place = storage.join(storage.split(place)[0], "config.yaml")
         values = yaml.safe_load(storage.read_bytes(filesystem, place))
         config = files.accept(values, place, files.VERSION, files.MIGRATIONS)
-        return cls(RANDOM if name == "initial" else method, identity["run_id"], tags, _flat(config))
+        return cls(RANDOM if name == "initial" else method, identity["run_id"], tags, flatten(config))
 
     @property
     def version(self) -> str:
@@ -69,13 +66,6 @@ class Origin:
     def tag(self, name: str, otherwise: str) -> str:
         """A tag of the run."""
         return (self.tags or {}).get(name, otherwise)
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return leaves
 
 
 PAGE = 1000

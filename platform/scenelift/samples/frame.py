@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from scenelift.config.build import from_dict
 from scenelift.samples.config import ReadOptions
 from scenelift.samples.kind import Kind, Manifest, SampleSource, from_bytes, to_bytes
 from scenelift.samples.vocabulary import Vocabulary
@@ -120,15 +121,9 @@ class FrameSet:
     @classmethod
     def of(cls, manifest: Manifest) -> FrameSet:
         """From the manifest of a folder of frames."""
-        about = dict(manifest.about)
-        words = about.pop("vocabulary")
+        about = manifest.about
         return cls(
-            vocabulary=Vocabulary(
-                name=words["name"],
-                classes=tuple(words["classes"]),
-                words=tuple(tuple(group) for group in words["words"]),
-                colors=tuple(tuple(color) for color in words["colors"]),
-            ),
+            vocabulary=from_dict(Vocabulary, about["vocabulary"]),
             image_size=(about["image_size"][0], about["image_size"][1]),
             cameras=tuple(about["cameras"]),
             **{name: about[name] for name in ("lidar_sweeps", "superpixels", "points", "pairs", "labels")},

@@ -8,7 +8,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scenelift.errors import DataError
 
@@ -22,7 +21,8 @@ _SCENE = (
 
 
 @functools.cache
-def _templates() -> dict[str, tuple[str, ...]]:
+def prompt_templates() -> dict[str, tuple[str, ...]]:
+    """By name: the 85 prompts of the paper, those of the tiny teacher, the bare word."""
     import open_clip  # slow to import, and not needed to read or write shards
 
     # open_clip's templates are functions; calling them with "{}" gives their text.
@@ -37,13 +37,6 @@ def _templates() -> dict[str, tuple[str, ...]]:
         ),
         "plain": ("{}",),
     }
-
-
-def __getattr__(name: str) -> Any:
-    """`TEMPLATES`: the 85 prompts of the paper, those of the tiny teacher, the bare word; built on first use."""
-    if name == "TEMPLATES":
-        return _templates()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @dataclass(frozen=True)
@@ -70,9 +63,9 @@ class Vocabulary:
         return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
     def prompts(self, templates: str) -> tuple[tuple[str, ...], ...]:
-        """[C][words x templates] the sentences of each class under a named ensemble of `TEMPLATES`."""
+        """[C][words x templates] the sentences of each class under a named ensemble of `prompt_templates`."""
         return tuple(
-            tuple(template.format(word) for word in words for template in _templates()[templates])
+            tuple(template.format(word) for word in words for template in prompt_templates()[templates])
             for words in self.words
         )
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from scenelift.errors import TeacherError
 from scenelift.geometry.segments import sample
-from scenelift.samples.vocabulary import TEMPLATES, Vocabulary
+from scenelift.samples.vocabulary import Vocabulary, prompt_templates
 from scenelift.teachers.config import TeacherConfig
 from scenelift.teachers.open_clip_internals import (
     check_towers,
@@ -45,8 +45,9 @@ def build_teacher(
     Raises TeacherError if the weights are not on this machine or do not fit, if the model is not a plain ViT, or
     if a tiny model's tokenizer does not know a word of the vocabulary.
     """
-    if config.templates not in ("model", *TEMPLATES):
-        raise TeacherError(f"teacher.templates: {config.templates!r} is not one of {', '.join(TEMPLATES)}")
+    known = prompt_templates()
+    if config.templates not in ("model", *known):
+        raise TeacherError(f"teacher.templates: {config.templates!r} is not one of {', '.join(known)}")
     warn_of_another_open_clip()
     loaded = load_clip(config.model, config.weights, vocabulary)
     check_towers(config.model, loaded.clip)
@@ -150,7 +151,7 @@ class DenseClip(nn.Module):
     def text_features(self, vocabulary: Vocabulary, templates: str | None = None) -> Tensor:
         """Class embeddings: the mean over a class's words and templates, float32 [C, D], unit rows.
 
-        templates: a key of TEMPLATES; None: the teacher's own. `self.text` holds those of its vocabulary.
+        templates: of `prompt_templates`; None: the teacher's own. `self.text` holds those of its vocabulary.
         """
         prompts = vocabulary.prompts(templates or self.config.templates)
         encoded = self.encode_prompts([prompt for group in prompts for prompt in group])
@@ -177,16 +178,6 @@ class DenseClip(nn.Module):
         height, width = images.shape[-2:]
         return sample(self.scores(images), image_index, rows, cols, (height, width))
 
-    def label_pixels(
-        self, images: Tensor, image_index: Tensor, rows: Tensor, cols: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Pseudo-labels of M pixels: best class int64 [M] in 0..C-1, and its cosine float32 [M].
-
-        Arguments as in `pixel_scores`.
-        """
-        score, label = self.pixel_scores(images, image_index, rows, cols).max(dim=1)
-        return label, score
-
     @cached_property
     def fingerprint(self) -> str:
         """12 hexadecimal digits that change with the weights, the prompts, the resolution, or the reading."""
@@ -196,7 +187,7 @@ class DenseClip(nn.Module):
             digest.update(tensor.cpu().float().contiguous().numpy().tobytes())
         reading = dataclasses.asdict(self.config) | {"weights": "", "vocabulary": self.vocabulary.version}
         digest.update(json.dumps(reading, sort_keys=True).encode())
-        digest.update(json.dumps(TEMPLATES[self.config.templates]).encode())
+        digest.update(json.dumps(prompt_templates()[self.config.templates]).encode())
         return digest.hexdigest()[:12]
 
 

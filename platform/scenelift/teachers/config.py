@@ -19,8 +19,8 @@ class TeacherConfig(Settings):
     """A file (.safetensors, or a torch file of tensors only), the tag of open_clip weights that are already in
     the local cache, such as "openai", or "random" (for tests; the same on every machine)."""
     templates: str = "model"
-    """Prompt ensemble, a key of scenelift.samples.vocabulary.TEMPLATES; "model": the one a tiny model was
-    trained with, else "clip2scene"."""
+    """Prompt ensemble, a key of scenelift.samples.vocabulary.prompt_templates; "model": the one a tiny
+    model was trained with, else "clip2scene"."""
     normalize: bool = True
     """Subtract CLIP's mean color and divide by its deviation. CLIP2Scene's code did not (false)."""
     activation: Literal["model", "quickgelu", "gelu"] = "model"

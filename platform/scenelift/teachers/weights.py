@@ -35,7 +35,7 @@ class LoadedClip:
     tokenizer: Callable[[list[str]], Tensor]
     """Sentences -> token ids [P, context]."""
     templates: str
-    """Key of scenelift.samples.vocabulary.TEMPLATES."""
+    """Key of scenelift.samples.vocabulary.prompt_templates."""
     value_path: Literal["value", "residual"]
     activation: Literal["quickgelu", "gelu"]
     """Activation that the weights were trained with."""

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from scenelift.errors import TeacherError
-from scenelift.samples.vocabulary import TEMPLATES, Vocabulary
+from scenelift.samples.vocabulary import Vocabulary, prompt_templates
 from scenelift.teachers.clip import DenseClip, build_teacher
 from scenelift.teachers.config import TeacherConfig
 from scenelift.teachers.open_clip_internals import TESTED_OPEN_CLIP, resized_positions
@@ -141,12 +141,12 @@ def test_pixel_labels_are_the_argmax_of_the_upsampled_scores() -> None:
     index, rows, cols = (torch.randint(0, high, (500,), generator=generator) for high in (2, 64, 96))
     upsampled = F.interpolate(model.scores(images), (64, 96), mode="bilinear")
     expected = upsampled[index, :, rows, cols]
-    label, score = model.label_pixels(images, index, rows, cols)
+    score, label = model.pixel_scores(images, index, rows, cols).max(1)
     torch.testing.assert_close(model.pixel_scores(images, index, rows, cols), expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(score, expected.max(1).values, atol=1e-5, rtol=0)
     assert label.dtype == torch.int64
     assert (label == expected.argmax(1)).float().mean() > 0.99
-    assert model.label_pixels(images, index[:0], rows[:0], cols[:0])[0].shape == (0,)
+    assert len(model.pixel_scores(images, index[:0], rows[:0], cols[:0])) == 0
 
 
 def test_scores_are_cosines_and_features_unit() -> None:
@@ -169,9 +169,9 @@ def test_scores_stay_float32_under_autocast() -> None:
 
 def test_class_embeddings_are_the_mean_of_normalized_prompts() -> None:
     model = teacher(templates="clip2scene")
-    assert len(set(TEMPLATES["clip2scene"])) == 85
+    assert len(set(prompt_templates()["clip2scene"])) == 85
     torch.testing.assert_close(model.text.norm(dim=1), torch.ones(3))
-    sentences = [t.format(word) for word in ("car", "automobile") for t in TEMPLATES["clip2scene"]]
+    sentences = [t.format(word) for word in ("car", "automobile") for t in prompt_templates()["clip2scene"]]
     assert len(sentences) == 170
     with torch.no_grad():
         one_by_one = torch.cat([model.clip.encode_text(model.tokenizer([text])) for text in sentences])

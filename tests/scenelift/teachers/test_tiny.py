@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from scenelift.errors import TeacherError
-from scenelift.samples.vocabulary import TEMPLATES, Vocabulary
+from scenelift.samples.vocabulary import Vocabulary, prompt_templates
 from scenelift.teachers.clip import build_teacher
 from scenelift.teachers.config import TeacherConfig
 from scenelift.teachers.tiny import TinyModel, TinyTokenizer, build_tiny, is_tiny, load_tiny, save_tiny
 
 WORDS = ("car", "driveable surface", "traffic_cone", "tree")
-SENTENCES = [template.format(word) for template in TEMPLATES["tiny"] for word in WORDS]
+SENTENCES = [template.format(word) for template in prompt_templates()["tiny"] for word in WORDS]
 STREET = Vocabulary(
     name="street", classes=WORDS, words=tuple((word,) for word in WORDS), colors=((0, 0, 0),) * 4
 )

@@ -86,7 +86,9 @@ def test_the_method_teaches_the_student_the_teachers_labels_and_nothing_else():
     batch = Collate(SMALL.voxels)([made_up_frame(f"frame-{i:05d}") for i in range(3)])
     losses = method(batch, Progress(0, 0, 1))
     assert losses.keys() == method.weights.keys() == {"semantic"}
-    labels = [int(teacher.label_pixels(batch.images, *pixel[:, None])[0]) for pixel in batch.pair_pixels]
+    labels = [
+        int(teacher.pixel_scores(batch.images, *pixel[:, None]).argmax()) for pixel in batch.pair_pixels
+    ]
     logits = student.class_logits(student(batch.voxels))
     terms = [
         -torch.log_softmax(logits[batch.point_voxel[point]], 0)[label]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from scenelift.errors import ConfigError, DataError
-from scenelift.samples.vocabulary import TEMPLATES
+from scenelift.samples.vocabulary import prompt_templates
 from scenelift.teachers.clip import build_teacher
 from scenelift.teachers.config import TeacherConfig
 from scenelift.teachers.tiny import TinyModel, TinyTokenizer, build_tiny, load_tiny
@@ -109,7 +109,7 @@ def test_captions_are_distinct_and_name_the_regions() -> None:
         assert len(captions) == 3 + (len(NAMES.classes) - 2) + 4
         seen.add(captions[2])
     words = NAMES.words[NAMES.classes.index("terrain")]
-    assert seen == {template.format(word) for template in TEMPLATES["tiny"] for word in words}
+    assert seen == {template.format(word) for template in prompt_templates()["tiny"] for word in words}
 
 
 def test_the_tokenizer_knows_the_classes_of_every_data_set() -> None:
@@ -123,7 +123,7 @@ def test_the_tokenizer_knows_the_classes_of_every_data_set() -> None:
     model = TinyModel.of(sentences())
     tokenize = TinyTokenizer(model)
     for word in text.split(", "):
-        for template in (*TEMPLATES["tiny"], *TEMPLATES["plain"]):
+        for template in (*prompt_templates()["tiny"], *prompt_templates()["plain"]):
             assert tokenize([template.format(word)]).max() == len(model.ids) - 1
 
 
@@ -149,7 +149,7 @@ def test_training_on_a_dozen_images_learns_their_regions() -> None:
     batch = draw_batch([painted(seed) for seed in range(100, 106)], 6, 6, np.random.default_rng(1))
     with torch.no_grad():
         regions = teacher.region_features(clip, model, batch)
-        prompts = [TEMPLATES["tiny"][0].format(words[0]) for words in NAMES.words]
+        prompts = [prompt_templates()["tiny"][0].format(words[0]) for words in NAMES.words]
         texts = clip.encode_text(TinyTokenizer(model)(prompts))
     truth = torch.tensor([NAMES.classes.index(names[0]) for names in batch.names])
     assert ((regions @ texts.T).argmax(1) == truth).float().mean() > 0.7
