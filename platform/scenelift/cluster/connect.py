@@ -64,20 +64,19 @@ _SOURCES = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
-def connect(address: str | None = None, *, dashboard: bool = False, verbose: bool = False) -> Iterator[None]:
+def connect(address: str | None = None, *, dashboard: bool = False) -> Iterator[None]:
     """Connected to Ray inside the `with`; inside another `connect` it does nothing.
 
     address: an existing cluster, HOST:PORT or "auto", RAY_ADDRESS by default; "local": a new Ray on this machine,
     also where there is no address, which is stopped at the end. dashboard: start the State API too; sweeps that
-    stop trials early leak resources without it. verbose: show what the workers print. Raises ClusterError if the
-    cluster does not answer.
+    stop trials early leak resources without it. Raises ClusterError if the cluster does not answer.
     """
     if ray.is_initialized():
         yield
         return
     warn_if_untested("Ray", version("ray"), ray_internals.TESTED_RAY)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    quiet: dict[str, Any] = {"log_to_driver": verbose, "logging_level": "INFO" if verbose else "ERROR"}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         with own_handlers():  # Ray ends the process at SIGTERM
             if address == "local":
@@ -87,9 +86,9 @@ def connect(address: str | None = None, *, dashboard: bool = False, verbose: boo
     except Exception as error:  # a bare one where a process of Ray's does not come up in time
         busy = "; if the machine is busy, run the command again" if "timed out" in str(error) else ""
         raise ClusterError(f"no Ray at {address}: {first_line(error)}{busy}") from error
-    logging.getLogger("ray").setLevel(logging.INFO if verbose else logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.ERROR)
     # Ray Data logs the traceback of every exception before it raises it.
-    logging.getLogger("ray.data").setLevel(logging.INFO if verbose else logging.CRITICAL)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     try:
         yield
     finally:

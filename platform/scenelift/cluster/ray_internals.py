@@ -68,12 +68,11 @@ def know_address() -> None:
 # What a cluster holds
 
 
-def most_free(kind: str = "CPU") -> float:
-    """The most of a resource that a single machine has left. To ask for upstream: `ray.nodes()` with what is
-    free."""
+def most_free() -> float:
+    """The most CPUs that a single machine has left. To ask for upstream: `ray.nodes()` with what is free."""
     from ray._private.state import available_resources_per_node
 
-    return max((float(left.get(kind, 0)) for left in available_resources_per_node().values()), default=0.0)
+    return max((float(left.get("CPU", 0)) for left in available_resources_per_node().values()), default=0.0)
 
 
 def spilled() -> int:

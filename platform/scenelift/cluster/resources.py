@@ -36,10 +36,8 @@ def fit(nodes: list[Node], cpus: float, gpus: float, data_cpus: float) -> int:
     return max(0, min(sum(map(on, nodes)), math.floor(left / cpus + 1e-6)))
 
 
-def require_fit(
-    nodes: list[Node], workers: int, cpus: float, gpus: float, data_cpus: float, option: str = "scale.workers"
-) -> None:
-    """ClusterError if `workers` cannot all be placed while `data_cpus` stay free for reading; option: to lower."""
+def require_fit(nodes: list[Node], workers: int, cpus: float, gpus: float, data_cpus: float) -> None:
+    """ClusterError if `workers` cannot all be placed while `data_cpus` stay free for reading."""
     placed = fit(nodes, cpus, gpus, data_cpus)
     if placed >= workers:
         return
@@ -48,7 +46,9 @@ def require_fit(
     if gpus:
         total += f", and {sum(node.get('GPU', 0) for node in nodes):g} GPU"
         each += f" and {gpus:g} GPU"
-    advice = f"lower {option} to {placed}" if placed else "ask for less per worker or use a larger machine"
+    advice = (
+        f"lower scale.workers to {placed}" if placed else "ask for less per worker or use a larger machine"
+    )
     raise ClusterError(f"{workers} workers of {each} do not fit: Ray has {total}; {placed} fit, so {advice}")
 
 
@@ -96,11 +96,9 @@ def side_by_side(
     return 0, cpus or 1.0
 
 
-def require(
-    workers: int, cpus: float, gpus: float = 0, data_cpus: float = 1, option: str = "scale.workers"
-) -> None:
+def require(workers: int, cpus: float, gpus: float = 0, data_cpus: float = 1) -> None:
     """`require_fit` on this cluster, or on the one it may grow to; without this check Ray would wait forever."""
-    require_fit(_nodes(), workers, cpus, gpus, data_cpus, option)
+    require_fit(_nodes(), workers, cpus, gpus, data_cpus)
 
 
 def places(cpus: float, gpus: float = 0, data_cpus: float = 1) -> int:

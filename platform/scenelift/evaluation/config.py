@@ -25,9 +25,7 @@ class ValidationConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.holdout_every == 1:
-            raise ConfigError(
-                "validation.holdout_every must be 0 or at least 2: 1 would hold out every scene"
-            )
+            raise ConfigError("validation.holdout_every must be 0 or at least 2: 1 would hold out all scenes")
 
 
 NO_VALIDATION = ValidationConfig()

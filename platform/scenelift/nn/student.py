@@ -48,9 +48,8 @@ class Student(SavedStudent):
         self.backbone = build_network(config.voxels.channels(point_features), config.network)
         width = self.backbone.out_channels
         self.heads = nn.ModuleDict({name: nn.Linear(width, channels) for name, channels in heads.items()})
-        self.projections = nn.ModuleDict(
-            {name: nn.Linear(*channels) for name, channels in (projections or {}).items()}
-        )
+        linears = {name: nn.Linear(*channels) for name, channels in (projections or {}).items()}
+        self.projections = nn.ModuleDict(linears)
         self.register_buffer("text", text.float().clone())
 
     def forward(self, voxels: Voxels) -> Tensor:

@@ -203,9 +203,7 @@ class _Merged:
                 self.images.append(view.image(stored))
             if self.config.superpixels:
                 if frame.superpixels is None:
-                    raise DataError(
-                        f"frame {frame.token} has no superpixels; make shards with --superpixels 150"
-                    )
+                    raise DataError(f"{frame.token} has no superpixels; make shards with --superpixels 150")
                 stored = torch.from_numpy(decode_numbers(frame.superpixels[image]))
                 self.superpixels.append(view.segments(stored))
         return views

@@ -60,9 +60,7 @@ class ImageAugmentation(Settings):
         for name in ("area", "aspect"):
             low, high = getattr(self, name)
             if low > high:
-                raise ConfigError(
-                    f"augmentation.image.{name} must be the least and the largest, not {low} {high}"
-                )
+                raise ConfigError(f"augmentation.image.{name} must be least and largest, not {low} {high}")
 
 
 @dataclass(frozen=True)

@@ -74,9 +74,7 @@ class Run:
         if settings.resume and not run.begun:
             raise ConfigError(f"no run {name} under {settings.storage} to resume; give run.name")
         if run.begun and not settings.resume:
-            raise ConfigError(
-                f"run {name} exists; continue it with --run.resume true or give another run.name"
-            )
+            raise ConfigError(f"run {name} exists; continue it with --run.resume true or give another name")
         try:
             if run.remote and settings.resume:
                 with folders.fetched(run.place, [_IDENTITY, _HISTORY]) as local:

@@ -59,7 +59,9 @@ class _SparseLayer(nn.Module):
         self.geometry = geometry
         self.out_channels = channels[1]
         self.conv = make(kind, channels, geometry)
-        _initialize(self.conv.weight)
+        # U(-b, b) with b = 1 / sqrt(in * kernel volume), as MinkowskiEngine and torchsparse start.
+        bound = 1 / math.sqrt(self.conv.weight[0].numel())
+        nn.init.uniform_(self.conv.weight, -bound, bound)
 
     def _run(self, voxels: Voxels, target: Sites) -> Voxels:
         features = voxels.features
@@ -136,9 +138,3 @@ class BatchNorm(nn.BatchNorm1d):
                 features, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
             )
         return super().forward(features)
-
-
-def _initialize(weight: Tensor) -> None:
-    """U(-b, b) with b = 1 / sqrt(in * kernel volume), as MinkowskiEngine and torchsparse start."""
-    bound = 1 / math.sqrt(weight[0].numel())
-    nn.init.uniform_(weight, -bound, bound)

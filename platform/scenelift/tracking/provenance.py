@@ -38,7 +38,6 @@ def program() -> str:
 
 def _git(file: Path) -> dict[str, str]:
     """Commit of the repository that tracks `file`, and whether anything in it differs; {} if none does."""
-
     env = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
 
     def git(*words: str) -> str:

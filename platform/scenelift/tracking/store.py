@@ -42,9 +42,7 @@ _ENVIRONMENT = {
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Tag of an experiment that lets MLflow show runs and models rather than prompts and traces."""
 
-_INSTEAD = (
-    "set --tracking.uri or MLFLOW_TRACKING_URI to a server (http://host:5000) or sqlite:////path/runs.db"
-)
+_INSTEAD = "set --tracking.uri or MLFLOW_TRACKING_URI to a server (http://host:5000) or sqlite:////path.db"
 
 
 def quiet() -> None:

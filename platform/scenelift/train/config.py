@@ -102,9 +102,7 @@ class LoopConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.stop_after is not None and self.stop_after > self.epochs:
-            raise ConfigError(
-                f"loop.stop_after must be at most loop.epochs {self.epochs}, not {self.stop_after}"
-            )
+            raise ConfigError(f"loop.stop_after is at most loop.epochs {self.epochs}, not {self.stop_after}")
         if self.preflight_steps and self.preflight_steps <= WARM_UP:
             raise ConfigError(
                 f"loop.preflight_steps is more than the {WARM_UP} steps of warming up, or 0 for none, "
@@ -167,10 +165,7 @@ class ScaleConfig(Settings):
         super().__post_init__()
         given = re.fullmatch(r"(\d+)(?:-(\d+))?", str(self.workers).replace(" ", ""))
         if given is None or not 1 <= int(given[1]) <= int(given[2] or given[1]):
-            raise ConfigError(
-                f"scale.workers must be a number from 1 or a range such as 2-8, not {self.workers}"
-            )
-
+            raise ConfigError(f"scale.workers is a number from 1 or a range such as 2-8, not {self.workers}")
         if self.gpus and self.gpus % 1 and self.max_workers > 1:
             raise ConfigError(
                 f"scale.gpus {self.gpus:g} with {self.workers} workers: workers cannot share a GPU; give whole "

@@ -68,7 +68,7 @@ class Resources:
         while fits > scale.min_workers and resources.places(scale.cpus or 1.0, gpus, scale.data_cpus) < fits:
             fits -= 1
         cpus = scale.cpus or resources.worker_cpus(fits, gpus, scale.data_cpus)
-        resources.require(fits, cpus, gpus, scale.data_cpus, option="scale.workers")
+        resources.require(fits, cpus, gpus, scale.data_cpus)
         least = scale.min_workers if scale.min_workers < scale.max_workers else 0
         return cls(scale.max_workers, cpus, gpus, least, scale.data_cpus, scale.placement)
 
@@ -119,8 +119,13 @@ def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> C
     )
     with _Listener(board, listen) as listener, reading:
         failure = _fit(trainer, board, listener)
-    _tell_spilled(ray_internals.spilled() - spilled, job, listen)
-    _raise_mistake(board)
+    moved = ray_internals.spilled() - spilled
+    if moved > 0:
+        latest = job.checkpoints.latest()
+        listen({"kind": "spilled", "step": latest.step if latest else 0, "bytes": moved})
+    said = board.mistake()
+    if said is not None:
+        raise getattr(scenelift_errors, said["type"], TrainingError)(said["message"])
     if failure is None and job.loop.preflight_steps:
         raise Measured
     return _final(job, failure)
@@ -166,19 +171,6 @@ def _stop(board: Board, listener: _Listener, training: Future[str | None]) -> No
         board.stop()
         with contextlib.suppress(TimeoutError):
             training.result(timeout=GRACE)
-
-
-def _tell_spilled(size: int, job: Job, listen: Callable[[Event], None]) -> None:
-    """Say that the object store was too small, if it was: bytes that were moved to disk and read again."""
-    if size > 0:
-        latest = job.checkpoints.latest()
-        listen({"kind": "spilled", "step": latest.step if latest else 0, "bytes": size})
-
-
-def _raise_mistake(board: Board) -> None:
-    said = board.mistake()
-    if said is not None:
-        raise getattr(scenelift_errors, said["type"], TrainingError)(said["message"])
 
 
 class _Listener:

@@ -176,8 +176,9 @@ class TrainState:
             asked = time.perf_counter()
             batch = next(batches)
             self.waited += time.perf_counter() - asked
-            sync = self._unsynchronized() if number < len(turns) else contextlib.nullcontext()
-            with sync:
+            # Gradients of all but the last micro-batch stay on their rank.
+            apart = isinstance(self.model, DistributedDataParallel) and number < len(turns)
+            with cast(Any, self.model).no_sync() if apart else contextlib.nullcontext():
                 with torch.autocast(device.type, _HALVES.get(loop.precision), loop.precision in _HALVES):
                     losses = self.model(batch.to(device), progress)
                 total = self._total(losses)
@@ -188,11 +189,6 @@ class TrainState:
         self._update()
         self.done += 1
         self.seconds = time.perf_counter() - began
-
-    def _unsynchronized(self) -> Any:
-        """Gradients of all but the last micro-batch stay on their rank."""
-        distributed = isinstance(self.model, DistributedDataParallel)
-        return cast(Any, self.model).no_sync() if distributed else contextlib.nullcontext()
 
     def _total(self, losses: dict[str, Tensor]) -> Tensor:
         wrong = [name for name, loss in losses.items() if loss.dtype != torch.float32]

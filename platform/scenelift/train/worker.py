@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -15,6 +15,8 @@ from scenelift.errors import SceneliftError
 if TYPE_CHECKING:
     from scenelift.train.job import Job
     from scenelift.train.state import Worker
+
+T = TypeVar("T")
 
 
 def run(config: dict[str, Any]) -> None:
@@ -113,10 +115,7 @@ class Board:
 
     def mistake(self) -> dict[str, str] | None:
         """The first mistake that was sent: type and message."""
-        try:
-            return ray.get(self._mailbox.mistake.remote())
-        except ray.exceptions.RayError:
-            return None
+        return self._ask("mistake", None)
 
     def stop(self) -> None:
         """Ask the workers to write a checkpoint and to end."""
@@ -124,14 +123,15 @@ class Board:
 
     def stopping(self) -> bool:
         """Whether the driver wants the training to stop."""
-        try:
-            return ray.get(self._mailbox.stopping.remote())
-        except ray.exceptions.RayError:
-            return False
+        return self._ask("stopping", False)
 
     def drain(self) -> list[dict[str, Any]]:
-        """Events since the last call, each worker's in order; none if the actor has died."""
+        """Events since the last call, each worker's in order."""
+        return self._ask("drain", [])
+
+    def _ask(self, method: str, otherwise: T) -> T:
+        """The mailbox's answer; `otherwise` if the actor has died."""
         try:
-            return ray.get(self._mailbox.drain.remote())
+            return ray.get(getattr(self._mailbox, method).remote())
         except ray.exceptions.RayError:
-            return []
+            return otherwise

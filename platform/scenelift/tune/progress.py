@@ -107,10 +107,10 @@ class SearchProgress(tune.Callback):
         (self.folder / "ranking.csv").write_text(as_csv(rows))
         self.tracker.table(rows, "ranking")
         first = results.ranked(outcomes, objective)[0]
-        if first.status == "finished" and first.value(objective) is not None:
+        if first.status == "finished" and objective in first.metrics:
             best = {f"so_far/{objective.rpartition('/')[2]}": first.metrics[objective]}
             self.tracker.metrics(best, len(outcomes))
-        value = outcome.value(objective)
+        value = outcome.metrics.get(objective)
         score = outcome.error if value is None or outcome.error else f"{objective} {value:.3f}"
         status = {"stopped": f"stopped after epoch {outcome.epoch}"}.get(outcome.status, outcome.status)
         settings = "the preset's own values" if outcome.baseline else title(outcome.values)

@@ -37,16 +37,12 @@ class Outcome:
     """Whether it has the preset's own values."""
     error: str = ""
 
-    def value(self, objective: str) -> float | None:
-        """Its objective; None if it did not report one."""
-        return self.metrics.get(objective)
-
 
 def ranked(outcomes: Sequence[Outcome], objective: str) -> list[Outcome]:
     """Finished trials by their objective, then those stopped early, which cannot be compared with them."""
 
     def place(outcome: Outcome) -> tuple[int, float]:
-        value = outcome.value(objective)
+        value = outcome.metrics.get(objective)
         return _ORDER.index(outcome.status), float("inf") if value is None else -value
 
     return sorted(outcomes, key=place)

@@ -216,7 +216,7 @@ class SweepRun:
         print(f"\n{table}\n")
         tracker.tags({"mlflow.note.content": f"```\n{table}\n```"})  # shown first on the run's page
         best = results.ranked(outcomes, objective)[0]
-        if best.status != "finished" or best.value(objective) is None:
+        if best.status != "finished" or objective not in best.metrics:
             error = next((outcome.error for outcome in outcomes if outcome.error), "-")
             raise TrainingError(f"no trial of {self.name} finished; the first error: {error}")
         finished = [outcome for outcome in outcomes if outcome.status == "finished"]

@@ -127,9 +127,7 @@ class BaselineFirst(OptunaSearch):
     ) -> None:
         inside = holds(space, baseline)
         first = [dict(baseline)] if inside else None
-        super().__init__(
-            space=dict(space), metric=objective, mode="max", points_to_evaluate=first, sampler=sampler
-        )
+        super().__init__(dict(space), objective, "max", points_to_evaluate=first, sampler=sampler)
         self._baseline = None if inside else dict(baseline)
         self._first: str | None = None
 

@@ -44,25 +44,22 @@ class Trials:
 
     def train_beginning(self) -> None:
         """Train the shared epochs, or the rest of them."""
-        beginning = self.beginning
-        fixed = {
-            "loop.stop_after": self.shared,
-            "run.name": beginning.name,
-            "run.storage": str(self.folder.parent),
-            "run.resume": beginning.begun,
-            "tracking.parent": self.parent,
-            "tracking.name": f"the first {self.shared} epochs of all trials",
-        }
-        self.train(override(self.config, fixed), ignore)
+        shown = f"the first {self.shared} epochs of all trials"
+        config = self._configured({"loop.stop_after": self.shared}, self.beginning, shown)
+        self.train(config, ignore)
 
     def configured(self, values: Mapping[str, Any], name: str) -> Any:
         """The config of one trial."""
+        return self._configured(values, Run(self.folder / name), title(values))
+
+    def _configured(self, values: Mapping[str, Any], run: Run, shown: str) -> Any:
+        """The config with other values, of a run in this folder that MLflow shows below the sweep's."""
         fixed = {
-            "run.name": name,
-            "run.storage": str(self.folder),
-            "run.resume": Run(self.folder / name).begun,
+            "run.name": run.name,
+            "run.storage": str(Path(run.place).parent),
+            "run.resume": run.begun,
             "tracking.parent": self.parent,
-            "tracking.name": title(values),
+            "tracking.name": shown,
         }
         return override(self.config, {**values, **fixed})
 
