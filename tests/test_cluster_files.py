@@ -38,6 +38,7 @@ from scenelift.cluster import resources
 from scenelift.config.cli import parse
 from scenelift.train.config import ScaleConfig
 from scenelift.train.launch import Resources
+from scenelift.tune.config import SweepConfig
 from scenelift.tune.search import Choice
 from trainables.distill.config import PRESETS as DISTILL
 
@@ -241,7 +242,7 @@ def test_jobs_are_told_what_the_cluster_may_grow_to(
 def test_a_populations_trials_fit_on_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
     """Against trials that ask for a CPU besides, which a head without CPUs never has."""
     monkeypatch.setattr("ray.cluster_resources", lambda: {resources.SWEEP: 1.0})
-    asked = Choice("pbt", "m", trials=4, seed=0, max_concurrent=3, early_stopping=False).resources()
+    asked = Choice(SweepConfig(4, "pbt"), "m", 3).resources()
     assert asked.keys() <= HEAD["resources"].keys()
     assert all(HEAD["resources"][kind] >= 3 * amount for kind, amount in asked.items())
 

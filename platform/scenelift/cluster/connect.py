@@ -19,8 +19,6 @@ from scenelift.io.console import warn_if_untested
 from scenelift.io.interrupts import own_handlers
 
 ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_COLOR_PREFIX": "0",
@@ -32,7 +30,7 @@ ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1",
     **ray_internals.ENVIRONMENT,
 }
-"""Defaults of environment variables of Ray and MLflow in every process."""
+"""Defaults of environment variables of Ray in every process."""
 
 for _name, _value in ENVIRONMENT.items():  # Ray reads some of them when it is imported
     os.environ.setdefault(_name, _value)

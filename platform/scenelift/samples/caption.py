@@ -129,7 +129,6 @@ class CaptionSet:
     regions: int
     """Regions of all images."""
     statistics: RegionStatistics
-    """Statistics of the features."""
     sentences: int
     phrases: int
     boxed: int
@@ -266,9 +265,7 @@ class CaptionedImageKind(Kind[CaptionedImage]):
 CAPTIONED_IMAGE = CaptionedImageKind()
 
 
-def _phrase(
-    text: str, sentence: int, types: list[str], classes: list[Any], box: list[float] | None
-) -> Phrase:
+def _phrase(text: str, sentence: int, types: list[str], classes: list[Any], box: list[Any] | None) -> Phrase:
     weights = tuple((int(number), float(weight)) for number, weight in classes)
     corners = None if box is None else (box[0], box[1], box[2], box[3])
     return Phrase(text, sentence, tuple(types), weights, corners)

@@ -223,9 +223,7 @@ class FrameKind(Kind[Frame]):
             "labels": np.sum(labels, 0).tolist() if labels else None,
         }
 
-    def describe(
-        self, summaries: Sequence[dict[str, Any]], source: Any, options: ReadOptions
-    ) -> dict[str, Any]:
+    def describe(self, summaries: Sequence[dict[str, Any]], source: Any, options: Any) -> dict[str, Any]:
         cameras = tuple(dict.fromkeys(camera for summary in summaries for camera in summary["pairs"]))
         known = [summary["labels"] for summary in summaries if summary["labels"] is not None]
         labels = None

@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class Sample(Protocol):
-    """One row of a shard."""
+class SampleKey(Protocol):
+    """The key of one sample: small and picklable."""
 
     @property
     def token(self) -> str:
-        """Unique name in its data set."""
+        """Unique name of the sample in its data set."""
+
+
+class Sample(SampleKey, Protocol):
+    """One row of a shard."""
 
     @property
     def scene(self) -> str:
@@ -30,14 +34,6 @@ class Sample(Protocol):
 
 
 S = TypeVar("S", bound=Sample)
-
-
-class SampleKey(Protocol):
-    """The key of one sample: small and picklable."""
-
-    @property
-    def token(self) -> str:
-        """Unique name of the sample in its data set."""
 
 
 class SampleSource(Protocol):
@@ -113,9 +109,7 @@ def to_bytes(sample: Any, arrays: Mapping[str, tuple[str, int]]) -> dict[str, by
     }
 
 
-def from_bytes(
-    row: Mapping[str, Any], arrays: Mapping[str, tuple[str, int]], rows: int = 0
-) -> dict[str, Any]:
+def from_bytes(row: dict[str, Any], arrays: Mapping[str, tuple[str, int]], rows: int = 0) -> dict[str, Any]:
     """Inverse of `to_bytes`, as read-only views. Width 0: a flat array; -1: an array of `rows` rows."""
     values: dict[str, Any] = {}
     for name, (dtype, width) in arrays.items():

@@ -1,12 +1,12 @@
-"""Reads single samples from shards, in this process or as a Ray Data source; turns rows into batches. Ray's
-reader processes import this file, so it stays light: no torch, no vocabulary."""
+"""Reads single samples from shards, in this process or as a Ray Data source. Ray's reader
+processes import this file, so it stays light: no torch, no vocabulary."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -86,22 +86,6 @@ def _row(batch: pa.RecordBatch, row: int) -> dict[str, Any]:
         name: value.as_buffer() if pa.types.is_binary(value.type) and value.is_valid else value.as_py()
         for name, value in values.items()
     }
-
-
-@dataclass(frozen=True)
-class SampleCollate(Generic[S]):
-    """Makes a batch of rows of this source."""
-
-    kind: Kind[S]
-    collate: Callable[[list[S], int], Any]
-    """(samples, number of the batch) -> a batch."""
-    batch_size: int
-    first: int
-    """Number of this pipeline's first batch."""
-
-    def __call__(self, batch: pa.Table) -> Any:
-        number = self.first + batch["position"][0].as_py() // self.batch_size
-        return self.collate(to_samples(batch, self.kind), number)
 
 
 class ShardDatasource(Datasource):

@@ -118,11 +118,15 @@ class Samples(Generic[S]):
                 dataset = self.dataset(wanted[start : start + step])
                 dataset.context.execution_options.preserve_order = True
                 ray_internals.pace(dataset.context)
-                rows = datasource.SampleCollate(self.kind, collate, batch_size, first=start // batch_size)
+
+                def collated(rows: pa.Table, first: int = start // batch_size) -> B:
+                    number = first + rows["position"][0].as_py() // batch_size
+                    return collate(datasource.to_samples(rows, self.kind), number)
+
                 yield from dataset.iter_torch_batches(
                     batch_size=batch_size,
                     prefetch_batches=prefetch,
-                    collate_fn=ray_internals.arrow_collate(rows),
+                    collate_fn=ray_internals.arrow_collate(collated),
                     device="cpu",
                 )
 

@@ -40,11 +40,9 @@ def _git(file: Path) -> dict[str, str]:
     """Commit of the repository that tracks `file`, and whether anything in it differs; {} if none does."""
     env = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
 
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(file.parent), *words]
-        return subprocess.check_output(
-            command, env=env, stderr=subprocess.PIPE, text=True, timeout=10
-        ).strip()
+    def git(*options: str) -> str:
+        words = ["git", "-C", str(file.parent), *options]
+        return subprocess.check_output(words, env=env, stderr=subprocess.PIPE, text=True, timeout=10).strip()
 
     try:
         git("ls-files", "--error-unmatch", file.name)

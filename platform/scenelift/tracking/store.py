@@ -213,13 +213,17 @@ def wait(uri: str) -> None:
     """Wait until the address answers; TrackingError if it does not within `PATIENCE`."""
     if not answers(uri):
         say(f"waiting for MLflow at {public(uri)}, {PATIENCE:.0f} s at most")
-        tenacity.Retrying(
-            retry=tenacity.retry_if_result(lambda answered: not answered),
-            wait=tenacity.wait_fixed(PAUSE),
-            stop=tenacity.stop_after_delay(PATIENCE),
-            retry_error_callback=lambda _: None,
-        )(answers, uri)
-    probe(uri)
+    _retrying(TrackingError, PATIENCE)(probe, uri)
+
+
+def _retrying(kind: type[Exception], seconds: float) -> tenacity.Retrying:
+    """Repeats a call that raises such an error, with a pause between two attempts."""
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(kind),
+        wait=tenacity.wait_fixed(PAUSE),
+        stop=tenacity.stop_after_delay(seconds),
+        reraise=True,
+    )
 
 
 class _AwayError(Exception):
@@ -236,14 +240,7 @@ class Patient:
     def __call__(self, doing: str, call: Callable[[], T]) -> T | None:
         """The result of `call`; None if the server was given up, TrackingError if it refuses twice."""
         try:
-            for attempt in tenacity.Retrying(
-                retry=tenacity.retry_if_exception_type(_AwayError),
-                wait=tenacity.wait_fixed(PAUSE),
-                stop=tenacity.stop_after_delay(0 if self._left else PATIENCE),
-                reraise=True,
-            ):
-                with attempt:
-                    done = self._twice(doing, call)
+            done = _retrying(_AwayError, 0 if self._left else PATIENCE)(self._twice, doing, call)
         except _AwayError as error:
             self._left = True
             say(f"{error}. Left out; resuming the run by its name sends its metrics again")

@@ -85,6 +85,8 @@ def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> C
     latest = job.checkpoints.latest()
     if latest is not None and latest.step == job.plan(resources.workers).steps:
         return _final(job, None)
+    elastic = resources.min_workers > 0
+    number = (resources.min_workers, resources.workers) if elastic else resources.workers
     each = {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
     board = Board()
     filesystem, beside = storage.resolve(storage.join(storage.split(str(job.folder))[0], "ray"))
@@ -92,9 +94,7 @@ def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> C
         worker.run,
         train_loop_config={"job": ray.put(job), "most": resources.workers, "board": board},
         scaling_config=ScalingConfig(
-            num_workers=(resources.min_workers, resources.workers)
-            if resources.min_workers
-            else resources.workers,
+            num_workers=number,
             use_gpu=resources.gpus > 0,
             resources_per_worker=each,
             placement_strategy=resources.placement.upper(),
@@ -107,17 +107,13 @@ def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> C
             # Where the number may change, each try to start more workers than there are counts as one.
             failure_config=FailureConfig(
                 max_failures=job.retries,
-                controller_failure_limit=max(5, job.retries) if resources.min_workers else 3,
+                controller_failure_limit=max(5, job.retries) if elastic else 3,
             ),
         ),
     )
     spilled = ray_internals.spilled()
-    reading = (
-        ray_internals.reserve_data_cpus(resources.data_cpus)
-        if resources.min_workers
-        else contextlib.nullcontext()
-    )
-    with _Listener(board, listen) as listener, reading:
+    reserve = ray_internals.reserve_data_cpus if elastic else contextlib.nullcontext
+    with _Listener(board, listen) as listener, reserve(resources.data_cpus):
         failure = _fit(trainer, board, listener)
     moved = ray_internals.spilled() - spilled
     if moved > 0:

@@ -19,20 +19,16 @@ def train(method: Method, worker: Worker) -> None:
         state = TrainState(method, worker)
         state.callbacks = choose(state)
         state.restore()
-        _train(state)
-
-
-def _train(state: TrainState) -> None:
-    plan = state.worker.plan
-    for each in state.callbacks:
-        each.on_start()
-    state.post("start", steps=plan.steps, workers=plan.workers, rounds=plan.rounds, device=state.device)
-    batches = _batches(state.worker, state.done)
-    while state.done < plan.steps and not state.stopped:
-        state.advance(batches)
-        _after_step(state)
-    for each in state.callbacks:
-        each.on_end()
+        for each in state.callbacks:
+            each.on_start()
+        plan = worker.plan
+        state.post("start", steps=plan.steps, workers=plan.workers, rounds=plan.rounds, device=state.device)
+        batches = _batches(worker, state.done)
+        while state.done < plan.steps and not state.stopped:
+            state.advance(batches)
+            _after_step(state)
+        for each in state.callbacks:
+            each.on_end()
 
 
 def _after_step(state: TrainState) -> None:

@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -29,13 +28,12 @@ Event = dict[str, Any]
 
 @dataclass
 class Worker:
-    """What one process of a training is given."""
+    """What one process of a training is given; `Job` says more of what it shares with it."""
 
     plan: Plan
     optimizer: OptimizerConfig
     checkpoints: Checkpoints
     collate: Callable[[Sequence[Any], int], Batch]
-    """(samples, epoch) -> a batch."""
     stream: Callable[[NDArray[np.int64], Callable[[list[Any], int], Batch], int], Iterator[Batch]]
     """Sample indices, a function of (samples, batch number), batch size -> batches: `Samples.stream`."""
     rank: int = 0
@@ -51,9 +49,7 @@ class Worker:
     stopping: Callable[[], bool] = lambda: False
     """Whether the driver wants the training to stop; called on rank 0 only."""
     smaller_samples: str = SMALLER_SAMPLES
-    """Advice to a user whose memory is full and whose micro-batches are single samples."""
     callbacks: Sequence[Callable[[TrainState], Callback]] = ()
-    """What the method adds to the callbacks of all trainings."""
 
 
 class Callback:
@@ -257,18 +253,16 @@ class TrainState:
     def restore(self) -> None:
         """Continue from the newest checkpoint, if there is one."""
         checkpoint = self.worker.checkpoints.latest()
-        if checkpoint is not None:
-            with checkpoint.fetched() as folder:
-                self._restore(folder, checkpoint.folder)
-
-    def _restore(self, folder: Path, place: str) -> None:
-        saved, trained = read_state(folder), cast(Trained, self.method.student)
-        if saved["plan"] != self._plan:
-            raise TrainingError(
-                f"{place} was trained with {saved['plan']}, now {self._plan}: the data position would "
-                "not fit; give the run a new name"
-            )
-        trained.restore(folder)
+        if checkpoint is None:
+            return
+        with checkpoint.fetched() as folder:
+            saved = read_state(folder)
+            if saved["plan"] != self._plan:
+                raise TrainingError(
+                    f"{checkpoint.folder} was trained with {saved['plan']}, now {self._plan}: the data "
+                    "position would not fit; give the run a new name"
+                )
+            cast(Trained, self.method.student).restore(folder)
         for each in self.callbacks:
             if type(each).__name__ in saved["callbacks"]:
                 each.load_state_dict(saved["callbacks"][type(each).__name__])

@@ -27,16 +27,10 @@ class SearchProgress(tune.Callback):
     """Called by Tune in the sweep's process."""
 
     def __init__(
-        self,
-        tracker: Tracker,
-        trials: Trials,
-        count: int,
-        max_concurrent: int,
-        baseline: dict[str, Any],
-        folder: Path,
+        self, tracker: Tracker, trials: Trials, count: int, max_concurrent: int, baseline: dict[str, Any]
     ) -> None:
         self.tracker, self.trials, self.count, self.max_concurrent = tracker, trials, count, max_concurrent
-        self.baseline, self.folder = baseline, folder
+        self.baseline, self.folder = baseline, trials.folder.parent
         self._all: list[Trial] = []
         self._ends: dict[str, str] = {}
         self._printed = time.monotonic()

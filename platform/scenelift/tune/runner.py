@@ -89,14 +89,7 @@ class SweepRun:
         if settings.search == "pbt":
             check_population(space, trial.loop.epochs)
         self.max_concurrent, scale, self.reason = place(trial.scale, settings.trials, settings.max_concurrent)
-        self.choice = Choice(
-            method=settings.search,
-            objective=self.objective,
-            trials=settings.trials,
-            seed=settings.seed,
-            max_concurrent=self.max_concurrent,
-            early_stopping=settings.early_stopping,
-        )
+        self.choice = Choice(settings, self.objective, self.max_concurrent)
         loop = replace(trial.loop, checkpoint_every=0) if settings.search == "pbt" else trial.loop
         uri = store.resolve(trial.tracking.uri, self.folder.parent)
         local = uri if uri.startswith("sqlite:") else trial.tracking.uri
@@ -119,7 +112,7 @@ class SweepRun:
             shared=self.shared,
         )
         count = self.choice.count(self.space)
-        progress = SearchProgress(tracker, trials, count, self.max_concurrent, self.baseline, self.folder)
+        progress = SearchProgress(tracker, trials, count, self.max_concurrent, self.baseline)
         try:
             if trials.shared and trials.beginning.status != "finished":
                 trials.train_beginning()

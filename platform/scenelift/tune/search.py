@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import optuna
 import ray
@@ -28,6 +28,8 @@ from scenelift.tune.trial import GRACE
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
 
+    from scenelift.tune.config import SweepConfig
+
 LENGTHS = {"loop.epochs", "min_steps"}
 """Keys that set the length of a training."""
 
@@ -36,31 +38,28 @@ LENGTHS = {"loop.epochs", "min_steps"}
 class Choice:
     """The method of search, and whether bad trials are stopped early."""
 
-    method: Literal["tpe", "random", "grid", "pbt"]
+    settings: SweepConfig
     objective: str
     """Metric that is maximized."""
-    trials: int
-    seed: int
     max_concurrent: int
-    early_stopping: bool
 
     def count(self, space: Space) -> int:
         """Number of trials."""
-        if self.method != "grid":
-            return self.trials
+        if self.settings.search != "grid":
+            return self.settings.trials
         return math.prod(len(values) for values in _lists(space).values())
 
     def parameters(self, space: Space) -> dict[str, Any]:
         """The space for Tune; empty if Optuna draws from it."""
-        if self.method == "grid":
+        if self.settings.search == "grid":
             return {key: tune.grid_search(values) for key, values in _lists(space).items()}
-        if self.method == "pbt":
+        if self.settings.search == "pbt":
             return {key: tune_domain(distribution) for key, distribution in space.items()}
         return {}
 
     def resources(self) -> dict[str, float]:
         """Resources of a trial's process, which waits for its training; that has resources of its own."""
-        if self.method != "pbt":
+        if self.settings.search != "pbt":
             return {"CPU": 0.01}
         if not ray.cluster_resources().get(resources.SWEEP):
             raise ClusterError(
@@ -72,30 +71,30 @@ class Choice:
 
     def tries(self, baseline: Mapping[str, Any], space: Space) -> bool:
         """Whether the baseline is one of the trials, inside the space or not."""
-        return self.method in ("tpe", "random") or holds(space, baseline)
+        return self.settings.search in ("tpe", "random") or holds(space, baseline)
 
     def algorithm(self, baseline: Mapping[str, Any], space: Space) -> SearchAlgorithm | Searcher:
         """The search algorithm. The baseline is its first trial, except in a grid."""
-        if self.method == "grid":
-            return BasicVariantGenerator(max_concurrent=self.max_concurrent, random_state=self.seed)
-        if self.method == "pbt":
+        if self.settings.search == "grid":
+            return BasicVariantGenerator(max_concurrent=self.max_concurrent, random_state=self.settings.seed)
+        if self.settings.search == "pbt":
             # All trials of a population are created at once, and pause in turn.
             first = [dict(baseline)] if holds(space, baseline) else []
-            return BasicVariantGenerator(points_to_evaluate=first, random_state=self.seed)
+            return BasicVariantGenerator(points_to_evaluate=first, random_state=self.settings.seed)
         results.silence()
-        sampler: optuna.samplers.BaseSampler = RandomSampler(seed=self.seed)
-        if self.method == "tpe":
+        sampler: optuna.samplers.BaseSampler = RandomSampler(seed=self.settings.seed)
+        if self.settings.search == "tpe":
             # It learns from trials after a quarter of them.
-            startup = max(4, self.trials // 4)
-            sampler = TPESampler(seed=self.seed, n_startup_trials=startup, multivariate=True)
+            startup = max(4, self.settings.trials // 4)
+            sampler = TPESampler(seed=self.settings.seed, n_startup_trials=startup, multivariate=True)
         searcher = BaselineFirst(baseline, space, self.objective, sampler)
         return ConcurrencyLimiter(searcher, self.max_concurrent)
 
     def scheduler(self, space: Space, first: int) -> TrialScheduler:
         """The scheduler, which stops trials or copies weights; first: the earliest milestone that they report."""
-        if self.method == "pbt":
+        if self.settings.search == "pbt":
             return Population(space, self.objective, first)
-        if not self.early_stopping:
+        if not self.settings.early_stopping:
             return FIFOScheduler()
         return ASHAScheduler(
             time_attr="percent",

@@ -16,6 +16,7 @@ from scenelift.config.build import override
 from scenelift.errors import ConfigError
 from scenelift.tune import results
 from scenelift.tune import space as spaces
+from scenelift.tune.config import SweepConfig
 from scenelift.tune.results import Outcome
 from scenelift.tune.search import Choice
 
@@ -71,7 +72,7 @@ def test_the_preset_is_tried_once_and_first_and_the_rest_lies_in_the_space(
     method: Any, own: dict[str, Any], tmp_path: Path
 ) -> None:
     space = {"x": FloatDistribution(0, 1), "s": CategoricalDistribution(["a", "b"])}
-    choice = Choice(method, "m", trials=8, seed=0, max_concurrent=1, early_stopping=False)
+    choice = Choice(SweepConfig(8, method, early_stopping=False), "m", 1)
     assert choice.tries(own, space)
 
     algorithm, drawn = choice.algorithm(own, space), []
@@ -97,7 +98,7 @@ def test_domains_in_words() -> None:
 
 def test_a_grid_is_every_combination() -> None:
     space = {"a": CategoricalDistribution([1, 2, 3]), "b": CategoricalDistribution([True, False])}
-    choice = Choice("grid", "m", trials=99, seed=0, max_concurrent=1, early_stopping=False)
+    choice = Choice(SweepConfig(99, "grid", early_stopping=False), "m", 1)
     assert choice.count(space) == 6
     assert choice.parameters(space)["a"] == {"grid_search": [1, 2, 3]}
     with pytest.raises(ConfigError, match="a, c are ranges"):
