@@ -38,7 +38,7 @@ class NetworkConfig(Settings):
         super().__post_init__()
         levels = len(self.encoder)
         if len(self.decoder) != levels or not levels:
-            raise ConfigError(f"a U-Net has as many levels up as down, not {len(self.decoder)}, {levels}")
+            raise ConfigError(f"give as many decoder as encoder levels, not {len(self.decoder)}, {levels}")
         if len(self.blocks) not in (1, 2 * levels):
             raise ConfigError(
                 f"network.blocks takes one number, or {2 * levels} for {levels} levels down and up, "
