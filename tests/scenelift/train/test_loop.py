@@ -119,7 +119,7 @@ def test_a_training_that_stops_after_some_epochs_goes_on_as_if_it_had_not(tmp_pa
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     for wrong, message in (
         (0, "stop_after must be at least 1"),
-        (5, "stop_after must be at most loop.epochs 4"),
+        (5, "stop_after is at most loop.epochs 4"),
     ):
         with pytest.raises(ConfigError, match=message):
             replace(LOOP, stop_after=wrong)
