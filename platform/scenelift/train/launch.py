@@ -154,7 +154,7 @@ def _fit(trainer: Any, board: Board, listener: _Listener) -> str | None:
 def _failure(trainer: Any) -> str | None:
     try:
         trainer.fit()
-    except Exception as error:  # Ray wraps whatever a worker raised in types of its own
+    except (Exception, SystemExit) as error:  # Ray wraps whatever a worker raised in types of its own
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return lines[-1] if lines else type(error).__name__
     return None

@@ -48,7 +48,6 @@ def test_cpus_are_kept_for_reading(ray_session: None) -> None:
 @pytest.mark.ray
 def test_what_the_machines_hold(ray_session: None) -> None:
     assert 0 < ray_internals.most_free() <= ray.cluster_resources()["CPU"]
-    assert ray_internals.most_free("no such thing") == 0
     before = ray_internals.object_store()
     kept = ray.put(np.zeros(20 << 20, np.uint8))
     assert ray_internals.object_store() - before >= 20 << 20
