@@ -15,7 +15,7 @@ def read_glove(path: Path, words: Collection[str]) -> dict[str, NDArray[np.float
     """The vectors of the given words; DataError if it has none of them, or is not such a file."""
     wanted, vectors, channels = set(words), {}, 0
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:
             for line in lines:
                 word, *numbers = line.rstrip().split(" ")
                 channels = channels or len(numbers)
@@ -26,4 +26,6 @@ def read_glove(path: Path, words: Collection[str]) -> dict[str, NDArray[np.float
         raise DataError(f"{path} is not a GloVe file (a word and its numbers per line): {error}") from None
     if len({len(vector) for vector in vectors.values()}) != 1:
         raise DataError(f"{path} has none of the words of the training, or vectors of several lengths")
+    if not all(vector.size and np.isfinite(vector).all() for vector in vectors.values()):
+        raise DataError(f"{path} has word vectors without numbers, or numbers that are not finite")
     return vectors

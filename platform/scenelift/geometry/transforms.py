@@ -11,6 +11,8 @@ Matrix = NDArray[np.float64]
 
 _TOLERANCE = 1e-2
 """Largest deviation of a quaternion's length from 1, and of R R^T from the identity."""
+_FARTHEST = 1e4
+"""Largest translation between two sensors, or a sensor and its room, metres."""
 
 
 def rotation(quaternion: ArrayLike) -> Matrix:
@@ -61,6 +63,8 @@ def require_rigid(transform: Matrix) -> None:
         raise ValueError("the transform's 3x3 part is singular or not a rotation")
     if not np.array_equal(transform[3], (0, 0, 0, 1)):
         raise ValueError("the transform's last row is not (0, 0, 0, 1)")
+    if (shift := np.abs(transform[:3, 3]).max()) > _FARTHEST:
+        raise ValueError(f"the transform moves by {shift:.3g} m; translations are in metres")
 
 
 def require_pinhole(intrinsic: Matrix) -> None:
@@ -71,6 +75,8 @@ def require_pinhole(intrinsic: Matrix) -> None:
         raise ValueError("the intrinsic matrix is not finite")
     if not np.array_equal(intrinsic[2], (0, 0, 1)) or abs(np.linalg.det(intrinsic)) < 1e-9:
         raise ValueError("the intrinsic matrix is singular, or its last row is not (0, 0, 1)")
+    if intrinsic[0, 0] <= 0 or intrinsic[1, 1] <= 0:
+        raise ValueError("the intrinsic matrix has a focal length that is not positive")
 
 
 def transform_points(transform: Matrix, points: NDArray[np.float32]) -> NDArray[np.float32]:

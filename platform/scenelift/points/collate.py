@@ -65,11 +65,18 @@ class PointBatch:
         return dataclasses.replace(self, voxels=voxels, **moved)
 
 
+_CELLS = 1 << 20
+"""Voxels from the origin to the farthest point: keys of cells stay within 64 bits."""
+
+
 def voxelise(
     points: Floats, features: Floats, config: VoxelConfig
 ) -> tuple[NDArray[np.int32], Floats, Indices]:
     """Voxelize a cloud: ([V, 3] cells from 0, [V, C] features, [N] the voxel of each point). Cells are floor(p
-    / size), shifted so that the smallest is 0 along each axis and sorted by (x, y, z)."""
+    / size), shifted so that the smallest is 0 along each axis and sorted by (x, y, z). DataError for a
+    point that is not finite or too far."""
+    if not np.abs(points).max(initial=0) < config.size * _CELLS:  # not for NaN either
+        raise DataError(f"a point is not finite, or too far for voxels of {config.size:g} m")
     cells = np.floor(points / np.float32(config.size)).astype(np.int64)
     cells -= cells.min(0) if len(cells) else 0
     _, first, inverse = np.unique(_keys(cells), return_index=True, return_inverse=True)
@@ -175,7 +182,10 @@ class _Merged:
             self._cells(frame, np.concatenate(used), self.config.grid)
 
     def _cloud(self, frame: Frame, rows: Indices, points: Floats) -> None:
-        cells, features, point_voxel = voxelise(points, frame.features[rows], self.config.voxels)
+        try:
+            cells, features, point_voxel = voxelise(points, frame.features[rows], self.config.voxels)
+        except DataError as error:
+            raise DataError(f"frame {frame.token}: {error}") from None
         sample = np.full((len(cells), 1), len(self.coords), np.int32)
         self.coords.append(np.concatenate((sample, cells), 1))
         self.features.append(features)

@@ -6,14 +6,22 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scenelift.errors import DataError, FrameError
 from scenelift.geometry.boxes2d import Boxes
-from scenelift.samples.kind import Kind, Manifest, from_bytes, to_bytes
+from scenelift.samples.kind import Kind, Manifest, from_bytes, left_out, to_bytes
+from scenelift.samples.plausible import (
+    require_array,
+    require_beliefs,
+    require_finite,
+    require_indices,
+    together,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,15 +73,19 @@ class CaptionedImage:
     photo: bytes | None = None
     """The encoded photo, of `size`; None if it was not kept."""
 
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """What the reader left out of the image's files, reason -> number, for the report; not stored."""
+
     def __post_init__(self) -> None:
-        regions = len(self.boxes)
-        assert self.boxes.shape == (regions, 4) and self.boxes.dtype == np.float32
-        assert self.features.ndim == 2 and len(self.features) == regions and self.features.dtype == np.float16
-        assert self.posteriors is None or self.posteriors.dtype == np.float16
-        assert self.posteriors is None or len(self.posteriors) == regions
-        assert self.neighbours.ndim == 2 and len(self.neighbours) == regions
-        assert self.neighbours.dtype == np.int16
-        assert all(0 <= phrase.sentence < len(self.sentences) for phrase in self.phrases)
+        regions, token = len(self.boxes), self.token
+        require_array(token, "boxes", self.boxes, np.float32, (regions, 4))
+        require_array(token, "features", self.features, np.float16, (regions, None))
+        if self.posteriors is not None:
+            require_array(token, "posteriors", self.posteriors, np.float16, (regions, None))
+        require_array(token, "neighbours", self.neighbours, np.int16, (regions, None))
+        require_indices(
+            token, "sentence of a phrase", [one.sentence for one in self.phrases], len(self.sentences)
+        )
 
     @property
     def scene(self) -> str:
@@ -100,7 +112,8 @@ class RegionStatistics:
         """From the `feature_sums` of parts of the data; those without regions are left out."""
         parts = [part for part in sums if part[1]]
         widths = {width for width, *_ in parts}
-        assert len(widths) == 1, f"features of {sorted(widths)} channels"
+        if len(widths) != 1:
+            raise DataError(f"regions have features of {_listed(widths)} channels; make all by one detector")
         count, total, squares = (sum(part[i] for part in parts) for i in (1, 2, 3))
         mean = total / count
         return cls(widths.pop(), mean, max(squares / count - mean**2, 1e-12) ** 0.5)
@@ -111,9 +124,16 @@ def feature_sums(features: Iterable[NDArray[np.floating]]) -> tuple[int, int, fl
     width, count, total, squares = 0, 0, 0.0, 0.0
     for array in features:
         wide = np.asarray(array, np.float64)
+        if wide.shape[1] != (width or wide.shape[1]):
+            widths = _listed({width, wide.shape[1]})
+            raise DataError(f"regions have features of {widths} channels; make all by one detector")
         width, count = wide.shape[1], count + wide.size
         total, squares = total + float(wide.sum()), squares + float(np.square(wide).sum())
     return width, count, total, squares
+
+
+def _listed(widths: set[int]) -> str:
+    return " and ".join(map(str, sorted(widths))) or "no"
 
 
 @dataclass(frozen=True)
@@ -147,6 +167,8 @@ class CaptionSet:
     """Whether every image has the detector's posteriors."""
     photos: bool
     """Whether every image has its photo."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """What of the data set's files is not in the samples: reason -> number."""
 
     @classmethod
     def of(cls, manifest: Manifest) -> CaptionSet:
@@ -190,6 +212,27 @@ class CaptionedImageKind(Kind[CaptionedImage]):
             ]
         )
 
+    def check(self, sample: CaptionedImage, source: Any) -> None:
+        """Its boxes are inside of it and have an area, each region's probabilities sum to 1, phrases name the
+        detector's classes, neighbours are regions."""
+        classes = len(source.classes)
+        boxes = np.array([one.box for one in sample.phrases if one.box is not None]).reshape(-1, 4)
+        height, width = sample.size
+        for name, found in (("regions", sample.boxes), ("phrases", boxes)):
+            inside = (found[:, :2] >= 0) & (found[:, :2] < found[:, 2:]) & (found[:, 2:] <= (width, height))
+            if not inside.all():
+                raise FrameError(
+                    f"{sample.token} has {name} whose boxes are not within {width}x{height} pixels"
+                )
+        require_finite(sample.token, sample.features, "features")
+        require_indices(sample.token, "neighbours", sample.neighbours.ravel(), len(sample.boxes))
+        if sample.posteriors is not None:
+            wanted = (len(sample.boxes), 1 + classes)
+            require_array(sample.token, "posteriors", sample.posteriors, np.float16, wanted)
+            require_beliefs(sample.token, sample.posteriors)
+        for phrase in sample.phrases:
+            require_indices(sample.token, "classes of a phrase", [n - 1 for n, _ in phrase.classes], classes)
+
     def decides(self, source: Any) -> Any:
         """The detector's classes."""
         return list(source.classes)
@@ -229,6 +272,7 @@ class CaptionedImageKind(Kind[CaptionedImage]):
             "types": Counter(name for phrase in phrases for name in phrase.types),
             "posteriors": all(sample.posteriors is not None for sample in samples),
             "photos": all(sample.photo is not None for sample in samples),
+            "left_out": together(*(sample.left_out for sample in samples)),
         }
 
     def describe(self, summaries: Sequence[dict[str, Any]], source: Any, options: Any) -> dict[str, Any]:
@@ -258,6 +302,7 @@ class CaptionedImageKind(Kind[CaptionedImage]):
                 words=dict(sorted(words.items())),
                 posteriors=all(part["posteriors"] for part in summaries),
                 photos=all(part["photos"] for part in summaries),
+                left_out=left_out(summaries, source),
             )
         )
 

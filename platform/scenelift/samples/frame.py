@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scenelift.config.build import from_dict
+from scenelift.errors import FrameError
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.kind import Kind, Manifest, SampleSource, from_bytes, to_bytes
+from scenelift.samples.kind import Kind, Manifest, SampleSource, from_bytes, left_out, to_bytes
+from scenelift.samples.plausible import (
+    require_array,
+    require_finite,
+    require_indices,
+    require_metres,
+    require_range,
+    together,
+)
 from scenelift.samples.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -20,6 +29,9 @@ if TYPE_CHECKING:
 
 IGNORED = 0
 """Label of points that are not evaluated; the classes of a data set are 1..C."""
+
+_TIMES = 1 << 63
+"""Times are stored as 64 bits."""
 
 _ARRAYS = {
     "points": ("<f4", 3),
@@ -65,16 +77,21 @@ class Frame:
     superpixels: tuple[bytes, ...] | None = None
     """[V] PNG of one channel: the superpixel (0, 1, ...) of each pixel of the stored image; None: none."""
 
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """What the reader left out of the frame's files, reason -> number, for the report; not stored."""
+
     def __post_init__(self) -> None:
-        n, m = len(self.points), len(self.pair_points)
-        assert self.points.shape == (n, 3) and self.points.dtype == np.float32
-        assert self.features.ndim == 2 and len(self.features) == n and self.features.dtype == np.float32
-        assert self.sweep.shape == (n,) and self.sweep.dtype == np.uint8
-        assert self.labels is None or (self.labels.shape == (n,) and self.labels.dtype == np.uint8)
-        assert len(self.cameras) == len(self.images)
-        assert self.superpixels is None or len(self.superpixels) == len(self.images)
-        assert self.pair_points.dtype == np.int32 and self.pair_pixels.dtype == np.int16
-        assert self.pair_pixels.shape == (m, 3)
+        n, m, token = len(self.points), len(self.pair_points), self.token
+        require_array(token, "points", self.points, np.float32, (n, 3))
+        require_array(token, "features", self.features, np.float32, (n, None))
+        require_array(token, "sweep", self.sweep, np.uint8, (n,))
+        if self.labels is not None:
+            require_array(token, "labels", self.labels, np.uint8, (n,))
+        require_array(token, "pair_points", self.pair_points, np.int32, (m,))
+        require_array(token, "pair_pixels", self.pair_pixels, np.int16, (m, 3))
+        for name, parts in (("images", self.images), ("superpixels", self.superpixels)):
+            if parts is not None and len(parts) != len(self.cameras):
+                raise FrameError(f"{token} has {len(parts)} {name} for {len(self.cameras)} cameras")
 
     @property
     def keyframe(self) -> NDArray[np.bool_]:
@@ -117,6 +134,8 @@ class FrameSet:
     """Camera -> point-pixel pairs."""
     labels: Mapping[str, int] | None
     """Class, or `ignored` -> points of the keyframes themselves; None if the data set has no labels."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """What of the data set's files is not in the frames: reason -> number."""
 
     @classmethod
     def of(cls, manifest: Manifest) -> FrameSet:
@@ -126,6 +145,7 @@ class FrameSet:
             vocabulary=from_dict(Vocabulary, about["vocabulary"]),
             image_size=(about["image_size"][0], about["image_size"][1]),
             cameras=tuple(about["cameras"]),
+            left_out=about.get("left_out", {}),
             **{name: about[name] for name in ("lidar_sweeps", "superpixels", "points", "pairs", "labels")},
         )
 
@@ -167,10 +187,32 @@ class FrameKind(Kind[Frame]):
             ]
         )
 
-    def read(self, source: Any, keyframe: Any, options: ReadOptions) -> Frame:
+    def made(self, source: Any, keyframe: Any, options: ReadOptions) -> Frame:
         """The adapter's frame, with superpixels if requested."""
-        frame = super().read(source, keyframe, options)
+        frame = super().made(source, keyframe, options)
         return with_superpixels(frame, options.superpixels) if options.superpixels else frame
+
+    def check(self, sample: Frame, source: Any) -> None:
+        """Its points are near and finite, its labels of the source's classes, its pairs inside of points and
+        images, its images of the stored size."""
+        from scenelift.samples.images import header_size  # not needed to read shards
+
+        classes = len(source.vocabulary.classes)
+        require_metres(sample.token, sample.points)
+        require_finite(sample.token, sample.features, "features")
+        if not len(sample.points):
+            raise FrameError(f"{sample.token} has no points")
+        if not -_TIMES <= sample.timestamp < _TIMES:
+            raise FrameError(f"{sample.token} has the time {sample.timestamp:.3g}; it is in microseconds")
+        if sample.labels is not None:
+            require_range(sample.token, sample.labels, 0, classes, "labels")
+        limits = (len(sample.images), *sample.image_size)
+        require_indices(sample.token, "pair_points", sample.pair_points, len(sample.points))
+        for name, column, limit in zip(("image", "row", "column"), sample.pair_pixels.T, limits, strict=True):
+            require_indices(sample.token, f"{name} of pair_pixels", column, limit)
+        for camera, image in zip(sample.cameras, sample.images, strict=True):
+            if (found := header_size(image)) != tuple(sample.image_size):
+                raise FrameError(f"{sample.token}: the image of {camera} is {found}, not {sample.image_size}")
 
     def decides(self, source: Any) -> Any:
         """The classes, their words and their colors."""
@@ -217,10 +259,13 @@ class FrameKind(Kind[Frame]):
             seen = np.bincount(frame.pair_pixels[:, 0], minlength=len(frame.cameras))
             for camera, count in zip(frame.cameras, seen.tolist(), strict=True):
                 pairs[camera] = pairs.get(camera, 0) + count
+        unpaired = sum(bool(frame.images) and not len(frame.pair_points) for frame in samples)
+        lost = {"frames without a point in any image": unpaired}
         return {
             "points": sum(len(frame.points) for frame in samples),
             "pairs": pairs,
             "labels": np.sum(labels, 0).tolist() if labels else None,
+            "left_out": together(lost, *(frame.left_out for frame in samples)),
         }
 
     def describe(self, summaries: Sequence[dict[str, Any]], source: Any, options: Any) -> dict[str, Any]:
@@ -243,6 +288,7 @@ class FrameKind(Kind[Frame]):
                     for camera in cameras
                 },
                 labels=labels,
+                left_out=left_out(summaries, source),
             )
         )
 

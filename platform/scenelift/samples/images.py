@@ -16,6 +16,12 @@ Size = tuple[int, int]
 _START_OF_IMAGE, _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 _PNG_END = b"IEND\xaeB`\x82"
 _QUALITY = 95
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF", "GIF")
+"""Encodings that are read; Pillow's others include page descriptions that it would run a program for."""
+_MOST_PIXELS = 80_000_000
+"""Largest image: 240 MB decoded, more than any camera's of these data sets."""
+_ORIENTATION, _UPRIGHT = 0x0112, (0, 1)
+"""EXIF's tag for pixels that are stored turned or mirrored, and its values for those that are not."""
 
 COMPACTNESS = 6.0
 """Weight of spatial against color distance; skimage scales it by segment size, so it has no unit."""
@@ -29,16 +35,19 @@ def fit(data: bytes, native: Size | None, size: Size) -> bytes:
     """The encoded image, resized to (height, width) `size` as JPEG unless it has that size. native: size in the
     data set's tables, None if they have none. Resizing is bilinear with antialiasing and does not keep the
     aspect ratio. Raises FrameError for data that is truncated, not an image, or not of the native size."""
-    image = _open(data)
-    actual = (image.height, image.width)
-    if native is not None and actual != native:
-        sizes = [f"{width}x{height}" for height, width in (actual, native)]
-        raise FrameError(f"the image is {sizes[0]} pixels, the tables say {sizes[1]}")
-    if actual == size:
+    image = _open(data, native)
+    if (image.height, image.width) == size:
+        _require_photo(image)
         return data
     buffer = io.BytesIO()
     _resize(image, size).save(buffer, "JPEG", quality=_QUALITY)
     return buffer.getvalue()
+
+
+def header_size(data: bytes) -> Size:
+    """(height, width) of an encoded image from its header alone; FrameError if it has none."""
+    image = _header(data)
+    return image.height, image.width
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
@@ -96,9 +105,23 @@ def stored_pixels(pixels: NDArray[np.float64], native: Size, stored: Size) -> ND
     return np.clip(covering, 0, np.array(stored) - 1).astype(np.int16)
 
 
-def _open(data: bytes) -> Image.Image:
+def _header(data: bytes) -> Image.Image:
     try:
-        image = Image.open(io.BytesIO(data))
+        return Image.open(io.BytesIO(data), formats=_FORMATS)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise FrameError(f"the image is truncated or not an image: {first_line(error)}") from None
+
+
+def _open(data: bytes, native: Size | None = None) -> Image.Image:
+    """The image, complete and upright; its size is compared before anything is decoded."""
+    image = _header(data)
+    actual = (image.height, image.width)
+    if native is not None and actual != native:
+        sizes = [f"{width}x{height}" for height, width in (actual, native)]
+        raise FrameError(f"the image is {sizes[0]} pixels, the tables say {sizes[1]}")
+    if image.width * image.height > _MOST_PIXELS:
+        raise FrameError(f"the image has more than {_MOST_PIXELS // 1_000_000} million pixels; resize it")
+    try:
         if image.format == "JPEG":
             # Entropy-coded data cannot contain an end marker, so one after the last scan proves the file complete.
             complete = data.rfind(_END_OF_IMAGE) > data.rfind(_START_OF_SCAN)
@@ -109,11 +132,31 @@ def _open(data: bytes) -> Image.Image:
         raise FrameError(f"the image is truncated or not an image: {first_line(error)}") from None
     if not complete:
         raise FrameError("the image is truncated: it has no end marker")
+    if (turned := _orientation(image)) not in _UPRIGHT:
+        raise FrameError(
+            f"the image is stored turned or mirrored (EXIF orientation {turned}), so its pixels are not where it "
+            "shows them; save it upright, with its boxes or calibration to match, or without the tag"
+        )
     return image
 
 
-def _pixels(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
     try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # a broken tag turns nothing, and Pillow raises many types
+        return 1
+
+
+def _require_photo(image: Image.Image) -> None:
+    if image.mode in ("I", "F"):
+        raise FrameError(f"the image has one channel of 32 bits (mode {image.mode}), not 8; save it as RGB")
+
+
+def _pixels(image: Image.Image) -> Image.Image:
+    _require_photo(image)
+    try:
+        if image.mode.startswith("I;16"):  # Pillow would make everything above 255 white
+            return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
         return image.convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:
         raise FrameError(f"the image cannot be decoded: {first_line(error)}") from None

@@ -7,11 +7,14 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from scenelift.errors import ShardError
+from scenelift.errors import FrameError, SceneliftError, ShardError
+from scenelift.samples.plausible import together
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,7 +40,8 @@ S = TypeVar("S", bound=Sample)
 
 
 class SampleSource(Protocol):
-    """A data set for the shard job: keys of samples that any process can read. Small to pickle."""
+    """A data set for the shard job: keys of samples that any process can read. Small to pickle. It may have a dict
+    `left_out`, set by `list_samples`: what the list lacks of the split, reason -> number, for the manifest."""
 
     name: str
     """Name of the data set, such as nuscenes."""
@@ -75,9 +79,26 @@ class Kind(ABC, Generic[S]):
         return hash(type(self))
 
     def read(self, source: Any, keyframe: Any, options: Any) -> S:
-        """The sample of one of the source's keys; FrameError says what is wrong with it."""
+        """The sample of one of the source's keys, checked; FrameError says what is wrong with it, also where a
+        reader or a library below it raises another error: one odd file is one bad sample."""
+        try:
+            sample = self.made(source, keyframe, options)
+            self.check(sample, source)
+        except SceneliftError:
+            raise
+        except Exception as error:
+            raise FrameError(f"{keyframe.token}: {_described(error)}") from error
+        return sample
+
+    def made(self, source: Any, keyframe: Any, options: Any) -> S:
+        """What the source reads, before it is checked."""
         sample: S = source.read(keyframe, options)
         return sample
+
+    @abstractmethod
+    def check(self, sample: S, source: Any) -> None:
+        """FrameError for content that no real data has (`scenelift.samples.plausible`). For what a reader makes,
+        once, before it is stored."""
 
     def decides(self, source: Any) -> Any:
         """Other properties of the source that determine the rows, besides name, version and tokens, as JSON."""
@@ -98,6 +119,18 @@ class Kind(ABC, Generic[S]):
     @abstractmethod
     def describe(self, summaries: Sequence[dict[str, Any]], source: Any, options: Any) -> dict[str, Any]:
         """The manifest's `about` for all shards of a source, read with these options, as JSON."""
+
+
+def left_out(summaries: Sequence[dict[str, Any]], source: Any) -> dict[str, int]:
+    """What the source left out of its list of samples, and its reader out of each sample: reason -> number."""
+    return together(getattr(source, "left_out", {}), *(part.get("left_out", {}) for part in summaries))
+
+
+def _described(error: Exception) -> str:
+    """An error of a library in one line: its type, its message, and the place that raised it."""
+    text = " ".join(str(error).split())[:200]
+    place = extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}{f': {text}' if text else ''} ({PurePath(place.filename).name}:{place.lineno})"
 
 
 def to_bytes(sample: Any, arrays: Mapping[str, tuple[str, int]]) -> dict[str, bytes | None]:

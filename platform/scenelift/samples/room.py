@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scenelift.samples.kind import Kind, from_bytes, to_bytes
+from scenelift.errors import FrameError
+from scenelift.samples.kind import Kind, from_bytes, left_out, to_bytes
+from scenelift.samples.plausible import (
+    FARTHEST_IN_ROOM,
+    require_array,
+    require_finite,
+    require_indices,
+    require_metres,
+    together,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,9 +60,11 @@ class Sentence:
     """Whether the sentence depends on a point of view."""
 
     def __post_init__(self) -> None:
-        assert self.tokens, "a sentence has words"
-        assert self.keywords.shape == (len(self.tokens),) and self.keywords.dtype == np.bool_
-        assert self.box.shape == (6,) and self.box.dtype == np.float32
+        name = f"sentence {self.name}"
+        if not self.tokens:
+            raise FrameError(f"{name} has no words")
+        require_array(name, "keywords", self.keywords, np.bool_, (len(self.tokens),))
+        require_array(name, "box", self.box, np.float32, (6,))
 
 
 @dataclass(frozen=True)
@@ -83,15 +94,21 @@ class Room:
     names: tuple[str, ...]
     """[G] their names."""
 
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """What the reader left out of the room's files, reason -> number, for the report; not stored."""
+
     def __post_init__(self) -> None:
-        m = len(self.boxes)
-        assert m, "a room has proposals, even if none is an object"
-        assert self.boxes.shape == (m, 6) and self.boxes.dtype == np.float32
-        assert self.features.ndim == self.class_logits.ndim == 2
-        assert len(self.features) == len(self.class_logits) == m
-        assert len(self.objectness) == len(self.instances) == m
-        assert self.objectness.dtype == np.bool_ and self.instances.dtype == np.int32
-        assert self.points.shape == self.colors.shape and len(self.objects) == len(self.names)
+        m, token = len(self.boxes), self.token
+        if not m:
+            raise FrameError(f"{token} has no proposals; a room needs some, even if none is an object")
+        require_array(token, "boxes", self.boxes, np.float32, (m, 6))
+        require_array(token, "features", self.features, np.float32, (m, None))
+        require_array(token, "class_logits", self.class_logits, np.float32, (m, None))
+        require_array(token, "objectness", self.objectness, np.bool_, (m,))
+        require_array(token, "instances", self.instances, np.int32, (m,))
+        require_array(token, "points", self.points, np.float32, (len(self.points), 3))
+        require_array(token, "colors", self.colors, np.uint8, (len(self.points), 3))
+        require_array(token, "objects", self.objects, np.float32, (len(self.names), 6))
 
 
 _ARRAYS = {
@@ -109,12 +126,28 @@ _ARRAYS = {
 
 class RoomKind(Kind[Room]):
     """Rooms as rows of Parquet. `about` has `protocol` and `classes` of the source, `features` (D), the number
-    of `sentences`, and `words` (word -> its number of occurrences)."""
+    of `sentences`, what was `left_out`, and `words` (word -> its number of occurrences)."""
 
     name = "room"
     schema_version = 1
     compressed = frozenset({"points", "colors"})
     make_command = "python -m datasets.shard_rooms scanrefer --root ROOT"
+
+    def check(self, sample: Room, source: Any) -> None:
+        """Its boxes are near and none has a negative size, its numbers are finite, its sentences of the source's
+        classes."""
+        classes = len(source.classes)
+        for name, boxes in (("boxes", sample.boxes), ("objects", sample.objects)):
+            require_metres(f"{sample.token}: {name}", boxes, FARTHEST_IN_ROOM)
+            if (boxes[:, 3:] < 0).any():
+                raise FrameError(f"{sample.token}: {name} has a box of negative size")
+        require_metres(sample.token, sample.points, FARTHEST_IN_ROOM)
+        require_finite(sample.token, sample.features, "features")
+        require_finite(sample.token, sample.class_logits, "class_logits")
+        wanted = (len(sample.boxes), classes)
+        require_array(sample.token, "class_logits", sample.class_logits, np.float32, wanted)
+        require_indices(sample.token, "category", [one.category for one in sample.sentences], classes)
+        require_indices(sample.token, "noun", [one.noun + 1 for one in sample.sentences], classes + 1)
 
     def decides(self, source: Any) -> Any:
         """The source's options of reading rooms."""
@@ -160,6 +193,7 @@ class RoomKind(Kind[Room]):
             "sentences": sum(len(room.sentences) for room in samples),
             "features": max((room.features.shape[1] for room in samples), default=0),
             "missing": sum(bool(np.isnan(s.box).any()) for room in samples for s in room.sentences),
+            "left_out": together(*(room.left_out for room in samples)),
         }
 
     def describe(self, summaries: Sequence[dict[str, Any]], source: Any, options: Any) -> dict[str, Any]:
@@ -171,6 +205,7 @@ class RoomKind(Kind[Room]):
             "features": max((summary["features"] for summary in summaries), default=0),
             "sentences": sum(summary["sentences"] for summary in summaries),
             "missing": sum(summary["missing"] for summary in summaries),
+            "left_out": left_out(summaries, source),
             "words": dict(sorted(words.items(), key=lambda item: (-item[1], item[0]))),
         }
 

@@ -76,8 +76,8 @@ def with_words(vocabulary: Vocabulary, path: Path) -> Vocabulary:
     if not path.exists():
         return vocabulary
     try:
-        words = {name: _words(values) for name, values in json.loads(path.read_text()).items()}
-    except (OSError, ValueError, AttributeError, TypeError):
+        words = {name: _words(values) for name, values in json.loads(path.read_bytes()).items()}
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         form = '{class: [words]} as JSON, such as {"car": ["car", "van"]}'
         raise DataError(f"{path} must be {form}") from None
     if unknown := sorted(set(words) - set(vocabulary.classes)):

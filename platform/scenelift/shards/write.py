@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -77,6 +78,7 @@ def write_shards(
     of another job, StorageError if it cannot be written or the disk is full.
     """
     keyframes: list[SampleKey] = source.list_samples(split)
+    _require_names(kind, source, keyframes)
     decides = [
         kind.name,
         kind.schema_version,
@@ -97,6 +99,15 @@ def write_shards(
     described = _describe(job, split, done, bad, command)
     _write(out, MANIFEST, described.to_json())
     return described
+
+
+def _require_names(kind: Kind[Any], source: SampleSource, keyframes: Sequence[SampleKey]) -> None:
+    """DataError unless there are samples, each with a name of its own."""
+    if not keyframes:
+        raise DataError(f"{source.name} lists no {kind.name}s; there is nothing to write")
+    token, most = Counter(keyframe.token for keyframe in keyframes).most_common(1)[0]
+    if most > 1:
+        raise DataError(f"{source.name} lists the {kind.name} {token} {most} times; each needs its own token")
 
 
 def _prepare(job: _Job, keyframes: Sequence[SampleKey], shards: int) -> None:

@@ -224,9 +224,12 @@ def test_mistakes_in_workers_end_the_job_as_they_are(tmp_path: Path) -> None:
     assert "manifest.json" not in contents(tmp_path)
 
 
-def test_faults_in_the_source_keep_their_traceback(tmp_path: Path) -> None:
-    with pytest.raises(ray.exceptions.RayTaskError, match=r"KeyError.*made up"):
+def test_any_error_of_a_source_is_one_bad_frame_with_its_place(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"1 of 12 frames .*frame-00006: KeyError: .*made up.*test_write.py:\d+"
+    ):
         write(Failing(12, error=KeyError), tmp_path)
+    assert len(write(Failing(12, error=KeyError), tmp_path, max_bad=1).bad) == 1
 
 
 @dataclass
