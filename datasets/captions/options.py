@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,11 @@ from datasets.common.files import image_size, read_bytes
 from scenelift.errors import FrameError
 from scenelift.geometry.boxes2d import area, clip, neighbours
 from scenelift.samples.caption import CaptionedImage, Phrase
+from scenelift.samples.images import fit
+
+Box = tuple[float, float, float, float]
+_LARGEST = 1e6
+"""Coordinates in images are below it, pixels."""
 
 
 def captioned_image(
@@ -24,20 +29,44 @@ def captioned_image(
     regions: Regions,
     options: CaptionOptions,
     photo: bytes | None,
+    left_out: Mapping[str, int] | None = None,
 ) -> CaptionedImage:
-    """Assemble an image from the content of its files; boxes of phrases are cut at the image's edges."""
+    """Assemble an image from the content of its files; boxes of phrases are cut at the image's edges.
+
+    left_out: what the reader left out of the files, besides the boxes and regions outside of the image.
+    """
     kept = regions.most_confident(options.regions)
+    inside = [_inside(phrase, size) for phrase in phrases]
+    lost = sum(phrase.box is not None for phrase in phrases) - sum(one.box is not None for one in inside)
     return CaptionedImage(
         token=token,
         size=size,
         sentences=tuple(sentences),
-        phrases=tuple(_inside(phrase, size) for phrase in phrases),
+        phrases=tuple(inside),
         boxes=kept.boxes,
         features=_half(token, kept.features),
         posteriors=kept.posteriors.astype(np.float16),
         neighbours=neighbours(kept.boxes, options.neighbours),
         photo=photo,
+        left_out={
+            "regions outside of their image": regions.outside,
+            "boxes of phrases outside of their image": lost,
+            **(left_out or {}),
+        },
     )
+
+
+def ordered(name: str, corners: Sequence[float]) -> Box:
+    """A phrase's box x1, y1, x2, y2 with its sides in order; a side of no length gets the one pixel that it is.
+
+    FrameError for corners that are not four finite numbers of pixels.
+    """
+    box = np.asarray(corners, np.float64)
+    if box.shape != (4,) or not (np.abs(box) < _LARGEST).all():
+        raise FrameError(f"{name} has a box that is not four numbers of pixels: {list(corners)}")
+    low, high = np.minimum(box[:2], box[2:]), np.maximum(box[:2], box[2:])
+    high = np.where(high == low, low + 1, high)
+    return (*low.tolist(), *high.tolist())
 
 
 def _inside(phrase: Phrase, size: tuple[int, int]) -> Phrase:
@@ -60,8 +89,11 @@ def read_photo(folder: Path, name: str, size: tuple[int, int]) -> bytes:
     data = read_bytes(folder, name)
     try:
         found = image_size(data)
-    except (OSError, SyntaxError) as error:
+    except FrameError as error:
         raise FrameError(f"{name} is not an image: {error}") from None
     if found != size:
         raise FrameError(f"{name} has {found} pixels (height, width), its annotation says {size}")
-    return data
+    try:
+        return fit(data, size, size)
+    except FrameError as error:
+        raise FrameError(f"{name}: {error}") from None

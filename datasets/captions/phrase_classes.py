@@ -175,8 +175,9 @@ class PhraseClasses:
         self.classes, self.mixture = tuple(classes), mixture
         self.numbers: dict[str, int] = {}
         for number, names in enumerate(classes, start=1):
-            for name in names.lower().split(","):
-                self.numbers.setdefault(name.strip().replace("_", " "), number)
+            for listed in names.lower().split(","):
+                if name := listed.strip().replace("_", " "):
+                    self.numbers.setdefault(name, number)
         self.wordnet: WordNet | None = open_wordnet(wordnet) if wordnet else None
 
     def __call__(self, phrase: str) -> Classes:

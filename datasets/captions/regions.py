@@ -6,7 +6,6 @@ What a file does not contain is configured, never inferred from its name: the de
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.captions.config import BoxUnit
-from datasets.common.files import read_bytes
+from datasets.common.files import lines, not_hidden, parse_npz, read_bytes, read_text
 from scenelift.errors import ConfigError, DataError, FrameError
 from scenelift.geometry.boxes2d import Boxes, area, clip
+from scenelift.samples.plausible import require_beliefs, require_regions
 
 Floats = NDArray[np.float32]
+
+_FILES_FOR_LAYOUT = 8
+"""Files that are looked at to tell regions from channels."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,13 @@ class Regions:
     """[R, D]."""
     posteriors: Floats
     """[R, 1 + C] background first."""
+    outside: int = 0
+    """Regions that the file has beside these: they are not in the image, or have no area."""
 
     def most_confident(self, most: int) -> Regions:
         """The `count` regions with the highest posterior of any class, most confident first."""
         order = np.argsort(-self.posteriors[:, 1:].max(1, initial=0), kind="stable")[:most]
-        return Regions(self.boxes[order], self.features[order], self.posteriors[order])
+        return Regions(self.boxes[order], self.features[order], self.posteriors[order], self.outside)
 
 
 class RegionFiles(Protocol):
@@ -60,10 +65,8 @@ class RegionFiles(Protocol):
 def read_classes(path: Path) -> tuple[str, ...]:
     """The detector's classes: one per line; several names of one class are separated by commas (as in Visual
     Genome's list). DataError if there are none."""
-    try:
-        names = tuple(line.strip().lower() for line in path.read_text().splitlines() if line.strip())
-    except OSError:
-        names = ()
+    text = read_text(path) if path.is_file() else ""
+    names = tuple(line.strip().lower() for line in lines(text))
     if not names:
         raise DataError(f"{path} has no class names; give a file with the detector's classes, one per line")
     return names
@@ -78,31 +81,62 @@ class BottomUpFolder:
             raise DataError(
                 f"{folder} is not a folder; give the one with the regions of each image, IMAGE.npz"
             )
+        self.by_rows, self.width = self._layout()
+
+    def _layout(self) -> tuple[bool, int | None]:
+        """Whether `x` is [R, D], and D: from the first of a few files where R is not D; else bottom-up-attention's
+        own [D, R]."""
+        names = sorted(path.name for path in not_hidden(self.folder.glob("*.npz")))
+        for name in names[:_FILES_FOR_LAYOUT]:
+            try:
+                arrays = self._arrays(name.removesuffix(".npz"))
+            except FrameError:
+                continue  # it is reported where it is read
+            shape, count = arrays["x"].shape, len(arrays["bbox"])
+            if shape.count(count) == 1:
+                return shape[0] == count, int(shape[1] if shape[0] == count else shape[0])
+        return False, None
 
     def size(self, image: str) -> tuple[int, int] | None:
-        arrays = self._arrays(image)
-        return int(arrays["image_h"]), int(arrays["image_w"])
+        return _size(f"{image}.npz", self._arrays(image))
 
     def read(self, image: str, size: tuple[int, int] | None) -> Regions:
         name, arrays = f"{image}.npz", self._arrays(image)
-        own = int(arrays["image_h"]), int(arrays["image_w"])
+        own = _size(name, arrays)
         if size is not None and size != own:
             raise FrameError(f"{name} is for an image of {own} pixels (height, width), not {size}")
         boxes, posteriors, features = arrays["bbox"], arrays["cls_prob"], arrays["x"]
-        if features.ndim == 2 and features.shape[1] == len(boxes):
+        square = features.shape == (len(boxes), len(boxes))
+        if features.shape[1] == len(boxes) and not (square and self.by_rows):
             features = features.T
+        if len(features) == len(boxes) and self.width not in (None, features.shape[1]):
+            raise FrameError(
+                f"{name} has features of {features.shape[1]} channels, others in {self.folder} have {self.width}"
+            )
         return _checked(name, boxes, features, posteriors, own, self.classes)
 
     def _arrays(self, image: str) -> Mapping[str, NDArray[Any]]:
         name = f"{image}.npz"
-        data = read_bytes(self.folder, name)
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as file:
-                return {key: file[key] for key in ("x", "bbox", "cls_prob", "image_w", "image_h")}
-        except KeyError as error:
-            raise FrameError(f"{name} has no {error.args[0].split()[0]}") from None
-        except Exception as error:  # zip, header and length are checked by different libraries
-            raise FrameError(f"{name} cannot be read: {error}") from None
+        arrays = parse_npz(name, read_bytes(self.folder, name))
+        for key in ("x", "bbox", "cls_prob", "image_w", "image_h"):
+            if key not in arrays:
+                raise FrameError(f"{name} has no {key}")
+            if arrays[key].dtype.kind not in "fiu":
+                raise FrameError(f"{name} has {key} of {arrays[key].dtype}, not of numbers")
+        if not arrays["x"].ndim == arrays["bbox"].ndim == 2:
+            raise FrameError(
+                f"{name} has x and bbox of shapes {arrays['x'].shape} and {arrays['bbox'].shape}, not boxes for "
+                "features: [D, R] and [R, 4]"
+            )
+        return arrays
+
+
+def _size(name: str, arrays: Mapping[str, NDArray[Any]]) -> tuple[int, int]:
+    """(height, width) of the image that an .npz file is about."""
+    sides = [arrays[key] for key in ("image_h", "image_w")]
+    if not all(side.size == 1 and 0 < side.item() < 1e5 for side in sides):
+        raise FrameError(f"{name} has image_h and image_w that are no numbers of pixels")
+    return int(sides[0].item()), int(sides[1].item())
 
 
 class AuthorsHdf5:
@@ -131,8 +165,11 @@ class AuthorsHdf5:
                 rows = np.asarray(file[image], np.float32)
         except KeyError:
             raise FrameError(f"{self.path.name} has no {image}") from None
-        except (OSError, TypeError, ValueError) as error:
-            raise FrameError(f"{image} of {self.path.name} cannot be read: {error}") from None
+        except (
+            Exception
+        ) as error:  # HDF5 has many: links in a circle, filters that are not here, broken chunks
+            reason = " ".join(str(error).split())[:200]
+            raise FrameError(f"{image} of {self.path.name} cannot be read: {reason}") from None
         return split_rows(image, rows, self.width, self.classes, size, self.box_unit)
 
 
@@ -169,7 +206,8 @@ def _checked(
     size: tuple[int, int],
     classes: tuple[str, ...],
 ) -> Regions:
-    """Regions inside the image; FrameError for arrays that do not fit together or are not finite."""
+    """Regions inside the image; FrameError for arrays that do not fit together, are not finite, or are no boxes in
+    pixels and probabilities."""
     count = len(boxes)
     if boxes.shape != (count, 4) or features.ndim != 2 or len(features) != count:
         raise FrameError(f"{name} has {boxes.shape} boxes for {features.shape} features")
@@ -182,9 +220,17 @@ def _checked(
         raise FrameError(f"{name} has numbers that are not finite")
     inside = clip(boxes, size)
     kept = area(inside) > 0
-    if not kept.any():
+    if not kept.any() and (boxes[:, :2] <= boxes[:, 2:]).all():
         raise FrameError(f"{name} has no region inside an image of {size} pixels (height, width)")
-    return Regions(inside[kept], features[kept].astype(np.float32), posteriors[kept].astype(np.float32))
+    require_regions(name, boxes, size)
+    require_beliefs(name, posteriors)
+    padding = ~np.asarray(boxes).any(1)
+    return Regions(
+        inside[kept],
+        features[kept].astype(np.float32),
+        posteriors[kept].astype(np.float32),
+        int((~kept & ~padding).sum()),
+    )
 
 
 def _h5py() -> Any:

@@ -65,8 +65,11 @@ class WordNet:
                 f"index.noun and data.noun of {self._source} are of different WordNets; {_WAY_OUT}"
             )
         fields = self._lines[sense].partition("|")[0].split()
-        pointers = fields[5 + 2 * int(fields[3], 16) :]
-        return [pointers[i + 1] for i in range(0, len(pointers), 4) if pointers[i] == "@"]
+        try:
+            pointers = fields[5 + 2 * int(fields[3], 16) :]
+            return [pointers[i + 1] for i in range(0, len(pointers), 4) if pointers[i] == "@"]
+        except (ValueError, IndexError):
+            raise DataError(f"data.noun of {self._source} has a broken line {sense}; {_WAY_OUT}") from None
 
     def above(self, sense: str) -> dict[str, int]:
         """All hypernyms of a sense, itself included -> the fewest steps up to each; the closest first."""

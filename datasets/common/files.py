@@ -3,56 +3,162 @@
 from __future__ import annotations
 
 import io
+import json
+import re
+import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from scenelift.errors import FrameError
+from scenelift.errors import DataError, FrameError
 from scenelift.geometry.transforms import Matrix
+from scenelift.samples import images
+from scenelift.samples.plausible import FARTHEST, require_metres
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
 
+_LONGEST_NAME = 500
+_LOW_BITS = 0x1FFFFFFF
+"""Bits of a float64's lower half that are 0 if its value was a float32."""
+
 
 def read_bytes(root: Path, name: str) -> bytes:
-    """Content of the file `name` below `root`; FrameError if it does not exist or cannot be read."""
+    """Content of the file `name` below `root`; FrameError if it is missing, cannot be read, or lies elsewhere."""
+    if len(name) > _LONGEST_NAME:
+        raise FrameError(f"{name[:60]!r}... is no file's name")
+    inside = Path(name)
+    if inside.is_absolute() or ".." in inside.parts:
+        raise FrameError(f"{name} is not below {root}; a data set names its files relative to its root")
     try:
-        return (root / name).read_bytes()
+        path = root / inside
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # reading a pipe would wait for ever
+            raise FrameError(f"{name} is not a file")
+        return path.read_bytes()
     except FileNotFoundError:
         raise FrameError(f"{name} is missing under {root}") from None
     except OSError as error:
         raise FrameError(f"{name} cannot be read: {error.strerror}") from None
+    except ValueError as error:  # a NUL in the name
+        raise FrameError(f"{name!r} cannot be read: {error}") from None
 
 
-def read_points(root: Path, name: str, width: int) -> NDArray[np.float32]:
-    """[N, width] the points of a file of raw float32 values; FrameError if truncated, empty or not finite."""
+def decode_text(name: str, data: bytes) -> str:
+    """Text as people write it: UTF-8, with a byte-order mark or without, with any line ends; lines end in \\n.
+
+    FrameError for other encodings.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise FrameError(f"{name} is not UTF-8; save it in that encoding") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_text(path: Path) -> str:
+    """Text of a file outside of the frames, by `decode_text`; DataError if it is missing or cannot be read."""
+    try:
+        return decode_text(path.name, read_bytes(path.parent, path.name))
+    except FrameError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def lines(text: str) -> list[str]:
+    """The lines that are not blank. str.splitlines would also cut at U+2028 and seven others, within a sentence."""
+    return [line for line in text.split("\n") if line.strip()]
+
+
+def words(text: str) -> list[str]:
+    """Words or numbers between blanks, line ends and commas."""
+    return [word for word in re.split(r"[\s,]+", text) if word]
+
+
+def parse_json(name: str, data: bytes) -> Any:
+    """A JSON file, with a byte-order mark or without; FrameError for anything else."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        reason = "is nested too deep" if isinstance(error, RecursionError) else f"is not JSON: {error}"
+        raise FrameError(f"{name} {reason}") from None
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file outside of the frames, by `parse_json`; DataError if it is missing or broken."""
+    try:
+        return parse_json(path.name, read_bytes(path.parent, path.name))
+    except FrameError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def parse_npz(name: str, data: bytes) -> dict[str, NDArray[Any]]:
+    """The arrays of an .npz file, none of Python objects; FrameError for anything else."""
+    try:
+        file = np.load(io.BytesIO(data), allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise FrameError(f"{name} holds one array without a name; write it with np.savez")
+        with file:
+            return {key: file[key] for key in file.files}
+    except FrameError:
+        raise
+    except Exception as error:  # zip, header and length are checked by different libraries
+        # numpy advises to load pickles where a file is none of its own, which would run code out of it.
+        reason = "" if "pickle" in str(error) else f": {error}"
+        raise FrameError(f"{name} cannot be read: it is not an npz file of plain arrays{reason}") from None
+
+
+def not_hidden(paths: Iterable[Path]) -> Iterator[Path]:
+    """The paths that are not hidden: macOS puts `._NAME` beside NAME on other systems' disks."""
+    return (path for path in paths if not path.name.startswith("."))
+
+
+def read_points(root: Path, name: str, width: int, farthest: float = FARTHEST) -> NDArray[np.float32]:
+    """[N, width] the points of a file of raw float32 values, x, y, z (metres) first.
+
+    FrameError if it is truncated, empty, of another type, not finite, or has a point beyond `farthest` metres.
+    """
     data = read_bytes(root, name)
     if not data or len(data) % (4 * width):
-        raise FrameError(f"{name} is truncated: {len(data)} bytes are not a whole number of points")
-    return require_finite(name, np.frombuffer(data, "<f4").reshape(-1, width))
-
-
-def require_finite(name: str, points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The points unchanged; FrameError if one is not finite."""
-    if not np.isfinite(points).all():
-        raise FrameError(f"{name} has points that are not finite")
+        raise FrameError(
+            f"{name} is truncated: {len(data)} bytes are not a whole number of points of {width} float32 values"
+        )
+    if _is_double(data):
+        raise FrameError(f"{name} holds float64 values; save it as float32")
+    points = np.frombuffer(data, "<f4").reshape(-1, width)
+    try:
+        if not np.isfinite(points).all():
+            raise FrameError(f"{name} has points that are not finite")
+        require_metres(name, points[:, :3], farthest)
+    except FrameError as error:
+        if not len(data) % 8 and np.abs(np.frombuffer(data, "<f8")).max() <= max(farthest, 255):
+            raise FrameError(f"{name} holds float64 values; save it as float32 ({error})") from None
+        raise
     return points
+
+
+def _is_double(data: bytes) -> bool:
+    """Whether the data are float32 values that were saved as float64; what has more digits leaves any range."""
+    if len(data) % 8 or len(data) < 64:
+        return False
+    halves = np.frombuffer(data, "<u4").reshape(-1, 2)
+    return not (halves[:, 0] & _LOW_BITS).any() and bool(np.unique(halves[:, 1]).size > 2)
 
 
 def read_matrix(root: Path, name: str) -> Matrix:
     """[4, 4] from a text file of 16 numbers, which may be inf or nan; FrameError for anything else."""
     try:
-        return np.array(read_bytes(root, name).split(), np.float64).reshape(4, 4)
+        return np.array(words(decode_text(name, read_bytes(root, name))), np.float64).reshape(4, 4)
     except ValueError:
         raise FrameError(f"{name} is not a 4x4 matrix of numbers") from None
 
 
 def image_size(data: bytes) -> Size:
-    """Size of an encoded image from its header alone; `scenelift.samples.images` checks that it is complete."""
-    with Image.open(io.BytesIO(data)) as image:
-        return image.height, image.width
+    """Size of an encoded image from its header alone, FrameError if it has none; `scenelift.samples.images` checks
+    that it is complete."""
+    return images.header_size(data)
 
 
 def require_centred(intrinsic: Matrix, size: Size) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from datasets.common.listing import reported
 from scenelift.io.storage import megabytes
 from scenelift.samples.kind import Kind, Manifest, SampleSource
 
@@ -47,5 +48,6 @@ def write(
 def report(manifest: Manifest, rows: Mapping[str, str]) -> str:
     """A short table of what a folder of shards has; rows: what is special to its kind."""
     size = f"{megabytes(manifest.bytes)} in {len(manifest.shards)} shards"
-    table = {"data set": f"{manifest.dataset} {manifest.split}", **rows, "size": size}
+    left_out = reported(manifest.about.get("left_out", {}))
+    table = {"data set": f"{manifest.dataset} {manifest.split}", **rows, "left out": left_out, "size": size}
     return "\n".join(f"{name:<11} {value}" for name, value in table.items())

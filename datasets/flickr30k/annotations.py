@@ -7,8 +7,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from datasets.captions.options import Box, ordered
 from scenelift.errors import FrameError
 from scenelift.geometry.boxes2d import Boxes, union
+
+_LARGEST_SIDE = 100_000
+"""Sides of images are below it, pixels."""
 
 
 @dataclass(frozen=True)
@@ -35,25 +39,29 @@ class Annotation:
 def read_annotation(name: str, data: bytes) -> Annotation:
     """Parse a file; its coordinates are 1-based integers, so 1 is subtracted (ckd.md 2.1).
 
-    An object may have several chains, and a chain may have several objects. FrameError for any other file.
+    An object may have several chains, and a chain may have several objects. A box one pixel wide or high, and one
+    whose sides are swapped, is read as what it is. FrameError for any other file.
     """
     try:
         root = ElementTree.fromstring(data)
         size = int(_text(root, "size/height")), int(_text(root, "size/width"))
-        boxes: dict[str, list[list[int]]] = {}
+        boxes: dict[str, list[Box]] = {}
         flags: dict[str, set[str]] = {"scene": set(), "nobndbox": set()}
         for thing in root.iter("object"):
             chains = [chain.text or "" for chain in thing.iter("name")]
             box = thing.find("bndbox")
             if box is not None:
-                corners = [int(_text(box, side)) - 1 for side in ("xmin", "ymin", "xmax", "ymax")]
+                sides = [int(_text(box, side)) - 1 for side in ("xmin", "ymin", "xmax", "ymax")]
+                corners = ordered(name, sides)
                 for chain in chains:
                     boxes.setdefault(chain, []).append(corners)
             for flag, flagged in flags.items():
                 if thing.findtext(flag, "0").strip() == "1":
                     flagged.update(chains)
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ElementTree.ParseError, ValueError, LookupError, OverflowError) as error:
         raise FrameError(f"{name} is not an annotation of Flickr30K Entities: {error}") from None
+    if not all(0 < side < _LARGEST_SIDE for side in size):
+        raise FrameError(f"{name} is about an image of {size} pixels (height, width)")
     return Annotation(
         size,
         {chain: np.array(corners, np.float32) for chain, corners in boxes.items()},

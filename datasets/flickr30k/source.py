@@ -9,7 +9,8 @@ from datasets.captions.config import CaptionOptions
 from datasets.captions.options import captioned_image, read_photo
 from datasets.captions.phrase_classes import PhraseClasses, phrase_classes
 from datasets.captions.regions import RegionFiles
-from datasets.common.files import read_bytes
+from datasets.common.files import decode_text, lines, not_hidden, read_bytes, read_text, words
+from datasets.common.listing import once
 from datasets.flickr30k.annotations import Annotation, read_annotation
 from datasets.flickr30k.sentences import UNANNOTATED, Chunk, read_sentence
 from scenelift.errors import DataError, FrameError
@@ -40,6 +41,7 @@ class Flickr30k:
     def __init__(self, root: Path, regions: RegionFiles, version: str = "1.0") -> None:
         """DataError if the root is not such a tree."""
         self.root, self.regions, self.version = root, regions, version
+        self.left_out: dict[str, int] = {}
         for folder in ("Sentences", "Annotations"):
             if not (root / folder).is_dir():
                 raise DataError(
@@ -56,10 +58,11 @@ class Flickr30k:
 
         Raises DataError for an unknown split or one without images.
         """
+        self.left_out = {}
         if split is None:
-            names = sorted(path.stem for path in (self.root / "Sentences").glob("*.txt"))
+            names = sorted(path.stem for path in not_hidden((self.root / "Sentences").glob("*.txt")))
         else:
-            names = self._listed(split)
+            names = once(self._listed(split), f"images of {split}.txt", self.left_out)
         if not names:
             raise DataError(f"{self.root} has no image{f' of {split}' if split else ''}")
         return [Photo(name) for name in names]
@@ -70,7 +73,8 @@ class Flickr30k:
             raise DataError(
                 f"unknown split {split}; known: {', '.join(known) or 'none'} (the lists SPLIT.txt in {self.root})"
             )
-        return (self.root / f"{split}.txt").read_text().split()
+        listed = words(read_text(self.root / f"{split}.txt"))
+        return [name.removesuffix(".jpg") for name in listed]
 
     def read(self, keyframe: Photo, options: CaptionOptions) -> CaptionedImage:
         """Read one image: its sentences' phrases with boxes and classes, and its regions.
@@ -83,31 +87,28 @@ class Flickr30k:
         annotation = read_annotation(name, read_bytes(self.root, name))
         regions = self.regions.read(image, annotation.size)
         classes = phrase_classes(self.regions.classes, options.wordnet, options.mixture)
-        lines = self._lines(f"Sentences/{token}.txt")
+        sentences = self._sentences(f"Sentences/{token}.txt")
         phrases = [
             _phrase(chunk, number, annotation, classes)
-            for number, (_, chunks) in enumerate(lines)
+            for number, (_, chunks) in enumerate(sentences)
             for chunk in chunks
         ]
         return captioned_image(
             token,
             annotation.size,
-            [plain for plain, _ in lines],
+            [plain for plain, _ in sentences],
             phrases,
             regions,
             options,
             read_photo(self.root / _PHOTOS, image, annotation.size) if options.photos else None,
         )
 
-    def _lines(self, name: str) -> list[tuple[str, list[Chunk]]]:
-        try:
-            text = read_bytes(self.root, name).decode()
-        except UnicodeDecodeError:
-            raise FrameError(f"{name} is not UTF-8") from None
-        lines = [read_sentence(name, line) for line in text.splitlines() if line.strip()]
-        if not lines:
+    def _sentences(self, name: str) -> list[tuple[str, list[Chunk]]]:
+        text = decode_text(name, read_bytes(self.root, name))
+        sentences = [read_sentence(name, line) for line in lines(text)]
+        if not sentences:
             raise FrameError(f"{name} has no sentence")
-        return lines
+        return sentences
 
 
 def _phrase(chunk: Chunk, sentence: int, annotation: Annotation, classes: PhraseClasses) -> Phrase:

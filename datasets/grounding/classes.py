@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.common.files import read_text
 from scenelift.errors import DataError
 from scenelift.samples.room import Floats
 
@@ -39,14 +41,14 @@ class ClassMap:
     @classmethod
     def read(cls, path: Path) -> ClassMap:
         """From ScanNet's table (columns raw_category, nyu40id, nyu40class); DataError for any other file."""
+        if not path.exists():
+            raise DataError(f"no {path}; put ScanNet's label table there")
+        text = read_text(path)
         try:
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+            rows = list(csv.DictReader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE))
             names = {row["raw_category"]: _SPELLED.get(row["nyu40class"], row["nyu40class"]) for row in rows}
             nyu40 = {row["raw_category"]: int(row["nyu40id"]) for row in rows}
-        except FileNotFoundError:
-            raise DataError(f"no {path}; put ScanNet's label table there") from None
-        except (OSError, KeyError, ValueError, TypeError, csv.Error):
+        except (AttributeError, KeyError, ValueError, TypeError, csv.Error):
             raise DataError(
                 f"{path} is not ScanNet's label table: its columns raw_category, nyu40id and nyu40class"
             ) from None

@@ -15,17 +15,18 @@ features          [M, D] the query or cluster feature: 288 numbers of GroupFree,
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.common.files import parse_npz, read_bytes
 from datasets.grounding.classes import CLASSES, to_classes
 from datasets.grounding.instances import Scene
 from scenelift.errors import FrameError
 from scenelift.geometry.boxes3d import from_corners
+from scenelift.samples.plausible import FARTHEST_IN_ROOM, require_metres
 from scenelift.samples.room import UNNAMED, Floats
 
 FOLDER = "proposals"
@@ -47,13 +48,9 @@ class Proposals:
 def read_detector(root: Path, name: str, scene: Scene) -> Proposals:
     """A detector's file; FrameError if it is missing, or its arrays do not match the table above."""
     path = root / FOLDER / f"{name}.npz"
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except FileNotFoundError:
-        raise FrameError(f"no {path}; run a detector and write its output there") from None
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise FrameError(f"{path} is not an npz file of plain arrays: {error}") from None
+    if not path.exists():
+        raise FrameError(f"no {path}; run a detector and write its output there")
+    arrays = parse_npz(str(path), read_bytes(root, f"{FOLDER}/{name}.npz"))
     try:
         boxes, logits = _boxes(arrays, scene), _logits(arrays)
         proposals = Proposals(
@@ -64,8 +61,9 @@ def read_detector(root: Path, name: str, scene: Scene) -> Proposals:
             features=arrays.get("features", np.zeros((len(boxes), 0))).astype(np.float32),
         )
         _require_fitting(proposals)
-    except (ValueError, KeyError, IndexError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise FrameError(f"{path}: {error}") from None
+    require_metres(f"{path}: boxes", proposals.boxes, FARTHEST_IN_ROOM)
     return proposals
 
 
@@ -100,6 +98,8 @@ def _logits(arrays: dict[str, NDArray[np.generic]]) -> Floats:
         raise ValueError(
             f"classes and scores are {list(classes.shape)} and {list(scores.shape)}, not both [M]"
         )
+    if not ((scores >= 0) & (scores <= 1)).all():
+        raise ValueError("scores are not probabilities of 0..1")
     if len(classes) and (classes.min() < 0 or classes.max() >= len(CLASSES)):
         raise ValueError(f"classes are 0..{len(CLASSES) - 1}, not {classes.min()}..{classes.max()}")
     return certain(classes, scores)

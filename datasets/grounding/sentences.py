@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import ast
 import csv
-import json
+import io
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from datasets.common.files import lines, read_json, read_text, words
+from datasets.common.listing import note, once
 from datasets.grounding.config import Corpus
 from datasets.grounding.keywords import tokenize
 from scenelift.errors import DataError
-from scenelift.io.console import say
 
 VIEW_WORDS = frozenset(
     ("front", "behind", "back", "right", "left", "facing", "leftmost", "rightmost", "looking", "across")
@@ -26,6 +28,11 @@ EASY = 2
 """Largest number of objects of the target's class, itself included, for an easy sentence."""
 CLOTHES = ("clothes", "clothing")
 MOST_TOKENS = 24
+_LONGEST = 100_000
+"""Characters of a sentence's tokens."""
+LeftOut = dict[str, int] | None
+"""Reason -> number, added to; None: not counted."""
+_COLUMNS = {"stimulus_id", "instance_type", "scan_id", "target_id", "utterance", "mentions_target_class"}
 
 
 @dataclass(frozen=True)
@@ -92,22 +99,21 @@ class Stimulus:
 
 def read_scanrefer(path: Path) -> list[Annotation]:
     """The sentences of a ScanRefer file (ws3dvg.md 2.1); DataError for any other file."""
+    if not path.exists():
+        raise DataError(f"no {path}; request ScanRefer's JSON from its authors")
     try:
-        rows = json.loads(path.read_text())
         return [
             Annotation(
-                scene=row["scene_id"],
+                scene=_text(row["scene_id"]),
                 object=int(row["object_id"]),
                 name=row["object_name"].replace("_", " "),
                 number=row["ann_id"],
-                text=row["description"],
+                text=_text(row["description"]),
                 tokens=_tokens(row.get("token"), row["description"]),
             )
-            for row in rows
+            for row in read_json(path)
         ]
-    except FileNotFoundError:
-        raise DataError(f"no {path}; request ScanRefer's JSON from its authors") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, DataError) as error:
         raise DataError(
             f"{path} is not a ScanRefer file, a JSON list with scene_id, object_id, object_name, ann_id, "
             f"description: {type(error).__name__} {error}"
@@ -132,20 +138,21 @@ READERS: dict[Corpus, Callable[[Path], list[Annotation]]] = {
 
 
 def _read_csv(path: Path, corpus: str, number: Callable[[dict[str, str], int], str]) -> list[Annotation]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except FileNotFoundError:
+    if not path.exists():
+        raise DataError(f"no {path}; download {corpus} from ReferIt3D's page and give its CSV by --sentences")
+    rows = _rows(path)
+    if rows and (lacking := _COLUMNS - rows[0].keys()):
         raise DataError(
-            f"no {path}; download {corpus} from ReferIt3D's page and give its CSV by --sentences"
-        ) from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a CSV file: {error}") from None
+            f"row 1 of {path} is not {corpus}'s: the file has no column {', '.join(sorted(lacking))}"
+        )
     annotations = []
     for index, row in enumerate(rows):
         try:
             annotations.append(_annotation(row, number(row, index)))
-        except (KeyError, ValueError, TypeError, SyntaxError, AttributeError) as error:
+        except (
+            *(KeyError, ValueError, TypeError, SyntaxError, AttributeError),
+            *(MemoryError, RecursionError),  # Python's own parser, of tokens nested too deep
+        ) as error:
             raise DataError(
                 f"row {index + 1} of {path} is not {corpus}'s: {type(error).__name__} {error}"
             ) from None
@@ -154,11 +161,30 @@ def _read_csv(path: Path, corpus: str, number: Callable[[dict[str, str], int], s
     return annotations
 
 
+def _rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file, with commas, or with semicolons as spreadsheets of many countries write them."""
+    text = read_text(path)
+    header = text.partition("\n")[0]
+    delimiter = ";" if header.count(";") > header.count(",") else ","
+    try:
+        return list(csv.DictReader(io.StringIO(text), delimiter=delimiter))
+    except csv.Error as error:
+        raise DataError(f"{path} is not a CSV file: {error}") from None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not text")
+    return value
+
+
 def _annotation(row: dict[str, str], number: str) -> Annotation:
     stimulus = Stimulus.parse(row["stimulus_id"])
     name, target = row["instance_type"].replace("_", " "), int(row["target_id"])
     if (stimulus.scene, stimulus.target) != (row["scan_id"], target):
         raise DataError(f"stimulus {row['stimulus_id']} is not object {target} of {row['scan_id']}")
+    if len(row.get("tokens") or "") > _LONGEST:
+        raise ValueError(f"tokens of {len(row['tokens'])} characters are no list of a sentence's words")
     tokens = ast.literal_eval(row["tokens"]) if row.get("tokens") else None
     return Annotation(
         scene=row["scan_id"],
@@ -185,8 +211,8 @@ def _tokens(tokens: Any, text: str) -> tuple[str, ...]:
 def bad_contexts(path: Path) -> frozenset[str]:
     """Stimulus ids that annotators marked as wrong; DataError for any other file."""
     try:
-        header, *names = path.read_text().split()
-    except (OSError, ValueError):
+        header, *names = (line.strip().rstrip(",") for line in lines(read_text(path)))
+    except (ValueError, DataError):
         raise DataError(f"{path} is not a list of stimulus ids") from None
     if header != "stimulus_id":
         raise DataError(f"{path} begins with {header!r}, not with the column stimulus_id")
@@ -195,16 +221,30 @@ def bad_contexts(path: Path) -> frozenset[str]:
     return frozenset(names)
 
 
-def without(annotations: Sequence[Annotation], bad: frozenset[str]) -> list[Annotation]:
-    """The annotations except those of bad contexts, in order; reports how many were left out."""
+def distinct(annotations: Sequence[Annotation], left_out: LeftOut = None) -> list[Annotation]:
+    """The annotations without those that repeat another word for word, in order, each with a number of its own."""
+    unique = once(annotations, "sentences, the same in all", left_out)
+    times: Counter[tuple[str, int, str]] = Counter()
+    numbered = []
+    for one in unique:
+        key = (one.scene, one.object, one.number)
+        again = times[key]
+        times[key] += 1
+        numbered.append(replace(one, number=f"{one.number}-{again + 1}") if again else one)
+    return numbered
+
+
+def without(
+    annotations: Sequence[Annotation], bad: frozenset[str], left_out: LeftOut = None
+) -> list[Annotation]:
+    """The annotations except those of bad contexts, in order; the others are counted."""
     kept = [annotation for annotation in annotations if annotation.stimulus not in bad]
-    if len(kept) < len(annotations):
-        say(f"{len(annotations) - len(kept)} sentences of bad contexts are left out")
+    note(left_out, "sentences of bad contexts", len(annotations) - len(kept))
     return kept
 
 
-def in_scans(annotations: Sequence[Annotation], path: Path) -> list[Annotation]:
-    """The annotations about the scenes of a list; reports how many are about other scans of the same rooms.
+def in_scans(annotations: Sequence[Annotation], path: Path, left_out: LeftOut = None) -> list[Annotation]:
+    """The annotations about the scenes of a list; counts those that are about other scans of the same rooms.
 
     Nr3D and its lists cover only the first scan of each room; most of Sr3D's sentences are about others.
     """
@@ -212,11 +252,10 @@ def in_scans(annotations: Sequence[Annotation], path: Path) -> list[Annotation]:
     kept = [annotation for annotation in annotations if annotation.scene in wanted]
     rooms = {_room(scene) for scene in wanted}
     others = sum(_room(annotation.scene) in rooms for annotation in annotations) - len(kept)
-    if others:
-        say(
-            f"{others} sentences are left out: they are about scans of the same rooms that {path.name} does not "
-            "list; ScanNet's own list has them: copy that to CORPUS_SPLIT_scans.txt"
-        )
+    about = f"about scans of the same rooms that {path.name} does not list"
+    advice = "ScanNet's own list has them: copy that to CORPUS_SPLIT_scans.txt"
+    line = f"{others} sentences are left out: they are {about}; {advice}"
+    note(left_out, f"sentences {about}", others, line)
     return kept
 
 
@@ -224,12 +263,14 @@ def _room(scene: str) -> str:
     return scene.partition("_")[0]
 
 
-def listener_filter(annotations: Sequence[Annotation], test: bool) -> list[Annotation]:
+def listener_filter(
+    annotations: Sequence[Annotation], test: bool, left_out: LeftOut = None
+) -> list[Annotation]:
     """ReferIt3D's own choice of sentences (ws3dvg.md 18), which WS-3DVG does not make.
 
     No clothes; at most 24 tokens; the class is mentioned; in a test split, another object has the class too.
     """
-    return [
+    kept = [
         annotation
         for annotation in annotations
         if annotation.name not in CLOTHES
@@ -237,13 +278,17 @@ def listener_filter(annotations: Sequence[Annotation], test: bool) -> list[Annot
         and annotation.mentions_class
         and not (test and annotation.alike == 1)
     ]
+    note(left_out, "sentences that ReferIt3D's listeners do not use", len(annotations) - len(kept))
+    return kept
 
 
 def read_scans(path: Path) -> frozenset[str]:
     """The scenes of a list: JSON, as in ReferIt3D, or one name per line, as in ScanNet."""
     try:
-        text = path.read_text()
-        names = json.loads(text) if text.lstrip().startswith("[") else text.split()
-    except (OSError, ValueError):
+        text = read_text(path)
+        names = read_json(path) if text.lstrip().startswith("[") else words(text)
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError
+    except (ValueError, TypeError, DataError):
         raise DataError(f"{path} is not a list of scenes") from None
     return frozenset(names)

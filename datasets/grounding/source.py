@@ -11,13 +11,22 @@ from typing import Any
 
 import numpy as np
 
+from datasets.common.listing import note, shown
 from datasets.grounding.classes import CLASSES, TABLE, ClassMap
 from datasets.grounding.config import PROTOCOLS, Candidates, Corpus, RoomOptions
 from datasets.grounding.features import cloud_features, student_features
 from datasets.grounding.instances import Scene, read_scene
 from datasets.grounding.keywords import anchors, keyword_mask
 from datasets.grounding.proposals import Proposals, read_detector, true_instances
-from datasets.grounding.sentences import READERS, Annotation, bad_contexts, in_scans, listener_filter, without
+from datasets.grounding.sentences import (
+    READERS,
+    Annotation,
+    bad_contexts,
+    distinct,
+    in_scans,
+    listener_filter,
+    without,
+)
 from datasets.scannet.source import RoomScan, ScanNet
 from scenelift.errors import ConfigError, DataError
 from scenelift.io.console import say
@@ -72,6 +81,7 @@ class Grounding:
         self.root, self.version, self.candidates = root, version, candidates
         self.corpus, self.sentences, self.student, self.listener = corpus, sentences, student, listener
         self.group = group
+        self.left_out: dict[str, int] = {}
         if not (root / "scans").is_dir():
             raise DataError(f"{root} has no folder scans; --root is the ScanNet folder that holds it")
         self.class_map = ClassMap.read(self._meta(TABLE) or root / TABLE)
@@ -93,6 +103,7 @@ class Grounding:
 
         Raises DataError for an unknown split, or one without scenes in the tree.
         """
+        self.left_out = {}
         annotations = self._annotations(split)
         by_scene: dict[str, list[Annotation]] = defaultdict(list)
         for annotation in annotations:
@@ -100,10 +111,16 @@ class Grounding:
         here = [scene for scene in sorted(by_scene) if (self.root / "scans" / scene).is_dir()]
         if not here:
             raise DataError(f"none of the {len(by_scene)} scenes with sentences is in {self.root / 'scans'}")
-        if len(here) < len(by_scene):
-            say(f"{len(by_scene) - len(here)} of {len(by_scene)} scenes are not in {self.root / 'scans'}")
+        absent = sorted(by_scene.keys() - set(here))
+        about = sum(len(by_scene[scene]) for scene in absent)
+        line = f"{len(absent)} of {len(by_scene)} scenes are not in {self.root / 'scans'}: {shown(absent)}"
+        note(self.left_out, "scenes with sentences that are not in scans", len(absent), line)
+        note(self.left_out, "sentences about scenes that are not in scans", about)
         self._say_unknown(annotations)
-        return [key for scene in here for key in self._parts(scene, by_scene[scene])]
+        keys = [key for scene in here for key in self._parts(scene, by_scene[scene])]
+        if not keys:
+            raise DataError(f"no sentence of {split or self.corpus} has a word")
+        return keys
 
     def read(self, keyframe: RoomKey, options: RoomOptions) -> Room:
         """Read one room with its proposals; FrameError for anything wrong with its files."""
@@ -126,7 +143,13 @@ class Grounding:
             colors=scene.colors[shown],
             objects=scene.boxes,
             names=scene.names,
+            left_out=self._lost(keyframe, scene),
         )
+
+    def _lost(self, keyframe: RoomKey, scene: Scene) -> dict[str, int]:
+        """Counted once a scene, in the first of its samples."""
+        first = keyframe.token.endswith("-000")
+        return {"objects without a vertex": scene.lost} if first else {}
 
     def _meta(self, name: str) -> Path | None:
         """A file in ROOT or ROOT/meta."""
@@ -134,6 +157,9 @@ class Grounding:
         return next((place for place in places if place.is_file()), None)
 
     def _annotations(self, split: str | None) -> list[Annotation]:
+        return distinct(self._listed(split), self.left_out)
+
+    def _listed(self, split: str | None) -> list[Annotation]:
         if self.corpus == "scanrefer":
             if split is None and self.sentences is None:
                 raise DataError("ScanRefer has a file for each split: name one, --split train or val")
@@ -143,10 +169,10 @@ class Grounding:
         if bad is None:
             say(f"no {BAD_CONTEXTS} in {self.root}: no sentences are left out for their context")
         else:
-            found = without(found, bad_contexts(bad))
+            found = without(found, bad_contexts(bad), self.left_out)
         if split is not None:
-            found = in_scans(found, self._scans(split))
-        return listener_filter(found, split not in (None, "train")) if self.listener else found
+            found = in_scans(found, self._scans(split), self.left_out)
+        return listener_filter(found, split not in (None, "train"), self.left_out) if self.listener else found
 
     def _scans(self, split: str) -> Path:
         """The list of a split's scenes: the corpus's own, ReferIt3D's, or ScanNet's."""
@@ -171,8 +197,7 @@ class Grounding:
         alike = Counter(objects.values())
         order = np.random.default_rng(list(scene.encode())).permutation(len(annotations))
         mixed = [annotations[i] for i in order if annotations[i].tokens]
-        if len(mixed) < len(annotations):
-            say(f"{scene}: {len(annotations) - len(mixed)} sentences without a word are left out")
+        note(self.left_out, "sentences without a word", len(annotations) - len(mixed))
         return [
             RoomKey(
                 f"{scene}-{start // self.group:03d}",

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from datasets.nuscenes.tables import read_table
+from datasets.nuscenes.tables import read_keyed, read_table
 from scenelift.errors import DataError
 from scenelift.geometry.transforms import Matrix, inverse, rigid
 
@@ -38,7 +38,7 @@ class Keyframe:
     """Time of the LiDAR record, microseconds."""
     points: str
     labels: str | None
-    """None if the data set has no lidarseg labels."""
+    """None if the data set has neither lidarseg nor panoptic labels."""
     lidar_sweeps: tuple[str, ...]
     """[S] point files of the preceding LiDAR records, nearest first."""
     sweep_to_keyframe: Matrix
@@ -83,12 +83,24 @@ _RECORD = _schema(
     filename=_TEXT,
     prev=_TEXT,
 )
-_LIDARSEG = _schema(sample_data_token=_TEXT, filename=_TEXT)
+_LABELS = _schema(sample_data_token=_TEXT, filename=_TEXT)
+
+LABEL_FILES = {"lidarseg": "bin", "panoptic": "npz"}
+"""Tables and folders of labels -> how their files end; the first that a tree has is read."""
+
+
+def label_kind(tables: Path) -> str | None:
+    """Which labels the tree has: `lidarseg`, or `panoptic` alone; None: neither table lists any."""
+    for kind in LABEL_FILES:
+        path = tables / f"{kind}.json"
+        if path.is_file() and len(read_table(path, _LABELS)):
+            return kind
+    return None
 
 
 def scene_names(tables: Path) -> list[str]:
     """The scenes of the tree, in table order."""
-    return read_table(tables / "scene.json", _SCENE)["name"].to_pylist()
+    return read_keyed(tables / "scene.json", _SCENE)["name"].to_pylist()
 
 
 def load_keyframes(tables: Path, scenes: Collection[str]) -> list[Keyframe]:
@@ -104,9 +116,9 @@ def load_keyframes(tables: Path, scenes: Collection[str]) -> list[Keyframe]:
 
 def _samples(tables: Path, scenes: Collection[str]) -> tuple[pa.Table, list[str]]:
     """The samples of the scenes, in order, and the scene name of each."""
-    table = read_table(tables / "scene.json", _SCENE)
+    table = read_keyed(tables / "scene.json", _SCENE)
     table = table.filter(pc.is_in(table["name"], pa.array(list(scenes), _TEXT)))
-    samples = read_table(
+    samples = read_keyed(
         tables / "sample.json", _SAMPLE, lambda rows: pc.is_in(rows["scene_token"], table["token"])
     )
     scene = _find(samples["scene_token"], table["token"])
@@ -117,10 +129,10 @@ def _samples(tables: Path, scenes: Collection[str]) -> tuple[pa.Table, list[str]
 
 def _calibrations(tables: Path) -> tuple[pa.Table, NDArray[np.int64]]:
     """The calibration table, and the channel of each row: 0 LiDAR, 1..6 the cameras, -1 other sensors."""
-    sensors = read_table(tables / "sensor.json", _SENSOR)
+    sensors = read_keyed(tables / "sensor.json", _SENSOR)
     code = {channel: number for number, channel in enumerate((LIDAR, *CAMERAS))}
     codes = np.array([*(code.get(channel, -1) for channel in sensors["channel"].to_pylist()), -1])
-    calibrations = read_table(tables / "calibrated_sensor.json", _CALIBRATION)
+    calibrations = read_keyed(tables / "calibrated_sensor.json", _CALIBRATION)
     return calibrations, codes[_find(calibrations["sensor_token"], sensors["token"])]
 
 
@@ -138,7 +150,7 @@ def _records(
             pc.or_(shown, pc.is_in(sensor, lidar)), pc.is_in(rows["sample_token"], samples["token"])
         )
 
-    return read_table(tables / "sample_data.json", _RECORD, keep)
+    return read_keyed(tables / "sample_data.json", _RECORD, keep)
 
 
 def _find(wanted: pa.ChunkedArray, tokens: pa.ChunkedArray) -> Rows:
@@ -162,7 +174,7 @@ def _intrinsics(calibrations: pa.Table) -> Matrix:
     """[N, 3, 3]; NaN for rows without a 3x3 matrix, such as a LiDAR's."""
     matrices = np.full((len(calibrations), 3, 3), np.nan)
     for row, matrix in enumerate(calibrations["camera_intrinsic"].to_pylist()):
-        if [len(line) for line in matrix] == [3, 3, 3]:
+        if [len(line or ()) for line in matrix] == [3, 3, 3] and not any(None in line for line in matrix):
             matrices[row] = matrix
     return matrices
 
@@ -197,7 +209,7 @@ class _Join:
     def _poses(self) -> Matrix:
         wanted = self.records["ego_pose_token"]
         path = self.tables / "ego_pose.json"
-        poses = read_table(path, _POSE, lambda rows: pc.is_in(rows["token"], wanted))
+        poses = read_keyed(path, _POSE, lambda rows: pc.is_in(rows["token"], wanted))
         return _rigid(poses, path.name)[self._refer("ego_pose_token", poses["token"], "ego_pose")]
 
     def _key_rows(self) -> Rows:
@@ -206,6 +218,10 @@ class _Join:
         sample = _find(self.records["sample_token"], self.samples["token"])
         rows = np.full((len(self.samples), 1 + len(CAMERAS)), -1)
         rows[sample[shown], self.channel[shown]] = shown
+        if len(np.unique(sample[shown] * rows.shape[1] + self.channel[shown])) < len(shown):
+            raise DataError(
+                f"{self.tables / 'sample_data.json'} has two key frames of one sample and sensor; unpack it again"
+            )
         if (rows[:, 0] < 0).any():
             token = self.samples["token"][int(np.argmin(rows[:, 0]))].as_py()
             raise DataError(f"{self.tables / 'sample_data.json'}: sample {token} has no {LIDAR} key frame")
@@ -220,15 +236,15 @@ class _Join:
         return np.stack(chain, 1)
 
     def _labels(self, lidar: Rows) -> list[str | None]:
-        """The label file of each key frame: from lidarseg.json, else its default path."""
-        path = self.tables / "lidarseg.json"
-        table = read_table(path, _LIDARSEG) if path.is_file() else _LIDARSEG.empty_table()
-        if not len(table):
+        """The label file of each key frame: from lidarseg.json or panoptic.json, else its default path."""
+        kind = label_kind(self.tables)
+        if kind is None:
             return [None] * len(lidar)
+        table = read_table(self.tables / f"{kind}.json", _LABELS)
         files = dict(zip(table["sample_data_token"].to_pylist(), table["filename"].to_pylist(), strict=True))
         tokens = self.records["token"].take(lidar).to_pylist()
-        folder = f"lidarseg/{self.tables.name}"
-        return [files.get(token, f"{folder}/{token}_lidarseg.bin") for token in tokens]
+        ending = LABEL_FILES[kind]
+        return [files.get(token, f"{kind}/{self.tables.name}/{token}_{kind}.{ending}") for token in tokens]
 
     def list_samples(self) -> list[Keyframe]:
         rows = self._key_rows()

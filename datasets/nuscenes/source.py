@@ -8,21 +8,34 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from datasets.common.files import read_bytes, read_points
+from datasets.common.files import parse_npz, read_bytes, read_points
+from datasets.common.listing import note, present
 from datasets.nuscenes import classes, splits
-from datasets.nuscenes.keyframes import MAX_SWEEPS, Keyframe, load_keyframes, scene_names
+from datasets.nuscenes.keyframes import (
+    LABEL_FILES,
+    MAX_SWEEPS,
+    Keyframe,
+    load_keyframes,
+    scene_names,
+)
 from datasets.nuscenes.tables import read_table
 from scenelift.errors import ConfigError, DataError, FrameError
 from scenelift.geometry.transforms import Matrix, project, require_rigid, transform_points
+from scenelift.io.console import say
 from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import IGNORED, Frame
 from scenelift.samples.images import fit, stored_pixels
+from scenelift.samples.plausible import require_bytes
 from scenelift.samples.vocabulary import Vocabulary, with_words
 
 POINT_FLOATS = 5
 """A point on disk: float32 x, y, z, intensity, ring."""
 _NEAR = 1.0
 """Sweep points with |x| and |y| below this many metres hit the car itself."""
+
+_TABLES = " (its rows of calibrated_sensor.json and ego_pose.json, or the key frame's)"
+_INSTANCES = 1000
+"""Panoptic nuScenes' numbers: 1000 x category + instance."""
 
 _CATEGORY = pa.schema([pa.field("name", pa.string(), nullable=False), pa.field("index", pa.int64())])
 
@@ -32,8 +45,9 @@ Points = NDArray[np.float32]
 class NuScenes:
     """A nuScenes tree (`ROOT/v1.0-trainval/*.json`, `ROOT/samples`, `ROOT/sweeps`, `ROOT/lidarseg`).
 
-    Also reads other data in that layout; a `splits.json` ({split: [scene names]}) next to the tables replaces the
-    official splits. The class list is those of the 16 lidarseg classes that category.json has. An optional
+    Labels are those of nuScenes-lidarseg, or of Panoptic nuScenes where it is alone (`ROOT/panoptic`). Also reads
+    other data in that layout; a `splits.json` ({split: [scene names]}) next to the tables replaces the official
+    splits. The class list is those of the 16 lidarseg classes that category.json has. An optional
     `ROOT/prompts.json` ({class: [words]}) replaces prompt words. Small to pickle: it does not keep the tables.
     """
 
@@ -46,31 +60,47 @@ class NuScenes:
         _require_tree(self.root, version)
         listed, self._label_table = self._classes()
         self.vocabulary = with_words(listed, self.root / "prompts.json")
+        self.left_out: dict[str, int] = {}
 
     def _classes(self) -> tuple[Vocabulary, NDArray[np.uint8] | None]:
-        """The class list, and the label byte -> class table if the tree has lidarseg labels.
+        """The class list, and the label byte -> class table if the tree has labels of points.
 
-        Without lidarseg, category.json lists only classes with boxes, so all 16 classes are used instead.
+        Without them, category.json lists only classes with boxes, so all 16 classes are used instead.
         """
         table = read_table(self.tables / "category.json", _CATEGORY)
         names, indices = table["name"].to_pylist(), table["index"].to_pylist()
         listed = classes.vocabulary(names)
-        if not (self.tables / "lidarseg.json").is_file():
+        if not any((self.tables / f"{kind}.json").is_file() for kind in LABEL_FILES):
+            self._say_unlisted()
             return classes.FULL, None
         if not all(isinstance(index, int) and 0 <= index < 256 for index in indices):
             raise DataError(
-                f"{self.tables / 'category.json'} has no label indices; unpack nuScenes-lidarseg over it"
+                f"{self.tables / 'category.json'} has no label indices; unpack nuScenes-lidarseg or Panoptic "
+                "nuScenes over it"
             )
         return listed, classes.label_table(dict(zip(names, indices, strict=True)), listed)
+
+    def _say_unlisted(self) -> None:
+        """Label files without their table look like a data set without labels."""
+        for kind in LABEL_FILES:
+            if (self.root / kind / self.version).is_dir():
+                say(
+                    f"{self.root / kind} has label files, but {self.tables} has no {kind}.json: labels are left "
+                    f"out; unpack the tables of nuScenes-{kind} there"
+                )
 
     def list_samples(self, split: str | None = None) -> list[Keyframe]:
         """The keyframes of a split (None: of all scenes), by scene in table order, then by time.
 
         Raises DataError for an unknown split, one without scenes in the tree, and broken tables.
         """
+        self.left_out = {}
         available = scene_names(self.tables)
         wanted = set(available) if split is None else self._split(split, available)
         keyframes = load_keyframes(self.tables, wanted)
+        cameras = {camera for keyframe in keyframes for camera in keyframe.cameras}
+        lacking = sum(len(cameras) - len(keyframe.cameras) for keyframe in keyframes)
+        note(self.left_out, "images that sample_data.json does not list", lacking)
         if not keyframes:
             raise DataError(f"{self.tables} has no keyframes{f' of {split}' if split else ''}")
         return keyframes
@@ -78,14 +108,14 @@ class NuScenes:
     def _split(self, split: str, available: list[str]) -> set[str]:
         known = splits.of_tree(self.tables)
         count = {name: len(scenes.intersection(available)) for name, scenes in known.items()}
-        present = ", ".join(f"{name} ({number} scenes)" for name, number in count.items() if number)
+        listed = ", ".join(f"{name} ({number} scenes)" for name, number in count.items() if number)
         if split not in known:
             raise DataError(
-                f"unknown split {split}; known: {', '.join(known)}; with scenes here: {present or 'none'}"
+                f"unknown split {split}; known: {', '.join(known)}; with scenes here: {listed or 'none'}"
             )
         if not count[split]:
-            raise DataError(f"{self.tables} has no scene of {split}; with scenes here: {present or 'none'}")
-        return set(known[split].intersection(available))
+            raise DataError(f"{self.tables} has no scene of {split}; with scenes here: {listed or 'none'}")
+        return set(present(known[split], available, f"scenes of {split}", self.left_out))
 
     def read(self, keyframe: Keyframe, options: ReadOptions) -> Frame:
         """Read and project one keyframe with `options.lidar_sweeps` earlier sweeps (CLIP2Scene, section 3).
@@ -116,7 +146,9 @@ class NuScenes:
 
     def _points(self, name: str) -> Points:
         """[N, 4] x, y, z (metres, LiDAR frame) and intensity (0..255) of a point file."""
-        return read_points(self.root, name, POINT_FLOATS)[:, :4]
+        points = read_points(self.root, name, POINT_FLOATS)[:, :4]
+        require_bytes(name, points[:, 3], "intensities")
+        return points
 
     def _sweeps(self, keyframe: Keyframe, count: int) -> list[Points]:
         """`count` clouds [N_k, 4] before the keyframe, nearest first, in its LiDAR frame."""
@@ -137,7 +169,7 @@ class NuScenes:
         """[total] labels of the `count` points of the keyframe, followed by ignored ones for the sweeps."""
         if keyframe.labels is None or self._label_table is None:
             return None
-        raw = np.frombuffer(read_bytes(self.root, keyframe.labels), np.uint8)
+        raw = self._raw_labels(keyframe.labels)
         if len(raw) != count:
             raise FrameError(f"{keyframe.labels} has {len(raw)} labels, {keyframe.points} {count} points")
         labels = np.full(total, IGNORED, np.uint8)
@@ -146,6 +178,21 @@ class NuScenes:
             unknown = raw[labels[:count] == classes.NO_CATEGORY][0]
             raise FrameError(f"{keyframe.labels} has label {unknown}, which category.json does not list")
         return labels
+
+    def _raw_labels(self, name: str) -> NDArray[np.uint8]:
+        """[N] category of each point: bytes of lidarseg, or panoptic's numbers without the instance."""
+        data = read_bytes(self.root, name)
+        if not name.endswith(".npz"):
+            return np.frombuffer(data, np.uint8)
+        arrays = parse_npz(name, data)
+        if "data" not in arrays:
+            raise FrameError(f"{name} has no array data, as Panoptic nuScenes' files have")
+        raw = arrays["data"]
+        if raw.ndim != 1 or raw.dtype.kind not in "ui" or (raw < 0).any():
+            raise FrameError(
+                f"{name} has data of {raw.dtype} {list(raw.shape)}, not one whole number a point"
+            )
+        return np.minimum(raw // _INSTANCES, classes.NO_CATEGORY).astype(np.uint8)
 
     def _views(
         self, keyframe: Keyframe, points: Points, size: tuple[int, int]
@@ -158,8 +205,10 @@ class NuScenes:
             try:
                 images.append(fit(data, native, size))
                 seen, pixels = project(points, keyframe.to_camera[view], keyframe.intrinsics[view], native)
-            except (FrameError, ValueError) as error:
+            except FrameError as error:
                 raise FrameError(f"{name}: {error}") from None
+            except ValueError as error:
+                raise FrameError(f"{name}: {error}{_TABLES}") from None
             pair_points.append(seen.astype(np.int32))
             image = np.full((len(seen), 1), view, np.int16)
             pair_pixels.append(np.concatenate([image, stored_pixels(pixels, native, size)], 1))
@@ -170,7 +219,7 @@ def _check(name: str, transform: Matrix) -> None:
     try:
         require_rigid(transform)
     except ValueError as error:
-        raise FrameError(f"{name}: {error}") from None
+        raise FrameError(f"{name}: {error}{_TABLES}") from None
 
 
 def _require_tree(root: Path, version: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from datasets.common.files import read_json
 from scenelift.errors import DataError
 
 TRAIN = """
@@ -63,9 +63,9 @@ def of_tree(tables: Path) -> dict[str, frozenset[str]]:
     if not path.is_file():
         return official()
     try:
-        own = json.loads(path.read_text())
+        own = read_json(path)
         return {split: frozenset(_strings(names)) for split, names in own.items()}
-    except (ValueError, AttributeError, TypeError):
+    except (AttributeError, TypeError, DataError):
         raise DataError(f"{path} must be {{split: [scene names]}} as JSON") from None
 
 

@@ -60,6 +60,23 @@ def read_table(path: Path, schema: pa.Schema, keep: Keep | None = None) -> pa.Ta
     return pa.concat_tables([nullable.empty_table(), *pieces]).combine_chunks()
 
 
+def read_keyed(path: Path, schema: pa.Schema, keep: Keep | None = None) -> pa.Table:
+    """`read_table` for a schema with the column token; a row that is there twice counts once.
+
+    Raises DataError where two rows with one token differ.
+    """
+    rows = read_table(path, schema, keep)
+    tokens = rows["token"]
+    if pc.count_distinct(tokens).as_py() == len(tokens):
+        return rows
+    first: dict[str, int] = {}
+    content = rows.to_pylist()
+    for number, row in enumerate(content):
+        if content[first.setdefault(row["token"], number)] != row:
+            raise DataError(f"{path} has two different rows with the token {row['token']}; unpack it again")
+    return rows.take(list(first.values()))
+
+
 def _nullable(schema: pa.Schema) -> pa.Schema:
     return pa.schema([field.with_nullable(True) for field in schema])
 
@@ -120,15 +137,15 @@ def _parse_rows(path: Path, schema: pa.Schema) -> Iterator[pa.Table]:
     """The same tables by Python's parser: slow, but correct for any JSON."""
     rows: list[dict[str, Any]] = []
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             for row in _rows(file):
                 rows.append({name: row.get(name) for name in schema.names})
                 if len(rows) == _ROWS:
                     yield pa.Table.from_pylist(rows, schema)
                     rows.clear()
         yield pa.Table.from_pylist(rows, schema)
-    except (ValueError, AttributeError, OverflowError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, pa.ArrowException) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path} is not a table of the right form; unpack it again: {reason}") from None
 
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from datasets.captions.config import CaptionOptions
-from datasets.captions.options import captioned_image, read_photo
+from datasets.captions.options import Box, captioned_image, ordered, read_photo
 from datasets.captions.phrase_classes import phrase_classes
 from datasets.captions.regions import RegionFiles
-from datasets.common.files import Size, image_size, read_bytes
+from datasets.common.files import Size, image_size, read_bytes, read_json
+from datasets.common.listing import note
 from scenelift.errors import DataError, FrameError
 from scenelift.samples.caption import CaptionedImage, Phrase
 
 EXPRESSIONS = "expressions.json"
 SPLITS = ("train", "val", "test")
 _PHOTOS = "images"
+_MOST_SWAPPED = 0.05
+"""Share of boxes with swapped sides in a file of corners; in one of widths and heights it is about half."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Photo:
 
     token: str
     """The photo's file name without its extension, such as 10000."""
-    expressions: tuple[tuple[str, tuple[float, float, float, float]], ...]
+    expressions: tuple[tuple[str, Box], ...]
     """Each with the box of its thing: x1, y1, x2, y2, pixels."""
 
 
@@ -42,6 +47,7 @@ class ReferIt:
     def __init__(self, root: Path, regions: RegionFiles, version: str = "1.0") -> None:
         """DataError if the root has no such file."""
         self.root, self.regions, self.version = root, regions, version
+        self.left_out: dict[str, int] = {}
         if not (root / EXPRESSIONS).is_file():
             raise DataError(f"{root} has no {EXPRESSIONS}; give the folder that holds it")
 
@@ -57,29 +63,34 @@ class ReferIt:
         """
         if split is not None and split not in SPLITS:
             raise DataError(f"unknown split {split}; known: {', '.join(SPLITS)}")
-        photos: dict[str, list[tuple[str, tuple[float, float, float, float]]]] = {}
-        for entry in self._entries():
-            image, own, box, queries = entry
+        self.left_out = {}
+        photos: dict[str, list[tuple[str, Box]]] = {}
+        blank = 0
+        for image, own, box, queries in self._entries():
             if split in (None, own):
-                photos.setdefault(image, []).extend((" ".join(query.split()), box) for query in queries)
+                texts = [" ".join(query.split()) for query in queries]
+                photos.setdefault(image, []).extend((text, box) for text in texts if text)
+                blank += texts.count("")
+        note(self.left_out, "expressions without a word", blank)
+        photos = {image: expressions for image, expressions in photos.items() if expressions}
         if not photos:
             raise DataError(f"{self.root} has no image{f' of {split}' if split else ''}")
         return [Photo(Path(image).stem, tuple(expressions)) for image, expressions in photos.items()]
 
-    def _entries(self) -> list[tuple[str, str, tuple[float, float, float, float], list[str]]]:
+    def _entries(self) -> list[tuple[str, str, Box, list[str]]]:
+        path = self.root / EXPRESSIONS
+        listed: list[dict[str, Any]] = read_json(path)
         try:
-            listed: list[dict[str, Any]] = json.loads((self.root / EXPRESSIONS).read_text())
-            entries = []
-            for entry in listed:
-                x1, y1, x2, y2 = map(float, entry["bbox"])
-                queries = entry["query"]
-                if not isinstance(queries, list):
-                    raise TypeError(f"query {queries!r} is not a list")
-                entries.append((str(entry["img_id"]), str(entry["split"]), (x1, y1, x2, y2), queries))
-        except (ValueError, TypeError, KeyError) as error:
+            corners = [tuple(map(float, entry["bbox"])) for entry in listed]
+            entries = [
+                (str(entry["img_id"]), str(entry["split"]), ordered(path.name, box), _texts(entry["query"]))
+                for entry, box in zip(listed, corners, strict=True)
+            ]
+        except (ValueError, TypeError, KeyError, AttributeError, FrameError) as error:
             raise DataError(
-                f"{self.root / EXPRESSIONS} is not a list of objects with img_id, bbox, split and query: {error!r}"
+                f"{path} is not a list of objects with img_id, bbox, split and query: {error!r}"
             ) from None
+        _require_corners(path, np.array(corners).reshape(-1, 4))
         return entries
 
     def read(self, keyframe: Photo, options: CaptionOptions) -> CaptionedImage:
@@ -103,11 +114,30 @@ class ReferIt:
     def _photo_size(self, image: str) -> Size:
         """Size of the photo itself; FrameError if it is missing."""
         try:
-            return image_size(read_bytes(self.root / _PHOTOS, image))
-        except (OSError, SyntaxError) as error:
-            raise FrameError(f"{image} is not an image: {error}") from None
+            data = read_bytes(self.root / _PHOTOS, image)
         except FrameError:
             raise FrameError(
                 f"the regions of {image} do not include its size, and it is not in {self.root / _PHOTOS}; put the "
                 "photos there, or use regions from .npz files"
             ) from None
+        try:
+            return image_size(data)
+        except FrameError as error:
+            raise FrameError(f"{image} is not an image: {error}") from None
+
+
+def _texts(queries: object) -> list[str]:
+    if not isinstance(queries, list) or not all(isinstance(query, str) for query in queries):
+        raise TypeError(f"query {queries!r} is not a list of texts")
+    return queries
+
+
+def _require_corners(path: Path, boxes: NDArray[np.float64]) -> None:
+    """DataError for boxes of another form: a few may have their sides swapped, not many."""
+    if len(boxes) and 0 < boxes.max() <= 1.01:
+        raise DataError(f"{path} has boxes in shares of the image's sides; multiply them by its pixels")
+    if (boxes[:, 2:] < boxes[:, :2]).any(1).mean() > _MOST_SWAPPED:
+        raise DataError(
+            f"{path} has many boxes whose right or lower side comes first; bbox is x1, y1, x2, y2; these may be "
+            "x, y, width, height"
+        )

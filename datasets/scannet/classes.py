@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.common.files import read_text
 from scenelift.errors import DataError
 from scenelift.samples.frame import IGNORED
 from scenelift.samples.vocabulary import Vocabulary
@@ -70,13 +72,13 @@ def read_table(path: Path) -> dict[int, str]:
 
 
 def _rows(path: Path) -> list[tuple[int, str]]:
+    if not path.exists():
+        raise DataError(f"no {path}; put ScanNet's label table there")
+    text = read_text(path)
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+        rows = list(csv.DictReader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE))
         return [(int(row["nyu40id"]), row["nyu40class"].strip()) for row in rows]
-    except FileNotFoundError:
-        raise DataError(f"no {path}; put ScanNet's label table there") from None
-    except (OSError, KeyError, ValueError, AttributeError, TypeError, csv.Error):
+    except (KeyError, ValueError, AttributeError, TypeError, csv.Error):
         raise DataError(
             f"{path} is not ScanNet's label table: its tab-separated columns nyu40id and nyu40class"
         ) from None

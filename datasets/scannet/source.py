@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.common.files import read_bytes, read_points, require_finite
+from datasets.common.files import not_hidden, read_bytes, read_points, read_text, words
+from datasets.common.listing import present
 from datasets.scannet import classes
 from datasets.scannet.ply import columns, read_vertices
 from datasets.scannet.views import Views, read_views
 from scenelift.errors import ConfigError, DataError, FrameError
 from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import Frame
+from scenelift.samples.plausible import FARTHEST_IN_ROOM, require_bytes, require_metres
 from scenelift.samples.vocabulary import with_words
 
 FRAMES = "scannet_frames_25k"
@@ -60,18 +62,20 @@ class ScanNet:
         listed = classes.read_table(self.meta / classes.TABLE)
         self.vocabulary = with_words(classes.vocabulary(listed), self.root / "prompts.json")
         self._label_table = classes.label_table(listed)
+        self.left_out: dict[str, int] = {}
 
     def list_samples(self, split: str | None = None) -> list[RoomScan]:
         """The scenes of a split (None: all in the tree), by name.
 
         Raises DataError for an unknown split or one without scenes in the tree.
         """
-        present = self._scenes()
-        wanted = sorted(present) if split is None else sorted(self._split(split).intersection(present))
+        self.left_out = {}
+        files = self._scenes()
+        wanted = sorted(files) if split is None else self._split(split, sorted(files))
         if not wanted:
             raise DataError(
                 f"{self.root} has no scenes{f' of {_LIST.format(split)}' if split else ''}; "
-                f"{len(present)} scenes are in scans and points"
+                f"{len(files)} scenes are in scans and points"
             )
         labels = {scene: f"scans/{scene}/{scene}_vh_clean_2.labels.ply" for scene in wanted}
         labeled = any((self.root / file).is_file() for file in labels.values())
@@ -79,7 +83,7 @@ class ScanNet:
         return [
             RoomScan(
                 token=scene,
-                points=present[scene],
+                points=files[scene],
                 labels=labels[scene] if labeled else None,
                 photos=f"{FRAMES}/{scene}" if photos else None,
             )
@@ -88,19 +92,23 @@ class ScanNet:
 
     def _scenes(self) -> dict[str, str]:
         """Scene -> its points file; meshes take precedence over raw points."""
-        raw = {path.stem: f"points/{path.name}" for path in (self.root / "points").glob("*.bin")}
-        scans = [path.name for path in (self.root / "scans").glob("*") if path.is_dir()]
+        raw = {path.stem: f"points/{path.name}" for path in not_hidden((self.root / "points").glob("*.bin"))}
+        scans = [path.name for path in not_hidden((self.root / "scans").glob("*")) if path.is_dir()]
         return raw | {scene: f"scans/{scene}/{scene}_vh_clean_2.ply" for scene in scans}
 
-    def _split(self, split: str) -> set[str]:
+    def _split(self, split: str, here: list[str]) -> list[str]:
+        """The scenes of a split's list that are here, by name."""
         start, end = _LIST.split("{}")
-        known = sorted(path.name[len(start) : -len(end)] for path in self.meta.glob(_LIST.format("*")))
+        known = sorted(
+            path.name[len(start) : -len(end)] for path in not_hidden(self.meta.glob(_LIST.format("*")))
+        )
         if split not in known:
             raise DataError(
                 f"unknown split {split}; known: {', '.join(known) or 'none'} (the lists "
                 f"{_LIST.format('SPLIT')} in {self.meta})"
             )
-        return set((self.meta / _LIST.format(split)).read_text().split())
+        listed = words(read_text(self.meta / _LIST.format(split)))
+        return present(listed, here, f"scenes of {_LIST.format(split)}", self.left_out)
 
     def read(self, keyframe: RoomScan, options: ReadOptions) -> Frame:
         """Read one scene: its vertices, colors, labels, and the photos that show them (clip2scene.md 1.6).
@@ -114,6 +122,7 @@ class ScanNet:
         cloud = self._points(keyframe.points)
         points = np.ascontiguousarray(cloud[:, :3])
         views = self._views(keyframe, points, options.image_size)
+        labels, unknown = self._labels(keyframe, len(points))
         return Frame(
             token=keyframe.token,
             scene=keyframe.token,
@@ -121,37 +130,48 @@ class ScanNet:
             points=points,
             features=cloud[:, 3:] / np.float32(127.5) - np.float32(1),
             sweep=np.zeros(len(points), np.uint8),
-            labels=self._labels(keyframe, len(points)),
+            labels=labels,
             cameras=views.cameras,
             images=views.images,
             image_size=options.image_size,
             pair_points=views.pair_points,
             pair_pixels=views.pair_pixels,
+            left_out={"labels that are no NYU40 ids": unknown, "photos without a pose": views.lost},
         )
 
     def _points(self, name: str) -> Points:
         """[N, 6] x, y, z (metres) and red, green, blue (0..255)."""
         if name.endswith(".bin"):
-            cloud = read_points(self.root, name, len(_POINT))
+            cloud = read_points(self.root, name, len(_POINT), FARTHEST_IN_ROOM)
         else:
             vertices = read_vertices(name, read_bytes(self.root, name))
-            cloud = require_finite(name, columns(name, vertices, _POINT))
-        if cloud[:, 3:].min() < 0 or cloud[:, 3:].max() > 255:
-            raise FrameError(f"{name} has colors that are not 0..255")
+            cloud = columns(name, vertices, _POINT)
+            require_metres(name, cloud[:, :3], FARTHEST_IN_ROOM)
+        require_bytes(name, cloud[:, 3:], "colors")
         return cloud
 
-    def _labels(self, keyframe: RoomScan, count: int) -> NDArray[np.uint8] | None:
+    def _labels(self, keyframe: RoomScan, count: int) -> tuple[NDArray[np.uint8] | None, int]:
+        """[count] labels, and how many of them are ignored because their number is no NYU40 id.
+
+        Three of ScanNet's own training scenes have 50 and 149; its evaluation ignores them too.
+        """
         if keyframe.labels is None:
-            return None
+            return None, 0
         vertices = read_vertices(keyframe.labels, read_bytes(self.root, keyframe.labels))
         raw = columns(keyframe.labels, vertices, ("label",))[:, 0].astype(np.int64)
         if len(raw) != count:
             raise FrameError(f"{keyframe.labels} has {len(raw)} labels, {keyframe.points} {count} points")
-        labels = self._label_table[np.clip(raw, -1, len(self._label_table) - 1)]
+        beyond = (raw > classes.LAST_ID) | (raw < 0)
+        if beyond.sum() > len(raw) / 2:
+            raise FrameError(
+                f"{keyframe.labels} has label {raw[beyond][0]}, and as most of its labels this is no NYU40 id "
+                f"(0..{classes.LAST_ID}); use ScanNet's own .labels.ply"
+            )
+        labels = self._label_table[np.where(beyond, 0, raw)]
         if (labels == classes.NO_CLASS).any():
             unknown = raw[labels == classes.NO_CLASS][0]
             raise FrameError(f"{keyframe.labels} has label {unknown}, which {classes.TABLE} does not list")
-        return labels
+        return labels, int(beyond.sum())
 
     def _views(self, keyframe: RoomScan, points: Points, size: tuple[int, int]) -> Views:
         if keyframe.photos is None:

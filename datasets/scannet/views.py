@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.common.files import Size, image_size, read_bytes, read_matrix, require_centred
+from datasets.common.files import Size, image_size, not_hidden, read_bytes, read_matrix, require_centred
 from scenelift.errors import FrameError
 from scenelift.geometry.transforms import Matrix, inverse, require_pinhole, require_rigid
 from scenelift.samples.images import decode_numbers, fit, stored_pixels
@@ -16,6 +17,8 @@ from scenelift.samples.images import decode_numbers, fit, stored_pixels
 TOLERANCE = 0.05
 """Largest distance, metres, between a visible point and the surface in the depth image."""
 _MILLIMETRES = 1000.0
+_NEAREST = 0.256
+"""A depth image without a larger depth, metres, holds 8 bits or another unit: the sensor begins at 0.4 m."""
 _SAME_ASPECT = 0.03
 """Largest relative difference of the aspect ratios of a photo and its depth image (ScanNet's 1296x968 and 640x480:
 0.004)."""
@@ -31,24 +34,29 @@ class Views:
     """[M] ordered by image, then by point."""
     pair_pixels: NDArray[np.int16]
     """[M, 3] (image, row, column) of the stored image."""
+    lost: int = 0
+    """Photos that are left out, as their pose is not known."""
 
 
 def read_views(root: Path, folder: str, points: NDArray[np.float32], size: Size) -> Views:
     """The photos of ROOT/folder at the stored size, named view-000, view-001, ..., and their pairs.
 
-    Source: clip2scene.md 1.6. Photos whose pose is not finite (tracking was lost) are left out: no point can be
-    paired with them. Raises FrameError for anything wrong with the files.
+    Source: clip2scene.md 1.6. Photos whose pose is not finite, or zero (tracking was lost), are left out: no point
+    can be paired with them. Raises FrameError for anything wrong with the files.
     """
-    stems = sorted(path.stem for path in (root / folder / "color").glob("*.jpg"))
+    stems = sorted(path.stem for path in not_hidden((root / folder / "color").glob("*.jpg")))
     if not stems:
         raise FrameError(f"{folder}/color under {root} has no .jpg files")
-    intrinsic = read_matrix(root, f"{folder}/intrinsics_depth.txt")[:3, :3]
+    name = f"{folder}/intrinsics_depth.txt"
+    intrinsic = read_matrix(root, name)[:3, :3]
+    _named(name, require_pinhole, intrinsic)
     images: list[bytes] = []
     pair_points, pair_pixels = [np.empty(0, np.int32)], [np.empty((0, 3), np.int16)]
     for stem in stems:
         pose = read_matrix(root, f"{folder}/pose/{stem}.txt")
-        if not np.isfinite(pose).all():
+        if not np.isfinite(pose).all() or not pose.any():
             continue
+        _named(f"{folder}/pose/{stem}.txt, the pose of {stem}.jpg", require_rigid, pose)
         image, depth = _photo(root, folder, stem, size)
         try:
             seen, pixels = visible(points, pose, intrinsic, depth)
@@ -58,7 +66,21 @@ def read_views(root: Path, folder: str, points: NDArray[np.float32], size: Size)
         pair_pixels.append(np.insert(stored_pixels(pixels, depth.shape, size), 0, len(images), 1))
         images.append(image)
     cameras = tuple(f"view-{number:03d}" for number in range(len(images)))
-    return Views(cameras, tuple(images), np.concatenate(pair_points), np.concatenate(pair_pixels))
+    return Views(
+        cameras,
+        tuple(images),
+        np.concatenate(pair_points),
+        np.concatenate(pair_pixels),
+        len(stems) - len(images),
+    )
+
+
+def _named(name: str, require: Callable[[Matrix], None], matrix: Matrix) -> None:
+    """A check of a matrix whose FrameError names its file."""
+    try:
+        require(matrix)
+    except ValueError as error:
+        raise FrameError(f"{name}: {error}") from None
 
 
 def _photo(root: Path, folder: str, stem: str, size: Size) -> tuple[bytes, Matrix]:
@@ -73,6 +95,10 @@ def _photo(root: Path, folder: str, stem: str, size: Size) -> tuple[bytes, Matri
         depth = decode_numbers(depth_data) / _MILLIMETRES
     except FrameError as error:
         raise FrameError(f"{depth_name}: {error}") from None
+    if 0 < depth.max(initial=0) < _NEAREST:
+        raise FrameError(
+            f"{depth_name} measures at most {depth.max():.3f} m; depths are 16-bit numbers, in millimetres"
+        )
     (height, width), shape = image_size(data), depth.shape
     if len(shape) != 2 or abs(width * shape[0] / (height * shape[1]) - 1) > _SAME_ASPECT:
         raise FrameError(

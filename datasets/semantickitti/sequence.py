@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.common.files import not_hidden, read_text, words
 from scenelift.errors import DataError
 from scenelift.geometry.transforms import Matrix, compose, inverse, require_rigid
 
@@ -18,6 +19,8 @@ PERIOD = 100_000
 """Microseconds between scans, if there is no times.txt."""
 GAP = 1_000_000
 """A longer time between two scans, microseconds, begins a new drive: sweeps do not cross it."""
+_LATEST = 1e11
+"""Times are below this many seconds, also those since 1970."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +93,7 @@ def load_keyframes(root: Path, sequence: str) -> list[Scan]:
 def _frame_numbers(folder: Path) -> list[int]:
     if not folder.is_dir():
         raise DataError(f"no folder {folder}; unpack KITTI odometry's data_odometry_velodyne.zip there")
-    names = sorted(file.stem for file in folder.glob("*.bin"))
+    names = sorted(file.stem for file in not_hidden(folder.glob("*.bin")))
     if not names:
         raise DataError(f"{folder} has no .bin files")
     for name in names:
@@ -107,7 +110,7 @@ def _calibration(folder: Path) -> _Calibration:
         unknown = np.full((4, 4), np.nan)
         return _Calibration(unknown, unknown, unknown[:3, :3])
     path = folder / "calib.txt"
-    lines = dict(line.partition(":")[::2] for line in _text(path).splitlines())
+    lines = dict(line.partition(":")[::2] for line in _text(path).split("\n"))
     projection, camera_from_lidar = _matrix(path, lines, "P2"), _matrix(path, lines, "Tr")
     intrinsic = projection[:, :3]
     try:
@@ -123,16 +126,16 @@ def _calibration(folder: Path) -> _Calibration:
 def _matrix(path: Path, lines: dict[str, str], name: str) -> Matrix:
     if name not in lines:
         raise DataError(f"{path} has no line {name}; use the calib.txt of SemanticKITTI or KITTI odometry")
-    return _numbers(path, lines[name].split(), 12).reshape(3, 4)
+    return _numbers(path, words(lines[name]), 12).reshape(3, 4)
 
 
-def _numbers(path: Path, words: list[str], count: int) -> NDArray[np.float64]:
+def _numbers(path: Path, listed: list[str], count: int) -> NDArray[np.float64]:
     try:
-        values = np.array(words, np.float64)
+        values = np.array(listed, np.float64)
     except ValueError:
         values = np.empty(0)
     if len(values) != count:
-        raise DataError(f"{path} has a line that does not have {count} numbers: {' '.join(words)[:40]!r}")
+        raise DataError(f"{path} has a line that does not have {count} numbers: {' '.join(listed)[:40]!r}")
     return values
 
 
@@ -145,7 +148,7 @@ def _sweep_transforms(folder: Path, calibration: _Calibration, numbers: list[int
     if not path.is_file():
         return None
     lines = _lines(path, numbers)
-    rows = np.stack([_numbers(path, line.split(), 12) for line in lines])
+    rows = np.stack([_numbers(path, words(line), 12) for line in lines])
     rows[~np.isfinite(rows).all(1)] = np.nan  # reported where it is used, not before
     world_from_camera = rows.reshape(-1, 3, 4)
     poses = compose(world_from_camera[..., :3], world_from_camera[..., 3])
@@ -160,9 +163,9 @@ def _times(folder: Path, numbers: list[int]) -> list[int]:
     if not path.is_file():
         return [number * PERIOD for number in numbers]
     lines = _lines(path, numbers)
-    seconds = [_numbers(path, lines[number].split(), 1)[0] for number in numbers]
-    if not np.isfinite(seconds).all():
-        raise DataError(f"{path} has a time that is not finite")
+    seconds = [_numbers(path, words(lines[number]), 1)[0] for number in numbers]
+    if not (np.abs(seconds) < _LATEST).all():
+        raise DataError(f"{path} has a time that is not finite, or no number of seconds")
     return [round(second * 1e6) for second in seconds]
 
 
@@ -176,16 +179,13 @@ def _starts(times: list[int]) -> list[int]:
 
 def _lines(path: Path, numbers: list[int]) -> list[str]:
     """The lines of a file with one line for every frame of the sequence."""
-    lines = _text(path).splitlines()
+    lines = _text(path).rstrip("\n").split("\n")
     if len(lines) <= numbers[-1]:
         raise DataError(f"{path} has {len(lines)} lines, but there is a frame {numbers[-1]:06d}")
     return lines
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        raise DataError(f"{path.parent} has no {path.name}, which its images and poses need") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
+    if not path.exists():
+        raise DataError(f"{path.parent} has no {path.name}, which its images and poses need")
+    return read_text(path)

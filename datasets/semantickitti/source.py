@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.common.files import image_size, read_bytes, read_points, require_centred
+from datasets.common.files import Size, image_size, not_hidden, read_bytes, read_points, require_centred
+from datasets.common.listing import present
 from datasets.semantickitti.classes import LABEL_TABLE, NO_LABEL, VOCABULARY
 from datasets.semantickitti.sequence import CAMERA, MAX_SWEEPS, Scan, load_keyframes
 from scenelift.errors import ConfigError, DataError, FrameError
@@ -15,6 +16,7 @@ from scenelift.geometry.transforms import Matrix, project, require_rigid, transf
 from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import IGNORED, Frame
 from scenelift.samples.images import fit, stored_pixels
+from scenelift.samples.plausible import require_range
 from scenelift.samples.vocabulary import with_words
 
 SPLITS = {
@@ -23,6 +25,11 @@ SPLITS = {
     "test": tuple(str(number) for number in range(11, 22)),
 }
 """Sequences by split."""
+
+_FOCAL_LENGTHS = (718.856, 721.5377, 707.0912, 707.0493, 718.3351)
+"""KITTI's own cameras, by P2's first number, pixels."""
+_SIZES = ((376, 1241), (375, 1242), (370, 1226), (370, 1224), (374, 1238))
+"""(height, width) of their rectified images."""
 
 Points = NDArray[np.float32]
 
@@ -42,19 +49,23 @@ class SemanticKITTI:
         self.root, self.version = Path(root), version
         _require_tree(self.root)
         self.vocabulary = with_words(VOCABULARY, self.root / "prompts.json")
+        self.left_out: dict[str, int] = {}
 
     def list_samples(self, split: str | None = None) -> list[Scan]:
         """The scans of a split (None: of all sequences in the tree), by sequence, then by frame number.
 
         Raises DataError for an unknown split, one without sequences in the tree, and inconsistent files.
         """
-        present = sorted(path.name for path in (self.root / "sequences").iterdir() if path.is_dir())
+        self.left_out = {}
+        here = sorted(path.name for path in not_hidden((self.root / "sequences").iterdir()) if path.is_dir())
         if split is not None and split not in SPLITS:
             raise DataError(f"unknown split {split}; known: {', '.join(SPLITS)}")
-        wanted = [name for name in present if split is None or name in SPLITS[split]]
+        wanted = (
+            here if split is None else present(SPLITS[split], here, f"sequences of {split}", self.left_out)
+        )
         if not wanted:
             of = f" of {split} ({', '.join(SPLITS[split])})" if split else ""
-            raise DataError(f"{self.root} has no sequences{of}; it has: {', '.join(present) or 'none'}")
+            raise DataError(f"{self.root} has no sequences{of}; it has: {', '.join(here) or 'none'}")
         return [keyframe for name in wanted for keyframe in load_keyframes(self.root, name)]
 
     def read(self, keyframe: Scan, options: ReadOptions) -> Frame:
@@ -65,7 +76,7 @@ class SemanticKITTI:
         sweeps are projected as if captured with the keyframe. Raises FrameError for anything wrong with the
         files, DataError for sweeps without poses.
         """
-        key = read_points(self.root, keyframe.points, 4)
+        key = self._points(keyframe.points)
         clouds = [key, *self._sweeps(keyframe, key, options.lidar_sweeps)]
         merged = np.concatenate(clouds)
         points = np.ascontiguousarray(merged[:, :3])
@@ -85,6 +96,12 @@ class SemanticKITTI:
             pair_pixels=pair_pixels,
         )
 
+    def _points(self, name: str) -> Points:
+        """[N, 4] x, y, z (metres, LiDAR frame) and remission (0..1) of a point file."""
+        points = read_points(self.root, name, 4)
+        require_range(name, points[:, 3], 0, 1, "remissions")
+        return points
+
     def _sweeps(self, keyframe: Scan, key: Points, count: int) -> list[Points]:
         """`count` clouds [N_k, 4] before the keyframe, nearest first, in its LiDAR frame."""
         if not 0 <= count <= MAX_SWEEPS:
@@ -101,7 +118,7 @@ class SemanticKITTI:
         return clouds + clouds[-1:] * (count - len(clouds))
 
     def _sweep(self, name: str, to_keyframe: Matrix) -> Points:
-        points = read_points(self.root, name, 4)
+        points = self._points(name)
         try:
             require_rigid(to_keyframe)
         except ValueError as error:
@@ -122,7 +139,10 @@ class SemanticKITTI:
         labels[:count] = LABEL_TABLE[raw]
         if (labels == NO_LABEL).any():
             unknown = raw[labels[:count] == NO_LABEL][0]
-            raise FrameError(f"{keyframe.labels} has label {unknown}, which SemanticKITTI does not use")
+            raise FrameError(
+                f"{keyframe.labels} has label {unknown}, which SemanticKITTI does not use; labels are its "
+                "raw numbers, not 0..19"
+            )
         return labels
 
     def _view(
@@ -135,12 +155,25 @@ class SemanticKITTI:
         try:
             image, native = fit(data, None, size), image_size(data)
             require_centred(keyframe.intrinsic, native)
-            seen, pixels = project(points, keyframe.to_camera, keyframe.intrinsic, native)
+            _require_uncropped(keyframe.intrinsic, native)
         except (FrameError, ValueError) as error:
             raise FrameError(f"{keyframe.image}: {error}") from None
+        try:
+            seen, pixels = project(points, keyframe.to_camera, keyframe.intrinsic, native)
+        except ValueError as error:
+            raise FrameError(f"sequences/{keyframe.scene}/calib.txt: {error}") from None
         first = np.zeros((len(seen), 1), np.int16)
         pair_pixels = np.concatenate([first, stored_pixels(pixels, native, size)], 1)
         return (image,), seen.astype(np.int32), pair_pixels
+
+
+def _require_uncropped(intrinsic: Matrix, native: Size) -> None:
+    """FrameError if the calibration is one of KITTI's own and the image has none of KITTI's sizes."""
+    if np.isclose(intrinsic[0, 0], _FOCAL_LENGTHS, atol=1e-3).any() and native not in _SIZES:
+        raise FrameError(
+            f"the image is {native[1]}x{native[0]} pixels, which KITTI's are not, but the calibration is KITTI's; "
+            "use the images of data_odometry_color, neither cropped nor resized"
+        )
 
 
 def _require_tree(root: Path) -> None:
