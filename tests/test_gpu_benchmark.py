@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.gpu.__main__ import run, table
+from benchmarks.gpu.__main__ import main, run, table
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.frames import SYNTHETIC_FRAMES, load, save
 from scenelift.errors import DataError
+from scenelift.io.interrupts import own_handlers
 from scenelift.samples.frame import FRAME
 from tests.made.frames import VOCABULARY, made_up_frame
 
@@ -57,6 +58,23 @@ def test_a_dry_run_measures_and_says_what_it_left_out(file: Path, tmp_path: Path
     assert "submanifold" in table(result)
     nothing = run(Bench(torch.device("cpu"), True, seconds=0), file, ["losses"], out)
     assert nothing["left_out"] == {"losses": "no time left"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(("--only", "nothing"), "no section nothing"), ((), "torch sees no GPU here; --device cpu --small")],
+)
+def test_a_mistake_is_one_line(
+    options: tuple[str, ...],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gpu", *options])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with own_handlers(), pytest.raises(SystemExit, match="1"):
+        main()
+    assert capsys.readouterr().err.startswith(f"error: {message}")
 
 
 BARE = """

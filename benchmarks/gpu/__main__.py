@@ -19,6 +19,8 @@ import benchmarks  # noqa: F401  puts the library on the path
 from benchmarks.gpu import layers, parts, steps
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.frames import Frames, load
+from scenelift.config.cli import exiting
+from scenelift.errors import ConfigError
 
 OPTIONAL = ("ray", "mlflow", "optuna", "pyarrow", "spconv", "open_clip", "timm")
 NEEDS = {"steps": ("open_clip",), "whole_steps": ("open_clip",), "teacher": ("open_clip",)}
@@ -99,9 +101,15 @@ def main() -> None:
     """The command."""
     args = parse()
     warnings.simplefilter("ignore")
-    bench = Bench(torch.device(args.device), args.small, args.seconds)
-    names = args.only.split(",") if args.only else list(sections(args.frames))
-    print(table(run(bench, args.frames, names, args.out)))
+    with exiting():
+        known = list(sections(args.frames))
+        names = args.only.split(",") if args.only else known
+        if unknown := [name for name in names if name not in known]:
+            raise ConfigError(f"no section {unknown[0]}; there are {', '.join(known)}")
+        if args.device.startswith("cuda") and not torch.cuda.is_available():
+            raise ConfigError("torch sees no GPU here; --device cpu --small is a dry run")
+        bench = Bench(torch.device(args.device), args.small, args.seconds)
+        print(table(run(bench, args.frames, names, args.out)))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,8 @@ def own_handlers() -> Iterator[None]:
         yield
     finally:
         for number, handler in zip(_SIGNALS, before, strict=True):
-            signal.signal(number, handler)
+            if handler is not None:  # one that was not installed from Python
+                signal.signal(number, handler)
 
 
 def status(error: KeyboardInterrupt) -> int:
