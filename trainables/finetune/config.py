@@ -156,7 +156,10 @@ PRESETS = {
     "scannet": replace(_SCANNET, optimizer=OptimizerConfig(lr=0.1, head_lr=1.0, dampening=0.1)),
     "paper_nuscenes": _PAPER,
     "paper_semantickitti": replace(
-        _PAPER, loop=LoopConfig(epochs=100, batch=16), scale=ScaleConfig(workers=1)
+        _PAPER,
+        student=StudentConfig(VoxelConfig(0.1, feature_offset=1.0), NETWORKS["spvcnn"]),
+        loop=LoopConfig(epochs=100, batch=16),
+        scale=ScaleConfig(workers=1),
     ),
     "paper_scannet": _SCANNET,
 }

@@ -10,8 +10,8 @@ from scenelift.errors import ConfigError
 from scenelift.io.console import say
 from scenelift.nn.student import Student
 
-_FREE = ("network.engine", "voxels.feature_scale")
-"""Settings that may differ; the scale may be what makes the point features of two data sets comparable."""
+_FREE = ("network.engine", "voxels.feature_scale", "voxels.feature_offset")
+"""Settings that may differ; scale and offset may be what makes the point features of two data sets comparable."""
 
 _SHARPNESS = 5.0
 """Scale of the initial classifier's logits: 1 / the distillation temperature (0.2 in our presets)."""

@@ -80,7 +80,7 @@ def voxelise(
     cells = np.floor(points / np.float32(config.size)).astype(np.int64)
     cells -= cells.min(0) if len(cells) else 0
     _, first, inverse = np.unique(_keys(cells), return_index=True, return_inverse=True)
-    scaled = features * np.float32(config.feature_scale)
+    scaled = features * np.float32(config.feature_scale) + np.float32(config.feature_offset)
     if config.features == "first":
         return cells[first].astype(np.int32), scaled[first], inverse
     count = np.bincount(inverse, minlength=len(first)).astype(np.float32)[:, None]

@@ -1,5 +1,7 @@
 """The student names every point by text alone, and comes back from its files as it was."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -51,6 +53,18 @@ def test_a_saved_student_predicts_the_same(tmp_path):
     assert again.vocabulary == VOCABULARY
     assert again.config == CONFIG
     assert np.array_equal(model.predict(frame), again.predict(frame))
+
+
+def test_the_input_of_its_training_is_saved_with_it(tmp_path):
+    """Whoever predicts with it need not know what was added to the points' features."""
+    frame, before = made_up_frame("frame-00001"), student()
+    voxels = replace(CONFIG.voxels, feature_offset=-500.0)
+    shifted = Student(replace(CONFIG, voxels=voxels), 1, before.text, VOCABULARY, {"semantic": 16}).eval()
+    shifted.load_state_dict(before.state_dict())
+    shifted.save(tmp_path / "student")
+    lowered = replace(frame, features=frame.features - 500)
+    assert np.array_equal(Student.load(tmp_path / "student").predict(frame), before.predict(lowered))
+    assert not np.array_equal(before.predict(frame), before.predict(lowered)), "the offset matters here"
 
 
 def test_similarities_stay_in_float32_under_autocast():

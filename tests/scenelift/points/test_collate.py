@@ -36,6 +36,13 @@ def test_voxelise_equals_a_dictionary():
         assert voxel_features[inverse[i], 0] == features[first[cell], 0]
 
 
+def test_an_offset_tells_a_point_without_remission_from_no_point():
+    points, features = np.eye(3, dtype=np.float32), np.array([[0.0], [0.5], [1.0]], np.float32)
+    shifted = voxelise(points, features, VoxelConfig(0.5, feature_scale=0.5, feature_offset=1.0))[1]
+    plain = voxelise(points, features, VoxelConfig(0.5, feature_scale=0.5))[1]
+    assert sorted(shifted.ravel()) == [1.0, 1.25, 1.5] and np.array_equal(shifted, plain + 1)
+
+
 def test_geometry_features_are_means_over_a_voxels_points():
     points = np.array([[0.1, 0.1, 0.1], [0.2, 0.2, 0.3], [1.1, 0, -0.3]], np.float32)
     features = np.array([[10.0], [30.0], [50.0]], np.float32)
