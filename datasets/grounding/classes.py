@@ -35,6 +35,9 @@ class ClassMap:
 
     number: dict[str, int]
     """Raw category -> class."""
+    benchmark: dict[str, int]
+    """The same as in ScanRefer's code, which takes the table's spelling as it is: `refridgerator` is none of its
+    classes, so refrigerators are `others`."""
     nyu40: dict[str, int]
     """Raw category -> NYU40 id."""
 
@@ -46,24 +49,27 @@ class ClassMap:
         text = read_text(path)
         try:
             rows = list(csv.DictReader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE))
-            names = {row["raw_category"]: _SPELLED.get(row["nyu40class"], row["nyu40class"]) for row in rows}
+            names = {row["raw_category"]: row["nyu40class"] for row in rows}
             nyu40 = {row["raw_category"]: int(row["nyu40id"]) for row in rows}
         except (AttributeError, KeyError, ValueError, TypeError, csv.Error):
             raise DataError(
                 f"{path} is not ScanNet's label table: its columns raw_category, nyu40id and nyu40class"
             ) from None
-        return cls({raw: _number(name) for raw, name in names.items()}, nyu40)
+        mended = {raw: _number(_SPELLED.get(name, name)) for raw, name in names.items()}
+        return cls(mended, {raw: _number(name) for raw, name in names.items()}, nyu40)
 
     def category(self, name: str) -> int:
-        """Class 0..17 of an annotated object's name, "_" for spaces.
+        """Class 0..17 of an object's name, "_" for spaces: of the full name, else of its last word that is in the
+        table, else `others`."""
+        return _look_up(self.number, name)
 
-        Looks up the full name, else its last word that is in the table, else `others`.
-        """
-        words = name.replace("_", " ").split()
-        for known in (" ".join(words), *reversed(words)):
-            if known in self.number:
-                return self.number[known]
-        return OTHERS
+    def annotated(self, name: str) -> int:
+        """The same by the benchmark's map: the class that WS-3DVG's code trains a sentence with."""
+        return _look_up(self.benchmark, name)
+
+    def for_unique(self, name: str) -> int:
+        """Class by which ScanRefer counts an object as unique or not: the benchmark's, of the full name alone."""
+        return self.benchmark.get(" ".join(_words(name)), OTHERS)
 
     def noun(self, tokens: Sequence[str], anchors: NDArray[np.bool_]) -> tuple[int, int]:
         """Class 0..17 of a sentence's head noun and the index of its last word; -1, -1 if no category of the table
@@ -95,6 +101,16 @@ def to_classes(logits: Floats, names: Sequence[str]) -> Floats:
         number = _number(_SPELLED.get(name, name))
         best[:, number] = np.maximum(best[:, number], column)
     return best
+
+
+def _words(name: str) -> list[str]:
+    return name.replace("_", " ").split()
+
+
+def _look_up(classes: dict[str, int], name: str) -> int:
+    words = _words(name)
+    known = next((each for each in (" ".join(words), *reversed(words)) if each in classes), None)
+    return OTHERS if known is None else classes[known]
 
 
 def _number(name: str) -> int:

@@ -96,7 +96,7 @@ class Grounding:
     def reading(self) -> dict[str, Any]:
         """What determines a room's sample, besides its files."""
         student = None if self.student is None else str(self.student.resolve())
-        return {"protocol": self.protocol, "student": student, "group": self.group}
+        return {"protocol": self.protocol, "student": student, "group": self.group, "unique": "benchmark"}
 
     def list_samples(self, split: str | None) -> list[RoomKey]:
         """The rooms of a split (None: all of a CSV; ScanRefer has a file per split), by name.
@@ -193,7 +193,7 @@ class Grounding:
 
     def _parts(self, scene: str, annotations: list[Annotation]) -> list[RoomKey]:
         """A room's sentences, shuffled and split into groups."""
-        objects = {one.object: self.class_map.category(one.name) for one in annotations}
+        objects = {one.object: self.class_map.for_unique(one.name) for one in annotations}
         alike = Counter(objects.values())
         order = np.random.default_rng(list(scene.encode())).permutation(len(annotations))
         mixed = [annotations[i] for i in order if annotations[i].tokens]
@@ -232,7 +232,7 @@ class Grounding:
             text=one.text,
             tokens=one.tokens,
             keywords=keyword_mask(one.tokens, adjectives=self.corpus == "scanrefer"),
-            category=self.class_map.category(one.name),
+            category=self.class_map.annotated(one.name),
             noun=noun,
             head=head,
             target=one.object,

@@ -32,6 +32,7 @@ def run(config: RoomShardConfig) -> None:
         "protocol": about["protocol"],
         "samples": f"{manifest.samples:,}, of which bad {len(manifest.bad):,}",
         "sentences": f"{about['sentences']:,}, {about['missing']:,} about objects that the scans do not have",
+        "unique": f"{about['unique']:,}, multiple {about['sentences'] - about['unique']:,}",
         "words": f"{len(about['words']):,}",
         "features": f"{about['features']} channels a proposal",
     }

@@ -26,12 +26,13 @@ DONE = "rooms.yaml"
 """The configuration of the folder's rooms; written last."""
 _PER_METRE = 120
 """Vertices per square metre of a thing's surface; a tenth of that on the floor."""
-_CLASS_OF = {"couch": "sofa", "lamp": "lamp", "trash can": "otherprop", "refrigerator": "refridgerator"}
-"""Raw category -> nyu40class, if they differ."""
+_CLASS_OF = {"couch": "sofa", "lamp": "lamp", "trash can": "otherprop"}
+"""Raw category -> nyu40class, if they differ. A refrigerator is spelled right, unlike in ScanNet's table, and so
+has a class of its own in ScanRefer's count of unique objects."""
 _NYU40 = {
     "wall": 1, "floor": 2, "ceiling": 22,
     "cabinet": 3, "bed": 4, "chair": 5, "sofa": 6, "table": 7, "door": 8, "window": 9, "bookshelf": 10,
-    "picture": 11, "counter": 12, "desk": 14, "curtain": 16, "refridgerator": 24, "toilet": 33, "sink": 34,
+    "picture": 11, "counter": 12, "desk": 14, "curtain": 16, "refrigerator": 24, "toilet": 33, "sink": 34,
     "lamp": 35, "bathtub": 36, "otherprop": 40,
 }  # fmt: skip
 _VERTEX = [(axis, "<f4") for axis in "xyz"] + [(name, "u1") for name in ("red", "green", "blue")]

@@ -38,9 +38,10 @@ BATCH = 16
 """Rooms that are scored together."""
 NONE = -1
 """Index that stands for no proposal."""
-GUESSERS = ("random", "coarse", "teacher", "student", "upper", "ceiling")
+GUESSERS = ("random", "coarse", "teacher", "student", "upper", "ceiling", "eval_rand", "use_best")
 """What is scored: a random object of the room (its exact expectation); the coarse stage alone; coarse to fine; the
-distilled student; the best of the candidates; the best of all objects."""
+distilled student; the best of the candidates; the best of all objects. Then two rows as the authors' code has them,
+over all proposals, whether or not they are objects: a random one (again the expectation), and the best."""
 _OVERLAPS = {"acc25": 0.25, "acc50": 0.5}
 """Measure -> its minimum IoU."""
 MEASURES: dict[Protocol, tuple[str, ...]] = {
@@ -149,6 +150,9 @@ def shares(answer: Guess, good: Flags, objects: Flags) -> dict[str, float]:
     result |= {"upper": hit(answer.coarse, len(answer.coarse)), "ceiling": float(lucky > 0)}
     misses = math.comb(total - lucky, TOP) / math.comb(total, TOP) if total >= TOP else float(lucky == 0)
     result["random_top3"] = 1 - misses
+    share = float(good.mean())
+    # The authors draw each of the three anew, so one proposal may come twice.
+    result |= {"eval_rand": share, "eval_rand_top3": 1 - (1 - share) ** TOP, "use_best": float(good.any())}
     return result | {f"{name}_top3": hit(order, TOP) for name, order in ordered.items()}
 
 

@@ -43,7 +43,7 @@ class Sentence:
     keywords: NDArray[np.bool_]
     """[T] attributes and anchors: the words that the right candidate helps to reconstruct."""
     category: int
-    """Annotated class of the object, 0..C-1."""
+    """Annotated class of the object, 0..C-1; for ScanNet's rooms by the benchmark's map."""
     noun: int
     """Class of the sentence's head noun, found by a rule, or `UNNAMED`."""
     head: int
@@ -53,7 +53,7 @@ class Sentence:
     box: Floats
     """[6] true box of the object; NaN if it is not known. For scores only, never for training."""
     unique: bool = True
-    """Whether no other annotated object of the room has its class."""
+    """Whether no other annotated object of the room has its class, by the benchmark's map."""
     hard: bool | None = None
     """Whether more than two objects of the room have its class; None if the data set does not say."""
     view_dependent: bool = False
@@ -126,7 +126,8 @@ _ARRAYS = {
 
 class RoomKind(Kind[Room]):
     """Rooms as rows of Parquet. `about` has `protocol` and `classes` of the source, `features` (D), the number
-    of `sentences`, what was `left_out`, and `words` (word -> its number of occurrences)."""
+    of `sentences` and of those that are `unique`, what was `left_out`, and `words` (word -> its number of
+    occurrences)."""
 
     name = "room"
     schema_version = 1
@@ -191,6 +192,7 @@ class RoomKind(Kind[Room]):
         return {
             "words": dict(words),
             "sentences": sum(len(room.sentences) for room in samples),
+            "unique": sum(sentence.unique for room in samples for sentence in room.sentences),
             "features": max((room.features.shape[1] for room in samples), default=0),
             "missing": sum(bool(np.isnan(s.box).any()) for room in samples for s in room.sentences),
             "left_out": together(*(room.left_out for room in samples)),
@@ -204,6 +206,7 @@ class RoomKind(Kind[Room]):
             "classes": list(source.classes),
             "features": max((summary["features"] for summary in summaries), default=0),
             "sentences": sum(summary["sentences"] for summary in summaries),
+            "unique": sum(summary["unique"] for summary in summaries),
             "missing": sum(summary["missing"] for summary in summaries),
             "left_out": left_out(summaries, source),
             "words": dict(sorted(words.items(), key=lambda item: (-item[1], item[0]))),

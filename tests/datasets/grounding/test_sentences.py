@@ -188,6 +188,17 @@ def test_classes_of_names(class_map: ClassMap) -> None:
         assert CLASSES[class_map.category(name)] == wanted, name
 
 
+def test_the_benchmarks_map_differs_by_the_tables_misspelling_alone(class_map: ClassMap) -> None:
+    """On ScanNet's real table."""
+    number, benchmark = class_map.number, class_map.benchmark
+    different = {raw for raw in number if number[raw] != benchmark[raw]}
+    assert different == {"refrigerator", "mini fridge", "cooler"}
+    assert {benchmark[raw] for raw in different} == {OTHERS}
+    assert class_map.annotated("refrigerator") == class_map.for_unique("mini_fridge") == OTHERS
+    assert class_map.annotated("old wooden chair") == CLASSES.index("chair")
+    assert class_map.for_unique("old wooden chair") == OTHERS, "no last word here"
+
+
 def test_classes_of_other_networks_become_ours_by_name() -> None:
     logits = np.array([[1.0, 5, 2, 3]], np.float32)
     found = to_classes(logits, ("chair", "refridgerator", "wall", "lamp"))[0]

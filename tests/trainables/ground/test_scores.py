@@ -43,9 +43,21 @@ def test_shares_of_a_hand_made_answer():
     assert found["random_top3"] == pytest.approx(1 - math.comb(3, 3) / math.comb(4, 3))
 
 
+def test_the_authors_rows_are_over_all_proposals():
+    """Against many draws, as their code draws: an index of all proposals, and three of them for R@3."""
+    rng = np.random.default_rng(0)
+    good, objects = rng.random(256) < 0.1, rng.random(256) < 0.5
+    found = shares(answer([0], [0]), good, objects)
+    draws = good[rng.integers(256, size=(200_000, 3))]
+    assert found["eval_rand"] == pytest.approx(draws[:, 0].mean(), abs=0.005)
+    assert found["eval_rand_top3"] == pytest.approx(draws.any(1).mean(), abs=0.005)
+    background = shares(answer([0], [0]), ~objects, objects)
+    assert background["use_best"] == 1 and background["ceiling"] == background["random"] == 0
+
+
 def test_nobody_answers_in_a_room_without_objects():
     found = shares(answer([NONE], [NONE, NONE]), np.array([True, True]), np.array([False, False]))
-    assert set(found.values()) == {0.0}
+    assert {who for who, share in found.items() if share} == {"eval_rand", "eval_rand_top3", "use_best"}
 
 
 def test_right_answers_of_both_protocols():
