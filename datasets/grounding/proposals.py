@@ -49,7 +49,10 @@ def read_detector(root: Path, name: str, scene: Scene) -> Proposals:
     """A detector's file; FrameError if it is missing, or its arrays do not match the table above."""
     path = root / FOLDER / f"{name}.npz"
     if not path.exists():
-        raise FrameError(f"no {path}; run a detector and write its output there")
+        raise FrameError(
+            f"no {path}; run a detector and write its output there, or choose among the true instances, which is "
+            "another protocol: --candidates instances"
+        )
     arrays = parse_npz(str(path), read_bytes(root, f"{FOLDER}/{name}.npz"))
     try:
         boxes, logits = _boxes(arrays, scene), _logits(arrays)

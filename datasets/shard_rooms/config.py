@@ -27,7 +27,8 @@ class RoomShardConfig(Settings):
     split: str | None = None
     """Split to take, such as train or val; ReferIt3D's lists call the latter test."""
     candidates: Candidates = "detector"
-    """Proposals: a detector's output in ROOT/proposals, or the true instances, which is another protocol."""
+    """Proposals: a detector's output in ROOT/proposals, as WS-3DVG scores all three corpora; or the true instances,
+    ReferIt3D's protocol for Nr3D and Sr3D. Scores of the two cannot be compared."""
     student: Annotated[Path, Exists()] | None = None
     """Folder of a 3D student (trainables.distill) whose features proposals get; none: the detector's own, or the
     cloud's colors and the box's size where it has none."""
@@ -63,7 +64,7 @@ class RoomShardConfig(Settings):
 
 PRESETS = {
     "scanrefer": RoomShardConfig(),
-    "nr3d": RoomShardConfig(corpus="nr3d", candidates="instances"),
-    "sr3d": RoomShardConfig(corpus="sr3d", candidates="instances"),
+    "nr3d": RoomShardConfig(corpus="nr3d"),
+    "sr3d": RoomShardConfig(corpus="sr3d"),
 }
-"""Nr3D and Sr3D as ReferIt3D has them, among true instances."""
+"""All three among detected boxes, as the tables of WS-3DVG's paper are."""

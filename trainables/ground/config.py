@@ -22,19 +22,30 @@ from scenelift.runs.config import DataConfig, TrainingConfig
 from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
-from trainables.common.config import TINY_TEACHER
+from trainables.common.config import CLIP_TEACHER, TINY_TEACHER
+
+GLOVE_ADVICE = (
+    "give a file of GloVe's vectors, --lexicon.glove FILE (glove.6B.300d.txt of glove.6B.zip), or "
+    "--lexicon.glove none for those of the text tower of lexicon.teacher"
+)
 
 
 @dataclass(frozen=True)
 class LexiconConfig(Settings):
     """Where word vectors come from."""
 
-    glove: Annotated[Path, Exists("give a file of GloVe vectors, or none")] | None = None
+    glove: Annotated[Path, Exists(GLOVE_ADVICE)] | None = None
     """A GloVe text file (a word and its numbers a line); words that it lacks are unknown. None: the teacher."""
     teacher: TeacherConfig = TINY_TEACHER
     """The CLIP whose frozen text tower reads the words, one by one."""
     min_count: PositiveInt = 1
     """Words that the training sentences have less often are unknown."""
+
+    @property
+    def source(self) -> str:
+        """What the vectors are, for the records of a run: the name of the file, or the teacher and its weights."""
+        teacher = self.teacher
+        return f"{teacher.model} {Path(teacher.weights).name}" if self.glove is None else self.glove.name
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,9 @@ class NetworkConfig(Settings):
     sentence: Literal["last", "mean"] = "last"
     """Feature of a sentence: the last state of the recurrent network, as the authors have it, or the mean of
     all."""
+    attention_start: Literal["linear", "xavier"] = "linear"
+    """Initial weights of attention: those of any linear layer of PyTorch; or Glorot's uniform ones without bias, as
+    the authors have them, which are nearly twice as large."""
     norm_momentum: PositiveFraction = 0.1
     """Momentum of the running statistics of batch norms; the authors' is 0.5."""
     decoder_layers: PositiveInt = 3
@@ -146,7 +160,11 @@ class GroundConfig(TrainingConfig):
     tracking: TrackingConfig = TrackingConfig(experiment="ground")
 
 
-_PAPER = GroundConfig(network=NetworkConfig(norm_momentum=0.5), method=MethodConfig(category="annotation"))
+_PAPER = GroundConfig(
+    lexicon=LexiconConfig(Path("data/glove/glove.6B.300d.txt"), CLIP_TEACHER),
+    network=NetworkConfig(attention_start="xavier", norm_momentum=0.5),
+    method=MethodConfig(category="annotation"),
+)
 _OURS = replace(
     _PAPER,
     network=NetworkConfig(relations="pairwise", sentence="mean", causal=False),
@@ -155,6 +173,7 @@ _OURS = replace(
 PRESETS = {
     "synthetic": replace(
         _OURS,
+        lexicon=LexiconConfig(),
         network=NetworkConfig(width=64, heads=4, relations="pairwise", sentence="mean", causal=False),
         method=replace(_OURS.method, reward_power=6.0),
         loss=GroundLoss(distillation=2.0),
@@ -166,5 +185,6 @@ PRESETS = {
     "scanrefer": _OURS,
     "paper": _PAPER,
 }
-"""`synthetic`: minutes on two cores, with more weight on the best candidate than the authors have. `scanrefer`:
-any of the three corpora over ScanNet. `paper`: the authors' code with its bugs fixed (ws3dvg.md 13.1)."""
+"""`synthetic`: minutes on two cores, with more weight on the best candidate than the authors have, and the words of
+the tiny teacher. `scanrefer`: any of the three corpora over ScanNet. `paper`: the authors' code with its bugs fixed
+(ws3dvg.md 13.1), apart from what docs/methods/ws3dvg.md lists. Both need a GloVe file."""

@@ -166,6 +166,8 @@ class Grounder(SavedStudent):
         self.relation = RelationModule(features, network)
         self.match = MatchHead(network)
         self.reconstructor = Reconstructor(network, len(self.vectors))
+        if network.attention_start == "xavier":
+            self.apply(_start_by_xavier)
 
     def look(self, batch: RoomBatch) -> Tensor:
         """[B, M, d] proposals after the relation module."""
@@ -194,6 +196,18 @@ class Grounder(SavedStudent):
             description["features"],
             tuple(description["classes"]),
         )
+
+
+def _start_by_xavier(module: nn.Module) -> None:
+    """Glorot's uniform weights and no bias, if it is an attention; torch's own has them but for its last map."""
+    linears: list[nn.Linear] = []
+    if isinstance(module, Attention):
+        linears = [module.query, module.key, module.value, module.out]
+    elif isinstance(module, nn.MultiheadAttention):
+        linears = [module.out_proj]
+    for linear in linears:
+        nn.init.xavier_uniform_(linear.weight)
+        nn.init.zeros_(linear.bias)
 
 
 def box_code(boxes: Tensor) -> Tensor:

@@ -68,7 +68,8 @@ class GroundTask(Task[Room]):
         return Grounder(config.network, config.method, lexicon, about["features"], tuple(about["classes"]))
 
     def describe(self, student: Grounder) -> dict[str, Any]:
-        return {"parameters": student.size, "words": len(student.words)}
+        words = len(student.words)
+        return {"parameters": student.size, "words": words, "word_vectors": self.config.lexicon.source}
 
     def collate(self, student: Grounder) -> CollateRooms:
         return CollateRooms.of(student.words, self.config.method)

@@ -32,7 +32,7 @@ from trainables.ground.config import (
 )
 from trainables.ground.lexicon import SPECIAL, Lexicon, build_lexicon
 from trainables.ground.method import Grounding
-from trainables.ground.model import Grounder
+from trainables.ground.model import Attention, Grounder
 from trainables.ground.pictures import draw, explain
 from trainables.ground.scores import score
 
@@ -179,6 +179,23 @@ def test_the_papers_preset_is_the_authors_code():
     assert relation == 925_344 - 2 * 129 * 288, "4.2 without its two maps of multi-view features"
     assert match == 501_411, "4.3"
     assert decoder == 3_000_960 + 289 * len(student.vectors), "4.4"
+
+
+def test_the_papers_attention_starts_as_the_authors():
+    """Glorot's uniform weights are within the root of 6 / (in + out), and there is no bias (ws3dvg.md 4)."""
+    lexicon = Lexicon(tuple(WORDS), torch.zeros(SPECIAL + len(WORDS), 300))
+    student = Grounder(PRESETS["paper"].network, PRESETS["paper"].method, lexicon, 288, CLASSES * 6)
+    ours = [m for m in student.modules() if isinstance(m, Attention)]
+    theirs = [m for m in student.modules() if isinstance(m, torch.nn.MultiheadAttention)]
+    assert (len(ours), len(theirs)) == (3, 6)
+    maps = [(m.weight, m.bias) for each in ours for m in (each.query, each.key, each.value, each.out)]
+    maps += [(m.out_proj.weight, m.out_proj.bias) for m in theirs]
+    for weight, bias in maps:
+        assert weight.std().item() == pytest.approx((2 / (2 * 288)) ** 0.5, rel=0.02)
+        assert weight.abs().max() <= (6 / (2 * 288)) ** 0.5 and not bias.any()
+    for each in theirs:
+        assert each.in_proj_weight.std().item() == pytest.approx((2 / (4 * 288)) ** 0.5, rel=0.02)
+        assert not each.in_proj_bias.any()
 
 
 def test_pictures_are_drawn_for_any_sentence(tmp_path):

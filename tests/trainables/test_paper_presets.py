@@ -1,0 +1,47 @@
+"""Presets for real data fix what they learn from: no toy, and the papers' inputs where they bear a paper's name."""
+
+from dataclasses import replace
+from importlib import import_module
+
+import pytest
+
+from datasets.shard_rooms.config import PRESETS as ROOM_SHARDS
+from scenelift.config.build import flatten
+from scenelift.errors import ConfigError
+from trainables.common.config import TINY_TEACHER
+
+TRAININGS = ("distill", "evaluate", "finetune", "ground", "phrases", "pretrain")
+REAL = [
+    (name, preset)
+    for name in TRAININGS
+    for preset in import_module(f"trainables.{name}.config").PRESETS
+    if "synthetic" not in preset
+]
+
+
+def settings(name: str, preset: str) -> dict[str, object]:
+    return flatten(import_module(f"trainables.{name}.config").PRESETS[preset])
+
+
+@pytest.mark.parametrize(("name", "preset"), REAL)
+def test_no_preset_for_real_data_holds_the_toys(name: str, preset: str) -> None:
+    values = settings(name, preset)
+    assert TINY_TEACHER.weights not in values.values()
+    assert values.get("student.voxels.features") != "geometry"
+
+
+@pytest.mark.parametrize("preset", ["paper", "scanrefer"])
+def test_grounding_on_real_rooms_asks_for_word_vectors(preset: str) -> None:
+    config = import_module("trainables.ground.config").PRESETS[preset]
+    missing = replace(config, lexicon=replace(config.lexicon, glove=config.lexicon.glove.with_name("no.txt")))
+    with pytest.raises(
+        ConfigError, match=r"lexicon.glove: there is no .*no.txt; .*--lexicon.glove FILE \(glove"
+    ):
+        missing.check_here()
+    assert config.lexicon.source == "glove.6B.300d.txt"
+    tower = replace(config.lexicon, glove=None)
+    assert tower.source == "ViT-B-16-quickgelu openai"
+
+
+def test_rooms_of_all_three_corpora_are_scored_as_the_paper_scores_them() -> None:
+    assert {preset.candidates for preset in ROOM_SHARDS.values()} == {"detector"}
