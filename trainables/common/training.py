@@ -43,7 +43,7 @@ def start(task: type[Task[Any]], config: Any) -> None:
 
 
 def student_name(config: Mapping[str, Any]) -> str:
-    """Name of a student in tables: its network and its voxels, such as spvcnn, 0.1 m.
+    """Name of a student in tables: its network and its voxels, such as spvcnn, 0.1 m, or spvcnn, 0.1 m cylindrical.
 
     config: a flattened `StudentConfig`, values as they are or as text.
     """
@@ -51,15 +51,16 @@ def student_name(config: Mapping[str, Any]) -> str:
     network = {key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)}
     if (name := network_name(network)) == CUSTOM:
         name = f"U-Net {network.get('stem')} {network.get('encoder')} {network.get('decoder')}"
-    return f"{name}, {config.get('voxels.size')} m"
+    grid = str(config.get("voxels.grid", "cartesian")).removeprefix("cartesian")
+    return f"{name}, {config.get('voxels.size')} m {grid}".strip()
 
 
 def network_name(network: Mapping[str, Any]) -> str:
-    """The name of a network in `NETWORKS`, whatever its engine, or `CUSTOM`.
+    """The name of a network in `NETWORKS`, whatever its engine and its norms' momentum, or `CUSTOM`.
 
     network: a flattened `NetworkConfig`, values as they are or as text; what it lacks does not count.
     """
-    own = {key: str(value) for key, value in network.items() if key != "engine"}
+    own = {key: str(value) for key, value in network.items() if key not in ("engine", "momentum")}
     for name, known in NETWORKS.items():
         leaves = flatten(known)
         if all(str(leaves[key]) == value for key, value in own.items()):

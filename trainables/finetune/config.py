@@ -162,6 +162,13 @@ PRESETS = {
         scale=ScaleConfig(workers=1),
     ),
     "paper_scannet": _SCANNET,
+    "paper_slidr": FinetuneConfig(
+        labels=LabelsConfig(level="scene"),
+        student=StudentConfig(
+            VoxelConfig(0.1, grid="cylindrical"), replace(NETWORKS["minkunet34c"], momentum=0.02)
+        ),
+        loop=LoopConfig(epochs=100, batch=16),
+    ),
 }
 """`synthetic`: minutes on two cores; `synthetic_text`: for a few labels and a distilled start, of which it keeps
 more. The `paper` ones are the authors' code (clip2scene.md 6.4): one learning rate for trunk and head, since the

@@ -104,7 +104,10 @@ _NUSCENES = PretrainConfig(student=StudentConfig(VoxelConfig(0.1, feature_scale=
 _PAPER = replace(
     _NUSCENES,
     images=_MOCO,
-    student=StudentConfig(network=NETWORKS["minkunet34c"]),
+    student=StudentConfig(VoxelConfig(0.1, grid="cylindrical"), NETWORKS["minkunet34c"]),
+    augmentation=Augmentation(
+        drop_cuboid=0.2, image=ImageAugmentation(crop=True, flip=True, size=(224, 416))
+    ),
     optimizer=OptimizerConfig(lr=0.5, dampening=0.1),
     loop=LoopConfig(epochs=50, batch=4),
 )
@@ -126,4 +129,5 @@ PRESETS = {
     "paper_slidr": replace(_PAPER, method="slidr", images=replace(_MOCO, output_stride=4)),
 }
 """`synthetic`: minutes on two cores; `ppkt` and `slidr`: from CLIP ViT-B/16, trained as CLIP2Scene is (section
-5); `paper_ppkt` and `paper_slidr`: from a ResNet-50 of MoCo v2, as their authors trained them (section 4.5)."""
+5); `paper_ppkt` and `paper_slidr`: from a ResNet-50 of MoCo v2, with the input, the network and the losses of
+SLidR's code for both (section 4.5), apart from what docs/methods/clip2scene.md lists."""

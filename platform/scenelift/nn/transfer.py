@@ -10,7 +10,7 @@ from scenelift.errors import ConfigError
 from scenelift.io.console import say
 from scenelift.nn.student import Student
 
-_FREE = ("network.engine", "voxels.feature_scale", "voxels.feature_offset")
+_FREE = ("network.engine", "network.momentum", "voxels.feature_scale", "voxels.feature_offset")
 """Settings that may differ; scale and offset may be what makes the point features of two data sets comparable."""
 
 _SHARPNESS = 5.0

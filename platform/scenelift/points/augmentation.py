@@ -18,6 +18,8 @@ Indices = NDArray[np.int64]
 
 ENOUGH_PAIRS, ENOUGH_SHARE = 1024, 0.75
 """A crop is accepted if it keeps more pairs than this, or at least this share of the image's pairs."""
+ENOUGH_AFTER_CUBOID = 1024
+"""Pairs that every photo must keep for a cuboid to be dropped."""
 CROP_DRAWS = 10
 """Crops tried before the full image is used."""
 
@@ -33,6 +35,15 @@ def augment(points: Floats, config: Augmentation, rng: np.random.Generator) -> F
     if config.shear:
         matrix = (np.eye(3) + config.shear * rng.standard_normal((3, 3))) @ matrix
     return points @ matrix.T.astype(np.float32)
+
+
+def outside_cuboid(points: Floats, share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """[N, 3] -> [N] whether a point is outside of a box around a random one of them: all edges are the same random
+    part, up to `share`, of the cloud's extent."""
+    part = rng.uniform(0, share)
+    centre = points[rng.integers(len(points))]
+    half = np.ptp(points, axis=0) * np.float32(part / 2)
+    return ~(np.abs(points - centre) < half).all(1)
 
 
 @dataclass(frozen=True)

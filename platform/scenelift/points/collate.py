@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scenelift.errors import DataError
-from scenelift.points.augmentation import Floats, Indices, View, augment, draw_view
+from scenelift.points.augmentation import (
+    ENOUGH_AFTER_CUBOID,
+    Floats,
+    Indices,
+    View,
+    augment,
+    draw_view,
+    outside_cuboid,
+)
 from scenelift.points.config import NO_AUGMENTATION, Augmentation, VoxelConfig
 from scenelift.samples.frame import Frame
 from scenelift.samples.images import decode, decode_numbers
@@ -73,11 +81,11 @@ def voxelise(
     points: Floats, features: Floats, config: VoxelConfig
 ) -> tuple[NDArray[np.int32], Floats, Indices]:
     """Voxelize a cloud: ([V, 3] cells from 0, [V, C] features, [N] the voxel of each point). Cells are floor(p
-    / size), shifted so that the smallest is 0 along each axis and sorted by (x, y, z). DataError for a
-    point that is not finite or too far."""
+    / size), of p or its radius, degrees and z, shifted so that the smallest is 0 along each axis and sorted by
+    (x, y, z). DataError for a point that is not finite or too far."""
     if not np.abs(points).max(initial=0) < config.size * _CELLS:  # not for NaN either
         raise DataError(f"a point is not finite, or too far for voxels of {config.size:g} m")
-    cells = np.floor(points / np.float32(config.size)).astype(np.int64)
+    cells = np.floor(_in_cells(points, config)).astype(np.int64)
     cells -= cells.min(0) if len(cells) else 0
     _, first, inverse = np.unique(_keys(cells), return_index=True, return_inverse=True)
     scaled = features * np.float32(config.feature_scale) + np.float32(config.feature_offset)
@@ -89,6 +97,15 @@ def voxelise(
     sums = np.stack([np.bincount(inverse, column, len(first)) for column in columns.T], 1)
     mean = (sums / np.maximum(count, 1)).astype(np.float32)
     return cells[first].astype(np.int32), np.concatenate((mean, np.log1p(count)), 1), inverse
+
+
+def _in_cells(points: Floats, config: VoxelConfig) -> Floats:
+    """[N, 3] positions along the grid's axes, in cells."""
+    if config.grid == "cartesian":
+        return points / np.float32(config.size)
+    x, y, z = points.T
+    radius, degrees = np.hypot(x, y), np.degrees(np.arctan2(y, x))
+    return np.stack((radius / np.float32(config.size), degrees, z / np.float32(config.size)), 1)
 
 
 def _keys(cells: NDArray[np.int64]) -> Indices:
@@ -140,8 +157,23 @@ def _clouds(frame: Frame, config: Augmentation, rng: np.random.Generator) -> lis
     clouds = []
     for sweeps in [drawn] if config.merge else [[sweep] for sweep in drawn]:
         rows = np.flatnonzero(np.isin(frame.sweep, sweeps))
-        clouds.append((rows, augment(frame.points[rows], config, rng)))
+        points = augment(frame.points[rows], config, rng)
+        if config.drop_cuboid and len(rows):
+            kept = outside_cuboid(points, config.drop_cuboid, rng)
+            if (
+                _pairs_of_each_photo(frame, rows[kept]).min(initial=ENOUGH_AFTER_CUBOID)
+                >= ENOUGH_AFTER_CUBOID
+            ):
+                rows, points = rows[kept], points[kept]
+        clouds.append((rows, points))
     return clouds
+
+
+def _pairs_of_each_photo(frame: Frame, rows: Indices) -> Indices:
+    """[I] the pairs of some points in each photo of a frame."""
+    among = np.zeros(len(frame.points), bool)
+    among[rows] = True
+    return np.bincount(frame.pair_pixels[among[frame.pair_points], 0], minlength=len(frame.images))
 
 
 class _Merged:

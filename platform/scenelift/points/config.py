@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Lt
 
 from scenelift.config.constraints import (
+    Fraction,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -23,7 +24,7 @@ class VoxelConfig(Settings):
     """How a point cloud becomes voxels."""
 
     size: PositiveFloat = 0.1
-    """Edge of a voxel, metres."""
+    """Edge of a voxel, metres; of a cylindrical grid: along the radius and z."""
     features: Literal["first", "geometry"] = "first"
     """`first`: the features of a voxel's first point, as the paper's code has it; `geometry`: their mean, and
     the mean height, the mean height above the voxel's floor, and the log of the number of points."""
@@ -32,6 +33,8 @@ class VoxelConfig(Settings):
     feature_offset: float = 0.0
     """Then this is added: with 1, as CLIP2Scene's code has it on SemanticKITTI, a voxel of remission 0 differs
     from an empty one, which a convolution without bias cannot tell apart otherwise."""
+    grid: Literal["cartesian", "cylindrical"] = "cartesian"
+    """`cylindrical`: cells of radius, angle (1 degree) and z around the sensor, as PPKT and SLidR have them."""
 
     def channels(self, point_features: int) -> int:
         """Width of a voxel's features, given that of a point's."""
@@ -78,6 +81,9 @@ class Augmentation(Settings):
     """Scale each cloud by a factor uniform in [1 - j, 1 + j]."""
     shear: NonNegativeFloat = 0.0
     """Add a normal deviate of this size to each element of the rotation's matrix (fine-tuning on ScanNet)."""
+    drop_cuboid: Fraction = 0.0
+    """Leave out the points of each cloud in a box around one of them, with edges up to this share of the cloud's
+    (PPKT and SLidR: 0.2), unless a photo would keep fewer than 1,024 pairs; 0: none."""
     lidar_sweeps: NonNegativeInt = 0
     """Earlier sweeps drawn beside the keyframe, of those that the shards hold; each becomes its own cloud."""
     merge: bool = False

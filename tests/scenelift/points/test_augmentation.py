@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from scenelift.errors import ConfigError, DataError
-from scenelift.points.augmentation import CROP_DRAWS, View, augment, draw_view
+from scenelift.points.augmentation import CROP_DRAWS, View, augment, draw_view, outside_cuboid
 from scenelift.points.collate import Collate
 from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
 from scenelift.samples.config import ReadOptions
@@ -182,3 +182,17 @@ def test_merged_sweeps_are_one_cloud_with_one_rotation():
     assert merged.pair_cell.max() == apart.pair_cell.max(), "cells are of the un-augmented cloud in both"
     with pytest.raises(ConfigError, match="sweeps"):
         Augmentation(merge=True)
+
+
+def test_a_cuboid_is_as_slidr_draws_it():
+    """Spelled out: the same part of the extent along each axis, about one of the points (clip2scene.md 4.5)."""
+    points = np.random.default_rng(0).normal(0, (20, 10, 1), (500, 3)).astype(np.float32)
+    for seed in range(20):
+        kept = outside_cuboid(points, 0.8, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        half = (points.max(0) - points.min(0)) * rng.uniform(0, 0.8) / 2
+        centre = points[rng.integers(500)]
+        for point, outside in zip(points, kept, strict=True):
+            inside = all(c - h < p < c + h for p, c, h in zip(point, centre, half, strict=True))
+            assert outside == (not inside)
+    assert outside_cuboid(points, 0.0, np.random.default_rng(0)).all()

@@ -1,5 +1,9 @@
 """Voxelisation, augmentation and the index algebra of a batch, against brute force."""
 
+import math
+from collections import Counter
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -41,6 +45,34 @@ def test_an_offset_tells_a_point_without_remission_from_no_point():
     shifted = voxelise(points, features, VoxelConfig(0.5, feature_scale=0.5, feature_offset=1.0))[1]
     plain = voxelise(points, features, VoxelConfig(0.5, feature_scale=0.5))[1]
     assert sorted(shifted.ravel()) == [1.0, 1.25, 1.5] and np.array_equal(shifted, plain + 1)
+
+
+def test_cylindrical_voxels_equal_a_dictionary():
+    points = np.random.default_rng(0).normal(0, 20, (3000, 3)).astype(np.float32)
+    points[:3] = [[0, 0, 0], [-5, 0, 1], [-5, -0.0, 1]]  # the sensor itself, and where the angle jumps
+    features = np.arange(3000, dtype=np.float32)[:, None]
+    cells, made, inverse = voxelise(points, features, VoxelConfig(0.7, grid="cylindrical"))
+    keys = []
+    for x, y, z in points.astype(np.float64):
+        place = (math.hypot(x, y) / 0.7, math.degrees(math.atan2(y, x)), z / 0.7)
+        keys.append(tuple(math.floor(value) for value in place))
+    lowest = np.array(keys).min(0)
+    first = {key: i for i, key in reversed(list(enumerate(keys)))}
+    assert [tuple(cell) for cell in (cells + lowest).tolist()] == sorted(first)
+    assert made[:, 0].tolist() == [first[key] for key in sorted(first)]
+    assert all(tuple(cells[voxel] + lowest) == key for voxel, key in zip(inverse, keys, strict=True))
+    assert np.ptp(cells, axis=0)[1] <= 360
+
+
+def test_a_real_cloud_has_the_cylindrical_voxels_that_slidrs_code_makes(real_nuscenes):
+    """17,885 cartesian and 15,947 cylindrical ones, counted with SLidR's own formula."""
+    (path,) = (real_nuscenes / "samples/LIDAR_TOP").glob("*.bin")
+    points = np.fromfile(path, np.float32).reshape(-1, 5)[:, :3]
+    counts = [
+        len(voxelise(points, points[:, :1], VoxelConfig(0.1, grid=grid))[0])
+        for grid in ("cartesian", "cylindrical")
+    ]
+    assert counts == [17_885, 15_947]
 
 
 def test_geometry_features_are_means_over_a_voxels_points():
@@ -138,6 +170,23 @@ def test_a_batch_can_be_made_again():
 def test_more_sweeps_than_the_shards_hold_are_refused():
     with pytest.raises(DataError, match="--lidar_sweeps"):
         Collate(VoxelConfig(), Augmentation(lidar_sweeps=3))(frames(1))
+
+
+@pytest.mark.parametrize(("points", "dropped"), [(6000, True), (900, False)])
+def test_a_cuboid_is_dropped_with_its_pairs_unless_a_photo_keeps_too_few(points, dropped):
+    frame = made_up_frame("frame-00002", ReadOptions(image_size=(8, 12)), points)
+    still = Augmentation(rotate=False, flip=False)
+    whole = Collate(VoxelConfig(0.1), still)([frame])
+    rest = Collate(VoxelConfig(0.1), replace(still, drop_cuboid=0.9), seed=5)([frame])
+    assert (len(rest.point_voxel) < len(whole.point_voxel)) == dropped
+    assert (len(rest.pair_points) < len(whole.pair_points)) == dropped
+    assert not dropped or torch.bincount(rest.pair_pixels[:, 0]).min() >= 1024
+    before, after = (
+        Counter((*pixel, label) for *pixel, label in torch.column_stack((made.pair_pixels, named)).tolist())
+        for made in (whole, rest)
+        for named in (made.labels[made.pair_points],)
+    )
+    assert after <= before, "the other pairs are of the points that they were of"
 
 
 def test_frames_without_points_make_an_empty_batch():
