@@ -225,6 +225,6 @@ PRESETS = {
 """`synthetic`: semantic consistency alone, minutes on two cores; `synthetic_whole`: with a sweep, spatial-temporal
 consistency and late self-training, twice as long; `synthetic_half`: the same in half the time, for sweeps;
 `synthetic_half_taught`: without self-training, where its search begins. `paper_...`: as the paper's code ran,
-mistakes included that change its figures (clip2scene.md 9); the paper has no distillation on SemanticKITTI. The
-others are ours: images normalized, CLIP's activation, all words, crops shared between sweeps, no cap, a confidence
-threshold for pseudo-labels."""
+mistakes included that change its figures (clip2scene.md 9), apart from what docs/methods/clip2scene.md lists; the
+paper has no distillation on SemanticKITTI. The others are ours: images normalized, CLIP's activation, all words,
+crops shared between sweeps, no cap, a confidence threshold for pseudo-labels."""

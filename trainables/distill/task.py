@@ -68,12 +68,10 @@ class DistillTask(SegmentationTask):
 
 
 def student_classes(own: Vocabulary, prompts: Prompts) -> Vocabulary:
-    """The data set's classes, prompted with all of their words, or with one word each as in the paper."""
+    """The data set's classes, prompted with all of their words, or with one word each, spelled as in the paper."""
     if prompts == "words":
         return own
-    words = [words[0] for words in own.words]
-    if prompts == "paper":
-        words = [PAPER_SPELLING.get(word, word) for word in words]
+    words = [PAPER_SPELLING.get(words[0], words[0]) for words in own.words]
     return replace(own, words=tuple((word,) for word in words))
 
 
@@ -85,7 +83,7 @@ def teacher_classes(own: Vocabulary, prompts: Prompts) -> Vocabulary:
     from datasets.semantickitti.classes import VOCABULARY as SEMANTICKITTI  # not needed for other prompts
 
     kitti = [words[0] for words in SEMANTICKITTI.words]
-    union = [*(words[0] for words in own.words), *kitti, *CITYSCAPES]
+    union = [*(words[0] for words in student_classes(own, "paper").words), *kitti, *CITYSCAPES]
     words = {"semantickitti": kitti, "cityscapes": CITYSCAPES, "all": union}[prompts]
     classes = tuple(dict.fromkeys(words))
     gray = ((128, 128, 128),) * len(classes)

@@ -124,7 +124,7 @@ _PAPER = FinetuneConfig(
 
 _SCANNET = FinetuneConfig(
     student=StudentConfig(VoxelConfig(0.05), NETWORKS["minkunet14a"]),
-    augmentation=Augmentation(shear=0.1),
+    augmentation=Augmentation(shear=0.1, shears=2),
     optimizer=OptimizerConfig(lr=0.1, dampening=0.1),
     loop=LoopConfig(epochs=300, batch=8),
     scale=ScaleConfig(workers=2),
@@ -153,7 +153,11 @@ PRESETS = {
     ),
     "nuscenes": _OURS,
     "semantickitti": replace(_OURS, student=StudentConfig(VoxelConfig(0.1), NETWORKS["spvcnn"])),
-    "scannet": replace(_SCANNET, optimizer=OptimizerConfig(lr=0.1, head_lr=1.0, dampening=0.1)),
+    "scannet": replace(
+        _SCANNET,
+        augmentation=Augmentation(shear=0.1),
+        optimizer=OptimizerConfig(lr=0.1, head_lr=1.0, dampening=0.1),
+    ),
     "paper_nuscenes": _PAPER,
     "paper_semantickitti": replace(
         _PAPER,
@@ -171,7 +175,9 @@ PRESETS = {
     ),
 }
 """`synthetic`: minutes on two cores; `synthetic_text`: for a few labels and a distilled start, of which it keeps
-more. The `paper` ones are the authors' code (clip2scene.md 6.4): one learning rate for trunk and head, since the
-group meant for the head was empty; SemanticKITTI's epochs are SLidR's, as the paper's are not known. The others
-have the intended rate of the head, features of one range in all data sets, and as many steps on 1 % of nuScenes
-as SLidR's 100 epochs."""
+more. `paper_nuscenes`, `paper_semantickitti` and `paper_scannet` are CLIP2Scene's code (clip2scene.md 6.4): one
+learning rate for trunk and head, since the group meant for the head was empty. Not known are SemanticKITTI's
+epochs, which are SLidR's here, and those of 1 % of nuScenes; the code's 24 are for all labels. `paper_slidr` is
+SLidR's own fine-tuning, on whole scenes, with its 100 epochs for 1 %. What else differs is listed in
+docs/methods/clip2scene.md. The others have the intended rate of the head, features of one range in all data sets,
+and as many steps on 1 % of nuScenes as SLidR's 100 epochs."""

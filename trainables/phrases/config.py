@@ -79,6 +79,9 @@ class ContrastConfig(Settings):
             raise ConfigError("contrast.form margin knows images alone; set contrast.negatives to images")
 
 
+_COCO_CLASSES = 80
+
+
 @dataclass(frozen=True)
 class DistillationConfig(Settings):
     """Distillation of a detector's belief (ckd.md 5)."""
@@ -90,8 +93,8 @@ class DistillationConfig(Settings):
     """Number of regions around the best one, including it; at most as many as the shards have."""
     teacher: Literal["belief", "log belief"] = "belief"
     """Input of the teacher's softmax: the detector's belief in the class, or its logarithm."""
-    teacher_temperature: PositiveFloat = 1.0
-    """Divides that input. CKD's code has 1 for Open Images, 2 for COCO."""
+    teacher_temperature: PositiveFloat | None = None
+    """Divides that input; none: as CKD's code has it, 2 for a belief in COCO's 80 classes, otherwise 1."""
     student_temperature: PositiveFloat = 1.0
     """Divides the student's cosines."""
     start: NonNegativeFloat = 0.001
@@ -102,6 +105,13 @@ class DistillationConfig(Settings):
     """... after every N steps ..."""
     max_weight: NonNegativeFloat = 3.0
     """... up to this maximum."""
+
+    def settled(self, classes: int) -> DistillationConfig:
+        """With the teacher's temperature, for a detector of this many classes."""
+        if self.teacher_temperature is not None:
+            return self
+        coco = self.teacher == "belief" and classes == _COCO_CLASSES
+        return replace(self, teacher_temperature=2.0 if coco else 1.0)
 
 
 @dataclass(frozen=True)

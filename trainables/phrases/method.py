@@ -67,7 +67,7 @@ class Ckd(Method):
             batch.teacher,
             where,
             config.student_temperature,
-            config.teacher_temperature,
+            config.teacher_temperature or 1.0,  # a task settles it
             config.teacher == "log belief",
         )
 

@@ -48,9 +48,10 @@ class PhrasesTask(Task[CaptionedImage]):
     columns: ClassVar = ("grounding/r1", "grounding/r5", "grounding/pointing", "detector/r1")
 
     def __init__(self, config: PhrasesConfig) -> None:
-        self.config, self.presets = config, PRESETS
         self.train, self.test = open_data(config.data)
         self.about = require(config, self.train)
+        self.config = settled(config, self.about)
+        self.presets = {name: settled(preset, self.about) for name, preset in PRESETS.items()}
 
     def tags(self) -> dict[str, str]:
         return {"protocol": self.config.protocol, "student": f"{self.config.student.channels} channels"}
@@ -202,6 +203,11 @@ def require(config: PhrasesConfig, train: Images) -> CaptionSet:
         )
     say(about.coverage)
     return about
+
+
+def settled(config: PhrasesConfig, about: CaptionSet) -> PhrasesConfig:
+    """The config with the temperature of CKD's code for the detector's classes, unless one is given."""
+    return replace(config, distillation=config.distillation.settled(len(about.classes)))
 
 
 def untrained_student(config: PhrasesConfig, train: Images, test: Images | None) -> Encoders:

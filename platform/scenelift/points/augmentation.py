@@ -32,7 +32,7 @@ def augment(points: Floats, config: Augmentation, rng: np.random.Generator) -> F
     cos, sin = np.cos(angle), np.sin(angle)
     turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
     matrix = factor * np.diag([*mirror, 1.0]) @ turn
-    if config.shear:
+    for _ in range(config.shears if config.shear else 0):
         matrix = (np.eye(3) + config.shear * rng.standard_normal((3, 3))) @ matrix
     return points @ matrix.T.astype(np.float32)
 

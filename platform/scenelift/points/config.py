@@ -80,7 +80,10 @@ class Augmentation(Settings):
     scale_jitter: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Scale each cloud by a factor uniform in [1 - j, 1 + j]."""
     shear: NonNegativeFloat = 0.0
-    """Add a normal deviate of this size to each element of the rotation's matrix (fine-tuning on ScanNet)."""
+    """Multiply by a matrix that differs from the identity by normal deviates of this size (fine-tuning on
+    ScanNet)."""
+    shears: PositiveInt = 1
+    """Times that this is done, with deviates of their own each time; CLIP2Scene's code does it twice."""
     drop_cuboid: Fraction = 0.0
     """Leave out the points of each cloud in a box around one of them, with edges up to this share of the cloud's
     (PPKT and SLidR: 0.2), unless a photo would keep fewer than 1,024 pairs; 0: none."""
@@ -93,6 +96,8 @@ class Augmentation(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.shears > 1 and not self.shear:
+            raise ConfigError("augmentation.shears needs an augmentation.shear of more than 0")
         if self.merge and not self.lidar_sweeps:
             raise ConfigError("augmentation.merge needs augmentation.lidar_sweeps of 1 or more")
 

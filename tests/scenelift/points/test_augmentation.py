@@ -166,6 +166,33 @@ def test_shear_moves_points_a_little_and_only_when_asked():
     assert 0.01 < np.abs(change).max() < 0.5
 
 
+def test_two_shears_spread_as_the_authors_matrices():
+    """Their fine-tuning on ScanNet multiplies, twice, by a sheared and perhaps mirrored identity and a rotation,
+    and ours by two sheared ones and one rotation: in distribution the same (clip2scene.md 6.4)."""
+
+    def theirs(rng):
+        matrix = np.eye(3)
+        for _ in range(2):
+            sheared = np.eye(3) + 0.1 * rng.standard_normal((3, 3))
+            sheared[0, 0] *= rng.choice([-1, 1])
+            cos, sin = np.cos(angle := rng.uniform(0, 2 * np.pi)), np.sin(angle)
+            matrix = matrix @ sheared @ np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
+        return matrix
+
+    def spread(matrices):
+        values = np.linalg.svd(np.stack(matrices), compute_uv=False)
+        return np.mean(values[:, 0] / values[:, 2])
+
+    rng, unit, config = np.random.default_rng(0), np.eye(3, dtype=np.float32), Augmentation(shear=0.1)
+    once, twice = (
+        spread([augment(unit, replace(config, shears=times), rng) for _ in range(4000)]) for times in (1, 2)
+    )
+    assert twice == pytest.approx(spread([theirs(rng) for _ in range(4000)]), abs=0.02)
+    assert (round(once, 1), round(twice, 1)) == (1.3, 1.5)
+    with pytest.raises(ConfigError, match="shears needs"):
+        Augmentation(shears=2)
+
+
 def test_impossible_settings_say_what_to_write():
     for options in ({"area": (0.0, 1.0)}, {"area": (0.8, 0.3)}, {"aspect": (2.0, 1.0)}, {"views": -1}):
         with pytest.raises(ConfigError, match=f"{next(iter(options))} must be"):

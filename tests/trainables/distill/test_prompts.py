@@ -34,3 +34,11 @@ def test_other_data_sets_have_their_own_numbers_of_classes():
     }
     assert counts["semantickitti"] == counts["cityscapes"] == 19
     assert 19 + 16 > counts["all"] > 19
+
+
+@pytest.mark.parametrize("prompts", ["paper", "all"])
+def test_rows_of_the_prompts_ablation_are_spelled_alike(prompts):
+    """The authors' own list has underscores, in the union of all data sets too."""
+    words = {words[0] for words in teacher_classes(FULL, prompts).words}
+    assert {"traffic_cone", "other_flat"} <= words and not {"traffic cone", "other flat"} & words
+    assert student_classes(FULL, prompts) == student_classes(FULL, "paper")

@@ -10,7 +10,7 @@ from datasets.captions.config import CaptionOptions
 from scenelift.errors import DataError
 from scenelift.samples.caption import CAPTIONED_IMAGE, CaptionSet, RegionStatistics
 from tests.made.captions import MadeUpCaptions, made_up_image
-from trainables.phrases.config import DistillationConfig, EncoderConfig, PhrasesConfig
+from trainables.phrases.config import PRESETS, DistillationConfig, EncoderConfig, PhrasesConfig
 from trainables.phrases.scores import Cost, PhraseScores, believed, metrics, table
 from trainables.phrases.student import PhraseStudent
 from trainables.phrases.task import grounders, outline, require, untrained_student
@@ -98,3 +98,11 @@ def test_the_table_has_ranks_pointing_types_and_the_ceiling():
         assert column in shown
     assert "5 phrases with a box; at most 1.000 can be found" in shown
     assert {"random/r1", "grounding/r10", "grounding/ceiling", "grounding/r1/other"} <= named.keys()
+
+
+def test_the_teachers_temperature_is_the_codes_for_the_detectors_classes():
+    """ckd.md 5.3: belief in COCO's 80 classes is divided by 2, that in Open Images' 545 is not."""
+    paper = PRESETS["paper_flickr30k"].distillation
+    assert [paper.settled(classes).teacher_temperature for classes in (80, 545, 1600)] == [2.0, 1.0, 1.0]
+    assert replace(paper, teacher_temperature=1.0).settled(80).teacher_temperature == 1.0
+    assert PRESETS["synthetic"].distillation.settled(80).teacher_temperature == 1.0, "of log belief"
