@@ -29,7 +29,8 @@ CODE = re.compile(r"`([^`\n]+)`|^(python -m .*)$", re.MULTILINE)
 def documented() -> list[str]:
     """The commands of the pages, and their options that stand alone, as in a table of ablations."""
     found = []
-    for page in ("README.md", "docs/clip2scene.md", "docs/ground.md", "docs/phrases.md"):
+    pages = ("README.md", *(f"docs/{name}.md" for name in ("clip2scene", "ground", "phrases")))
+    for page in (*pages, *(f"docs/methods/{name}.md" for name in ("clip2scene", "ws3dvg", "ckd"))):
         for inline, block in CODE.findall((REPOSITORY / page).read_text()):
             text = re.sub(r"\[[^\]]*\]", "", (inline or block).replace("\\|", "|"))
             text = re.sub(r"(?<=--loop.seed )N|\.\.\.$|(?<=nuscenes )\.\.\.", "", text.strip()).strip()
