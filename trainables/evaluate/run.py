@@ -22,13 +22,18 @@ from trainables.evaluate.config import PRESETS, EvaluateConfig
 
 def run(config: EvaluateConfig) -> None:
     """Score, show, record."""
-    shards = Shards.open(config.data or synthetic("val"))
+    shards = Shards.open(config.data.test or synthetic("val"))
     if shards.about.labels is None:
         raise DataError(f"{shards.path} has no labels, so nothing can be scored on it")
     students: dict[str, Location] = {}
-    tags, teacher = {"dataset": shards.manifest.dataset, "protocol": "label-free"}, None
+    tags, teacher = {"dataset": shards.manifest.release, "protocol": "label-free"}, None
     protocol: HowLearned = "label_free"
     if config.with_teacher:
+        if not any(shards.about.pairs.values()):
+            raise DataError(
+                f"{shards.path} has no images that show points, so no teacher can be scored on it; write "
+                "--with_teacher false"
+            )
         tags["teacher"] = config.teacher.model
         teacher = build_teacher(config.teacher, shards.vocabulary)
     if config.student is not None:
@@ -44,7 +49,7 @@ def run(config: EvaluateConfig) -> None:
             started.dataset(shards, "test")
             keep = spread(len(shards), PICTURED_FRAMES)
             scored = evaluate(shards, make, "scoring", keep, resources.workers, resources.gpus)
-            absent, folder = config.absent_classes, started.run.pictures
+            absent, folder = config.data.absent_classes, started.run.pictures
             started.report(report(scored, shards, teacher, absent, protocol, folder), step=0)
 
 

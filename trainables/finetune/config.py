@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from scenelift.config.constraints import (
@@ -20,6 +21,7 @@ from scenelift.runs.config import StudentFolder, TrainingConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
 from trainables.common.config import SegmentationData
+from trainables.common.presets import Suited, own_frames, require_suited
 
 if TYPE_CHECKING:
     from scenelift.shards.read import Shards
@@ -108,6 +110,10 @@ class FinetuneConfig(TrainingConfig):
         if self.augmentation.image != ImageAugmentation():
             raise ConfigError("fine-tuning reads no images: leave augmentation.image.* as they are")
 
+    def check_preset(self, preset: str | None, program: str, options: Sequence[str]) -> None:
+        own = partial(own_frames, labels=True)
+        require_suited("frame", (self.data.train, self.data.test), SUITED, preset, program, options, own)
+
     @property
     def protocol(self) -> str:
         """Scores may be compared with those of runs of the same protocol."""
@@ -165,3 +171,9 @@ more. The `paper` ones are the authors' code (clip2scene.md 6.4): one learning r
 group meant for the head was empty; SemanticKITTI's epochs are SLidR's, as the paper's are not known. The others
 have the intended rate of the head, features of one range in all data sets, and as many steps on 1 % of nuScenes
 as SLidR's 100 epochs."""
+
+SUITED: Suited = {
+    "nuscenes": ("nuscenes", "paper_nuscenes"),
+    "semantickitti": ("semantickitti", "paper_semantickitti"),
+    "scannet": ("scannet", "paper_scannet"),
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,13 +24,19 @@ from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
 from trainables.common.config import TINY_TEACHER
+from trainables.common.presets import Suited, require_suited
+
+GLOVE_ADVICE = (
+    "give a file of GloVe's vectors, --lexicon.glove FILE (glove.6B.300d.txt of glove.6B.zip), or "
+    "--lexicon.glove none for those of the text tower of lexicon.teacher"
+)
 
 
 @dataclass(frozen=True)
 class LexiconConfig(Settings):
     """Where word vectors come from."""
 
-    glove: Annotated[Path, Exists("give a file of GloVe vectors, or none")] | None = None
+    glove: Annotated[Path, Exists(GLOVE_ADVICE)] | None = None
     """A GloVe text file (a word and its numbers a line); words that it lacks are unknown. None: the teacher."""
     teacher: TeacherConfig = TINY_TEACHER
     """The CLIP whose frozen text tower reads the words, one by one."""
@@ -145,8 +152,15 @@ class GroundConfig(TrainingConfig):
     """The training loop; a sample is a room with up to eight sentences."""
     tracking: TrackingConfig = TrackingConfig(experiment="ground")
 
+    def check_preset(self, preset: str | None, program: str, options: Sequence[str]) -> None:
+        require_suited("room", (self.data.train, self.data.test), SUITED, preset, program, options)
 
-_PAPER = GroundConfig(network=NetworkConfig(norm_momentum=0.5), method=MethodConfig(category="annotation"))
+
+_PAPER = GroundConfig(
+    lexicon=LexiconConfig(glove=Path("data/glove/glove.6B.300d.txt")),
+    network=NetworkConfig(norm_momentum=0.5),
+    method=MethodConfig(category="annotation"),
+)
 _OURS = replace(
     _PAPER,
     network=NetworkConfig(relations="pairwise", sentence="mean", causal=False),
@@ -155,6 +169,7 @@ _OURS = replace(
 PRESETS = {
     "synthetic": replace(
         _OURS,
+        lexicon=LexiconConfig(),
         network=NetworkConfig(width=64, heads=4, relations="pairwise", sentence="mean", causal=False),
         method=replace(_OURS.method, reward_power=6.0),
         loss=GroundLoss(distillation=2.0),
@@ -168,3 +183,5 @@ PRESETS = {
 }
 """`synthetic`: minutes on two cores, with more weight on the best candidate than the authors have. `scanrefer`:
 any of the three corpora over ScanNet. `paper`: the authors' code with its bugs fixed (ws3dvg.md 13.1)."""
+
+SUITED: Suited = dict.fromkeys(("scanrefer", "nr3d", "sr3d"), ("scanrefer", "paper"))

@@ -166,7 +166,7 @@ def open_data(data: PhraseDataConfig) -> tuple[Images, Images | None]:
     test = open_samples(test_folder, CAPTIONED_IMAGE)
     about, other = CaptionSet.of(train.manifest), CaptionSet.of(test.manifest)
     if not other.boxed:
-        raise DataError(f"no phrase of {test_folder} has a box to score with; leave data.test out")
+        raise DataError(f"no phrase of {test_folder} has a box to score with; leave --data.test out")
     if about.statistics.width != other.statistics.width:
         raise DataError(
             f"{test_folder} has features of {other.statistics.width} channels, {train_folder} of "
@@ -183,22 +183,26 @@ def _synthetic(split: str) -> str:
 
 def require(config: PhrasesConfig, train: Images) -> CaptionSet:
     """Description of the training shards; DataError if the losses need more than they have. Prints the coverage."""
-    about, distillation = CaptionSet.of(train.manifest), config.distillation
+    about, distillation, again = CaptionSet.of(train.manifest), config.distillation, train.manifest.again
     if config.student.features == "clip" and not about.photos:
-        raise DataError(f"{train.path} has no photos for CLIP; make shards with --options.photos true")
+        raise DataError(
+            f"{train.path} has no photos for CLIP; make shards with them: {again({'options.photos': 'true'})}"
+        )
     if distillation.support == "none":
         return about
     if not about.posteriors:
-        raise DataError(f"{train.path} has no detector's posteriors; set distillation.support to none")
+        raise DataError(f"{train.path} has no detector's posteriors; write --distillation.support none")
     if not about.mapped:
         raise DataError(
-            f"no phrase of {train.path} names a class of the detector; make shards with --options.wordnet wn, or "
-            "set distillation.support to none"
+            f"no phrase of {train.path} names a class of the detector; write "
+            "--distillation.support none, or make shards that ask WordNet: "
+            f"{again({'options.wordnet': 'wn'})}"
         )
     if distillation.support == "neighbours" and distillation.neighbours > about.neighbours:
         raise DataError(
             f"{train.path} keeps {about.neighbours} neighbours of a region, distillation.neighbours asks for "
-            f"{distillation.neighbours}; make shards with --options.neighbours {distillation.neighbours}"
+            f"{distillation.neighbours}; write --distillation.neighbours {about.neighbours}, or make shards with "
+            f"more: {again({'options.neighbours': distillation.neighbours})}"
         )
     say(about.coverage)
     return about

@@ -40,6 +40,8 @@ _MLFLOW_STATUS: dict[Status, Literal["FINISHED", "FAILED", "KILLED"]] = {
     "interrupted": "KILLED",
     "measured": "KILLED",  # so that nobody takes it for a training's result
 }
+STUDENT = "student"
+"""Folder of the trained student in that of a run."""
 SLOW = 0.1
 """Fraction of a training spent waiting for data above which reading is the bottleneck."""
 
@@ -61,7 +63,7 @@ def run(task: Task[Any], observe: Observe = ignore) -> None:
         Plan(len(task.train if frames is None else frames), config.loop, resources.workers)
         torch.manual_seed(config.loop.seed)
         student = task.student()
-        tags = {"dataset": task.train.manifest.dataset, "seed": str(config.loop.seed), **task.tags()}
+        tags = {"dataset": task.train.manifest.release, "seed": str(config.loop.seed), **task.tags()}
         columns = (*task.objectives, *task.columns)
         with experiment(task.command, config, tags, task.presets, columns, observe) as started:
             job = Job(
@@ -77,6 +79,8 @@ def run(task: Task[Any], observe: Observe = ignore) -> None:
                 smaller_samples=task.smaller_samples,
             )
             _train_and_score(task, job, resources, started)
+    if advice := task.following(storage.join(started.run.place, STUDENT)):
+        print(advice)
 
 
 def _train_and_score(task: Task[Any], job: Job, resources: Resources, started: Experiment) -> None:
@@ -275,7 +279,7 @@ class Experiment:
 
     def save_student(self, student: Trained, params: Mapping[str, Any], step: int) -> None:
         """Save the trained student in the run's folder and as a logged model with these params."""
-        folder = self.run.folder / "student"
+        folder = self.run.folder / STUDENT
         student.save(folder)
         self.run.publish(folder.name)
         self.tracker.model("student", folder, params, self.metrics, step)
