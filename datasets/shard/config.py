@@ -61,5 +61,5 @@ class ShardConfig(Settings):
 PRESETS = {
     "nuscenes": ShardConfig(dataset="nuscenes"),
     "semantickitti": ShardConfig(dataset="semantickitti", version="1.0", image_size=(160, 528)),
-    "scannet": ShardConfig(dataset="scannet", version="v2", image_size=(240, 320), per_shard=8),
+    "scannet": ShardConfig(dataset="scannet", version="v2", image_size=(480, 640), per_shard=8),
 }

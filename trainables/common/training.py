@@ -30,7 +30,10 @@ def shard_folders(
     if data.train is not None:
         return data.train, data.test
     if data.test is not None:
-        raise ConfigError("data.test is given without data.train; name both, or neither for synthetic data")
+        raise ConfigError(
+            "data.test is given without data.train; name both, or neither for synthetic data. A trained student "
+            "is scored by python -m trainables.evaluate --student runs/NAME/student --data.test"
+        )
     return synthetic("train"), synthetic(test)
 
 

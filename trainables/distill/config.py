@@ -75,7 +75,7 @@ class DistillLoss(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.semantic and not self.spatial_temporal:
-            raise ConfigError("nothing to learn: give loss.semantic or loss.spatial_temporal a weight")
+            raise ConfigError("nothing to learn: write --loss.semantic 1 or --loss.spatial_temporal 1")
 
     @property
     def cells(self) -> bool:

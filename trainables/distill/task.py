@@ -46,7 +46,11 @@ class DistillTask(SegmentationTask):
         return student_classes(self.train.vocabulary, self.config.prompts)
 
     def tags(self) -> dict[str, str]:
-        return super().tags() | {"teacher": self.config.teacher.model, "protocol": "label-free"}
+        return super().tags() | {
+            "teacher": self.config.teacher.model,
+            "prompts": self.config.prompts,
+            "protocol": "label-free",
+        }
 
     def student(self) -> Student:
         from scenelift.teachers.clip import build_teacher

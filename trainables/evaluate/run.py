@@ -24,7 +24,9 @@ def run(config: EvaluateConfig) -> None:
     """Score, show, record."""
     shards = Shards.open(config.data.test or synthetic("val"))
     if shards.about.labels is None:
-        raise DataError(f"{shards.path} has no labels, so nothing can be scored on it")
+        raise DataError(
+            f"{shards.path} has no labels, so nothing can be scored on it; give --data.test labeled ones"
+        )
     students: dict[str, Location] = {}
     tags, teacher = {"dataset": shards.manifest.release, "protocol": "label-free"}, None
     protocol: HowLearned = "label_free"
@@ -73,4 +75,7 @@ def _require_classes(student: Student, folder: str, shards: Shards) -> None:
         )
     known, needed = student.vocabulary.classes, shards.vocabulary.classes
     if known != needed:
-        raise ConfigError(f"the student knows {', '.join(known)}; the shards have {', '.join(needed)}")
+        raise ConfigError(
+            f"the student knows {', '.join(known)}; the shards have {', '.join(needed)}. Score it on shards of "
+            f"its own classes, or fine-tune it on these: python -m trainables.finetune --start {folder}"
+        )

@@ -70,7 +70,7 @@ class FinetuneLoss(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.cross_entropy and not self.lovasz:
-            raise ConfigError("nothing to learn: give loss.cross_entropy or loss.lovasz a weight")
+            raise ConfigError("nothing to learn: write --loss.cross_entropy 1 or --loss.lovasz 1")
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class FinetuneConfig(TrainingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.augmentation.lidar_sweeps:
-            raise ConfigError("only keyframes have labels: set augmentation.lidar_sweeps to 0")
+            raise ConfigError("only keyframes have labels: write --augmentation.lidar_sweeps 0")
         if self.augmentation.image != ImageAugmentation():
             raise ConfigError("fine-tuning reads no images: leave augmentation.image.* as they are")
 

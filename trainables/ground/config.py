@@ -23,7 +23,7 @@ from scenelift.runs.config import DataConfig, TrainingConfig
 from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
-from trainables.common.config import TINY_TEACHER
+from trainables.common.config import CLIP_TEACHER, TINY_TEACHER
 from trainables.common.presets import Suited, require_suited
 
 GLOVE_ADVICE = (
@@ -42,6 +42,12 @@ class LexiconConfig(Settings):
     """The CLIP whose frozen text tower reads the words, one by one."""
     min_count: PositiveInt = 1
     """Words that the training sentences have less often are unknown."""
+
+    @property
+    def source(self) -> str:
+        """What the vectors are, for the records of a run: the name of the file, or the teacher and its weights."""
+        teacher = self.teacher
+        return f"{teacher.model} {Path(teacher.weights).name}" if self.glove is None else self.glove.name
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,7 @@ class MethodConfig(Settings):
         super().__post_init__()
         if self.category == "off" and self.mil == "off":
             raise ConfigError(
-                "nothing is left to select candidates by: switch method.category or method.mil on"
+                "nothing is left to select candidates by: write --method.category noun or --method.mil nce"
             )
 
 
@@ -157,7 +163,7 @@ class GroundConfig(TrainingConfig):
 
 
 _PAPER = GroundConfig(
-    lexicon=LexiconConfig(glove=Path("data/glove/glove.6B.300d.txt")),
+    lexicon=LexiconConfig(Path("data/glove/glove.6B.300d.txt"), CLIP_TEACHER),
     network=NetworkConfig(norm_momentum=0.5),
     method=MethodConfig(category="annotation"),
 )

@@ -59,7 +59,11 @@ class GroundTask(Task[Room]):
         self.protocol = protocol_of(self.train)
 
     def tags(self) -> dict[str, str]:
-        return {"protocol": self.train.manifest.about["protocol"], "category": self.config.method.category}
+        return {
+            "protocol": self.train.manifest.about["protocol"],
+            "category": self.config.method.category,
+            "lexicon": self.config.lexicon.source,
+        }
 
     def student(self) -> Grounder:
         about, config = self.train.manifest.about, self.config

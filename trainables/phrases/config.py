@@ -83,7 +83,7 @@ class ContrastConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.form == "margin" and self.negatives != "images":
-            raise ConfigError("contrast.form margin knows images alone; set contrast.negatives to images")
+            raise ConfigError("contrast.form margin knows images alone; write --contrast.negatives images")
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class PhrasesConfig(TrainingConfig):
         super().__post_init__()
         if self.contrast.form == "none" and self.distillation.support == "none":
             raise ConfigError(
-                "nothing to learn: give contrast.form or distillation.support another value than none"
+                "nothing to learn: write --contrast.form nce or --distillation.support neighbours"
             )
 
     def check_preset(self, preset: str | None, program: str, options: Sequence[str]) -> None:

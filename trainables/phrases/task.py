@@ -53,7 +53,15 @@ class PhrasesTask(Task[CaptionedImage]):
         self.about = require(config, self.train)
 
     def tags(self) -> dict[str, str]:
-        return {"protocol": self.config.protocol, "student": f"{self.config.student.channels} channels"}
+        student = self.config.student
+        clip = student.features == "clip"
+        words = "learned" if student.glove is None else Path(student.glove).name
+        return {
+            "protocol": self.config.protocol,
+            "student": f"{student.channels} channels",
+            "teacher": self.config.teacher.model if clip else "detector",
+            "lexicon": self.config.teacher.model if clip else words,
+        }
 
     def student(self) -> Encoders:
         return untrained_student(self.config, self.train, self.test)
@@ -86,7 +94,7 @@ class PhrasesTask(Task[CaptionedImage]):
         """R@1 of the held-out images; DataError if no phrase has a box."""
         if not self.about.boxed:
             raise DataError(
-                f"no phrase of {self.train.path} has a box to validate with; leave validation.holdout_every at 0"
+                f"no phrase of {self.train.path} has a box to validate with; write --validation.holdout_every 0"
             )
         return PhraseMeasure()
 

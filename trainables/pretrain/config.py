@@ -47,7 +47,7 @@ class ImageBackboneConfig(Settings):
                     "images.weights and images.output_stride are for timm models; a CLIP's are set by teacher"
                 )
         elif self.weights is None:
-            raise ConfigError(f"images.weights is missing: a file for {self.model}, or random")
+            raise ConfigError(f"--images.weights is missing: a file for {self.model}, or random")
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,9 @@ class Augmentation(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.merge and not self.lidar_sweeps:
-            raise ConfigError("augmentation.merge needs augmentation.lidar_sweeps of 1 or more")
+            raise ConfigError(
+                "augmentation.merge wants --augmentation.lidar_sweeps 2, or write --augmentation.merge false"
+            )
 
 
 NO_AUGMENTATION = Augmentation(rotate=False, flip=False)

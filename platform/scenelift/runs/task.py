@@ -117,8 +117,8 @@ class Task(ABC, Generic[S]):
         measure = self.measure(chosen)
         if not measure.names:
             raise DataError(
-                f"{self.train.path} holds nothing that a validation could measure; leave "
-                "validation.holdout_every at 0, or use other shards"
+                f"{self.train.path} holds nothing that a validation could measure; write "
+                "--validation.holdout_every 0, or use other shards"
             )
         return kept, Validation(self.train, chosen, self.config.validation.every, measure)
 

@@ -32,7 +32,8 @@ class Plan:
         if loop.batch % self.parts:
             raise ConfigError(
                 f"loop.batch {loop.batch} cannot be split over {most} workers x {loop.accumulate} "
-                f"micro-batches; make it a multiple of {self.parts}"
+                f"micro-batches; write --loop.batch {-(-loop.batch // self.parts) * self.parts}, or another "
+                f"multiple of {self.parts}"
             )
         if self.frames < loop.batch:
             raise ConfigError(
