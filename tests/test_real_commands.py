@@ -7,16 +7,23 @@ since theirs are not in the repository. One process stands for Ray (`tests.made.
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import shlex
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.made import real_trees, without_ray
+from datasets.shard import config as shard_config
+from datasets.shard import sources as shard_sources
+from scenelift.runs import run as running
+from scenelift.train.plan import Plan
+from tests.made import own_data, real_trees, without_ray
 
 REPOSITORY = Path(__file__).parents[1]
 CODE = re.compile(r"`([^`\n]+)`|^(python -m .*)$", re.MULTILINE)
@@ -36,27 +43,76 @@ FEW = ("--labels.fraction", "1")
 """One hundredth of the labels is less than a frame here."""
 
 
+PrintedBy = Callable[[str], str]
+
+
+class AcceptedError(Exception):
+    """Instead of a training: its task has accepted config and shards."""
+
+
 @pytest.fixture(scope="session")
 def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return real_trees.write(tmp_path_factory.mktemp("real"))
+    folder = tmp_path_factory.mktemp("real")
+    own_data.record(folder / "mine", "monday", 4)
+    own_data.record(folder / "mine", "friday", 2)
+    return real_trees.write(folder) | {"OWN": folder / "mine"}
 
 
 @pytest.fixture
 def run(
-    tmp_path: Path, tracked: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str], None]:
-    """Runs a command line in a folder of its own, which holds the runs of the commands before."""
+    tmp_path: Path,
+    tracked: Callable[[Path], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> PrintedBy:
+    """Runs a command line in a folder of its own, which holds the runs of the commands before; what it prints."""
     tracked(tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
     without_ray.patch(monkeypatch)
 
-    def run(line: str) -> None:
+    def run(line: str) -> str:
         words = shlex.split(line)
         assert words[:2] == ["python", "-m"]
         monkeypatch.setattr(sys, "argv", words[2:])
-        runpy.run_module(words[2], run_name="__main__", alter_sys=True)
+        capsys.readouterr()
+        try:
+            runpy.run_module(words[2], run_name="__main__", alter_sys=True)
+        except SystemExit:
+            pytest.fail(f"{line}\n{capsys.readouterr().err}")
+        return capsys.readouterr().out
 
     return run
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The adapter of docs/your_own_data.md, registered as the page says."""
+    module = types.ModuleType("datasets.mine.source")
+    monkeypatch.setitem(sys.modules, "datasets.mine", types.ModuleType("datasets.mine"))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(compile(own_data.example(), module.__name__, "exec", dont_inherit=True), module.__dict__)
+    monkeypatch.setitem(shard_sources.SOURCES, "mine", "Mine")
+    preset = shard_config.ShardConfig(dataset="mine", version="1", image_size=(224, 416))
+    monkeypatch.setitem(shard_config.PRESETS, "mine", preset)
+
+
+def pasted(printed: str) -> list[str]:
+    """The commands that a command says come next."""
+    return re.findall(r"^next: (python .*)$", printed, re.MULTILINE)
+
+
+def accepted(line: str, run: PrintedBy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs a training's command until its task has accepted everything, and its batches can be filled."""
+
+    def stop(task: Any) -> None:
+        config = task.config
+        frames, _ = task.validation()
+        Plan(len(task.train if frames is None else frames), config.loop, config.scale.max_workers)
+        raise AcceptedError
+
+    with monkeypatch.context() as patched, pytest.raises(AcceptedError):
+        patched.setattr(running, "run", stop)
+        run(line)
 
 
 def commands(page: Path) -> list[str]:
@@ -105,7 +161,59 @@ PAGES = [
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
 def test_the_commands_of_a_page_run_on_real_data(
-    page: Path, trees: dict[str, Path], run: Callable[[str], None], tmp_path: Path
+    page: Path,
+    trees: dict[str, Path],
+    run: PrintedBy,
+    mine: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """To a score where they name test shards; and what they print to come next is accepted as it stands."""
+    trees = trees | ({"ROOT": trees["OWN"]} if page == own_data.PAGE else {})
+    glove = ("data/glove/glove.6B.300d.txt", str(trees["glove.6B.300d.txt"]))
+    scored = 0
     for line in commands(page):
-        run(placed(small(line), trees, tmp_path / "runs"))
+        printed = run(placed(small(line), trees, tmp_path / "runs"))
+        results = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/result.json")]
+        assert all(result["status"] == "finished" for result in results)
+        scored += "--data.test" in line
+        assert sum(bool(result["metrics"]) for result in results) == scored
+        following = pasted(printed)
+        if re.search(r"--split \w*train|trainables\.pretrain", line):
+            assert len(following) == 1, printed
+        for command in following:
+            accepted(command.replace(*glove), run, monkeypatch)
+            if page == own_data.PAGE:
+                assert f"{command} --data.test data/shards/mine/val" in commands(page)
+    assert scored
+
+
+WORLDS = {
+    "nuscenes": "datasets.synthetic tiny --workers 1",
+    "semantickitti": "datasets.synthetic tiny --workers 1 --layout semantickitti",
+    "scannet": "datasets.synthetic tiny --workers 1 --layout scannet",
+    "rooms": "datasets.synthetic_rooms tiny",
+    "images": "datasets.synthetic_images --train 8 --test 4 --channels 8",
+}
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_what_is_printed_leads_from_a_synthetic_world_to_a_score(
+    world: str, run: PrintedBy, tmp_path: Path
+) -> None:
+    """Each command as it was printed; trainings are made small, and scored on what they train on."""
+    line, seen = f"python -m {WORLDS[world]} --out {shlex.quote(str(tmp_path / 'a world'))}", []
+    while line:
+        module = line.split()[2]
+        seen.append(module)
+        if module.startswith("trainables"):
+            words = shlex.split(line)
+            folder = words[words.index("--data.train") + 1]
+            line += f" {TRAINING} --data.test {shlex.quote(folder)}"
+            line += " --min_steps 0" if "finetune" in module else ""
+        (line,) = pasted(run(line)) or ("",)
+    results = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/result.json")]
+    trained = [module for module in seen if module.startswith("trainables")]
+    assert len(results) == len(trained) and all(result["metrics"] for result in results)
+    frames = world in ("nuscenes", "semantickitti", "scannet")
+    assert len(seen) == 3 + frames and trained[1:] == ["trainables.finetune"] * frames

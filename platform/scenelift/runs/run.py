@@ -21,6 +21,7 @@ from scenelift.evaluation import plots
 from scenelift.io import folders, storage
 from scenelift.io.console import Meter, say
 from scenelift.runs.folder import Run
+from scenelift.runs.history import BOTH
 from scenelift.runs.task import Report, Task
 from scenelift.shards.read import Samples
 from scenelift.tracking import provenance
@@ -85,9 +86,11 @@ def run(task: Task[Any], observe: Observe = ignore) -> None:
 
 def _train_and_score(task: Task[Any], job: Job, resources: Resources, started: Experiment) -> None:
     initial, before = started.run.initial, None
-    started.dataset(task.train, "train")
+    if task.test is None or task.test.manifest != task.train.manifest:
+        started.dataset(task.train, "train")
     if task.test is not None:
-        started.dataset(task.test, "test")
+        same = task.test.manifest == task.train.manifest
+        started.dataset(task.test, *(("train", "test") if same else ("test",)))
         if not job.loop.preflight_steps:
             before = task.score_before(initial, resources)
     last = launch(job, resources, started.listen)
@@ -177,12 +180,12 @@ class Experiment:
                 self._reached = event["step"]
                 tracker.metrics(_recorded(event), self._reached)  # drops the steps that MLflow has already
 
-    def dataset(self, shards: Samples[Any], context: str) -> None:
-        """Record which shards the run reads; context: train or test."""
+    def dataset(self, shards: Samples[Any], *contexts: str) -> None:
+        """Record which shards the run reads; contexts: train, test, or both: MLflow keeps equal ones once."""
         manifest = shards.manifest.to_json()
         digest = hashlib.sha256(manifest.encode()).hexdigest()[:16]
-        name = f"{shards.manifest.dataset}-{shards.manifest.split}"
-        self.tracker.dataset(shards.path, manifest, name, digest, context)
+        name = f"{shards.manifest.release} {shards.manifest.split}"
+        self.tracker.dataset(shards.path, manifest, name, digest, BOTH.join(contexts))
 
     def begin(self, student: Trained) -> str:
         """Save the student before its first step, unless a resumed run has it already; returns its folder."""
@@ -272,7 +275,7 @@ class Experiment:
         for remark in report.remarks:
             say(remark)
         self.metrics |= report.metrics
-        self.tracker.metrics(self.metrics, step)
+        self.tracker.scores(self.metrics, step)
         for name, rows in report.tables.items():
             self.tracker.table(rows, name)
         print(report.text)
