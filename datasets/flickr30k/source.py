@@ -11,6 +11,7 @@ from datasets.captions.phrase_classes import PhraseClasses, phrase_classes
 from datasets.captions.regions import RegionFiles
 from datasets.common.files import decode_text, lines, not_hidden, read_bytes, read_text, words
 from datasets.common.listing import once
+from datasets.common.release import release
 from datasets.flickr30k.annotations import Annotation, read_annotation
 from datasets.flickr30k.sentences import UNANNOTATED, Chunk, read_sentence
 from scenelift.errors import DataError, FrameError
@@ -40,7 +41,7 @@ class Flickr30k:
 
     def __init__(self, root: Path, regions: RegionFiles, version: str = "1.0") -> None:
         """DataError if the root is not such a tree."""
-        self.root, self.regions, self.version = root, regions, version
+        self.root, self.regions, self.version = root, regions, release(root, version)
         self.left_out: dict[str, int] = {}
         for folder in ("Sentences", "Annotations"):
             if not (root / folder).is_dir():

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from datasets.common.listing import note, shown
+from datasets.common.release import release
 from datasets.grounding.classes import CLASSES, TABLE, ClassMap
 from datasets.grounding.config import PROTOCOLS, Candidates, Corpus, RoomOptions
 from datasets.grounding.features import cloud_features, student_features
@@ -78,7 +79,7 @@ class Grounding:
                 "ReferIt3D's listeners use Nr3D's and Sr3D's sentences only; leave --listener out"
             )
         self.name: str = corpus
-        self.root, self.version, self.candidates = root, version, candidates
+        self.root, self.version, self.candidates = root, release(root, version), candidates
         self.corpus, self.sentences, self.student, self.listener = corpus, sentences, student, listener
         self.group = group
         self.left_out: dict[str, int] = {}

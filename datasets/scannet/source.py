@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from datasets.common.files import not_hidden, read_bytes, read_points, read_text, words
 from datasets.common.listing import present
+from datasets.common.release import release
 from datasets.scannet import classes
 from datasets.scannet.ply import columns, read_vertices
 from datasets.scannet.views import Views, read_views
@@ -56,7 +57,8 @@ class ScanNet:
 
     def __init__(self, root: str | Path, version: str = "v2") -> None:
         """`version` is for the manifest; the files do not contain it. DataError for a wrong root or table."""
-        self.root, self.version = Path(root), version
+        self.root = Path(root)
+        self.version = release(self.root, version)
         _require_tree(self.root)
         self.meta = self.root if (self.root / classes.TABLE).is_file() else self.root / "meta"
         listed = classes.read_table(self.meta / classes.TABLE)

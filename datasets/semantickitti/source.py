@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from datasets.common.files import Size, image_size, not_hidden, read_bytes, read_points, require_centred
 from datasets.common.listing import present
+from datasets.common.release import release
 from datasets.semantickitti.classes import LABEL_TABLE, NO_LABEL, VOCABULARY
 from datasets.semantickitti.sequence import CAMERA, MAX_SWEEPS, Scan, load_keyframes
 from scenelift.errors import ConfigError, DataError, FrameError
@@ -46,7 +47,8 @@ class SemanticKITTI:
 
     def __init__(self, root: str | Path, version: str = "1.0") -> None:
         """`version` is for the manifest; the files do not contain it. DataError for a wrong root."""
-        self.root, self.version = Path(root), version
+        self.root = Path(root)
+        self.version = release(self.root, version)
         _require_tree(self.root)
         self.vocabulary = with_words(VOCABULARY, self.root / "prompts.json")
         self.left_out: dict[str, int] = {}

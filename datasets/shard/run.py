@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Mapping
 
+import numpy as np
+
+from datasets.common.following import after_frames
 from datasets.common.sharding import report, write
 from datasets.shard.config import ShardConfig
 from datasets.shard.sources import open_source
 from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import FRAME, FrameSet
 from scenelift.samples.kind import Manifest
+from scenelift.shards.read import Shards
 
 
 def run(config: ShardConfig) -> Manifest:
@@ -32,7 +35,8 @@ def run(config: ShardConfig) -> Manifest:
         "time": f"{time.monotonic() - start:.1f} s",
     }
     print(report(manifest, rows))
-    print(f"next: python -m trainables.distill --data.train {shlex.quote(config.folder)}")
+    features = Shards.open(config.folder).read(0).features
+    print(after_frames(manifest, config.folder, float(np.abs(features).max(initial=0))))
     return manifest
 
 

@@ -11,6 +11,13 @@ from scenelift.config.build import nearest
 from scenelift.config.constraints import Exists, NonNegativeInt, PositiveInt, Settings
 from scenelift.errors import ConfigError
 
+_NEEDED = {
+    "root": "the folder where the data set is unpacked",
+    "regions": "a folder of the images' regions as bottom-up-attention writes them, or one HDF5 file",
+    "classes": "the detector's class names, one a line, in the order of its outputs, without background; those of "
+    "bottom-up-attention are its data/genome/1600-400-20/objects_vocab.txt",
+}
+"""Option without which nothing can be made -> what it is."""
 SOURCES = {"flickr30k": "Flickr30k", "referit": "ReferIt"}
 """Data set -> the class of `datasets/NAME/source.py` that opens its root, with the regions of its images."""
 
@@ -52,9 +59,9 @@ class CaptionShardConfig(Settings):
             raise ConfigError(f"unknown data set {self.dataset}; {nearest(self.dataset, SOURCES)}")
 
     def check_here(self, prefix: str = "") -> None:
-        for name in ("root", "regions", "classes"):
+        for name, meaning in _NEEDED.items():
             if getattr(self, name) is None:
-                raise ConfigError(f"--{name} is missing; see python -m datasets.shard_captions --help")
+                raise ConfigError(f"--{name} is missing: {meaning}")
         super().check_here(prefix)
 
     @property

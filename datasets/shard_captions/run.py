@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from dataclasses import replace
 from importlib import import_module
@@ -10,6 +9,7 @@ from typing import cast
 
 from datasets.captions.regions import AuthorsHdf5, BottomUpFolder, RegionFiles, read_classes
 from datasets.captions.wordnet import absolute
+from datasets.common.following import after_captions
 from datasets.common.sharding import report, write
 from datasets.shard_captions.config import SOURCES, CaptionShardConfig
 from scenelift.samples.caption import CAPTIONED_IMAGE, CaptionSet
@@ -45,5 +45,5 @@ def run(config: CaptionShardConfig) -> Manifest:
         "time": f"{time.monotonic() - start:.1f} s",
     }
     print(report(manifest, rows))
-    print(f"next: python -m trainables.phrases {config.dataset} --data.train {shlex.quote(config.folder)}")
+    print(after_captions(manifest, about, config.folder))
     return manifest

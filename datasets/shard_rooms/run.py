@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-
+from datasets.common.following import after_rooms
 from datasets.common.sharding import report, write
 from datasets.grounding.source import Grounding
 from datasets.shard_rooms.config import RoomShardConfig
@@ -37,4 +36,4 @@ def run(config: RoomShardConfig) -> None:
         "features": f"{about['features']} channels a proposal",
     }
     print(report(manifest, rows))
-    print(f"next: python -m trainables.ground scanrefer --data.train {shlex.quote(config.folder)}")
+    print(after_rooms(manifest, config.folder))

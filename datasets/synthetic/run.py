@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 
@@ -26,7 +27,7 @@ def run(config: WorldConfig) -> None:
         print(f"{config.out} already has this world, complete.")
     else:
         print(summary(config, records, time.monotonic() - start))
-    print(f"Next: {next_command(config)}")
+    print(f"next: {next_command(config)}")
 
 
 def summary(config: WorldConfig, records: Sequence[Record], seconds: float) -> str:
@@ -44,11 +45,18 @@ def summary(config: WorldConfig, records: Sequence[Record], seconds: float) -> s
 
 
 def next_command(config: WorldConfig) -> str:
-    """The command that makes shards of this world."""
+    """The command that makes shards of this world, or trains a teacher on it."""
     split = next(iter(config.splits()))
+    if split == "teacher":
+        return (
+            f"python -m trainables.teacher --root {shlex.quote(str(config.out))} --version {config.version}"
+        )
     version = f"--version {config.version} " if config.layout == "nuscenes" else ""
     height, width = config.sensors.image_size
+    root, out = shlex.quote(str(config.out)), shlex.quote(f"{config.out}-shards/{split}")
+    swept = config.lidar_sweeps and config.layout != "scannet"
+    sweeps = f"--lidar_sweeps {config.lidar_sweeps} " if swept else ""
     return (
-        f"python -m datasets.shard {config.layout} --root {config.out} {version}--split {split} "
-        f"--image_size {height} {width} --out {config.out}-shards/{split}"
+        f"python -m datasets.shard {config.layout} --root {root} {version}--split {split} {sweeps}"
+        f"--image_size {height} {width} --out {out}"
     )

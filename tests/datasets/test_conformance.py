@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import io
-import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,12 +20,11 @@ from scenelift.errors import FrameError
 from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import Frame
 from tests.made import frames as made_up
+from tests.made import own_data
 from tests.made.conformance import check_source
 from tests.made.kitti_tree import KittiTree
 from tests.made.nuscenes_tree import SIZE, Tree
 from tests.made.scannet_tree import ScanNetTree
-
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "your_own_data.md"
 
 
 def test_nuscenes(real_nuscenes: Path, tmp_path: Path) -> None:
@@ -160,39 +157,17 @@ def test_a_careless_listing_is_found() -> None:
 # The page about one's own data
 
 
-def _example() -> str:
-    (code,) = re.findall(r"needs this file.*?```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    return str(code)
-
-
-def _recording(root: Path, drive: str, frames: int) -> None:
-    """Drives as the page lays them out: a camera that looks along x, the LiDAR's axis forward."""
-    rng = np.random.default_rng(0)
-    camera = {
-        "intrinsic": [[40, 0, 32], [0, 40, 18], [0, 0, 1]],
-        "camera_from_lidar": [[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]],
-    }
-    for name in ("points", "images", "labels"):
-        (root / drive / name).mkdir(parents=True)
-    (root / drive / "camera.json").write_text(json.dumps(camera))
-    for number in range(frames):
-        cloud = rng.uniform([-10, -10, -2, 0], [10, 10, 2, 1], (200, 4)).astype("<f4")
-        (root / f"{drive}/points/{number:03d}.bin").write_bytes(cloud.tobytes())
-        (root / f"{drive}/labels/{number:03d}.bin").write_bytes(rng.integers(0, 4, 200, np.uint8).tobytes())
-        (root / f"{drive}/images/{number:03d}.jpg").write_bytes(_jpeg((36, 64)))
-
-
 def test_the_pages_example_is_an_adapter_of_less_than_50_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = _example()
+    code = own_data.example()
     lines = [line for line in code.splitlines() if line.strip()]
     assert len(lines) == 47, "the page says so"
     (tmp_path / "the_pages_own_adapter.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     mine: Any = importlib.import_module("the_pages_own_adapter").Mine
-    _recording(tmp_path / "data", "monday", 3)
-    _recording(tmp_path / "data", "friday", 2)
+    own_data.record(tmp_path / "data", "monday", 3)
+    own_data.record(tmp_path / "data", "friday", 2)
     source = mine(tmp_path / "data", "1")
     assert len(source.list_samples(None)) == 5
     for frame in check_source(source, "train", ReadOptions(image_size=(18, 32))):

@@ -24,8 +24,8 @@ def require_same_images(augmentation: Augmentation, key: str) -> None:
     image = augmentation.image
     if image.crop or image.flip or image.views:
         raise ConfigError(
-            f"{key} is for the same images every epoch: set it to 0, or augmentation.image.crop and flip to false "
-            "and views to 0"
+            f"{key} is for the same images every epoch: write --{key} 0, or --augmentation.image.crop false "
+            "--augmentation.image.flip false --augmentation.image.views 0"
         )
 
 

@@ -6,6 +6,7 @@ Networks, teachers and reports are imported where they are used, after the data 
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,8 @@ from scenelift.runs.task import Report, Task, spread
 from scenelift.samples.frame import Frame
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
-from trainables.common.training import network_name, shard_folders
+from trainables.common.needs import Needs
+from trainables.common.training import network_name, shard_folders, student_options
 
 if TYPE_CHECKING:
     from scenelift.evaluation.config import Absent
@@ -50,13 +52,15 @@ COLUMNS = (*(f"{how}/{name}" for how in ("label_free", "labeled") for name in _H
 """Scores that a dashboard shows."""
 
 
-def open_data(data: DataConfig) -> tuple[Shards, Shards | None]:
-    """Training and test shards of one class list; the synthetic world is made if none are named."""
+def open_data(data: DataConfig, needs: Needs) -> tuple[Shards, Shards | None]:
+    """Training and test shards of one class list; the synthetic world is made if none are named. DataError if the
+    training shards lack what is needed, or the test shards have no labels."""
     train_folder, test_folder = shard_folders(data, synthetic)
     train = Shards.open(train_folder)
+    needs.check(train)
     test = Shards.open(test_folder, train.vocabulary.classes) if test_folder else None
     if test is not None and test.about.labels is None:
-        raise DataError(f"{test_folder} has no labels to score on; leave data.test out")
+        raise DataError(f"{test_folder} has no labels to score on; leave --data.test out")
     return train, test
 
 
@@ -137,6 +141,28 @@ class SegmentationTask(Task[Frame]):
         assert self.test is not None
         absent = self.config.data.absent_classes
         return report(evaluation, self.test, teacher, absent, self.protocol, folder)
+
+    def finetuning(self, student: Location) -> str:
+        """The command that fine-tunes a student of this task, with everything that decides what it sees."""
+        from datasets.common.following import batch_options, frame_preset  # not needed before the end
+
+        manifest = self.train.manifest
+        if not self.train.about.labeled:
+            return "to fine-tune the student: python -m trainables.finetune --start on shards with labels"
+        preset = frame_preset(manifest)
+        words = [
+            "python",
+            "-m",
+            "trainables.finetune",
+            *([preset] if preset else []),
+            "--start",
+            str(student),
+        ]
+        words += ["--data.train", self.train.path]
+        words += ["--data.test", self.test.path] if self.test is not None else []
+        words += student_options(self.config.student)
+        words += batch_options(len(self.train), 2 if preset is None else 8)
+        return f"next: {shlex.join(words)}"
 
     def _evaluate(
         self,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from scenelift.config.build import flatten
 from scenelift.errors import ConfigError
-from scenelift.nn.config import NETWORKS
+from scenelift.nn.config import NETWORKS, StudentConfig
 from scenelift.runs.config import DataConfig
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ def shard_folders(
     if data.train is not None:
         return data.train, data.test
     if data.test is not None:
-        raise ConfigError("data.test is given without data.train; name both, or neither for synthetic data")
+        raise ConfigError(
+            "data.test is given without data.train; name both, or neither for synthetic data. A trained student "
+            "is scored by python -m trainables.evaluate --student runs/NAME/student --data.test"
+        )
     return synthetic("train"), synthetic(test)
 
 
@@ -66,6 +69,19 @@ def network_name(network: Mapping[str, Any]) -> str:
         if all(str(leaves[key]) == value for key, value in own.items()):
             return name
     return CUSTOM
+
+
+def student_options(student: StudentConfig) -> list[str]:
+    """The command line's options for a student: its network, by name if it has one, and its voxels."""
+    leaves, name = flatten(student), network_name(flatten(student.network))
+    if name != CUSTOM:
+        leaves = {"network": name} | {
+            key: value for key, value in leaves.items() if not key.startswith("network.")
+        }
+    words: list[str] = []
+    for key, value in leaves.items():
+        words += [f"--student.{key}", *map(str, value if isinstance(value, tuple) else (value,))]
+    return words
 
 
 def start_tags(origin: Origin) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -28,6 +29,7 @@ from trainables.common.config import (
     SegmentationData,
     require_same_images,
 )
+from trainables.common.presets import Suited, own_frames, require_suited
 
 Prompts = Literal["words", "paper", "semantickitti", "cityscapes", "all"]
 
@@ -73,7 +75,7 @@ class DistillLoss(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.semantic and not self.spatial_temporal:
-            raise ConfigError("nothing to learn: give loss.semantic or loss.spatial_temporal a weight")
+            raise ConfigError("nothing to learn: write --loss.semantic 1 or --loss.spatial_temporal 1")
 
     @property
     def cells(self) -> bool:
@@ -110,7 +112,9 @@ class SelfTrainingConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.start is None and self.unpaired:
-            raise ConfigError("self_training.unpaired needs self_training.start")
+            raise ConfigError(
+                "self_training.unpaired needs self_training.start; give one, or --self_training.unpaired 0"
+            )
 
 
 NO_SELF_TRAINING = SelfTrainingConfig()
@@ -143,7 +147,14 @@ class DistillConfig(TrainingConfig):
             require_same_images(self.augmentation, "loss.cache_frames")
         start, epochs = self.self_training.start, self.loop.epochs
         if start is not None and start >= epochs:
-            raise ConfigError(f"self_training.start {start} is never reached in loop.epochs {epochs}")
+            raise ConfigError(
+                f"self_training.start {start} is never reached in loop.epochs {epochs}; write "
+                f"--self_training.start none, or an epoch before {epochs}"
+            )
+
+    def check_preset(self, preset: str | None, program: str, options: Sequence[str]) -> None:
+        folders = (self.data.train, self.data.test)
+        require_suited("frame", folders, SUITED, preset, program, options, own_frames)
 
 
 _CROPS = ImageAugmentation(crop=True, flip=True, size=(224, 416))
@@ -228,3 +239,9 @@ consistency and late self-training, twice as long; `synthetic_half`: the same in
 mistakes included that change its figures (clip2scene.md 9), apart from what docs/methods/clip2scene.md lists; the
 paper has no distillation on SemanticKITTI. The others are ours: images normalized, CLIP's activation, all words,
 crops shared between sweeps, no cap, a confidence threshold for pseudo-labels."""
+
+SUITED: Suited = {
+    "nuscenes": ("nuscenes", "paper_nuscenes"),
+    "semantickitti": ("semantickitti",),
+    "scannet": ("scannet", "paper_scannet"),
+}

@@ -7,7 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scenelift.io.console import say
+from scenelift.io.storage import Location
 from scenelift.samples.vocabulary import Vocabulary
+from trainables.common.needs import Needs
 from trainables.common.segmentation import SegmentationTask, open_data
 from trainables.common.training import start
 from trainables.distill.config import PRESETS, DistillConfig, Prompts
@@ -32,7 +35,10 @@ class DistillTask(SegmentationTask):
 
     def __init__(self, config: DistillConfig) -> None:
         self.config, self.presets, self.teacher = config, PRESETS, config.teacher
-        self.train, self.test = open_data(config.data)
+        self.train, self.test = open_data(config.data, Needs.of_images(config.augmentation))
+        if self.test is not None and not any(self.test.about.pairs.values()):
+            say(f"{self.test.path} has no images that show points, so the teacher is not scored on it")
+            self.teacher = None
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -40,7 +46,11 @@ class DistillTask(SegmentationTask):
         return student_classes(self.train.vocabulary, self.config.prompts)
 
     def tags(self) -> dict[str, str]:
-        return super().tags() | {"teacher": self.config.teacher.model, "protocol": "label-free"}
+        return super().tags() | {
+            "teacher": self.config.teacher.model,
+            "prompts": self.config.prompts,
+            "protocol": "label-free",
+        }
 
     def student(self) -> Student:
         from scenelift.teachers.clip import build_teacher
@@ -48,6 +58,9 @@ class DistillTask(SegmentationTask):
 
         teacher = build_teacher(self.config.teacher, self.vocabulary)
         return make_student(self.config, teacher, self.train.point_features)
+
+    def following(self, student: Location) -> str:
+        return self.finetuning(student)
 
     def collate(self, student: Student) -> Collate:
         from scenelift.points.collate import Collate

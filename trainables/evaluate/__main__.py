@@ -1,4 +1,4 @@
-"""`python -m trainables.evaluate [PRESET] --student runs/NAME/student --data DIR`"""
+"""`python -m trainables.evaluate [PRESET] --student runs/NAME/student --data.test DIR`"""
 
 from scenelift.config.cli import command
 from trainables.evaluate.config import PRESETS

@@ -22,13 +22,20 @@ from trainables.evaluate.config import PRESETS, EvaluateConfig
 
 def run(config: EvaluateConfig) -> None:
     """Score, show, record."""
-    shards = Shards.open(config.data or synthetic("val"))
+    shards = Shards.open(config.data.test or synthetic("val"))
     if shards.about.labels is None:
-        raise DataError(f"{shards.path} has no labels, so nothing can be scored on it")
+        raise DataError(
+            f"{shards.path} has no labels, so nothing can be scored on it; give --data.test labeled ones"
+        )
     students: dict[str, Location] = {}
-    tags, teacher = {"dataset": shards.manifest.dataset, "protocol": "label-free"}, None
+    tags, teacher = {"dataset": shards.manifest.release, "protocol": "label-free"}, None
     protocol: HowLearned = "label_free"
     if config.with_teacher:
+        if not any(shards.about.pairs.values()):
+            raise DataError(
+                f"{shards.path} has no images that show points, so no teacher can be scored on it; write "
+                "--with_teacher false"
+            )
         tags["teacher"] = config.teacher.model
         teacher = build_teacher(config.teacher, shards.vocabulary)
     if config.student is not None:
@@ -44,7 +51,7 @@ def run(config: EvaluateConfig) -> None:
             started.dataset(shards, "test")
             keep = spread(len(shards), PICTURED_FRAMES)
             scored = evaluate(shards, make, "scoring", keep, resources.workers, resources.gpus)
-            absent, folder = config.absent_classes, started.run.pictures
+            absent, folder = config.data.absent_classes, started.run.pictures
             started.report(report(scored, shards, teacher, absent, protocol, folder), step=0)
 
 
@@ -68,4 +75,7 @@ def _require_classes(student: Student, folder: str, shards: Shards) -> None:
         )
     known, needed = student.vocabulary.classes, shards.vocabulary.classes
     if known != needed:
-        raise ConfigError(f"the student knows {', '.join(known)}; the shards have {', '.join(needed)}")
+        raise ConfigError(
+            f"the student knows {', '.join(known)}; the shards have {', '.join(needed)}. Score it on shards of "
+            f"its own classes, or fine-tune it on these: python -m trainables.finetune --start {folder}"
+        )

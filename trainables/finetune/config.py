@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from scenelift.config.constraints import (
@@ -20,6 +21,7 @@ from scenelift.runs.config import StudentFolder, TrainingConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
 from trainables.common.config import SegmentationData
+from trainables.common.presets import Suited, own_frames, require_suited
 
 if TYPE_CHECKING:
     from scenelift.shards.read import Shards
@@ -68,7 +70,7 @@ class FinetuneLoss(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.cross_entropy and not self.lovasz:
-            raise ConfigError("nothing to learn: give loss.cross_entropy or loss.lovasz a weight")
+            raise ConfigError("nothing to learn: write --loss.cross_entropy 1 or --loss.lovasz 1")
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,13 @@ class FinetuneConfig(TrainingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.augmentation.lidar_sweeps:
-            raise ConfigError("only keyframes have labels: set augmentation.lidar_sweeps to 0")
+            raise ConfigError("only keyframes have labels: write --augmentation.lidar_sweeps 0")
         if self.augmentation.image != ImageAugmentation():
             raise ConfigError("fine-tuning reads no images: leave augmentation.image.* as they are")
+
+    def check_preset(self, preset: str | None, program: str, options: Sequence[str]) -> None:
+        own = partial(own_frames, labels=True)
+        require_suited("frame", (self.data.train, self.data.test), SUITED, preset, program, options, own)
 
     @property
     def protocol(self) -> str:
@@ -181,3 +187,9 @@ epochs, which are SLidR's here, and those of 1 % of nuScenes; the code's 24 are 
 SLidR's own fine-tuning, on whole scenes, with its 100 epochs for 1 %. What else differs is listed in
 docs/methods/clip2scene.md. The others have the intended rate of the head, features of one range in all data sets,
 and as many steps on 1 % of nuScenes as SLidR's 100 epochs."""
+
+SUITED: Suited = {
+    "nuscenes": ("nuscenes", "paper_nuscenes", "paper_slidr"),
+    "semantickitti": ("semantickitti", "paper_semantickitti"),
+    "scannet": ("scannet", "paper_scannet"),
+}

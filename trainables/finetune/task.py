@@ -9,13 +9,14 @@ from pathlib import Path
 
 import torch
 
-from scenelift.errors import ConfigError, DataError
+from scenelift.errors import ConfigError
 from scenelift.io.console import say
 from scenelift.nn.student import Student
 from scenelift.nn.transfer import classify_by_text, load_backbone
 from scenelift.points.collate import Collate
 from scenelift.runs.history import RANDOM, Origin
 from scenelift.samples.vocabulary import Vocabulary
+from trainables.common.needs import Needs
 from trainables.common.segmentation import SegmentationTask, open_data
 from trainables.common.training import start, start_tags
 from trainables.finetune.config import PRESETS, FinetuneConfig
@@ -28,9 +29,7 @@ class FinetuneTask(SegmentationTask):
     command, protocol = "finetune", "labeled"
 
     def __init__(self, config: FinetuneConfig) -> None:
-        self.train, self.test = open_data(config.data)
-        if not self.train.about.labeled:
-            raise DataError(f"{self.train.path} has no labels to learn from; trainables.distill needs none")
+        self.train, self.test = open_data(config.data, Needs(labels=True))
         self.used = config.labels.frames(self.train)
         frames = len(self.used)
         say(f"labels of {frames} of {len(self.train)} frames ({config.protocol})")
@@ -72,7 +71,9 @@ def make_student(config: FinetuneConfig, point_features: int, vocabulary: Vocabu
     student = Student(config.student, point_features, torch.zeros(classes, 0), vocabulary, heads)
     if config.start is None:
         if config.head == "text":
-            raise ConfigError("head text needs a --start of trainables.distill")
+            raise ConfigError(
+                "head text needs a student of trainables.distill: --start runs/NAME/student, or --head new"
+            )
         return student
     start = Student.load(config.start)
     load_backbone(student, start, config.start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,6 +24,7 @@ from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
 from trainables.common.config import CLIP_TEACHER, TINY_TEACHER
+from trainables.common.presets import Suited, require_suited
 
 GLOVE_ADVICE = (
     "give a file of GloVe's vectors, --lexicon.glove FILE (glove.6B.300d.txt of glove.6B.zip), or "
@@ -122,7 +124,7 @@ class MethodConfig(Settings):
         super().__post_init__()
         if self.category == "off" and self.mil == "off":
             raise ConfigError(
-                "nothing is left to select candidates by: switch method.category or method.mil on"
+                "nothing is left to select candidates by: write --method.category noun or --method.mil nce"
             )
 
 
@@ -159,6 +161,9 @@ class GroundConfig(TrainingConfig):
     """The training loop; a sample is a room with up to eight sentences."""
     tracking: TrackingConfig = TrackingConfig(experiment="ground")
 
+    def check_preset(self, preset: str | None, program: str, options: Sequence[str]) -> None:
+        require_suited("room", (self.data.train, self.data.test), SUITED, preset, program, options)
+
 
 _PAPER = GroundConfig(
     lexicon=LexiconConfig(Path("data/glove/glove.6B.300d.txt"), CLIP_TEACHER),
@@ -188,3 +193,5 @@ PRESETS = {
 """`synthetic`: minutes on two cores, with more weight on the best candidate than the authors have, and the words of
 the tiny teacher. `scanrefer`: any of the three corpora over ScanNet. `paper`: the authors' code with its bugs fixed
 (ws3dvg.md 13.1), apart from what docs/methods/ws3dvg.md lists. Both need a GloVe file."""
+
+SUITED: Suited = dict.fromkeys(("scanrefer", "nr3d", "sr3d"), ("scanrefer", "paper"))

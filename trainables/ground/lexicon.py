@@ -42,7 +42,7 @@ def build_lexicon(config: LexiconConfig, counts: Mapping[str, int]) -> Lexicon:
     by_count = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     words = [word for word, count in by_count if count >= config.min_count]
     if not words:
-        raise DataError(f"no word occurs {config.min_count} times; lower lexicon.min_count")
+        raise DataError(f"no word occurs {config.min_count} times; write --lexicon.min_count 1")
     if config.glove is not None:
         return _from_glove(config.glove, words)
     return _from_tower(config.teacher, words)

@@ -59,7 +59,11 @@ class GroundTask(Task[Room]):
         self.protocol = protocol_of(self.train)
 
     def tags(self) -> dict[str, str]:
-        return {"protocol": self.train.manifest.about["protocol"], "category": self.config.method.category}
+        return {
+            "protocol": self.train.manifest.about["protocol"],
+            "category": self.config.method.category,
+            "lexicon": self.config.lexicon.source,
+        }
 
     def student(self) -> Grounder:
         about, config = self.train.manifest.about, self.config
@@ -149,6 +153,12 @@ def open_rooms(data: DataConfig) -> tuple[Samples[Room], Samples[Room] | None]:
                 f"{test_folder} has other {name} than {train_folder}: {test.manifest.about[name]}, not "
                 f"{train.manifest.about[name]}; make both with the same detector, or student"
             )
+    if test is not None and protocol_of(test) != protocol_of(train):
+        said = (f"{shards.path} has {shards.manifest.about['protocol']}" for shards in (train, test))
+        raise DataError(
+            f"{' and '.join(said)}: the scores of one are not those of the other; make both with the same "
+            "--candidates"
+        )
     return train, test
 
 

@@ -100,7 +100,7 @@ class PhraseCollate:
         largest = max(len(sample.boxes) for sample in samples)
         if self.regions is not None and self.regions < largest:
             raise DataError(
-                f"an image has {largest} regions, more than {self.regions}; make shards with --regions"
+                f"an image has {largest} regions, more than {self.regions}; make shards with --options.regions"
             )
         size = self.regions or largest
         drawn = [self._sentences(sample, epoch) for sample in samples]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -13,6 +14,12 @@ from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
 from trainables.common.config import CLIP_TEACHER
+from trainables.common.presets import Suited, require_suited
+
+GLOVE_ADVICE = (
+    "give a file of GloVe's vectors, --student.glove FILE (glove.6B.300d.txt of glove.6B.zip), or --student.glove "
+    "none to learn vectors"
+)
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,7 @@ class EncoderConfig(Settings):
     phrase; the other settings of words are then without effect."""
     word_channels: PositiveInt = 300
     """Width of a word's vector; that of the file, if there is one."""
-    glove: Annotated[str, Exists("give a file of GloVe vectors, or none")] | None = None
+    glove: Annotated[str, Exists(GLOVE_ADVICE)] | None = None
     """A GloVe file (a word and its numbers per line) of frozen vectors; words that it lacks are unknown. None:
     vectors of the training phrases' words are learned."""
     lstm: PositiveInt = 300
@@ -76,7 +83,7 @@ class ContrastConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.form == "margin" and self.negatives != "images":
-            raise ConfigError("contrast.form margin knows images alone; set contrast.negatives to images")
+            raise ConfigError("contrast.form margin knows images alone; write --contrast.negatives images")
 
 
 _COCO_CLASSES = 80
@@ -143,8 +150,12 @@ class PhrasesConfig(TrainingConfig):
         super().__post_init__()
         if self.contrast.form == "none" and self.distillation.support == "none":
             raise ConfigError(
-                "nothing to learn: give contrast.form or distillation.support another value than none"
+                "nothing to learn: write --contrast.form nce or --distillation.support neighbours"
             )
+
+    def check_preset(self, preset: str | None, program: str, options: Sequence[str]) -> None:
+        folders = (self.data.train, self.data.test)
+        require_suited("captioned image", folders, SUITED, preset, program, options)
 
     @property
     def protocol(self) -> str:
@@ -181,3 +192,5 @@ the paper's, with a ramp as short as the training. `flickr30k` and `referit` hav
 mistakes of ckd.md 10; the `paper` ones count padding as regions, as the authors' code did. An epoch has one of an
 image's five sentences, so 30 epochs are the code's 6 over all sentences; two sentences of one image are never in
 one batch, where the code contrasted them."""
+
+SUITED: Suited = {name: (name, f"paper_{name}") for name in ("flickr30k", "referit")}

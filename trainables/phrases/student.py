@@ -145,7 +145,9 @@ def make_student(
     vectors = read_glove(Path(config.glove), words)
     known = tuple(sorted(vectors))
     if (width := len(vectors[known[0]])) != config.word_channels:
-        raise ConfigError(f"{config.glove} has vectors of {width} numbers; set student.word_channels to it")
+        raise ConfigError(
+            f"{config.glove} has vectors of {width} numbers; write --student.word_channels {width}"
+        )
     student = PhraseStudent(config, known, statistics)
     student.embedding.weight.data[1:] = torch.from_numpy(np.stack([vectors[word] for word in known]))
     return student

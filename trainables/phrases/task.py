@@ -54,7 +54,15 @@ class PhrasesTask(Task[CaptionedImage]):
         self.presets = {name: settled(preset, self.about) for name, preset in PRESETS.items()}
 
     def tags(self) -> dict[str, str]:
-        return {"protocol": self.config.protocol, "student": f"{self.config.student.channels} channels"}
+        student = self.config.student
+        clip = student.features == "clip"
+        words = "learned" if student.glove is None else Path(student.glove).name
+        return {
+            "protocol": self.config.protocol,
+            "student": f"{student.channels} channels",
+            "teacher": self.config.teacher.model if clip else "detector",
+            "lexicon": self.config.teacher.model if clip else words,
+        }
 
     def student(self) -> Encoders:
         return untrained_student(self.config, self.train, self.test)
@@ -87,7 +95,7 @@ class PhrasesTask(Task[CaptionedImage]):
         """R@1 of the held-out images; DataError if no phrase has a box."""
         if not self.about.boxed:
             raise DataError(
-                f"no phrase of {self.train.path} has a box to validate with; leave validation.holdout_every at 0"
+                f"no phrase of {self.train.path} has a box to validate with; write --validation.holdout_every 0"
             )
         return PhraseMeasure()
 
@@ -167,7 +175,7 @@ def open_data(data: PhraseDataConfig) -> tuple[Images, Images | None]:
     test = open_samples(test_folder, CAPTIONED_IMAGE)
     about, other = CaptionSet.of(train.manifest), CaptionSet.of(test.manifest)
     if not other.boxed:
-        raise DataError(f"no phrase of {test_folder} has a box to score with; leave data.test out")
+        raise DataError(f"no phrase of {test_folder} has a box to score with; leave --data.test out")
     if about.statistics.width != other.statistics.width:
         raise DataError(
             f"{test_folder} has features of {other.statistics.width} channels, {train_folder} of "
@@ -184,22 +192,26 @@ def _synthetic(split: str) -> str:
 
 def require(config: PhrasesConfig, train: Images) -> CaptionSet:
     """Description of the training shards; DataError if the losses need more than they have. Prints the coverage."""
-    about, distillation = CaptionSet.of(train.manifest), config.distillation
+    about, distillation, again = CaptionSet.of(train.manifest), config.distillation, train.manifest.again
     if config.student.features == "clip" and not about.photos:
-        raise DataError(f"{train.path} has no photos for CLIP; make shards with --options.photos true")
+        raise DataError(
+            f"{train.path} has no photos for CLIP; make shards with them: {again({'options.photos': 'true'})}"
+        )
     if distillation.support == "none":
         return about
     if not about.posteriors:
-        raise DataError(f"{train.path} has no detector's posteriors; set distillation.support to none")
+        raise DataError(f"{train.path} has no detector's posteriors; write --distillation.support none")
     if not about.mapped:
         raise DataError(
-            f"no phrase of {train.path} names a class of the detector; make shards with --options.wordnet wn, or "
-            "set distillation.support to none"
+            f"no phrase of {train.path} names a class of the detector; write "
+            "--distillation.support none, or make shards that ask WordNet: "
+            f"{again({'options.wordnet': 'wn'})}"
         )
     if distillation.support == "neighbours" and distillation.neighbours > about.neighbours:
         raise DataError(
             f"{train.path} keeps {about.neighbours} neighbours of a region, distillation.neighbours asks for "
-            f"{distillation.neighbours}; make shards with --options.neighbours {distillation.neighbours}"
+            f"{distillation.neighbours}; write --distillation.neighbours {about.neighbours}, or make shards with "
+            f"more: {again({'options.neighbours': distillation.neighbours})}"
         )
     say(about.coverage)
     return about

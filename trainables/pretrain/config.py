@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,6 +16,7 @@ from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
 from trainables.common.config import CLIP_TEACHER, TINY_TEACHER, SegmentationData, require_same_images
+from trainables.common.presets import Suited, own_frames, require_suited
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class ImageBackboneConfig(Settings):
                     "images.weights and images.output_stride are for timm models; a CLIP's are set by teacher"
                 )
         elif self.weights is None:
-            raise ConfigError(f"images.weights is missing: a file for {self.model}, or random")
+            raise ConfigError(f"--images.weights is missing: a file for {self.model}, or random")
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,9 @@ class PretrainConfig(TrainingConfig):
         if self.images.cache_frames:
             require_same_images(self.augmentation, "images.cache_frames")
 
+    def check_preset(self, preset: str | None, program: str, options: Sequence[str]) -> None:
+        require_suited("frame", (self.data.train,), SUITED, preset, program, options, own_frames)
+
 
 _MOCO = ImageBackboneConfig(
     model="resnet50", weights="data/weights/moco_v2_800ep_pretrain.pth.tar", align_corners=True
@@ -131,3 +136,5 @@ PRESETS = {
 """`synthetic`: minutes on two cores; `ppkt` and `slidr`: from CLIP ViT-B/16, trained as CLIP2Scene is (section
 5); `paper_ppkt` and `paper_slidr`: from a ResNet-50 of MoCo v2, with the input, the network and the losses of
 SLidR's code for both (section 4.5), apart from what docs/methods/clip2scene.md lists."""
+
+SUITED: Suited = {"nuscenes": ("ppkt", "slidr", "paper_ppkt", "paper_slidr")}

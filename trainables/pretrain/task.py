@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
-from scenelift.errors import DataError
+from scenelift.io.storage import Location
 from scenelift.nn.student import Student
 from scenelift.points.collate import Collate
+from trainables.common.needs import Needs
 from trainables.common.segmentation import SegmentationTask, open_data
 from trainables.common.training import start
 from trainables.pretrain.config import PRESETS, PretrainConfig
@@ -24,12 +25,8 @@ class PretrainTask(SegmentationTask):
 
     def __init__(self, config: PretrainConfig) -> None:
         self.config, self.presets, self.test = config, PRESETS, None
-        self.train, _ = open_data(config.data)
-        if config.method == "slidr" and not self.train.about.superpixels:
-            raise DataError(
-                f"{self.train.path} holds no superpixels, which slidr needs; make it again in another folder with "
-                f"--superpixels 150: {self.train.manifest.command}"
-            )
+        needs = Needs.of_images(config.augmentation, superpixels=config.method == "slidr")
+        self.train, _ = open_data(config.data, needs)
         backbone = build_image_backbone(config.images, config.teacher, self.train.vocabulary)
         size = config.augmentation.image.size or self.train.about.image_size
         self.image_width = feature_width(backbone, config.images, size)
@@ -53,6 +50,9 @@ class PretrainTask(SegmentationTask):
             heads={"contrast": channels},
             projections={"image": (self.image_width, channels)},
         )
+
+    def following(self, student: Location) -> str:
+        return self.finetuning(student)
 
     def collate(self, student: Student) -> Collate:
         config = self.config

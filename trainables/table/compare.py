@@ -20,9 +20,9 @@ LABEL_FREE = "label-free"
 """Protocol of scores for which no label was used."""
 PREFIXES = {"label_free": LABEL_FREE, "labeled": "labeled"}
 """First part of a student's metrics -> protocol, for runs without such a tag."""
-_ELSEWHERE = ("start", "student", "data", "data.train", "data.test", "with_teacher")
+_ELSEWHERE = ("start", "student", "data.train", "data.test", "with_teacher")
 """Config keys of paths, which differ between seeds and machines, or without effect on a student's scores."""
-_ABSENT = ("data.absent_classes", "absent_classes")
+_ABSENT = "data.absent_classes"
 
 
 @dataclass(frozen=True, order=True)
@@ -141,7 +141,7 @@ def _clip(params: Mapping[str, str]) -> str:
 
 def _block(run: Finished, protocol: str) -> Block:
     data: Data = run.data["test"]
-    absent = next((run.params[key] for key in _ABSENT if key in run.params), "leave out")
+    absent = run.params.get(_ABSENT, "leave out")
     suffix = "" if absent == "leave out" else f", absent classes {absent}"
     return Block(data.dataset, data.split, data.digest, protocol + suffix)
 
@@ -153,7 +153,7 @@ def _base(run: Finished) -> str:
 
 
 def _identity(run: Finished, by_id: Mapping[str, Finished]) -> dict[str, str]:
-    unused = (*_ELSEWHERE, *_ABSENT)
+    unused = (*_ELSEWHERE, _ABSENT)
     own = {key: value for key, value in experiment_identity(run.params).items() if key not in unused}
     if run.tags.get("trainable") == "evaluate":
         own = {key: value for key, value in own.items() if not key.startswith(("teacher.", "scale."))}

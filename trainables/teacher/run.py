@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import subprocess
 import time
 from collections.abc import Sequence
@@ -75,6 +76,7 @@ def run(config: TeacherTraining) -> dict[str, Any]:
     for name, value in provenance["held_out"].items():
         print(f"{name:24} {value:.3f}" if isinstance(value, float) else f"{name:24} {value}")
     print(f"{config.out} ({config.out.stat().st_size / 1e6:.1f} MB, {provenance['seconds']} s)")
+    print(f"next: python -m trainables.distill --teacher.weights {shlex.quote(str(config.out))}")
     return provenance
 
 

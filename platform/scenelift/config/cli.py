@@ -33,8 +33,10 @@ _NAMES = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH", bool: "{true,fa
 def command(prog: str, presets: Mapping[str, Any], module: str = "") -> None:
     """`python -m PROG`: parse, check, then import and run `run(config)` of PROG or its `module`."""
     with exiting():
-        config = parse(presets, sys.argv[1:], f"python -m {prog}")
+        argv, program = sys.argv[1:], f"python -m {prog}"
+        config = parse(presets, argv, program)
         config.check_here()
+        check_preset(config, argv, program)
         import_module(f"{prog}.{module}" if module else prog).run(config)
 
 
@@ -59,7 +61,8 @@ def parse(presets: Mapping[str, T], argv: Sequence[str], prog: str) -> T:
     (`--student.planes 16 24 32`). Prints help and exits on `--help`.
     """
     args = [_word(arg) for arg in argv]
-    name = args.pop(0) if argv and not argv[0].startswith("-") else None
+    name = named(argv)
+    del args[: name is not None]
     if name is not None and name not in presets:
         raise ConfigError(f"unknown preset {name}; {nearest(name, presets)}")
     preset = presets[name or next(iter(presets))]
@@ -97,6 +100,18 @@ def divide(args: Sequence[str], names: Container[str]) -> tuple[list[str], list[
 def given(args: Sequence[str]) -> tuple[str, ...]:
     """The keys that a command line sets."""
     return tuple(_key(arg) for arg in args if arg.startswith("--"))
+
+
+def named(args: Sequence[str]) -> str | None:
+    """The preset that a command line names; None: the first is taken."""
+    return args[0] if args and not args[0].startswith("-") else None
+
+
+def check_preset(config: Settings, args: Sequence[str], program: str) -> None:
+    """`Settings.check_preset`, unless an earlier config is replayed."""
+    if "config" not in given(args):
+        preset = named(args)
+        config.check_preset(preset, program, args[preset is not None :])
 
 
 def _key(arg: str) -> str:

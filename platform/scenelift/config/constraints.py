@@ -8,7 +8,7 @@ import functools
 import math
 import operator
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
@@ -66,6 +66,10 @@ class Settings:
                 for rule in rules:
                     if isinstance(rule, Exists):
                         rule.check(item, prefix + name)
+
+    def check_preset(self, preset: str | None, program: str, options: Sequence[str]) -> None:
+        """Raises a SceneliftError if the data given is not what a command's preset is made for. preset: None where
+        the first was taken, as none was named; program, options: the command line without the preset."""
 
 
 def hints(cls: type) -> dict[str, Any]:

@@ -155,9 +155,11 @@ def hold_out(
     held = set(names[config.holdout_every - 1 :: config.holdout_every])
     kept = [i for i in (range(len(samples)) if used is None else used) if samples.scenes[i] not in held]
     if not held or not kept:
+        few = len(names) < 2
+        advice = "use more data" if few else f"write --validation.holdout_every {min(5, len(names))}"
         raise ConfigError(
             f"validation.holdout_every {config.holdout_every} cannot be taken from the {len(names)} scenes of "
-            f"{samples.path} such that both sides have some; give another number, or use more data"
+            f"{samples.path} such that both sides have some; {advice}"
         )
     out = np.array([i for i, scene in enumerate(samples.scenes) if scene in held])
     chosen = out[np.linspace(0, len(out) - 1, min(config.max_samples, len(out))).astype(int)]

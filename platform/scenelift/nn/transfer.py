@@ -31,7 +31,9 @@ def load_backbone(student: Student, start: Student, path: str) -> None:
     copied, total = sum(sizes.get(name, 0) for name in matching), sum(sizes.values())
     differences = _differences(student, start)
     if not copied:
-        raise ConfigError(f"nothing of the backbone in {path} fits: {differences}")
+        raise ConfigError(
+            f"nothing of the backbone in {path} fits: {differences}; give the student the settings of the start"
+        )
     student.backbone.load_state_dict(matching, strict=False)
     say(f"copied from {path}: {copied:,} of the backbone's {total:,} parameters")
     if differences:
@@ -42,9 +44,9 @@ def classify_by_text(student: Student, start: Student, path: str) -> None:
     """Initialize a student's classifier to predict what the start does by text: the product of two linear maps.
     ConfigError if the start does not classify by text, or has other classes. path: of the start."""
     if "semantic" not in start.heads or "classifier" in start.heads:
-        raise ConfigError(f"{path} does not classify by text; leave head at new")
+        raise ConfigError(f"{path} does not classify by text; write --head new")
     if start.vocabulary.classes != student.vocabulary.classes:
-        raise ConfigError(f"{path} has other classes than the labels; leave head at new")
+        raise ConfigError(f"{path} has other classes than the labels; write --head new")
     head, classifier = start.heads["semantic"], student.heads["classifier"]
     assert isinstance(head, nn.Linear) and isinstance(classifier, nn.Linear)
     with torch.no_grad():

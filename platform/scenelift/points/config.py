@@ -99,7 +99,9 @@ class Augmentation(Settings):
         if self.shears > 1 and not self.shear:
             raise ConfigError("augmentation.shears needs an augmentation.shear of more than 0")
         if self.merge and not self.lidar_sweeps:
-            raise ConfigError("augmentation.merge needs augmentation.lidar_sweeps of 1 or more")
+            raise ConfigError(
+                "augmentation.merge wants --augmentation.lidar_sweeps 2, or write --augmentation.merge false"
+            )
 
 
 NO_AUGMENTATION = Augmentation(rotate=False, flip=False)

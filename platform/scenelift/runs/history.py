@@ -68,6 +68,8 @@ class Origin:
         return (self.tags or {}).get(name, otherwise)
 
 
+BOTH = "+"
+"""Between the contexts of a data set that has two."""
 PAGE = 1000
 """Runs per request."""
 
@@ -144,10 +146,11 @@ def _finished(run: Any, experiment: str) -> Finished:
 
 
 def _data(inputs: Sequence[Any]) -> dict[str, Data]:
-    data = {}
+    data: dict[str, Data] = {}
     for each in inputs:
         context = next((tag.value for tag in each.tags if tag.key == "mlflow.data.context"), "")
         profile = json.loads(each.dataset.profile or "{}")
         dataset = f"{profile.get('dataset', each.dataset.name)} {profile.get('dataset_version', '')}".strip()
-        data[context] = Data(dataset, str(profile.get("split", "")), each.dataset.digest)
+        read = Data(dataset, str(profile.get("split", "")), each.dataset.digest)
+        data |= dict.fromkeys(context.split(BOTH), read)
     return data

@@ -21,6 +21,7 @@ from scenelift.evaluation import plots
 from scenelift.io import folders, storage
 from scenelift.io.console import Meter, say
 from scenelift.runs.folder import Run
+from scenelift.runs.history import BOTH
 from scenelift.runs.task import Report, Task
 from scenelift.shards.read import Samples
 from scenelift.tracking import provenance
@@ -40,6 +41,8 @@ _MLFLOW_STATUS: dict[Status, Literal["FINISHED", "FAILED", "KILLED"]] = {
     "interrupted": "KILLED",
     "measured": "KILLED",  # so that nobody takes it for a training's result
 }
+STUDENT = "student"
+"""Folder of the trained student in that of a run."""
 SLOW = 0.1
 """Fraction of a training spent waiting for data above which reading is the bottleneck."""
 
@@ -61,7 +64,7 @@ def run(task: Task[Any], observe: Observe = ignore) -> None:
         Plan(len(task.train if frames is None else frames), config.loop, resources.workers)
         torch.manual_seed(config.loop.seed)
         student = task.student()
-        tags = {"dataset": task.train.manifest.dataset, "seed": str(config.loop.seed), **task.tags()}
+        tags = {"dataset": task.train.manifest.release, "seed": str(config.loop.seed), **task.tags()}
         columns = (*task.objectives, *task.columns)
         with experiment(task.command, config, tags, task.presets, columns, observe) as started:
             job = Job(
@@ -77,13 +80,17 @@ def run(task: Task[Any], observe: Observe = ignore) -> None:
                 smaller_samples=task.smaller_samples,
             )
             _train_and_score(task, job, resources, started)
+    if advice := task.following(storage.join(started.run.place, STUDENT)):
+        print(advice)
 
 
 def _train_and_score(task: Task[Any], job: Job, resources: Resources, started: Experiment) -> None:
     initial, before = started.run.initial, None
-    started.dataset(task.train, "train")
+    if task.test is None or task.test.manifest != task.train.manifest:
+        started.dataset(task.train, "train")
     if task.test is not None:
-        started.dataset(task.test, "test")
+        same = task.test.manifest == task.train.manifest
+        started.dataset(task.test, *(("train", "test") if same else ("test",)))
         if not job.loop.preflight_steps:
             before = task.score_before(initial, resources)
     last = launch(job, resources, started.listen)
@@ -173,12 +180,12 @@ class Experiment:
                 self._reached = event["step"]
                 tracker.metrics(_recorded(event), self._reached)  # drops the steps that MLflow has already
 
-    def dataset(self, shards: Samples[Any], context: str) -> None:
-        """Record which shards the run reads; context: train or test."""
+    def dataset(self, shards: Samples[Any], *contexts: str) -> None:
+        """Record which shards the run reads; contexts: train, test, or both: MLflow keeps equal ones once."""
         manifest = shards.manifest.to_json()
         digest = hashlib.sha256(manifest.encode()).hexdigest()[:16]
-        name = f"{shards.manifest.dataset}-{shards.manifest.split}"
-        self.tracker.dataset(shards.path, manifest, name, digest, context)
+        name = f"{shards.manifest.release} {shards.manifest.split}"
+        self.tracker.dataset(shards.path, manifest, name, digest, BOTH.join(contexts))
 
     def begin(self, student: Trained) -> str:
         """Save the student before its first step, unless a resumed run has it already; returns its folder."""
@@ -268,14 +275,14 @@ class Experiment:
         for remark in report.remarks:
             say(remark)
         self.metrics |= report.metrics
-        self.tracker.metrics(self.metrics, step)
+        self.tracker.scores(self.metrics, step)
         for name, rows in report.tables.items():
             self.tracker.table(rows, name)
         print(report.text)
 
     def save_student(self, student: Trained, params: Mapping[str, Any], step: int) -> None:
         """Save the trained student in the run's folder and as a logged model with these params."""
-        folder = self.run.folder / "student"
+        folder = self.run.folder / STUDENT
         student.save(folder)
         self.run.publish(folder.name)
         self.tracker.model("student", folder, params, self.metrics, step)

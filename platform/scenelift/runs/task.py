@@ -104,6 +104,10 @@ class Task(ABC, Generic[S]):
         are test samples."""
         raise AssertionError(f"{type(self).__name__} has test samples and no score")
 
+    def following(self, student: Location) -> str | None:
+        """What to do with the trained student, printed at the end of a run; None: nothing in particular."""
+        return None
+
     def validation(self) -> tuple[Sequence[int] | None, Validation[S] | None]:
         """Samples to train on (None: all) and to score on (None: none). Raises ConfigError or DataError if
         impossible."""
@@ -113,8 +117,8 @@ class Task(ABC, Generic[S]):
         measure = self.measure(chosen)
         if not measure.names:
             raise DataError(
-                f"{self.train.path} holds nothing that a validation could measure; leave "
-                "validation.holdout_every at 0, or use other shards"
+                f"{self.train.path} holds nothing that a validation could measure; write "
+                "--validation.holdout_every 0, or use other shards"
             )
         return kept, Validation(self.train, chosen, self.config.validation.every, measure)
 

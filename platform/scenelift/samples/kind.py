@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -197,6 +199,35 @@ class Manifest:
     bad: tuple[BadSample, ...]
     command: str
     """The command that made the folder."""
+
+    @property
+    def release(self) -> str:
+        """Name and release of the data set, such as nuscenes v1.0-mini."""
+        return f"{self.dataset} {self.dataset_version}".strip()
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether a generator made the data set: releases of such end with that word."""
+        return self.dataset_version.endswith("synthetic")
+
+    def again(self, options: Mapping[str, object]) -> str:
+        """The command that makes the same samples with other options, into another folder."""
+        changed = [f"--{name} {value}" for name, value in options.items()]
+        words = shlex.split(self.command)
+        if words[:2] != ["python", "-m"]:
+            return f"{self.command or 'the command that made them'}, with {' '.join(changed)}"
+        kept, folder, taken = [], "data/shards", True
+        for before, word in itertools.pairwise(["", *words]):
+            name, _, value = word.removeprefix("--").partition("=")
+            if word.startswith("--"):
+                taken = name.replace("-", "_") not in {*options, "out"}
+            if before == "--out" or (name == "out" and value):
+                folder = word if before == "--out" else value
+            if taken:
+                kept.append(word)
+        suffix = "-".join(f"{name}_{value}".replace(" ", "x") for name, value in options.items())
+        out = shlex.quote(f"{folder}-{suffix}")
+        return " ".join([shlex.join(kept), *changed, f"--out {out}"])
 
     def to_json(self) -> str:
         """The same text for the same content, ready to be written."""

@@ -79,9 +79,9 @@ class TinyTokenizer:
         if not known >= set(tokens):
             words = [word for word in sentence.split() if not known >= set(_bpe().encode(word))]
             raise TeacherError(
-                f"the tiny teacher does not know {', '.join(words)} (in {sentence!r}); use words that it was "
-                "trained with, train another with python -m trainables.teacher, or set teacher.model to an "
-                "open_clip ViT"
+                f"the tiny teacher does not know {', '.join(words)} (in {sentence!r}): it is for "
+                "the synthetic worlds. Take the preset of your data set, or CLIP: --teacher.model "
+                "ViT-B-16-quickgelu --teacher.weights openai --teacher.image_size 224 416"
             )
         return [self.position[token] for token in tokens]
 

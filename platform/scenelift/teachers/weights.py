@@ -46,12 +46,17 @@ class LoadedClip:
 def load_clip(model: str, weights: str, vocabulary: Vocabulary) -> LoadedClip:
     """Build `model` and load `weights` (both as in `TeacherConfig`), on the CPU. vocabulary: the words that the
     tokenizer of a random tiny model knows. Raises TeacherError, and never downloads."""
+    if model != "tiny":
+        _plain_config(model)
     in_repository = Path(__file__).parents[3] / weights
     if not Path(weights).exists() and in_repository.is_file():
         weights = str(in_repository)
     if Path(weights).is_file() and is_tiny(weights) != (model == "tiny"):
         kind = "a plain file of weights" if model == "tiny" else "a tiny model"
-        raise TeacherError(f"{weights} is {kind}: it does not go with teacher.model {model}")
+        advice = "a file or tag of it, or random" if model != "tiny" else "a tiny model's file, or random"
+        raise TeacherError(
+            f"{weights} is {kind}: it does not go with teacher.model {model}; give --teacher.weights {advice}"
+        )
     # The seed makes random weights the same in every process.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -134,6 +134,21 @@ class Tracker:
                 self._due, self._outage = time.monotonic() + OUTAGE_SECONDS, True
                 _log.warning("%d metric points wait, will try again: %s", len(self._pending), error)
 
+    def scores(self, values: Mapping[str, float], step: int) -> None:
+        """Record numbers that hold from now on, also where the run has others of the same step: a run that is
+        scored again, by another protocol, must not keep its old scores. MLflow goes by the last step, and of a
+        step by the newest point."""
+        from mlflow.entities import Metric
+
+        with self._lock:
+            for name, value in values.items():
+                point = _metric(name, value, step)
+                last = self._last.get(point.key, point)
+                newer = max(point.timestamp, last.timestamp + (last is not point))
+                point = Metric(point.key, point.value, newer, max(step, last.step))
+                self._last[point.key] = point
+                self._pending.append(point)
+
     def tags(self, tags: Mapping[str, str]) -> None:
         for key, value in tags.items():
             self._insist(f"setting the tag {key}", partial(self._client.set_tag, self._id, key, value))

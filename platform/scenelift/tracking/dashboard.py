@@ -104,7 +104,7 @@ MOST_SETTINGS = 10
 _CURVES = ("loss/", "validation/")
 """Beginnings of metrics that change over a training: MLflow draws their curves by itself."""
 _RUN_NAME = "attributes.`Run Name`"
-_WIDTHS = {_RUN_NAME: 340, "dataset": 100, "protocol": 130, "preset": 120, "changed": 240}
+_WIDTHS = {_RUN_NAME: 340, "dataset": 170, "protocol": 130, "preset": 120, "changed": 240}
 """Pixels of columns whose values are wider than their names."""
 
 

@@ -52,7 +52,7 @@ class WatchConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.final == "best" and not self.keep_best:
-            raise ConfigError("loop.watch.final best needs loop.watch.keep_best true")
+            raise ConfigError("loop.watch.final best needs --loop.watch.keep_best true")
         if self.profile is not None and not self.profiled:
             raise ConfigError(
                 f"loop.watch.profile is START:STOP with START before STOP, such as 20:25, not {self.profile}"

@@ -46,7 +46,7 @@ class Job:
         if self.loop.watch.needs_validation and self.validation is None:
             raise ConfigError(
                 "loop.watch.early_stopping and keep_best go by validation, and no samples are held out for it; "
-                "hold some out, or leave them off"
+                "write --validation.holdout_every 5, or leave them off"
             )
 
     @property
@@ -60,7 +60,9 @@ class Job:
         if self.loop.watch.final == "last" or latest is None:
             return latest
         if best is None:
-            raise TrainingError("no epoch was validated, so no checkpoint is best; lower validation.every")
+            raise TrainingError(
+                "no epoch was validated, so no checkpoint is best; write --validation.every 1"
+            )
         return best
 
     def plan(self, workers: int, most: int = 0) -> Plan:

@@ -32,13 +32,23 @@ class Plan:
         if loop.batch % self.parts:
             raise ConfigError(
                 f"loop.batch {loop.batch} cannot be split over {most} workers x {loop.accumulate} "
-                f"micro-batches; make it a multiple of {self.parts}"
+                f"micro-batches; write --loop.batch {-(-loop.batch // self.parts) * self.parts}, or another "
+                f"multiple of {self.parts}"
             )
         if self.frames < loop.batch:
             raise ConfigError(
-                f"{self.frames} frames do not fill one batch of {loop.batch}; lower loop.batch "
-                f"(it must be a multiple of scale.workers {most} x loop.accumulate {loop.accumulate})"
+                f"{self.frames} training samples do not fill one batch of {loop.batch}; {self._smaller(most)}"
             )
+
+    def _smaller(self, most: int) -> str:
+        """What to write for batches that the samples fill."""
+        if not self.frames:
+            return "use shards that have some"
+        if self.frames >= self.parts:
+            return f"write --loop.batch {self.frames // self.parts * self.parts}"
+        once = " --loop.accumulate 1" if self.loop.accumulate > 1 else ""
+        one = " --scale.workers 1" if most > 1 else ""
+        return f"write --loop.batch {self.frames}{one}{once}"
 
     @property
     def parts(self) -> int:

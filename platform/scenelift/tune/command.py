@@ -20,6 +20,8 @@ def main(sweep: Sweep) -> None:
     with cli.exiting():
         settings, config, given = parse(sweep, sys.argv[1:])
         config.check_here()
+        if settings.resume is None:
+            cli.check_preset(config, sys.argv[1:], f"python -m sweeps.{sweep.name}")
         run(sweep, settings, config, given)
 
 

@@ -106,6 +106,18 @@ def test_steps_that_a_restarted_worker_repeats_are_dropped(runs: Path) -> None:
     assert [step for step, _ in history(second, "other")] == list(range(2, 8))
 
 
+def test_scores_of_a_run_that_is_scored_again_replace_the_old_ones(runs: Path) -> None:
+    first = start(runs)
+    first.metrics({"loss/total": 1.0}, 7)
+    first.scores({"label_free/miou": 0.7, "only/before": 0.1}, 7)
+    first.finish("FINISHED")
+    again = start(runs, run_id=first.info["run_id"])
+    again.scores({"label_free/miou": 0.5}, 7)
+    again.finish("FINISHED")
+    recorded = stored(first).data.metrics
+    assert recorded == {"loss/total": 1.0, "label_free/miou": 0.5, "only/before": 0.1}
+
+
 def test_metrics_are_sent_in_batches(tracker: Tracker) -> None:
     for step in range(tracking.BATCH - 1):
         tracker.metrics({"batched": step}, step)

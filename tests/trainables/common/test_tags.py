@@ -22,6 +22,7 @@ from trainables.common.config import CLIP_TEACHER, SegmentationData
 from trainables.common.training import network_name, student_name
 from trainables.distill import task as distill
 from trainables.evaluate import run as evaluate
+from trainables.evaluate.config import EvaluationData
 from trainables.finetune import task as finetune
 from trainables.finetune.config import LabelsConfig
 from trainables.pretrain import task as pretrain
@@ -100,7 +101,7 @@ def test_epochs_that_few_labels_need_are_nothing_that_was_changed(shards: str, b
 def test_an_evaluation_is_found_by_the_teacher_or_by_the_student(
     shards: str, begin: Any, tmp_path: Path
 ) -> None:
-    preset = replace(evaluate.PRESETS["synthetic"], data=shards)
+    preset = replace(evaluate.PRESETS["synthetic"], data=EvaluationData(shards))
     alone = begin(evaluate.run, preset)[2]
     assert (alone["teacher"], alone["protocol"]) == ("tiny", "label-free") and "student" not in alone
     student = Student(
@@ -111,7 +112,7 @@ def test_an_evaluation_is_found_by_the_teacher_or_by_the_student(
     _, _, tags, presets, _ = begin(evaluate.run, config)
     assert tags.keys() >= TAGS and tags["student"] == "tiny"
     assert tags["student_name"] == student_name(configuration.flatten(student.config))
-    changed = {"student": config.student, "data": shards, "with_teacher": False}
+    changed = {"student": config.student, "data.test": shards, "with_teacher": False}
     assert difference(config, presets) == ("synthetic", changed)
 
 

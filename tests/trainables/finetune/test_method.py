@@ -27,6 +27,7 @@ from scenelift.train.optimizer import build_optimizer
 from tests.made.frames import VOCABULARY, MadeUp, made_up_frame
 from trainables.common.config import SegmentationData
 from trainables.evaluate import run as evaluate
+from trainables.evaluate.config import EvaluationData
 from trainables.finetune import task as finetune
 from trainables.finetune.config import PRESETS, FinetuneConfig, FinetuneLoss, LabelsConfig
 from trainables.finetune.method import FineTuning
@@ -310,14 +311,14 @@ def test_its_tags_name_the_labels_and_the_start(tuned):
         "seed": "0",
         "student": "custom",
         "trainable": "finetune",
-        "dataset": "made-up",
+        "dataset": "made-up v0",
     }
     assert wanted.items() <= _tags_of(tuned).items()
 
 
 def test_evaluated_it_scores_the_same(tuned, shards, run_storage):
     student, run = str(run_storage / "tuned" / "student"), RunConfig("again", str(run_storage))
-    evaluate.run(evaluate.EvaluateConfig(student, shards, with_teacher=False, run=run))
+    evaluate.run(evaluate.EvaluateConfig(student, EvaluationData(shards), with_teacher=False, run=run))
     again = json.loads((run_storage / "again" / "result.json").read_text())
     assert again["metrics"] == tuned["metrics"]
     tags = _tags_of(again)

@@ -39,11 +39,11 @@ class Store:
             self.runs.mkdir()
             shutil.copy(template, self.runs / "mlflow.db")
 
-    def run(self, name, config, tags, metrics, status="FINISHED", split="val", digest="d0"):
+    def run(self, name, config, tags, metrics, status="FINISHED", split="val", digest="d0", context="test"):
         described = {"dataset": "streets", "dataset_version": "v1", "split": split}
         experiment = TrackingConfig(experiment=tags["trainable"], system_metrics=0)
         tracker = Tracker.start(experiment, self.runs, name, configuration.flatten(config), tags)
-        tracker.dataset("/data/streets", json.dumps(described), f"streets-{split}", digest, "test")
+        tracker.dataset("/data/streets", json.dumps(described), f"streets-{split}", digest, context)
         tracker.metrics(metrics, 7)
         tracker.finish(status)
         return tracker.info["run_id"]
@@ -198,6 +198,12 @@ def test_other_shards_and_other_means_are_other_columns(store):
     assert all(row["seeds"] == "1" for row in rows)
     with pytest.raises(ConfigError, match="3 ways"):
         store.table(metric="label_free/miou")
+
+
+def test_a_run_that_is_scored_on_what_it_trained_on_has_a_row(store):
+    store.distilled("transductive", score=0.4, context="train+test")
+    (row,) = [row for row in store.table() if row["row"] == "distill"]
+    assert column(row, "mIoU, all points, mean") == pytest.approx(0.4)
 
 
 def test_of_the_same_run_twice_the_newer_counts(store, capsys):

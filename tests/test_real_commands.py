@@ -1,0 +1,219 @@
+"""The commands that the documents give for real data run word for word, from the files of a data set to a score.
+
+They run on small trees in the real formats (`tests.made.real_trees`); only the places of the trees are put in, and
+options that make a training small are added: the networks of CLIP and MoCo have random weights and few layers here,
+since theirs are not in the repository. One process stands for Ray (`tests.made.without_ray`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import shlex
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datasets.shard import config as shard_config
+from datasets.shard import sources as shard_sources
+from scenelift.runs import run as running
+from scenelift.train.plan import Plan
+from tests.made import own_data, real_trees, without_ray
+
+REPOSITORY = Path(__file__).parents[1]
+CODE = re.compile(r"`([^`\n]+)`|^(python -m .*)$", re.MULTILINE)
+TEACHER = "--teacher.model tiny --teacher.weights random --teacher.image_size 28 48"
+TRAINING = "--loop.epochs 1 --loop.batch 2 --loop.checkpoint_every 0 --tracking.system_metrics 0"
+SMALL = {
+    "trainables.distill": f"{TRAINING} {TEACHER} --student.network tiny --self_training.start none",
+    "trainables.pretrain": f"{TRAINING} {TEACHER} --student.network tiny",
+    "trainables.finetune": f"{TRAINING} --student.network tiny --min_steps 0",
+    "trainables.ground": f"{TRAINING} --network.width 16 --network.heads 2",
+    "trainables.phrases": f"{TRAINING} --student.hidden 16 --student.lstm 16",
+    "trainables.evaluate": f"{TEACHER} --tracking.system_metrics 0",
+}
+"""Trainable -> what is added to its commands."""
+RESNET = "--images.model resnet18 --images.weights random --augmentation.image.size 56 104"
+FEW = ("--labels.fraction", "1")
+"""One hundredth of the labels is less than a frame here."""
+
+
+PrintedBy = Callable[[str], str]
+
+
+class AcceptedError(Exception):
+    """Instead of a training: its task has accepted config and shards."""
+
+
+@pytest.fixture(scope="session")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("real")
+    own_data.record(folder / "mine", "monday", 4)
+    own_data.record(folder / "mine", "friday", 2)
+    return real_trees.write(folder) | {"OWN": folder / "mine"}
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path,
+    tracked: Callable[[Path], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> PrintedBy:
+    """Runs a command line in a folder of its own, which holds the runs of the commands before; what it prints."""
+    tracked(tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    without_ray.patch(monkeypatch)
+
+    def run(line: str) -> str:
+        words = shlex.split(line)
+        assert words[:2] == ["python", "-m"]
+        monkeypatch.setattr(sys, "argv", words[2:])
+        capsys.readouterr()
+        try:
+            runpy.run_module(words[2], run_name="__main__", alter_sys=True)
+        except SystemExit:
+            pytest.fail(f"{line}\n{capsys.readouterr().err}")
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The adapter of docs/your_own_data.md, registered as the page says."""
+    module = types.ModuleType("datasets.mine.source")
+    monkeypatch.setitem(sys.modules, "datasets.mine", types.ModuleType("datasets.mine"))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(compile(own_data.example(), module.__name__, "exec", dont_inherit=True), module.__dict__)
+    monkeypatch.setitem(shard_sources.SOURCES, "mine", "Mine")
+    preset = shard_config.ShardConfig(dataset="mine", version="1", image_size=(224, 416))
+    monkeypatch.setitem(shard_config.PRESETS, "mine", preset)
+
+
+def pasted(printed: str) -> list[str]:
+    """The commands that a command says come next."""
+    return re.findall(r"^next: (python .*)$", printed, re.MULTILINE)
+
+
+def accepted(line: str, run: PrintedBy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs a training's command until its task has accepted everything, and its batches can be filled."""
+
+    def stop(task: Any) -> None:
+        config = task.config
+        frames, _ = task.validation()
+        Plan(len(task.train if frames is None else frames), config.loop, config.scale.max_workers)
+        raise AcceptedError
+
+    with monkeypatch.context() as patched, pytest.raises(AcceptedError):
+        patched.setattr(running, "run", stop)
+        run(line)
+
+
+def commands(page: Path) -> list[str]:
+    """The page's commands about real data, in its order."""
+    found = []
+    text = page.read_text()
+    short = dict(re.findall(r"`([A-Z]+)` (?:stands )?for `(python -m [^`]*)`", text))
+    for inline, block in CODE.findall(text):
+        line = inline or block
+        word = line.partition(" ")[0]
+        line = line.replace(word, short.get(word, word), 1)
+        usage = any(sign in line for sign in ("[", "|", " DIR", "...", "://"))
+        real = line.startswith("python -m ") and ("--root " in line or "--data." in line)
+        if real and not usage and "synthetic" not in line and line not in found:
+            found.append(line)
+    return found
+
+
+def small(line: str) -> str:
+    """The command line with what makes it small."""
+    module = line.split()[2]
+    added = SMALL.get(module, "")
+    added += f" {RESNET}" if module == "trainables.pretrain" and "paper" in line else ""
+    if "--labels.fraction" in line:
+        added += f" {shlex.join(FEW)}"
+    return f"{line} {added}"
+
+
+def placed(line: str, trees: dict[str, Path], runs: Path) -> str:
+    """The command line with the places of the trees; NAME is the newest run."""
+    words = []
+    for word in shlex.split(line):
+        first = next((name for name in trees if word == name or word.startswith(f"{name}/")), None)
+        words.append(word if first is None else f"{trees[first]}{word.removeprefix(first)}")
+    trained = [path.parent for path in runs.glob("*/student")]
+    newest = max(trained, key=lambda path: path.stat().st_mtime).name if trained else "NAME"
+    return shlex.join(words).replace("runs/NAME/", f"runs/{newest}/")
+
+
+PAGES = [
+    page
+    for page in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md")))
+    if commands(page)
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
+def test_the_commands_of_a_page_run_on_real_data(
+    page: Path,
+    trees: dict[str, Path],
+    run: PrintedBy,
+    mine: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To a score where they name test shards; and what they print to come next is accepted as it stands."""
+    trees = trees | ({"ROOT": trees["OWN"]} if page == own_data.PAGE else {})
+    glove = ("data/glove/glove.6B.300d.txt", str(trees["glove.6B.300d.txt"]))
+    scored = 0
+    for line in commands(page):
+        printed = run(placed(small(line), trees, tmp_path / "runs"))
+        results = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/result.json")]
+        assert all(result["status"] == "finished" for result in results)
+        scored += "--data.test" in line
+        assert sum(bool(result["metrics"]) for result in results) == scored
+        following = pasted(printed)
+        if re.search(r"--split \w*train|trainables\.pretrain", line):
+            assert len(following) == 1, printed
+        for command in following:
+            accepted(command.replace(*glove), run, monkeypatch)
+            if page == own_data.PAGE and "--split train" in line:
+                assert f"{command} --data.test data/shards/mine/val" in commands(page)
+    assert scored
+
+
+WORLDS = {
+    "nuscenes": "datasets.synthetic tiny --workers 1",
+    "semantickitti": "datasets.synthetic tiny --workers 1 --layout semantickitti",
+    "scannet": "datasets.synthetic tiny --workers 1 --layout scannet",
+    "rooms": "datasets.synthetic_rooms tiny",
+    "images": "datasets.synthetic_images --train 8 --test 4 --channels 8",
+}
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_what_is_printed_leads_from_a_synthetic_world_to_a_score(
+    world: str, run: PrintedBy, tmp_path: Path
+) -> None:
+    """Each command as it was printed; trainings are made small, and scored on what they train on."""
+    line, seen = f"python -m {WORLDS[world]} --out {shlex.quote(str(tmp_path / 'a world'))}", []
+    while line:
+        module = line.split()[2]
+        seen.append(module)
+        if module.startswith("trainables"):
+            words = shlex.split(line)
+            folder = words[words.index("--data.train") + 1]
+            line += f" {TRAINING} --data.test {shlex.quote(folder)}"
+            line += " --min_steps 0" if "finetune" in module else ""
+        (line,) = pasted(run(line)) or ("",)
+    results = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/result.json")]
+    trained = [module for module in seen if module.startswith("trainables")]
+    assert len(results) == len(trained) and all(result["metrics"] for result in results)
+    frames = world in ("nuscenes", "semantickitti", "scannet")
+    assert len(seen) == 3 + frames and trained[1:] == ["trainables.finetune"] * frames
