@@ -71,8 +71,8 @@ class WorldConfig(Settings):
     """Folder to write; must be empty, absent, or an earlier run of the same configuration."""
     layout: Layout = "nuscenes"
     """Data set in whose files the world is written."""
-    version: str = "v1.0-synthetic"
-    """nuscenes: name of the folder of tables inside `out`."""
+    version: str = "v1.1-synthetic"
+    """nuscenes: name of the folder of tables inside `out`. Before v1.1 pixels were half a pixel off the points."""
     seed: Seed = 0
     """The same seed gives the same bytes, whatever the number of scenes or workers."""
     train_scenes: Annotated[int, Ge(0), Le(2000)] = 40
@@ -107,7 +107,7 @@ class WorldConfig(Settings):
         if self.layout == "scannet" and any(side % 4 for side in self.sensors.image_size):
             raise ConfigError(f"image_size: scannet's must be multiples of 4, not {self.sensors.image_size}")
         if not re.fullmatch(r"v[\w.-]+", self.version):
-            raise ConfigError(f"version is a folder's name such as v1.0-synthetic, not {self.version!r}")
+            raise ConfigError(f"version is a folder's name such as v1.1-synthetic, not {self.version!r}")
         for camera in self.cameras:
             if camera not in CAMERA_YAWS:
                 raise ConfigError(f"cameras: unknown {camera}; {nearest(camera, CAMERA_YAWS)}")

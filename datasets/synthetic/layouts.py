@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.synthetic.config import WorldConfig
-from datasets.synthetic.sensors import Camera
 
 
 class Record(Protocol):
@@ -35,13 +34,6 @@ class Writer(Protocol):
 
     def save(self, config: WorldConfig, records: Sequence[Any]) -> None:
         """Write the files shared by all scenes, from their records in order."""
-
-
-def pinhole(camera: Camera) -> NDArray[np.float64]:
-    """[3, 3] intrinsic matrix in KITTI's and ScanNet's convention: integer coordinates are pixel centres."""
-    intrinsic = camera.intrinsic
-    intrinsic[:2, 2] -= 0.5
-    return intrinsic
 
 
 def matrix_text(matrix: NDArray[np.float64]) -> str:

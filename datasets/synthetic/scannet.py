@@ -20,7 +20,7 @@ from datasets.scannet.ply import encode_vertices
 from datasets.synthetic.capture import Scan, photograph, scan
 from datasets.synthetic.classes import CATEGORIES, Raw
 from datasets.synthetic.config import WorldConfig
-from datasets.synthetic.layouts import matrix_text, pinhole
+from datasets.synthetic.layouts import matrix_text
 from datasets.synthetic.primitives import Floats
 from datasets.synthetic.render import trace
 from datasets.synthetic.scene import Pose, Scene, stream
@@ -137,7 +137,7 @@ def depth_image(scene: Scene, camera: Camera, ego: Pose) -> Floats:
 def _write_intrinsics(folder: Path, camera: Camera) -> None:
     for name, kind in (("color", camera), ("depth", depth_camera(camera))):
         matrix: Matrix = np.eye(4)
-        matrix[:3, :3] = pinhole(kind)
+        matrix[:3, :3] = kind.intrinsic
         (folder / f"intrinsics_{name}.txt").write_text(matrix_text(matrix))
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 from datasets.synthetic.capture import Scan, photograph, scan
 from datasets.synthetic.classes import Raw
 from datasets.synthetic.config import SWEEP_INTERVAL, WorldConfig
-from datasets.synthetic.layouts import matrix_text, pinhole
+from datasets.synthetic.layouts import matrix_text
 from datasets.synthetic.scene import Pose, Scene, stream, yaw_pose
 from datasets.synthetic.sensors import Camera, Lidar, looking
 from datasets.synthetic.world import build
@@ -186,7 +186,7 @@ def save(config: WorldConfig, records: Sequence[DriveRecord]) -> None:
 
 def _calibration(rig: Rig) -> str:
     """P0..P3, each K [1 | t] from camera 0, and Tr; cameras 0, 1 and 3 take no photographs."""
-    intrinsic = pinhole(rig.color)
+    intrinsic = rig.color.intrinsic
     offsets = (np.zeros(3), np.array([-0.54, 0.0, 0.0]), BASELINE, np.array([-0.47, 0.0, 0.003]))
     rows = {f"P{k}": intrinsic @ np.c_[np.eye(3), offset] for k, offset in enumerate(offsets)}
     rows["Tr"] = rig.camera_from_lidar[:3]

@@ -25,7 +25,8 @@ Windows = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera: x right, y down, z ahead; pixel (r, c) covers [r, r + 1) x [c, c + 1)."""
+    """A pinhole camera: x right, y down, z ahead. Whole coordinates are centres of pixels, as all adapters read
+    them: pixel (r, c) covers [r - 0.5, r + 0.5) x [c - 0.5, c + 0.5)."""
 
     channel: str
     mount: Pose
@@ -42,16 +43,14 @@ class Camera:
         """[3, 3]"""
         height, width = self.size
         focal = width / 2 / np.tan(np.radians(self.field_of_view / 2))
-        return np.array([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]])
+        return np.array([[focal, 0.0, (width - 1) / 2], [0.0, focal, (height - 1) / 2], [0.0, 0.0, 1.0]])
 
     @cached_property
     def rays(self) -> Floats:
         """[3, H, W] directions in camera coordinates with z = 1, so that t is the depth in metres."""
         (focal, _, cx), (_, _, cy), _ = self.intrinsic
         height, width = self.size
-        y, x = np.meshgrid(
-            (np.arange(height) + 0.5 - cy) / focal, (np.arange(width) + 0.5 - cx) / focal, indexing="ij"
-        )
+        y, x = np.meshgrid((np.arange(height) - cy) / focal, (np.arange(width) - cx) / focal, indexing="ij")
         return np.stack((x, y, np.ones_like(x))).astype(np.float32)
 
     def windows(self, solids: Solids, rotation: NDArray[np.float64]) -> Windows:
@@ -66,8 +65,8 @@ class Camera:
         valid = np.concatenate((ahead, cut), 1)
         (focal, _, cx), (_, _, cy), _ = self.intrinsic
         z = np.where(valid, points[..., 2], 1)
-        rows = _span(focal * points[..., 1] / z + cy - 0.5, valid, self.size[0])
-        columns = _span(focal * points[..., 0] / z + cx - 0.5, valid, self.size[1])
+        rows = _span(focal * points[..., 1] / z + cy, valid, self.size[0])
+        columns = _span(focal * points[..., 0] / z + cx, valid, self.size[1])
         index = np.arange(len(corners))[:, None]
         return _keep(np.concatenate((index, rows, columns), 1))
 

@@ -33,11 +33,12 @@ def synthetic_shards(split: str, layout: Layout = "nuscenes") -> str:
     options = ReadOptions(
         0 if layout == "scannet" else world.lidar_sweeps, world.sensors.image_size, SUPERPIXELS
     )
+    version = world.version if layout == "nuscenes" else "synthetic"
     if (out / MANIFEST).exists():
-        _require_same(out / MANIFEST, options)
+        _require_same(out / MANIFEST, version, options)
         return str(out)
     generate(world)
-    source = open_source(layout, world.out, world.version if layout == "nuscenes" else "synthetic")
+    source = open_source(layout, world.out, version)
     if layout == "semantickitti":
         source = Keyframes(source, 1 + world.lidar_sweeps)
     code = f'from datasets.synthetic.shards import synthetic_shards as make; make("{split}", "{layout}")'
@@ -72,9 +73,15 @@ class Keyframes:
         return self.source.read(keyframe, options)
 
 
-def _require_same(path: Path, options: ReadOptions) -> None:
-    """ShardError unless the existing shards were made with these options."""
-    old = FrameSet.of(Manifest.from_json(path.read_text(), str(path), FRAME))
+def _require_same(path: Path, version: str, options: ReadOptions) -> None:
+    """ShardError unless the existing shards were made of this version of the world with these options."""
+    manifest = Manifest.from_json(path.read_text(), str(path), FRAME)
+    if manifest.dataset_version != version:
+        raise ShardError(
+            f"{path.parent} holds shards of {manifest.dataset_version}, not {version}; delete them and the world "
+            "that they were made of"
+        )
+    old = FrameSet.of(manifest)
     if ReadOptions(old.lidar_sweeps, old.image_size, old.superpixels) != options:
         raise ShardError(
             f"{path.parent} holds shards with {old.lidar_sweeps} sweeps and {old.superpixels} superpixels of "

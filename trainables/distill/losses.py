@@ -120,7 +120,7 @@ def _apart(features: Tensor, fused: Tensor, cell: Tensor) -> Tensor:
 def image_cosine(features: Tensor, pixels: Tensor) -> Tensor:
     """Mean of 1 - cosine between a pair's point and its pixel, both [M, D] (clip2scene.md 4.3, ScanNet)."""
     if not len(features):
-        return features.sum() * 0
+        return (features.sum() + pixels.sum()) * 0
     return (1 - F.cosine_similarity(features, pixels, dim=1)).mean()
 
 

@@ -71,7 +71,7 @@ class Clip2Scene(Method):
         if self.loss.spatial_temporal:
             found["spatial_temporal"] = self._spatial_temporal(paired, named, tokens, batch, sure)
         if self.self_training.unpaired:
-            found["unpaired"] = self._unpaired(features, batch) if switched else features.sum() * 0
+            found["unpaired"] = self._unpaired(features, batch, switched)
         return found
 
     def look(self, batch: PointBatch) -> tuple[Tensor, Tensor]:
@@ -147,7 +147,9 @@ class Clip2Scene(Method):
         projection: nn.Module = self.student.projections["image"]
         return F.normalize(projection(self._at_pairs(tokens.float(), batch, align_corners=True)), dim=1)
 
-    def _unpaired(self, features: Tensor, batch: PointBatch) -> Tensor:
+    def _unpaired(self, features: Tensor, batch: PointBatch, switched: bool) -> Tensor:
+        if not switched:  # 0 through the head: parallel workers wait for every gradient
+            return self.student.class_logits(features[:0], self.teacher.text).sum() * 0
         alone = torch.ones_like(batch.point_voxel, dtype=torch.bool).index_fill_(0, batch.pair_points, False)
         points = torch.bincount(batch.point_voxel[alone], minlength=len(features))
         voxels = torch.nonzero(points).squeeze(1)

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from scenelift.errors import ConfigError
+from scenelift.evaluation.scoring import hold_out
 from scenelift.io.console import say
 from scenelift.nn.student import Student
 from scenelift.nn.transfer import classify_by_text, load_backbone
@@ -31,8 +32,9 @@ class FinetuneTask(SegmentationTask):
     def __init__(self, config: FinetuneConfig) -> None:
         self.train, self.test = open_data(config.data, Needs(labels=True))
         self.used = config.labels.frames(self.train)
-        frames = len(self.used)
-        say(f"labels of {frames} of {len(self.train)} frames ({config.protocol})")
+        say(f"labels of {len(self.used)} of {len(self.train)} frames ({config.protocol})")
+        trained, _ = hold_out(config.validation, self.train, self.used)
+        frames = len(self.used if trained is None else trained)
         self.config = long_enough(config, frames)
         # Epochs that `min_steps` adds are not a change by the user.
         self.presets = {name: long_enough(preset, frames) for name, preset in PRESETS.items()}

@@ -126,7 +126,8 @@ def mil_margin(sentences: Tensor, proposals: Tensor, present: Tensor, room: Tens
     """Mean cosines within a room against those across rooms, both ways, with a margin of 0.2 (ws3dvg.md 7.2)."""
     rooms = len(proposals)
     if rooms == 1:
-        return sentences.sum() * 0  # not a constant: DDP needs a gradient for every parameter
+        # Not a constant: DDP needs a gradient for every parameter.
+        return (sentences.sum() + proposals.sum()) * 0
     cosines = torch.einsum("sd,bmd->sbm", F.normalize(sentences, dim=1), F.normalize(proposals, dim=2))
     shares = present / present.sum(1, keepdim=True).clamp(min=1)
     mean = segment_mean((cosines * shares).sum(2), room, rooms)

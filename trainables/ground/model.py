@@ -78,7 +78,7 @@ class RelationModule(nn.Module):
         self.attentions = nn.ModuleList(Attention(width, config.heads) for _ in range(config.relation_layers))
         self.norm = nn.LayerNorm(width)
         heads = config.heads * config.relation_layers
-        self.pairs = PairBias(heads) if config.relations == "pairwise" else None
+        self.pairs = PairBias(heads) if config.relations == "pairwise" and heads else None
 
     def forward(self, features: Tensor, boxes: Tensor, present: Tensor) -> Tensor:
         """[B, M, D] features, [B, M, 6] boxes, [B, M] bool -> [B, M, d]."""

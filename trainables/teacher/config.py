@@ -27,7 +27,7 @@ class TeacherTraining(Settings):
         "data/synthetic-teacher"
     )
     """World with region captions, as python -m datasets.synthetic teacher writes it."""
-    version: str = "v1.0-synthetic"
+    version: str = "v1.1-synthetic"
     """Name of the folder of tables inside `root`."""
     out: Path = Path("runs/teacher/tiny_clip.safetensors")
     """File to write: weights, how they are built, and how they came about."""

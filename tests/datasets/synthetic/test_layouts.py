@@ -21,7 +21,6 @@ from datasets.synthetic.capture import photograph
 from datasets.synthetic.classes import CATEGORIES, Raw
 from datasets.synthetic.config import PRESETS, SCENE_NAMES, WorldConfig
 from datasets.synthetic.generate import DONE, UNFINISHED, generate
-from datasets.synthetic.layouts import pinhole
 from datasets.synthetic.render import trace
 from datasets.synthetic.run import run
 from datasets.synthetic.sensors import build_rig
@@ -92,10 +91,12 @@ def _kitti_class(raw: np.ndarray) -> np.ndarray:
     return table[raw]
 
 
-def test_written_intrinsics_send_the_rays_of_pixels_to_whole_coordinates(kitti: WorldConfig) -> None:
-    for camera in (semantickitti.build_rig(kitti, "00").color, *build_rig(kitti, "scene0001_00").cameras):
+def test_intrinsics_send_the_rays_of_pixels_to_whole_coordinates(kitti: WorldConfig) -> None:
+    nuscenes = build_rig(TINY, "scene-0001").cameras
+    rooms = build_rig(kitti, "scene0001_00").cameras
+    for camera in (semantickitti.build_rig(kitti, "00").color, *rooms, *nuscenes):
         rows, columns = np.indices(camera.size)
-        u, v, one = np.einsum("ij,jhw->ihw", pinhole(camera), camera.rays)
+        u, v, one = np.einsum("ij,jhw->ihw", camera.intrinsic, camera.rays)
         assert np.allclose(u, columns, atol=1e-3) and np.allclose(v, rows, atol=1e-3) and np.allclose(one, 1)
 
 
@@ -374,12 +375,16 @@ def test_shards_with_other_options_are_refused(tmp_path: Path, monkeypatch: pyte
     }
     about |= {"points": 1, "pairs": {}, "labels": None}
     there = Manifest(
-        "frame", FRAME.schema_version, "nuscenes", "v1.0-synthetic", "val", about, 1, 1, (), (), ""
+        "frame", FRAME.schema_version, "nuscenes", "v1.1-synthetic", "val", about, 1, 1, (), (), ""
     )
     folder = tmp_path / "world-shards" / "val"
     folder.mkdir(parents=True)
     (folder / MANIFEST).write_text(there.to_json())
     with pytest.raises(ShardError, match=r"0 sweeps and 0 superpixels .* delete it"):
+        making.synthetic_shards("val")
+    older = replace(there, dataset_version="v1.0-synthetic")
+    (folder / MANIFEST).write_text(older.to_json())
+    with pytest.raises(ShardError, match=r"v1\.0-synthetic, not v1\.1-synthetic; delete them"):
         making.synthetic_shards("val")
     about |= {"lidar_sweeps": world.lidar_sweeps, "superpixels": 40}
     (folder / MANIFEST).write_text(there.to_json())

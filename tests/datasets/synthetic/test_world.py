@@ -160,7 +160,7 @@ def test_cameras_see_the_class_that_the_lidar_hits(scene: Scene) -> None:
         photo = photograph(scene, camera, 0.0, np.random.default_rng(0))
         seen = (ego - camera.mount.translation) @ camera.mount.rotation
         pixel = seen @ camera.intrinsic.T
-        column, row = np.floor(pixel[:, :2] / pixel[:, 2:]).T
+        column, row = np.rint(pixel[:, :2] / pixel[:, 2:]).T
         height, width = camera.size
         inside = (seen[:, 2] > 1) & (row >= 0) & (row < height) & (column >= 0) & (column < width)
         inside &= cloud.raw != Raw.NOISE

@@ -10,15 +10,21 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from datasets.nuscenes.classes import label_table
+from datasets.nuscenes.source import NuScenes
 from datasets.synthetic import generate as generating
+from datasets.synthetic.capture import photograph
 from datasets.synthetic.classes import CATEGORIES, Raw
 from datasets.synthetic.config import CAMERA_YAWS, PRESETS, SPLITS, WorldConfig
 from datasets.synthetic.generate import DONE, UNFINISHED, generate
 from datasets.synthetic.run import run
+from datasets.synthetic.sensors import build_rig
 from datasets.synthetic.tables import TABLES, SceneRecord
+from datasets.synthetic.world import build
 from scenelift.config.build import override
 from scenelift.config.files import load
 from scenelift.errors import ConfigError, StorageError
+from scenelift.samples.config import ReadOptions
 
 Tables = dict[str, list[dict[str, Any]]]
 REAL = Path(__file__).resolve().parents[4] / "shared" / "data" / "nuscenes" / "v1.0-mini"
@@ -187,6 +193,28 @@ def test_cameras_expose_from_other_places_than_the_lidar(config: WorldConfig, ta
             assert abs(row["timestamp"] - lidar[row["sample_token"]]["timestamp"]) < 50_000
 
 
+def test_points_land_on_the_middle_of_pixels_of_their_class(tmp_path: Path) -> None:
+    """Read as a real nuScenes tree, a pair's pixel has the point's class more often than any pixel beside it."""
+    one: dict[str, Any] = {"train_scenes": 0, "val_scenes": 1, "frames_per_scene": 1, "lidar_sweeps": 0}
+    world = replace(PRESETS["demo"], out=tmp_path / "street", workers=1, **one)
+    generate(world)
+    source = NuScenes(world.out, world.version)
+    frame = source.read(source.list_samples("val")[0], ReadOptions(image_size=world.sensors.image_size))
+    scene, rig = build(world, frame.scene), build_rig(world, frame.scene)
+    seen = [photograph(scene, camera, camera.delay, np.random.default_rng(0)).raw for camera in rig.cameras]
+    categories = {name: int(raw) for raw, (name, *_) in CATEGORIES.items()}
+    classes = label_table(categories, source.vocabulary)[np.stack(seen)]
+    assert frame.labels is not None and frame.cameras == tuple(camera.channel for camera in rig.cameras)
+    labels, (view, row, column) = frame.labels[frame.pair_points], frame.pair_pixels.T
+
+    def agreement(down: int, right: int) -> float:
+        found = classes[view, np.clip(row + down, 0, 111), np.clip(column + right, 0, 191)]
+        return float((found == labels)[labels > 0].mean())
+
+    beside = max(agreement(*step) for step in ((-1, 0), (1, 0), (0, -1), (0, 1)))
+    assert agreement(0, 0) > max(0.94, beside + 0.01), "half a pixel off, two neighbours are as good"
+
+
 def test_splits_are_disjoint_and_only_the_teacher_has_regions(config: WorldConfig, tables: Tables) -> None:
     folder = config.out / config.version
     splits = json.loads((folder / "splits.json").read_text())
@@ -273,7 +301,7 @@ def test_the_command_says_what_is_there_and_what_comes_next(
     assert "1 train, 1 val scenes, 4 keyframes" in first and "driveable_surface" in first
     assert "already" in second
     for text in (first, second):
-        assert f"datasets.shard nuscenes --root {fresh.out} --version v1.0-synthetic --split train" in text
+        assert f"datasets.shard nuscenes --root {fresh.out} --version v1.1-synthetic --split train" in text
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import torch
 from scenelift.config import files
 from scenelift.config.files import dump, load
 from scenelift.errors import ConfigError, DataError, SceneliftError
+from scenelift.evaluation.config import ValidationConfig
 from scenelift.nn.config import NetworkConfig, StudentConfig
 from scenelift.nn.lovasz import lovasz_softmax
 from scenelift.nn.student import Student
@@ -24,7 +25,9 @@ from scenelift.shards.write import write_shards
 from scenelift.train.config import ScaleConfig
 from scenelift.train.method import Progress
 from scenelift.train.optimizer import build_optimizer
+from scenelift.train.plan import Plan
 from tests.made.frames import VOCABULARY, MadeUp, made_up_frame
+from tests.made.validation import FakeShards
 from trainables.common.config import SegmentationData
 from trainables.evaluate import run as evaluate
 from trainables.evaluate.config import EvaluationData
@@ -223,6 +226,20 @@ def test_presets_replay_and_few_frames_get_enough_steps(tmp_path):
     assert finetune.long_enough(config, 2).loop.epochs == 300, "one step an epoch"
     assert finetune.long_enough(config, 17).loop.epochs == 38
     assert finetune.long_enough(config, 1000).loop.epochs == config.loop.epochs
+
+
+@pytest.mark.parametrize("holdout_every", [0, 2])
+def test_min_steps_are_made_on_the_frames_that_are_trained_on(holdout_every, monkeypatch):
+    """Frames of held-out scenes make no steps."""
+    train = FakeShards(40, 10)
+    train.point_features = 1
+    monkeypatch.setattr(finetune, "open_data", lambda data: (train, None))
+    validation = ValidationConfig(holdout_every)
+    labels = LabelsConfig(0.1)
+    config = replace(PRESETS["synthetic"], student=SMALL, min_steps=30, validation=validation, labels=labels)
+    task = finetune.FinetuneTask(config)
+    kept, _ = task.validation()
+    assert Plan(len(kept), task.config.loop, 1).steps >= 30
 
 
 def test_the_protocol_says_what_was_used():

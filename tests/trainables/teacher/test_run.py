@@ -49,7 +49,7 @@ def write_world(root: Path, scenes: int, size: tuple[int, int] = (112, 192)) -> 
     """The files that training reads, two images a scene."""
     tables: dict[str, list[dict[str, str]]] = {"scene": [], "sample": [], "sample_data": []}
     regions = {}
-    (root / "v1.0-synthetic").mkdir(parents=True)
+    (root / "v1.1-synthetic").mkdir(parents=True)
     for number in range(2 * scenes):
         image, file = painted(number, size), f"samples/CAM_FRONT/{number:03d}.png"
         (root / file).parent.mkdir(parents=True, exist_ok=True)
@@ -60,8 +60,8 @@ def write_world(root: Path, scenes: int, size: tuple[int, int] = (112, 192)) -> 
         regions[file] = [[*box, list(names)] for box, names in pairs]
         tables["scene"].append({"token": image.scene, "name": image.scene})
     for name, rows in tables.items():
-        (root / "v1.0-synthetic" / f"{name}.json").write_text(json.dumps(rows))
-    (root / "v1.0-synthetic" / "regions.json").write_text(json.dumps(regions))
+        (root / "v1.1-synthetic" / f"{name}.json").write_text(json.dumps(rows))
+    (root / "v1.1-synthetic" / "regions.json").write_text(json.dumps(regions))
 
 
 def test_patch_shares_equal_the_count_of_pixels() -> None:
@@ -186,10 +186,10 @@ def test_held_out_scenes_are_the_last_and_never_seen() -> None:
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"python -m datasets\.synthetic teacher"):
-        read_regions(tmp_path, "v1.0-synthetic", (112, 192))
+        read_regions(tmp_path, "v1.1-synthetic", (112, 192))
     write_world(tmp_path / "small", scenes=1, size=(32, 48))
     with pytest.raises(DataError, match="112 x 192"):
-        read_regions(tmp_path / "small", "v1.0-synthetic", (112, 192))
+        read_regions(tmp_path / "small", "v1.1-synthetic", (112, 192))
     with pytest.raises(ConfigError, match="steps"):
         TeacherTraining(steps=0)
 
