@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import math
 import operator
+import reprlib
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ PositiveFloat = Annotated[float, Gt(0)]
 NonNegativeFloat = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
 PositiveFraction = Annotated[float, Gt(0), Le(1)]
+
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = 80  # characters
+_SHOWN.maxlevel = 3
 
 _BOUNDS = {
     Gt: (operator.gt, "more than"),
@@ -44,6 +49,39 @@ class Exists:
         """ConfigError if the path is local and not there."""
         if "://" not in str(path) and not Path(path).expanduser().exists():
             raise ConfigError(f"{key}: there is no {path}; {self.otherwise}")
+
+
+@dataclass(frozen=True)
+class FolderName:
+    """One plain component of a path, so that what is joined to a folder cannot lead out of it."""
+
+    reserved: tuple[str, ...] = ()
+    """Names, in lower case, of what else lies in the folder."""
+    longest: ClassVar[int] = 200
+    """Bytes; file systems take 255, and a database of MLflow 250 characters."""
+
+    def check(self, name: str, key: str) -> None:
+        """ConfigError for any other name."""
+        if wrong := self._wrong(name):
+            raise ConfigError(
+                f"{key} is one plain name of a folder, such as distill-2; {shown(name)} {wrong}"
+            )
+
+    def _wrong(self, name: str) -> str:
+        if not name or name != name.strip() or not name.isprintable():
+            return "is empty, begins or ends with a blank, or has characters that cannot be printed"
+        if name.startswith(".") or not {*"/\\?#%"}.isdisjoint(name):
+            return "begins with a dot or has one of / \\ ? # %"
+        if len(name.encode()) > self.longest:
+            return f"has more than {self.longest} bytes"
+        if any(name.casefold() in (taken, f"{taken}.lock") for taken in self.reserved):
+            return "is kept for something else"
+        return ""
+
+
+def shown(value: object) -> str:
+    """A value as a message repeats it: cut to a sensible length, whatever a user's file held."""
+    return _SHOWN.repr(value)
 
 
 class Settings:
@@ -86,9 +124,12 @@ def check(value: Any, hint: Any, key: str) -> None:
             raise ConfigError(f"{key} must be a finite number, not {item}")
         bounds = [rule for rule in rules if type(rule) in _BOUNDS]
         if not all(_BOUNDS[type(rule)][0](item, _limit(rule)) for rule in bounds):
-            raise ConfigError(f"{key} must be {described(bounds)}, not {item}")
+            raise ConfigError(f"{key} must be {described(bounds)}, not {shown(item)}")
         if get_origin(kind) is Literal and item not in get_args(kind):
-            raise ConfigError(f"{key}: {item!r} is not one of {', '.join(map(str, get_args(kind)))}")
+            raise ConfigError(f"{key}: {shown(item)} is not one of {', '.join(map(str, get_args(kind)))}")
+        for rule in rules:
+            if isinstance(rule, FolderName):
+                rule.check(str(item), key)
 
 
 def bounds_of(hint: Any) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from scenelift.config.constraints import Exists, Settings
+from scenelift.config.constraints import Exists, FolderName, Settings
 from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
@@ -15,6 +15,10 @@ ShardFolder = Annotated[str, Exists(_MAKE)]
 """A folder or URI."""
 StudentFolder = Annotated[str, Exists("give a folder runs/NAME/student, or runs/NAME/checkpoints/step-N")]
 """A folder or URI."""
+
+
+RunName = Annotated[str, FolderName(("mlflow.db", "artifacts"))]
+"""Name of a folder beside MLflow's records."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class DataConfig(Settings):
 class RunConfig(Settings):
     """Where a run is kept and what it is called."""
 
-    name: str | None = None
+    name: RunName | None = None
     """Name of the run and of its folder; none: the command and the time, in MLflow also what the run changes."""
     storage: str = "runs"
     """Folder of all runs, or a URI such as s3://bucket/runs."""

@@ -195,6 +195,8 @@ class Experiment:
             self._start(event)
         elif kind == "unwritten":
             say(f"step {step}: a checkpoint was not written, the next one is tried: {event['why']}")
+        elif kind == "damaged":
+            say(f"{event['folder']} is damaged and passed over: its files are not those that were written")
         elif kind == "stopped":
             say(f"stopped early at step {step}: {event['validations']} validations without a new best")
         elif kind == "starved":
@@ -276,7 +278,8 @@ class Experiment:
     def save_student(self, student: Trained, params: Mapping[str, Any], step: int) -> None:
         """Save the trained student in the run's folder and as a logged model with these params."""
         folder = self.run.folder / "student"
-        student.save(folder)
+        with folders.written(folder) as inside:
+            student.save(inside)
         self.run.publish(folder.name)
         self.tracker.model("student", folder, params, self.metrics, step)
 
