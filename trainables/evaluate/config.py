@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scenelift.config.constraints import Settings
 from scenelift.errors import ConfigError
 from scenelift.evaluation.config import Absent
-from scenelift.runs.config import RunConfig, ShardFolder, StudentFolder
+from scenelift.runs.config import Resumable, RunConfig, ShardFolder, StudentFolder
 from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import ScaleConfig
@@ -15,7 +14,7 @@ from trainables.common.config import CLIP_TEACHER, TINY_TEACHER
 
 
 @dataclass(frozen=True)
-class EvaluateConfig(Settings):
+class EvaluateConfig(Resumable):
     """Scores of a student and of a teacher, on every point of every frame.
 
     Those of a student that has learnt from labels are called labeled, all others label-free.

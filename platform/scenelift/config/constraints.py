@@ -9,10 +9,10 @@ import math
 import operator
 import reprlib
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -93,6 +93,11 @@ class Settings:
     def __post_init__(self) -> None:
         for name, hint in hints(type(self)).items():
             check(getattr(self, name), hint, name)
+
+    def continued(self, values: Mapping[str, Any], chosen: str | None) -> Self:
+        """The settings that options by key apply to: others than these where they name earlier work to go on with.
+        chosen: the preset or file that these settings are, if one was named."""
+        return self
 
     def check_here(self, prefix: str = "") -> None:
         """Raises a SceneliftError for what cannot work on this machine; prefix: of fields, such as "data."."""

@@ -9,6 +9,7 @@ import errno
 import functools
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -196,6 +197,11 @@ def write_atomic(filesystem: pafs.FileSystem, path: str, data: bytes | pa.Buffer
             raise
 
 
+def write_text(path: Location, text: str) -> None:
+    """`write_atomic` of a text at a path or URI."""
+    write_atomic(*resolve(path), text.encode())
+
+
 def sync(path: str | Path) -> None:
     """Return when a local file's content, or a folder's names, are on the disk and not in memory only."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -213,6 +219,8 @@ def exists(filesystem: pafs.FileSystem, path: str) -> bool:
 
 def read_bytes(filesystem: pafs.FileSystem, path: str) -> bytes:
     """A file's content; StorageError if it cannot be read."""
+    if is_local(filesystem) and stat.S_ISFIFO(os.stat(path).st_mode if os.path.exists(path) else 0):
+        raise StorageError(f"{path} is a pipe, not a file")  # reading would wait for ever
     with explained(filesystem, path), filesystem.open_input_stream(path) as stream:
         return stream.read()
 

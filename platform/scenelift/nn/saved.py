@@ -52,7 +52,7 @@ class SavedStudent(nn.Module, ABC):
         except safetensors.SafetensorError as error:  # also of a full disk
             raise storage.unwritten(path, error) from error
         description = files.stamp(self.description(), VERSION)
-        (folder / f"{self.FILE}.json").write_text(json.dumps(description, indent=1))
+        storage.write_text(folder / f"{self.FILE}.json", json.dumps(description, indent=1))
 
     def restore(self, folder: Path) -> None:
         """Load the weights that `save` wrote for a student of the same configuration."""

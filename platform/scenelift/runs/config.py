@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 from scenelift.config.constraints import Exists, FolderName, Settings
 from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
@@ -40,11 +41,22 @@ class RunConfig(Settings):
     storage: str = "runs"
     """Folder of all runs, or a URI such as s3://bucket/runs."""
     resume: bool = False
-    """Continue the run of this name from its newest checkpoint, and its MLflow run."""
+    """Continue the run of this name, with its own settings, from its newest checkpoint, and its MLflow run."""
 
 
 @dataclass(frozen=True)
-class TrainingConfig(Settings):
+class Resumable(Settings):
+    """Settings of a command that keeps a run and can go on with it."""
+
+    def continued(self, values: Mapping[str, Any], chosen: str | None) -> Self:
+        """The run's own settings, if it is to be resumed."""
+        from scenelift.runs.resume import own_settings  # reads files
+
+        return own_settings(self, values, chosen)
+
+
+@dataclass(frozen=True)
+class TrainingConfig(Resumable):
     """Settings that all trainings have; a method adds its own, and its defaults."""
 
     data: DataConfig = DataConfig()

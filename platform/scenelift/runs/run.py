@@ -16,10 +16,11 @@ import torch
 from scenelift.cluster import connect as cluster
 from scenelift.config import build as configuration
 from scenelift.config.files import dump
-from scenelift.errors import SceneliftError
+from scenelift.errors import DataError, SceneliftError
 from scenelift.evaluation import plots
 from scenelift.io import folders, storage
 from scenelift.io.console import Meter, say
+from scenelift.runs.config import RunConfig
 from scenelift.runs.folder import Run
 from scenelift.runs.task import Report, Task
 from scenelift.shards.read import Samples
@@ -54,6 +55,8 @@ def ignore(values: dict[str, float]) -> None:
 def run(task: Task[Any], observe: Observe = ignore) -> None:
     """The whole run, from connecting to Ray to `result.json`."""
     config = task.config
+    if finished(config):
+        return
     with cluster.connect():
         resources = Resources.fit(config.scale)
         frames, validation = task.validation()
@@ -77,6 +80,25 @@ def run(task: Task[Any], observe: Observe = ignore) -> None:
                 smaller_samples=task.smaller_samples,
             )
             _train_and_score(task, job, resources, started)
+
+
+def finished(config: Any) -> bool:
+    """Whether the run that the config goes on with has ended well. Says so, and sends MLflow the metrics that it
+    lacks; in the run's folder nothing is touched."""
+    settings: RunConfig = config.run
+    if not settings.resume or settings.name is None:
+        return False
+    folder = Run(storage.join(settings.storage, settings.name))
+    if folder.status != "finished":
+        return False
+    if folder.mlflow_run is not None:
+        tracker = Tracker.reopen(config.tracking, folder.records, folder.mlflow_run)
+        for event in folder.history():
+            if event["kind"] in ("metrics", "epoch"):
+                tracker.metrics(_recorded(event), event["step"])
+        tracker.finish("FINISHED")
+    say(f"run {folder.name} is finished, and stays as it is: {storage.join(folder.place, 'result.json')}")
+    return True
 
 
 def _train_and_score(task: Task[Any], job: Job, resources: Resources, started: Experiment) -> None:
@@ -110,6 +132,24 @@ def experiment(
     differences from it become tags, and the MLflow name of a run without a name; columns: metrics that a
     dashboard shows, the most important first."""
     folder = Run.open(command, config, config.run)
+    try:
+        with _recorded_run(folder, command, config, tags, presets, columns, observe) as started:
+            yield started
+    finally:
+        folder.release()
+
+
+@contextmanager
+def _recorded_run(
+    folder: Run,
+    command: str,
+    config: Any,
+    tags: Mapping[str, str],
+    presets: Mapping[str, Any],
+    columns: Sequence[str],
+    observe: Observe,
+) -> Iterator[Experiment]:
+    """`experiment` in a folder that no other process writes."""
     preset, options = configuration.difference(config, presets)
     changed, values = configuration.written(options), configuration.to_dict(config)
     params = configuration.flatten(config)
@@ -174,7 +214,19 @@ class Experiment:
                 tracker.metrics(_recorded(event), self._reached)  # drops the steps that MLflow has already
 
     def dataset(self, shards: Samples[Any], context: str) -> None:
-        """Record which shards the run reads; context: train or test."""
+        """Record which shards the run reads; context: train or test. DataError if it began with others."""
+        content = "".join(shard.sha256 for shard in shards.manifest.shards)
+        data = {"kind": "data", "context": context, "sha256": hashlib.sha256(content.encode()).hexdigest()}
+        before = [
+            each for each in self.run.history() if each["kind"] == "data" and each.get("context") == context
+        ]
+        if before and before[-1].get("sha256") != data["sha256"]:
+            raise DataError(
+                f"{shards.path} holds other shards than run {self.run.name} began with; give the folder that has "
+                f"them with --data.{context}, or give the run a new name"
+            )
+        if not before:
+            self.run.record({**data, "step": 0})
         manifest = shards.manifest.to_json()
         digest = hashlib.sha256(manifest.encode()).hexdigest()[:16]
         name = f"{shards.manifest.dataset}-{shards.manifest.split}"
