@@ -162,7 +162,9 @@ class AuthorsHdf5:
             raise FrameError(f"the size of {image} is unknown; {self.path.name} does not contain it")
         try:
             with _h5py().File(self.path, "r") as file:
-                rows = np.asarray(file[image], np.float32)
+                rows = np.asarray(_within(file, image, self.path.name), np.float32)
+        except FrameError:
+            raise
         except KeyError:
             raise FrameError(f"{self.path.name} has no {image}") from None
         except (
@@ -171,6 +173,17 @@ class AuthorsHdf5:
             reason = " ".join(str(error).split())[:200]
             raise FrameError(f"{image} of {self.path.name} cannot be read: {reason}") from None
         return split_rows(image, rows, self.width, self.classes, size, self.box_unit)
+
+
+def _within(file: Any, name: str, shown: str) -> Any:
+    """A data set whose numbers lie in the HDF5 file itself: HDF5 can name any other file instead."""
+    if not isinstance(file.get(name, getlink=True), _h5py().ExternalLink):
+        rows = file[name]
+        if not isinstance(rows, _h5py().Dataset):
+            raise FrameError(f"{name} of {shown} is not an array")
+        if rows.file == file and not rows.external and not rows.is_virtual:
+            return rows
+    raise FrameError(f"{name} of {shown} lies in another file; write its numbers into {shown}")
 
 
 def split_rows(

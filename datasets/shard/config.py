@@ -8,7 +8,7 @@ from typing import Annotated
 
 from datasets.shard.sources import SOURCES
 from scenelift.config.build import nearest
-from scenelift.config.constraints import Exists, NonNegativeInt, PositiveInt, Settings
+from scenelift.config.constraints import Exists, FolderName, NonNegativeInt, PositiveInt, Settings
 from scenelift.errors import ConfigError
 from scenelift.samples.config import ReadOptions
 
@@ -24,9 +24,9 @@ class ShardConfig(Settings):
     """Which data set: nuscenes, semantickitti, scannet; the preset's name."""
     root: Annotated[Path, Exists()] | None = None
     """Folder of the data set, as it is unpacked."""
-    version: str = "v1.0-trainval"
+    version: Annotated[str, FolderName()] = "v1.0-trainval"
     """Its release; of nuScenes, the name of the folder with the tables."""
-    split: str | None = None
+    split: Annotated[str, FolderName()] | None = None
     """Split to take; none: every scene that is there."""
     out: str | None = None
     """Folder or URI to write to; none: data/shards/DATASET/VERSION/SPLIT."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from datasets.captions.config import BoxUnit, CaptionOptions
 from scenelift.config.build import nearest
-from scenelift.config.constraints import Exists, NonNegativeInt, PositiveInt, Settings
+from scenelift.config.constraints import Exists, FolderName, NonNegativeInt, PositiveInt, Settings
 from scenelift.errors import ConfigError
 
 _NEEDED = {
@@ -42,7 +42,7 @@ class CaptionShardConfig(Settings):
     """Channels of a region's feature in an HDF5 file; .npz files tell it themselves."""
     box_unit: BoxUnit = "pixels"
     """What the boxes of an HDF5 file are in: pixels, or shares of the image's width and height."""
-    split: str | None = None
+    split: Annotated[str, FolderName()] | None = None
     """Split to take: train, val or test; none: every image that is there."""
     out: str | None = None
     """Folder or URI to write to; none: data/shards/DATASET/SPLIT."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from datasets.grounding.config import Candidates, Corpus, RoomOptions
-from scenelift.config.constraints import Exists, NonNegativeInt, PositiveInt, Settings
+from scenelift.config.constraints import Exists, FolderName, NonNegativeInt, PositiveInt, Settings
 from scenelift.errors import ConfigError
 
 
@@ -24,7 +24,7 @@ class RoomShardConfig(Settings):
     """ScanNet's folder, with scans, the sentences, the scene lists and the label table."""
     sentences: Annotated[Path, Exists()] | None = None
     """File of the sentences; none: ROOT/ScanRefer_filtered_SPLIT.json, ROOT/nr3d.csv or ROOT/sr3d.csv."""
-    split: str | None = None
+    split: Annotated[str, FolderName()] | None = None
     """Split to take, such as train or val; ReferIt3D's lists call the latter test."""
     candidates: Candidates = "detector"
     """Proposals: a detector's output in ROOT/proposals, as WS-3DVG scores all three corpora; or the true instances,

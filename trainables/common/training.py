@@ -39,6 +39,11 @@ def shard_folders(
 
 def start(task: type[Task[Any]], config: Any) -> None:
     """Make the task, which checks the data, and only then import what a run needs."""
+    if config.run.resume:
+        from scenelift.runs.run import finished
+
+        if finished(config):
+            return
     accepted = task(config)
     from scenelift.runs.run import run
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from scenelift.config.constraints import Settings
 from scenelift.errors import ConfigError
 from scenelift.evaluation.config import Absent
-from scenelift.runs.config import RunConfig, ShardFolder, StudentFolder
+from scenelift.runs.config import Resumable, RunConfig, ShardFolder, StudentFolder
 from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import ScaleConfig
@@ -27,7 +27,7 @@ class EvaluationData(Settings):
 
 
 @dataclass(frozen=True)
-class EvaluateConfig(Settings):
+class EvaluateConfig(Resumable):
     """Scores of a student and of a teacher, on every point of every frame.
 
     Those of a student that has learnt from labels are called labeled, all others label-free.

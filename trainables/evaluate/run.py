@@ -9,7 +9,7 @@ from scenelift.io import storage
 from scenelift.io.storage import Location
 from scenelift.nn.student import Student
 from scenelift.runs.history import Origin
-from scenelift.runs.run import experiment
+from scenelift.runs.run import experiment, finished
 from scenelift.runs.task import spread
 from scenelift.shards.read import Shards
 from scenelift.teachers.clip import build_teacher
@@ -22,6 +22,8 @@ from trainables.evaluate.config import PRESETS, EvaluateConfig
 
 def run(config: EvaluateConfig) -> None:
     """Score, show, record."""
+    if finished(config):
+        return
     shards = Shards.open(config.data.test or synthetic("val"))
     if shards.about.labels is None:
         raise DataError(

@@ -10,6 +10,7 @@ from annotated_types import Gt, Lt
 
 from scenelift.config.constraints import (
     Exists,
+    FolderName,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -27,7 +28,7 @@ class TeacherTraining(Settings):
         "data/synthetic-teacher"
     )
     """World with region captions, as python -m datasets.synthetic teacher writes it."""
-    version: str = "v1.1-synthetic"
+    version: Annotated[str, FolderName()] = "v1.1-synthetic"
     """Name of the folder of tables inside `root`."""
     out: Path = Path("runs/teacher/tiny_clip.safetensors")
     """File to write: weights, how they are built, and how they came about."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from datasets.common.files import read_bytes, read_json
 from datasets.nuscenes.classes import FULL
 from scenelift.errors import DataError
 from scenelift.samples.vocabulary import Vocabulary, prompt_templates
@@ -69,7 +70,7 @@ def read_regions(root: Path, version: str, size: tuple[int, int]) -> list[Region
             f"no region captions at {path}; write a world with captions: "
             f"python -m datasets.synthetic teacher --out {root} --version {version}"
         )
-    regions, scenes = json.loads(path.read_text()), _scenes(root / version)
+    regions, scenes = read_json(path), _scenes(root / version)
     images = [
         _region_image(root, file, scenes[file], regions[file])
         for file in tqdm(sorted(regions, key=lambda file: (scenes[file], file)), "images", leave=False)
@@ -81,7 +82,7 @@ def read_regions(root: Path, version: str, size: tuple[int, int]) -> list[Region
 
 
 def _region_image(root: Path, file: str, scene: str, regions: list[list[Any]]) -> RegionImage:
-    with Image.open(root / file) as image:
+    with Image.open(io.BytesIO(read_bytes(root, file))) as image:
         pixels = np.asarray(image.convert("RGB"))
     boxes = np.array([region[:4] for region in regions], np.float32)
     return RegionImage(scene, pixels, boxes, tuple(tuple(region[4]) for region in regions))
@@ -91,7 +92,8 @@ def _scenes(tables: Path) -> dict[str, str]:
     """Image file -> name of its scene, from the nuScenes tables."""
 
     def table(name: str) -> list[dict[str, Any]]:
-        return json.loads((tables / f"{name}.json").read_text())
+        rows: list[dict[str, Any]] = read_json(tables / f"{name}.json")
+        return rows
 
     scene = {row["token"]: row["name"] for row in table("scene")}
     sample = {row["token"]: scene[row["scene_token"]] for row in table("sample")}

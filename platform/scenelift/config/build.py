@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
-from scenelift.config.constraints import check, hints
+from scenelift.config.constraints import check, hints, shown
 from scenelift.errors import ConfigError
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ def flatten(config: Any) -> dict[str, Value]:
 def from_dict(cls: type[T], values: Any, key: str = "") -> T:
     """Build a config of `cls` from plain values; every unknown key or wrong type is a ConfigError."""
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{key or 'the configuration'} must be a group of keys, not {values!r}")
+        raise ConfigError(f"{key or 'the configuration'} must be a group of keys, not {shown(values)}")
     return cast(T, _build(cls, None, values, key))
 
 
@@ -59,7 +59,7 @@ def override(config: T, values: Mapping[str, Value]) -> T:
     tree: dict[str, Any] = {}
     for dotted, value in _leaves(config, values).items():
         if dotted not in known:
-            raise ConfigError(f"unknown key {dotted}; {nearest(dotted, known)}")
+            raise ConfigError(f"unknown key {dotted:.80}; {nearest(dotted[:_LONGEST], known)}")
         *groups, leaf = dotted.split(".")
         node = tree
         for group in groups:
@@ -82,7 +82,7 @@ def _leaves(config: Any, values: Mapping[str, Value]) -> dict[str, Value]:
         elif value in named:
             groups |= {f"{dotted}.{key}": leaf for key, leaf in flatten(named[value]).items()}
         else:
-            raise ConfigError(f"{dotted}: no {value}; {nearest(str(value), named)}")
+            raise ConfigError(f"{dotted}: no {shown(value)}; {nearest(str(value)[:_LONGEST], named)}")
     return groups | leaves
 
 
@@ -91,13 +91,15 @@ def _build(cls: Any, base: Any, values: Mapping[str, Any], prefix: str) -> Any:
     for name in values:
         if name not in fields:
             known = [prefix + field for field in fields]
-            raise ConfigError(f"unknown key {prefix}{name}; {nearest(prefix + str(name), known)}")
+            raise ConfigError(
+                f"unknown key {prefix}{name!s:.80}; {nearest(prefix + str(name)[:_LONGEST], known)}"
+            )
     built = {} if base is None else {name: getattr(base, name) for name in fields}
     for name, value in values.items():
         hint, key = fields[name], prefix + name
         if dataclasses.is_dataclass(hint):
             if not isinstance(value, Mapping):
-                raise ConfigError(f"{key} must be a group of keys, not {value!r}")
+                raise ConfigError(f"{key} must be a group of keys, not {shown(value)}")
             built[name] = _build(hint, built.get(name), value, f"{key}.")
         else:
             built[name] = _convert(value, hint, key)
@@ -125,13 +127,13 @@ def _convert(value: Any, hint: Any, key: str) -> Any:
     if origin is Literal:
         match = next((arg for arg in args if str(arg) == str(value)), None)
         if match is None:
-            raise ConfigError(f"{key}: {value!r} is not one of {', '.join(map(str, args))}")
+            raise ConfigError(f"{key}: {shown(value)} is not one of {', '.join(map(str, args))}")
         return match
     if origin is tuple:
         items = value if isinstance(value, list | tuple) else [value]
         inner = [args[0]] * len(items) if args[-1] is Ellipsis else list(args)
         if len(inner) != len(items):
-            raise ConfigError(f"{key} takes {len(inner)} values, not {len(items)}: {value!r}")
+            raise ConfigError(f"{key} takes {len(inner)} values, not {len(items)}: {shown(value)}")
         return tuple(_convert(item, arg, key) for item, arg in zip(items, inner, strict=True))
     return _scalar(value, hint, key)
 
@@ -142,17 +144,17 @@ def _scalar(value: Any, hint: Any, key: str) -> Any:
             return value
         if str(value).lower() in ("true", "yes", "on", "1", "false", "no", "off", "0"):
             return str(value).lower() in ("true", "yes", "on", "1")
-        raise ConfigError(f"{key}: write true or false, not {value!r}")
+        raise ConfigError(f"{key}: write true or false, not {shown(value)}")
     if hint in (int, float) and not isinstance(value, bool) and isinstance(value, int | float | str):
         try:
             if hint is float or not isinstance(value, float) or value.is_integer():
                 return hint(value)
         except (ValueError, OverflowError):
             pass
-        raise ConfigError(f"{key} takes a{'n int' if hint is int else ' number'}, not {value!r}")
+        raise ConfigError(f"{key} takes a{'n int' if hint is int else ' number'}, not {shown(value)}")
     if hint in (str, Path) and not isinstance(value, list | tuple | Mapping) and value is not None:
         return hint(value)
-    raise ConfigError(f"{key} takes {getattr(hint, '__name__', hint)}, not {value!r}")
+    raise ConfigError(f"{key} takes {getattr(hint, '__name__', hint)}, not {shown(value)}")
 
 
 _PLACES = ("scale.", "data.train", "data.test")

@@ -76,7 +76,9 @@ def parse(presets: Mapping[str, T], argv: Sequence[str], prog: str) -> T:
     file = values.pop("config", None)
     if file is not None and name is not None:
         raise ConfigError(f"give the preset {name} or --config {file}: a replayed config has no preset")
-    return override(preset if file is None else load(type(preset), file), values)
+    config = preset if file is None else load(type(preset), file)
+    chosen = f"the preset {name}" if name is not None else None if file is None else f"--config {file}"
+    return override(config.continued(values, chosen), values)
 
 
 def show_help(config: Any, prog: str, description: str) -> NoReturn:

@@ -7,11 +7,12 @@ import dataclasses
 import functools
 import math
 import operator
+import reprlib
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -24,6 +25,10 @@ PositiveFloat = Annotated[float, Gt(0)]
 NonNegativeFloat = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
 PositiveFraction = Annotated[float, Gt(0), Le(1)]
+
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = 80  # characters
+_SHOWN.maxlevel = 3
 
 _BOUNDS = {
     Gt: (operator.gt, "more than"),
@@ -46,6 +51,39 @@ class Exists:
             raise ConfigError(f"{key}: there is no {path}; {self.otherwise}")
 
 
+@dataclass(frozen=True)
+class FolderName:
+    """One plain component of a path, so that what is joined to a folder cannot lead out of it."""
+
+    reserved: tuple[str, ...] = ()
+    """Names, in lower case, of what else lies in the folder."""
+    longest: ClassVar[int] = 200
+    """Bytes; file systems take 255, and a database of MLflow 250 characters."""
+
+    def check(self, name: str, key: str) -> None:
+        """ConfigError for any other name."""
+        if wrong := self._wrong(name):
+            raise ConfigError(
+                f"{key} is one plain name of a folder, such as distill-2; {shown(name)} {wrong}"
+            )
+
+    def _wrong(self, name: str) -> str:
+        if not name or name != name.strip() or not name.isprintable():
+            return "is empty, begins or ends with a blank, or has characters that cannot be printed"
+        if name.startswith(".") or not {*"/\\?#%"}.isdisjoint(name):
+            return "begins with a dot or has one of / \\ ? # %"
+        if len(name.encode()) > self.longest:
+            return f"has more than {self.longest} bytes"
+        if any(name.casefold() in (taken, f"{taken}.lock") for taken in self.reserved):
+            return "is kept for something else"
+        return ""
+
+
+def shown(value: object) -> str:
+    """A value as a message repeats it: cut to a sensible length, whatever a user's file held."""
+    return _SHOWN.repr(value)
+
+
 class Settings:
     """Base of all settings, which are frozen dataclasses. A subclass's `__post_init__` calls this one first."""
 
@@ -55,6 +93,11 @@ class Settings:
     def __post_init__(self) -> None:
         for name, hint in hints(type(self)).items():
             check(getattr(self, name), hint, name)
+
+    def continued(self, values: Mapping[str, Any], chosen: str | None) -> Self:
+        """The settings that options by key apply to: others than these where they name earlier work to go on with.
+        chosen: the preset or file that these settings are, if one was named."""
+        return self
 
     def check_here(self, prefix: str = "") -> None:
         """Raises a SceneliftError for what cannot work on this machine; prefix: of fields, such as "data."."""
@@ -90,9 +133,12 @@ def check(value: Any, hint: Any, key: str) -> None:
             raise ConfigError(f"{key} must be a finite number, not {item}")
         bounds = [rule for rule in rules if type(rule) in _BOUNDS]
         if not all(_BOUNDS[type(rule)][0](item, _limit(rule)) for rule in bounds):
-            raise ConfigError(f"{key} must be {described(bounds)}, not {item}")
+            raise ConfigError(f"{key} must be {described(bounds)}, not {shown(item)}")
         if get_origin(kind) is Literal and item not in get_args(kind):
-            raise ConfigError(f"{key}: {item!r} is not one of {', '.join(map(str, get_args(kind)))}")
+            raise ConfigError(f"{key}: {shown(item)} is not one of {', '.join(map(str, get_args(kind)))}")
+        for rule in rules:
+            if isinstance(rule, FolderName):
+                rule.check(str(item), key)
 
 
 def bounds_of(hint: Any) -> tuple[Any, ...]:

@@ -3,14 +3,15 @@ VERSION and MIGRATIONS: version -> function that converts values to the next one
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 
 from scenelift.config.build import from_dict, to_dict
-from scenelift.errors import ConfigError, SceneliftError, first_line
+from scenelift.errors import ConfigError, SceneliftError, StorageError
+from scenelift.io import storage
 
 T = TypeVar("T")
 KEY = "schema_version"
@@ -24,17 +25,65 @@ def dump(config: Any) -> str:
     return yaml.safe_dump(stamp(to_dict(config), VERSION), sort_keys=False)
 
 
-def load(cls: type[T], path: str | Path) -> T:
+def load(cls: type[T], path: storage.Location) -> T:
     """Read a config that `dump` wrote; ConfigError if the file is missing or does not fit `cls`."""
+    filesystem, place = storage.resolve(path)
+    if not storage.exists(filesystem, place):
+        raise ConfigError(f"no config file at {path}; every run keeps its own as config.yaml")
     try:
-        values = yaml.safe_load(Path(path).read_text())
-    except FileNotFoundError:
-        raise ConfigError(f"no config file at {path}; every run keeps its own as config.yaml") from None
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {first_line(error)}") from None
+        data = storage.read_bytes(filesystem, place)
+    except StorageError as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    values = parse(data, path, ConfigError, "YAML")
     return from_dict(cls, accept(values, path, VERSION, MIGRATIONS, ConfigError))
+
+
+class _Plain(yaml.SafeLoader):
+    """Without references, by which a short file can stand for an endless value."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has references (*name), which our files have not")
+        return super().compose_node(parent, index)
+
+
+def parse(
+    data: bytes, where: object, error: type[SceneliftError], form: Literal["JSON", "YAML"] = "JSON"
+) -> Any:
+    """The plain values in a file of our own; `error`, which names it, for anything else."""
+    try:
+        text = data.decode("utf-8-sig")
+        return json.loads(text) if form == "JSON" else yaml.load(text, _Plain)
+    except UnicodeDecodeError:
+        raise error(f"{where} is not in UTF-8; save it in that encoding") from None
+    except RecursionError:
+        raise error(f"{where} is nested too deep") from None
+    except Exception as reason:  # yaml's constructors raise what Python's types do
+        raise error(f"{where} is not {form}: {' '.join(str(reason).split())[:200]}") from None
+
+
+def read(
+    path: storage.Location,
+    fields: Mapping[str, type | tuple[type, ...]],
+    version: int,
+    migrations: Migrations,
+    error: type[SceneliftError],
+    advice: str,
+    form: Literal["JSON", "YAML"] = "JSON",
+) -> dict[str, Any]:
+    """The values of a file of our own with these fields, migrated to `version`; `error`, which names the file and
+    ends with the advice, if it is damaged."""
+    filesystem, place = storage.resolve(path)
+    try:
+        values = accept(
+            parse(storage.read_bytes(filesystem, place), path, error, form), path, version, migrations, error
+        )
+        for name, kind in fields.items():
+            if not isinstance(values.get(name), kind):
+                raise error(f"{path} is damaged: it has no {name}, or something else in its place")
+    except error as reason:
+        raise error(f"{reason}; {advice}") from None
+    return values
 
 
 def stamp(values: Mapping[str, Any], version: int) -> dict[str, Any]:

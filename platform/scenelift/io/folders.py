@@ -1,9 +1,11 @@
 """Folders that are complete or absent, on any file system: checkpoints and saved students. Object stores cannot
-rename a folder, so a folder is complete when its last file, `done.json`, lists the sizes of all files."""
+rename a folder, so a folder is complete when its last file, `done.json`, lists all files with their checksums."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,28 +18,34 @@ from scenelift.io import storage
 from scenelift.io.storage import Location
 
 DONE = "done.json"
-"""The file written last: {"files": {name: bytes}, "about": the writer's own values}."""
+"""The file written last: {"files": {name: {"bytes": ..., "sha256": ...}}, "about": the writer's own values}."""
+MARK = ".scenelift"
+"""The file written first: a folder that has neither it nor `DONE` is not ours, and is never deleted."""
 
 
 @contextmanager
 def written(target: Location, values: Mapping[str, Any] | None = None) -> Iterator[Path]:
     """A local folder to write files into; complete at `target` once the `with` block succeeds. values: plain
-    values for `about`. On a local disk the folder is the target, else a temporary one that is copied. Anything
-    already at `target` is deleted first. Raises StorageError."""
+    values for `about`. On a local disk the folder is the target, else a temporary one that is copied. What was
+    written at `target` before is deleted first. Raises StorageError, also where somebody else's files are."""
     filesystem, path = storage.resolve(target)
     remove(target)
     local = storage.is_local(filesystem)
-    if local:
-        storage.make_folder(filesystem, path)
+    storage.make_folder(filesystem, path)
     try:
+        storage.write_atomic(
+            filesystem, storage.join(path, MARK), b"written by Scenelift, which may delete it\n"
+        )
         with nullcontext(path) if local else tempfile.TemporaryDirectory(prefix="scenelift-") as name:
             folder = Path(name)
             with storage.explained(*storage.resolve(folder)):
                 yield folder
+                files = {file.name: _described(file) for file in folder.iterdir() if file.name != MARK}
+                for file in [folder / name for name in files] + [folder] if local else []:
+                    storage.sync(file)
             if not local:
                 upload(folder, target)
-            sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
-        text = json.dumps({"files": sizes, "about": dict(values or {})})
+        text = json.dumps({"files": files, "about": dict(values or {})})
         storage.write_atomic(filesystem, storage.join(path, DONE), text.encode())
     except BaseException:
         with suppress(StorageError):
@@ -47,13 +55,41 @@ def written(target: Location, values: Mapping[str, Any] | None = None) -> Iterat
 
 def about(target: Location) -> dict[str, Any] | None:
     """The values that `written` stored with a folder; None if it does not exist or is incomplete."""
+    done = _done(target)
+    return None if done is None else dict(done["about"])
+
+
+def intact(folder: Path) -> bool:
+    """Whether a fetched folder is complete, and its files have the content that was written: reads all of them."""
+    done = _done(folder)
+    if done is None:
+        return False
+    checked = {
+        name: each for name, each in done["files"].items() if not isinstance(each, int)
+    }  # 0.1 had sizes
+    return all(_described(folder / name) == each for name, each in checked.items())
+
+
+def _done(target: Location) -> dict[str, Any] | None:
+    """The content of `DONE`; None where it is missing or broken, as after a power loss, or files are."""
     filesystem, path = storage.resolve(target)
     sizes = storage.list_files(filesystem, path)
     if DONE not in sizes:
         return None
-    done = json.loads(storage.read_bytes(filesystem, storage.join(path, DONE)))
-    complete = all(sizes.get(name) == size for name, size in done["files"].items())
-    return dict(done["about"]) if complete else None
+    try:
+        done = json.loads(storage.read_bytes(filesystem, storage.join(path, DONE)))
+        wanted = {
+            name: each if isinstance(each, int) else each["bytes"] for name, each in done["files"].items()
+        }
+        whole = all(sizes.get(name) == size for name, size in wanted.items())
+        return done if whole and isinstance(done["about"], dict) else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _described(file: Path) -> dict[str, Any]:
+    with file.open("rb") as stream:
+        return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
 
 
 @contextmanager
@@ -76,7 +112,9 @@ def upload(source: Path, target: Location) -> None:
     filesystem, path = storage.resolve(target)
     places = {source: path}
     if source.is_dir():
-        files = sorted(file for file in source.rglob("*") if file.is_file())
+        files = sorted(
+            (file for file in source.rglob("*") if file.is_file()), key=lambda each: each.name == DONE
+        )
         places = {file: storage.join(path, str(file.relative_to(source))) for file in files}
     for parent in sorted({storage.split(place)[0] for place in places.values()}):
         storage.make_folder(filesystem, parent)
@@ -87,8 +125,26 @@ def upload(source: Path, target: Location) -> None:
 
 
 def remove(target: Location) -> None:
-    """Delete a folder, if it exists; if killed half-way, what remains counts as incomplete."""
+    """Delete a folder that `written` made, if it exists; if killed half-way, what remains counts as incomplete.
+
+    StorageError for a folder with files of somebody else's.
+    """
     filesystem, path = storage.resolve(target)
-    storage.delete(filesystem, storage.join(path, DONE))
+    if storage.is_local(filesystem) and os.path.islink(path):
+        os.unlink(path)  # where it points to is not ours
+        return
+    names = storage.list_files(filesystem, path)
+    foreign = names or storage.list_folders(filesystem, path)
+    if foreign and names.keys().isdisjoint((MARK, DONE)):
+        raise StorageError(
+            f"{target} was not written by Scenelift and is not deleted; move it out of the way"
+        )
+    for name in sorted(names, key=lambda name: (name == MARK, name != DONE)):  # what marks it as ours last
+        storage.delete(filesystem, storage.join(path, name))
     with storage.explained(filesystem, path), suppress(FileNotFoundError):
         filesystem.delete_dir(path)
+
+
+def ours(target: Location) -> bool:
+    """Whether `written` began a folder."""
+    return not storage.list_files(*storage.resolve(target)).keys().isdisjoint((MARK, DONE))

@@ -9,6 +9,7 @@ import errno
 import functools
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -142,6 +143,12 @@ def explained(filesystem: pafs.FileSystem, path: str, need: int = 0) -> Iterator
         raise StorageError(_refused(filesystem, path, first_line(error))) from error
 
 
+def unwritten(path: str | Path, error: Exception) -> StorageError:
+    """The StorageError for a file that a library of weights could not write: it tells of full disks in its own
+    words."""
+    return StorageError(f"cannot write {path}: {first_line(error)}; make room there, or write somewhere else")
+
+
 _ADVICE = {
     "allow_bucket_creation": "there is no such bucket: check its name, and AWS_ENDPOINT_URL",
     "NO_SUCH_BUCKET": "there is no such bucket: check its name, and AWS_ENDPOINT_URL",
@@ -169,8 +176,8 @@ def make_folder(filesystem: pafs.FileSystem, folder: str) -> None:
 
 
 def write_atomic(filesystem: pafs.FileSystem, path: str, data: bytes | pa.Buffer) -> None:
-    """Write a file so that a reader sees all of it or nothing, even if the writer is killed: locally by renaming a
-    temporary file in the same folder, elsewhere as one object. Raises StorageError."""
+    """Write a file so that a reader sees all of it or nothing, even if the writer is killed or the power fails:
+    locally by renaming a temporary file in the same folder, elsewhere as one object. Raises StorageError."""
     with explained(filesystem, path, len(data)):
         if not is_local(filesystem):
             with filesystem.open_output_stream(path) as stream:
@@ -179,13 +186,29 @@ def write_atomic(filesystem: pafs.FileSystem, path: str, data: bytes | pa.Buffer
         folder, name = split(path)
         temporary = join(folder, f"{TEMPORARY}{uuid.uuid4().hex}-{name}")
         try:
-            with filesystem.open_output_stream(temporary) as stream:
-                stream.write(data)
-            filesystem.move(temporary, path)
+            with open(temporary, "wb") as file:
+                file.write(data)
+            sync(temporary)
+            os.replace(temporary, path)
+            sync(folder)
         except BaseException:
             with suppress(OSError):
-                filesystem.delete_file(temporary)
+                os.unlink(temporary)
             raise
+
+
+def write_text(path: Location, text: str) -> None:
+    """`write_atomic` of a text at a path or URI."""
+    write_atomic(*resolve(path), text.encode())
+
+
+def sync(path: str | Path) -> None:
+    """Return when a local file's content, or a folder's names, are on the disk and not in memory only."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def exists(filesystem: pafs.FileSystem, path: str) -> bool:
@@ -196,6 +219,8 @@ def exists(filesystem: pafs.FileSystem, path: str) -> bool:
 
 def read_bytes(filesystem: pafs.FileSystem, path: str) -> bytes:
     """A file's content; StorageError if it cannot be read."""
+    if is_local(filesystem) and stat.S_ISFIFO(os.stat(path).st_mode if os.path.exists(path) else 0):
+        raise StorageError(f"{path} is a pipe, not a file")  # reading would wait for ever
     with explained(filesystem, path), filesystem.open_input_stream(path) as stream:
         return stream.read()
 

@@ -12,8 +12,8 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from scenelift.config import files
-from scenelift.errors import SceneliftError
-from scenelift.io import folders
+from scenelift.errors import SceneliftError, StorageError, TeacherError, first_line
+from scenelift.io import folders, storage
 from scenelift.io.storage import Location
 
 VERSION = 1
@@ -43,12 +43,16 @@ class SavedStudent(nn.Module, ABC):
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
 
     def save(self, folder: Path) -> None:
-        """Write all that `load` needs."""
+        """Write all that `load` needs; StorageError, or an OSError, if the disk is full."""
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        safetensors.torch.save_file(weights, folder / f"{self.FILE}.safetensors")
+        path = folder / f"{self.FILE}.safetensors"
+        try:
+            safetensors.torch.save_file(weights, path)
+        except safetensors.SafetensorError as error:  # also of a full disk
+            raise storage.unwritten(path, error) from error
         description = files.stamp(self.description(), VERSION)
-        (folder / f"{self.FILE}.json").write_text(json.dumps(description, indent=1))
+        storage.write_text(folder / f"{self.FILE}.json", json.dumps(description, indent=1))
 
     def restore(self, folder: Path) -> None:
         """Load the weights that `save` wrote for a student of the same configuration."""
@@ -68,10 +72,11 @@ class SavedStudent(nn.Module, ABC):
             description = files.accept(values, f"{folder}/{names[1]}", VERSION, MIGRATIONS)
             student = cls.from_description(description, weights)
             student.load_state_dict(weights)
-        except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
-            reason = str(error).splitlines()[0]
+        except (StorageError, TeacherError):
+            raise
+        except Exception as error:  # its files decide what is built, so that anything may fail
             raise SceneliftError(
-                f"{folder} does not hold {cls.NAME} ({reason}); give a folder runs/NAME/student, or "
-                "runs/NAME/checkpoints/step-N"
+                f"{folder} does not hold {cls.NAME} ({first_line(error)[:300]}); give a folder "
+                "runs/NAME/student, or runs/NAME/checkpoints/step-N"
             ) from None
         return student.eval()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, Self
 
-from scenelift.config.constraints import Exists, Settings
+from scenelift.config.constraints import Exists, FolderName, Settings
 from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
@@ -15,6 +16,10 @@ ShardFolder = Annotated[str, Exists(_MAKE)]
 """A folder or URI."""
 StudentFolder = Annotated[str, Exists("give a folder runs/NAME/student, or runs/NAME/checkpoints/step-N")]
 """A folder or URI."""
+
+
+RunName = Annotated[str, FolderName(("mlflow.db", "artifacts"))]
+"""Name of a folder beside MLflow's records."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +36,27 @@ class DataConfig(Settings):
 class RunConfig(Settings):
     """Where a run is kept and what it is called."""
 
-    name: str | None = None
+    name: RunName | None = None
     """Name of the run and of its folder; none: the command and the time, in MLflow also what the run changes."""
     storage: str = "runs"
     """Folder of all runs, or a URI such as s3://bucket/runs."""
     resume: bool = False
-    """Continue the run of this name from its newest checkpoint, and its MLflow run."""
+    """Continue the run of this name, with its own settings, from its newest checkpoint, and its MLflow run."""
 
 
 @dataclass(frozen=True)
-class TrainingConfig(Settings):
+class Resumable(Settings):
+    """Settings of a command that keeps a run and can go on with it."""
+
+    def continued(self, values: Mapping[str, Any], chosen: str | None) -> Self:
+        """The run's own settings, if it is to be resumed."""
+        from scenelift.runs.resume import own_settings  # reads files
+
+        return own_settings(self, values, chosen)
+
+
+@dataclass(frozen=True)
+class TrainingConfig(Resumable):
     """Settings that all trainings have; a method adds its own, and its defaults."""
 
     data: DataConfig = DataConfig()

@@ -9,13 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
-from scenelift.config import files
 from scenelift.config.build import experiment_identity, flatten
 from scenelift.io import storage
 from scenelift.io.storage import Location
-from scenelift.runs import folder as runs
+from scenelift.runs.folder import Run
 from scenelift.tracking import store
 
 RANDOM = "random"
@@ -40,19 +37,14 @@ class Origin:
     @classmethod
     def of(cls, student: Location) -> Origin:
         """The origin of the student in runs/NAME/student, .../checkpoints/step-N or .../initial."""
-        filesystem, path = storage.resolve(student)
-        parent, name = storage.split(path)
-        places = [storage.join(folder, "run.json") for folder in (parent, storage.split(parent)[0])]
-        place = next((place for place in places if storage.exists(filesystem, place)), None)
-        if place is None:
+        parent, name = storage.split(storage.absolute(student))
+        runs = [Run(folder) for folder in (parent, storage.split(parent)[0])]
+        run, identity = next(((run, run.identity) for run in runs if run.identity), (None, None))
+        if run is None or identity is None:
             return cls(UNKNOWN)
-        identity = json.loads(storage.read_bytes(filesystem, place))
-        identity = files.accept(identity, place, runs.VERSION, runs.MIGRATIONS)
         tags = identity.get("tags", {})
-        method = tags.get("method") or tags.get("trainable") or identity["experiment"]
-        place = storage.join(storage.split(place)[0], "config.yaml")
-        values = yaml.safe_load(storage.read_bytes(filesystem, place))
-        config = files.accept(values, place, files.VERSION, files.MIGRATIONS)
+        method = tags.get("method") or tags.get("trainable") or identity.get("experiment", UNKNOWN)
+        config = run.settings
         return cls(RANDOM if name == "initial" else method, identity["run_id"], tags, flatten(config))
 
     @property

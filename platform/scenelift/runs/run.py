@@ -16,10 +16,11 @@ import torch
 from scenelift.cluster import connect as cluster
 from scenelift.config import build as configuration
 from scenelift.config.files import dump
-from scenelift.errors import SceneliftError
+from scenelift.errors import DataError, SceneliftError
 from scenelift.evaluation import plots
 from scenelift.io import folders, storage
 from scenelift.io.console import Meter, say
+from scenelift.runs.config import RunConfig
 from scenelift.runs.folder import Run
 from scenelift.runs.history import BOTH
 from scenelift.runs.task import Report, Task
@@ -57,6 +58,8 @@ def ignore(values: dict[str, float]) -> None:
 def run(task: Task[Any], observe: Observe = ignore) -> None:
     """The whole run, from connecting to Ray to `result.json`."""
     config = task.config
+    if finished(config):
+        return
     with cluster.connect():
         resources = Resources.fit(config.scale)
         frames, validation = task.validation()
@@ -82,6 +85,25 @@ def run(task: Task[Any], observe: Observe = ignore) -> None:
             _train_and_score(task, job, resources, started)
     if advice := task.following(storage.join(started.run.place, STUDENT)):
         print(advice)
+
+
+def finished(config: Any) -> bool:
+    """Whether the run that the config goes on with has ended well. Says so, and sends MLflow the metrics that it
+    lacks; in the run's folder nothing is touched."""
+    settings: RunConfig = config.run
+    if not settings.resume or settings.name is None:
+        return False
+    folder = Run(storage.join(settings.storage, settings.name))
+    if folder.status != "finished":
+        return False
+    if folder.mlflow_run is not None:
+        tracker = Tracker.reopen(config.tracking, folder.records, folder.mlflow_run)
+        for event in folder.history():
+            if event["kind"] in ("metrics", "epoch"):
+                tracker.metrics(_recorded(event), event["step"])
+        tracker.finish("FINISHED")
+    say(f"run {folder.name} is finished, and stays as it is: {storage.join(folder.place, 'result.json')}")
+    return True
 
 
 def _train_and_score(task: Task[Any], job: Job, resources: Resources, started: Experiment) -> None:
@@ -117,6 +139,24 @@ def experiment(
     differences from it become tags, and the MLflow name of a run without a name; columns: metrics that a
     dashboard shows, the most important first."""
     folder = Run.open(command, config, config.run)
+    try:
+        with _recorded_run(folder, command, config, tags, presets, columns, observe) as started:
+            yield started
+    finally:
+        folder.release()
+
+
+@contextmanager
+def _recorded_run(
+    folder: Run,
+    command: str,
+    config: Any,
+    tags: Mapping[str, str],
+    presets: Mapping[str, Any],
+    columns: Sequence[str],
+    observe: Observe,
+) -> Iterator[Experiment]:
+    """`experiment` in a folder that no other process writes."""
     preset, options = configuration.difference(config, presets)
     changed, values = configuration.written(options), configuration.to_dict(config)
     params = configuration.flatten(config)
@@ -181,7 +221,19 @@ class Experiment:
                 tracker.metrics(_recorded(event), self._reached)  # drops the steps that MLflow has already
 
     def dataset(self, shards: Samples[Any], *contexts: str) -> None:
-        """Record which shards the run reads; contexts: train, test, or both: MLflow keeps equal ones once."""
+        """Record which shards the run reads; contexts: train, test, or both: MLflow keeps equal ones once.
+        DataError if the run began with others."""
+        content = "".join(shard.sha256 for shard in shards.manifest.shards)
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        for context in contexts:
+            begun = [e for e in self.run.history() if e["kind"] == "data" and e.get("context") == context]
+            if begun and begun[-1].get("sha256") != digest:
+                raise DataError(
+                    f"{shards.path} holds other shards than run {self.run.name} began with; give the folder that "
+                    f"has them with --data.{context}, or give the run a new name"
+                )
+            if not begun:
+                self.run.record({"kind": "data", "context": context, "sha256": digest, "step": 0})
         manifest = shards.manifest.to_json()
         digest = hashlib.sha256(manifest.encode()).hexdigest()[:16]
         name = f"{shards.manifest.release} {shards.manifest.split}"
@@ -202,6 +254,8 @@ class Experiment:
             self._start(event)
         elif kind == "unwritten":
             say(f"step {step}: a checkpoint was not written, the next one is tried: {event['why']}")
+        elif kind == "damaged":
+            say(f"{event['folder']} is damaged and passed over: its files are not those that were written")
         elif kind == "stopped":
             say(f"stopped early at step {step}: {event['validations']} validations without a new best")
         elif kind == "starved":
@@ -283,7 +337,8 @@ class Experiment:
     def save_student(self, student: Trained, params: Mapping[str, Any], step: int) -> None:
         """Save the trained student in the run's folder and as a logged model with these params."""
         folder = self.run.folder / STUDENT
-        student.save(folder)
+        with folders.written(folder) as inside:
+            student.save(inside)
         self.run.publish(folder.name)
         self.tracker.model("student", folder, params, self.metrics, step)
 

@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from scenelift.config.build import from_dict, to_dict
-from scenelift.errors import TeacherError
+from scenelift.errors import TeacherError, first_line
+from scenelift.io.storage import unwritten
 
 METADATA = "scenelift_tiny_clip"
 PADDING = 0
@@ -130,7 +131,10 @@ def save_tiny(path: str | Path, clip: open_clip.CLIP, model: TinyModel) -> None:
     """Write weights (as float16) and description as one safetensors file."""
     tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in clip.state_dict().items()}
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, metadata={METADATA: json.dumps(to_dict(model))})
+    try:
+        save_file(tensors, path, metadata={METADATA: json.dumps(to_dict(model))})
+    except SafetensorError as error:  # also of a full disk
+        raise unwritten(path, error) from error
 
 
 def is_tiny(path: str | Path) -> bool:
@@ -146,10 +150,15 @@ def load_tiny(path: str | Path) -> tuple[open_clip.CLIP, TinyModel]:
         )
     if not is_tiny(path):
         raise TeacherError(f"{path} is not a tiny teacher: it lacks {METADATA}; set teacher.model instead")
-    model = from_dict(TinyModel, json.loads(_metadata(path)[METADATA]))
-    clip = build_tiny(model)
-    with safe_open(str(path), "pt") as file:
-        clip.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
+    try:
+        model = from_dict(TinyModel, json.loads(_metadata(path)[METADATA]))
+        clip = build_tiny(model)
+        with safe_open(str(path), "pt") as file:
+            clip.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
+    except Exception as error:  # the file decides what is built, so that anything may fail
+        raise TeacherError(
+            f"{path} is damaged ({first_line(error)[:300]}); make it again: python -m trainables.teacher"
+        ) from None
     return clip, model
 
 

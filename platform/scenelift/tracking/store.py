@@ -190,7 +190,7 @@ def _create(client: MlflowClient, uri: str, name: str, runs_folder: Path) -> Exp
 
     location = None
     if not uri.startswith("http"):
-        folder = runs_folder.resolve() / "artifacts" / re.sub(r"[^\w.-]", "_", name)
+        folder = runs_folder.resolve() / "artifacts" / re.sub(r"^\.|[^\w.-]", "_", name)
         folder.mkdir(parents=True, exist_ok=True)
         location = folder.as_uri()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from contextlib import AbstractContextManager
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 
 from scenelift.config import files
-from scenelift.errors import StorageError
+from scenelift.errors import StorageError, TrainingError, first_line
 from scenelift.io import folders, storage
 from scenelift.io.storage import Location
 from scenelift.train.method import Trained
@@ -37,17 +38,41 @@ class Checkpoint:
     def at(cls, folder: Location) -> Checkpoint | None:
         """The checkpoint in a folder; None if it is incomplete or absent."""
         about = folders.about(folder)
-        return None if about is None else cls(str(folder), about["step"], about["score"])
+        step, score = (about or {}).get("step"), (about or {}).get("score")
+        if not isinstance(step, int) or not isinstance(score, int | float | None):
+            return None
+        return cls(str(folder), step, score)
 
     def fetched(self) -> AbstractContextManager[Path]:
         """A local folder with its files, for reading."""
         return folders.fetched(self.folder)
 
+    def intact(self) -> bool:
+        """Whether its files have the content that was written: reads all of them."""
+        with self.fetched() as folder:
+            return folders.intact(folder)
+
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """Everything besides the student in a fetched folder: optimizer, schedule, scaler, random states, position."""
-    state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
+    """Everything besides the student in a fetched folder: optimizer, schedule, scaler, random states, position.
+
+    TrainingError if it cannot be read.
+    """
+    try:
+        state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, pickle and torch each raise their own
+        raise TrainingError(
+            f"{folder / _STATE} is damaged ({first_line(error)[:200]}); delete its folder, then an older "
+            "one is taken"
+        ) from None
     return files.accept(state, folder / _STATE, VERSION, MIGRATIONS)
+
+
+def _write_state(state: dict[str, Any], path: Path) -> None:
+    try:
+        torch.save(files.stamp(state, VERSION), path)
+    except RuntimeError as error:  # what torch makes of a full disk
+        raise storage.unwritten(path, error) from error
 
 
 class Checkpoints:
@@ -74,7 +99,7 @@ class Checkpoints:
     def _folders(self) -> list[str]:
         """Every folder with the name of a checkpoint, complete or not."""
         names = storage.list_folders(*storage.resolve(self.folder))
-        return [storage.join(self.folder, name) for name in names if name.startswith("step-")]
+        return [storage.join(self.folder, name) for name in names if re.fullmatch(r"step-\d{8,}", name)]
 
     def latest(self) -> Checkpoint | None:
         """The newest complete checkpoint, or None."""
@@ -92,22 +117,22 @@ class Checkpoints:
         try:
             with folders.written(final, {"step": step, "score": score}) as folder:
                 student.save(folder)
-                torch.save(files.stamp(state, VERSION), folder / _STATE)
+                _write_state(state, folder / _STATE)
         except StorageError as error:
             raise StorageError(f"the checkpoint of step {step} is not written: {error}{_CONTINUE}") from error
-        except RuntimeError as error:  # what torch makes of a full disk
-            raise StorageError(f"cannot write {final}: {error}; make room there{_CONTINUE}") from error
         self._prune()
         return Checkpoint(final, step, score)
 
     def adopt(self, source: Checkpoint) -> None:
-        """Make a checkpoint of another run the only one."""
-        folders.remove(self.folder)
-        with (
-            source.fetched() as origin,
-            folders.written(self._named(source.step), {"step": source.step, "score": source.score}) as target,
-        ):
-            shutil.copytree(origin, target, dirs_exist_ok=True, ignore=lambda *_: [folders.DONE])
+        """Make a checkpoint of another run the only one; StorageError if it is damaged."""
+        for each in filter(folders.ours, self._folders()):
+            folders.remove(each)
+        with source.fetched() as origin:
+            if not folders.intact(origin):
+                raise StorageError(f"{source.folder} is damaged: its files are not those that were written")
+            about = {"step": source.step, "score": source.score}
+            with folders.written(self._named(source.step), about) as target:
+                shutil.copytree(origin, target, dirs_exist_ok=True, ignore=lambda *_: [folders.DONE])
 
     def _named(self, step: int) -> str:
         return storage.join(self.folder, f"step-{step:08d}")
@@ -117,7 +142,7 @@ class Checkpoints:
         complete = self.all()
         kept = {each.folder for each in [*complete[-self.keep :], _best(complete)] if each is not None}
         for path in self._folders():
-            if path not in kept:
+            if path not in kept and folders.ours(path):
                 folders.remove(path)
 
 

@@ -83,7 +83,7 @@ def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> C
     from ray.train.torch import TorchTrainer
 
     latest = job.checkpoints.latest()
-    if latest is not None and latest.step == job.plan(resources.workers).steps:
+    if latest is not None and latest.step == job.plan(resources.workers).steps and latest.intact():
         return _final(job, None)
     elastic = resources.min_workers > 0
     number = (resources.min_workers, resources.workers) if elastic else resources.workers

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from scenelift.errors import ConfigError, StorageError, TrainingError
+from scenelift.io import folders
 from scenelift.sparse.layers import use_tf32
 from scenelift.train.checkpoints import Checkpoints, read_state
 from scenelift.train.config import SMALLER_SAMPLES, OptimizerConfig
@@ -251,18 +253,23 @@ class TrainState:
         return {"frames": self.worker.plan.frames, "batch": self.worker.plan.loop.batch}
 
     def restore(self) -> None:
-        """Continue from the newest checkpoint, if there is one."""
-        checkpoint = self.worker.checkpoints.latest()
-        if checkpoint is None:
-            return
-        with checkpoint.fetched() as folder:
-            saved = read_state(folder)
-            if saved["plan"] != self._plan:
-                raise TrainingError(
-                    f"{checkpoint.folder} was trained with {saved['plan']}, now {self._plan}: the data "
-                    "position would not fit; give the run a new name"
-                )
-            cast(Trained, self.method.student).restore(folder)
+        """Continue from the newest checkpoint whose files are as they were written, if there is one."""
+        for checkpoint in reversed(self.worker.checkpoints.all()):
+            with checkpoint.fetched() as folder:
+                if folders.intact(folder):
+                    self._load(checkpoint.folder, folder)
+                    return
+            self.post("damaged", folder=checkpoint.folder)
+
+    def _load(self, place: str, folder: Path) -> None:
+        """Take over a fetched checkpoint. place: where it lies."""
+        saved = read_state(folder)
+        if saved["plan"] != self._plan:
+            raise TrainingError(
+                f"{place} was trained with {saved['plan']}, now {self._plan}: the data position would not fit; "
+                "give the run a new name"
+            )
+        cast(Trained, self.method.student).restore(folder)
         for each in self.callbacks:
             if type(each).__name__ in saved["callbacks"]:
                 each.load_state_dict(saved["callbacks"][type(each).__name__])

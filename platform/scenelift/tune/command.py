@@ -66,7 +66,9 @@ def _resumed(sweep: Sweep, name: str) -> tuple[SweepConfig, Any, tuple[str, ...]
         raise ConfigError(f"{name} is a sweep by sweeps.{saved['name']}, not by sweeps.{sweep.name}")
     settings = configuration.from_dict(SweepConfig, saved["sweep"])
     config = configuration.from_dict(type(next(iter(presets.values()))), saved["config"])
-    return replace(settings, resume=path.parent.name), config, tuple(saved["given"])
+    # Where the sweep lies, not where its file says that it lay: it may have been moved, or be somebody else's.
+    config = replace(config, run=replace(config.run, storage=str(path.parent.absolute().parent)))
+    return replace(settings, resume=path.parent.absolute().name), config, tuple(map(str, saved["given"]))
 
 
 def run(sweep: Sweep, settings: SweepConfig, config: Any, given: Sequence[str] = ()) -> Path:

@@ -11,6 +11,7 @@ from annotated_types import Ge
 
 from scenelift.config.constraints import NonNegativeInt, PositiveInt, Seed, Settings
 from scenelift.errors import ConfigError
+from scenelift.runs.config import RunName
 
 if TYPE_CHECKING:
     from scenelift.runs.run import Observe
@@ -41,7 +42,7 @@ class SweepConfig(Settings):
     """How often a trial that failed is tried again."""
     seed: Seed = 0
     """Seed of the search; loop.seed is that of the trials."""
-    name: str | None = None
+    name: RunName | None = None
     """Name of the sweep and of its folder; none: name of the search, and the time."""
     resume: str | None = None
     """Name of an interrupted sweep to continue, with all of its settings."""

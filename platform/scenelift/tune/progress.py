@@ -12,6 +12,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from scenelift.cluster.ray_internals import Leftovers
+from scenelift.io import storage
 from scenelift.io.console import say
 from scenelift.runs.folder import Run
 from scenelift.tracking.client import Tracker, as_csv
@@ -98,7 +99,7 @@ class SearchProgress(tune.Callback):
         objective = self.trials.objective
         outcomes = [o for o in self.outcomes() if o.status != "running"]
         rows = results.rows(outcomes, objective)
-        (self.folder / "ranking.csv").write_text(as_csv(rows))
+        storage.write_text(self.folder / "ranking.csv", as_csv(rows))
         self.tracker.table(rows, "ranking")
         first = results.ranked(outcomes, objective)[0]
         if first.status == "finished" and objective in first.metrics:
@@ -146,7 +147,7 @@ class SearchProgress(tune.Callback):
         tracker.tags({"sweep_status": status, "epochs_done": str(outcome.epoch)})
         result: dict[str, Any] = {"status": status, "epoch": outcome.epoch, "metrics": dict(outcome.metrics)}
         if outcome.status == "failed":
-            (run.folder / "error.txt").write_text(error)
+            storage.write_text(run.folder / "error.txt", error)
             tracker.text(error, "error.txt")
             result["error"] = outcome.error
         run.finish({**result, "mlflow": tracker.info})

@@ -18,6 +18,7 @@ from scenelift.config import files
 from scenelift.config.build import nearest
 from scenelift.config.files import dump
 from scenelift.errors import ClusterError, ConfigError, TrainingError
+from scenelift.io import storage
 from scenelift.io.console import say
 from scenelift.runs.task import trial_config
 from scenelift.tracking import store
@@ -40,8 +41,17 @@ MIGRATIONS: files.Migrations = {}
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """A sweep's `STATE`. Raises ConfigError for one of another schema version."""
-    return files.accept(yaml.safe_load(path.read_text()), path, VERSION, MIGRATIONS, ConfigError)
+    """A sweep's `STATE`. Raises ConfigError for one of another schema version, or that is damaged."""
+    fields = {
+        "name": str,
+        "sweep": dict,
+        "config": dict,
+        "given": list,
+        "max_concurrent": int,
+        "mlflow_run": str,
+    }
+    advice = "the sweep cannot be gone on with; begin another"
+    return files.read(path, fields, VERSION, MIGRATIONS, ConfigError, advice, "YAML")
 
 
 def place(scale: ScaleConfig, trials: int, wanted: int | None) -> tuple[int, ScaleConfig, str]:
@@ -172,7 +182,7 @@ class SweepRun:
             "max_concurrent": before.get("max_concurrent", self.max_concurrent),
             "mlflow_run": tracker.info["run_id"],
         }
-        state.write_text(yaml.safe_dump(files.stamp(values, VERSION), sort_keys=False))
+        storage.write_text(state, yaml.safe_dump(files.stamp(values, VERSION), sort_keys=False))
         return tracker
 
     def _tuner(self, trials: Trials, progress: SearchProgress) -> tune.Tuner:
@@ -220,7 +230,7 @@ class SweepRun:
         pictures.mkdir(exist_ok=True)
         results.pictures(pictures, self.space, scored, objective, shares, baseline)
         replay = self.folder / "best.yaml"
-        replay.write_text(dump(configuration.override(self.config, dict(best.values))))
+        storage.write_text(replay, dump(configuration.override(self.config, dict(best.values))))
         tracker.metrics({f"best/{name}": value for name, value in best.metrics.items()}, best.epoch)
         tracker.artifact(replay)
         tracker.artifact(pictures, "pictures")

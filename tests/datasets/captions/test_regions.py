@@ -125,6 +125,30 @@ def test_a_real_hdf5_file_has_the_regions_that_were_written(hdf5, arrays):
     np.testing.assert_allclose(found.posteriors, arrays["cls_prob"], rtol=1e-4)
 
 
+def test_numbers_of_another_file_are_not_read(hdf5, arrays, tmp_path):
+    """An HDF5 file may name any file of the machine as the place of its numbers."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(rows(arrays).astype("<f4").tobytes())
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["1.jpg"] = rows(arrays)
+    layout = h5py.VirtualLayout(rows(arrays).shape, "<f4")
+    layout[:] = h5py.VirtualSource(tmp_path / "other.h5", "1.jpg", rows(arrays).shape)
+    with h5py.File(hdf5, "a") as file:
+        shape = rows(arrays).shape
+        file.create_dataset("raw", shape, "<f4", external=[(str(secret), 0, secret.stat().st_size)])
+        file["link"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "1.jpg")
+        file["twice"] = h5py.SoftLink("/link")
+        file.create_virtual_dataset("virtual", layout)
+        file["own"] = h5py.SoftLink("/1.jpg")
+        file.create_group("folder")
+    for name in ("raw", "link", "twice", "virtual"):
+        with pytest.raises(FrameError, match=f"{name} of all.h5 lies in another file"):
+            AuthorsHdf5(hdf5, CLASSES, 5).read(name, SIZE)
+    with pytest.raises(FrameError, match="is not an array"):
+        AuthorsHdf5(hdf5, CLASSES, 5).read("folder", SIZE)
+    assert len(AuthorsHdf5(hdf5, CLASSES, 5).read("own", SIZE).boxes)
+
+
 def test_boxes_in_shares_become_pixels_if_that_is_said(hdf5, arrays):
     found = AuthorsHdf5(hdf5, CLASSES, 5, "shares").read("shares.jpg", SIZE)
     np.testing.assert_allclose(found.boxes, arrays["bbox"], rtol=1e-5)

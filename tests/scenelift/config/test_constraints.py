@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import math
 import pkgutil
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -13,8 +14,13 @@ from annotated_types import Ge, Gt, Le, Lt
 import datasets
 import scenelift
 import trainables
-from scenelift.config.constraints import PositiveInt, Seed, Settings, check, hints
+from scenelift.config.build import override
+from scenelift.config.cli import parse
+from scenelift.config.constraints import FolderName, PositiveInt, Seed, Settings, _scalars, check, hints
 from scenelift.errors import ConfigError
+from scenelift.runs.config import RunConfig
+from scenelift.tune.config import SweepConfig
+from tests.made.run_config import LeastConfig
 
 MODULES = [
     module.name
@@ -136,3 +142,65 @@ def test_messages(value: Any, hint: Any, message: str | None) -> None:
     with pytest.raises(ConfigError) as caught:
         check(value, hint, "x")
     assert message in str(caught.value)
+
+
+BAD_NAMES = (
+    *(
+        "",
+        " ",
+        ".",
+        "..",
+        "../x",
+        "../../thesis",
+        "a/../../../x",
+        "/etc",
+        "a/b",
+        "a\\b",
+        "~/../x",
+        ".hidden",
+        " a",
+        "a ",
+    ),
+    *("a\nb", "a\x00b", "a\x1b[2J", "a\u2028b", "\udce9", "a?b", "a#b", "%2e%2e", "x" * 201, "\u00e9" * 101),
+    *("mlflow.db", "MLflow.db", "mlflow.db.lock", "artifacts", "Artifacts"),
+)
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_a_name_that_leads_out_of_its_folder_or_is_taken_is_refused(name: str) -> None:
+    for cls in (RunConfig, SweepConfig):
+        with pytest.raises(ConfigError, match=r"^name is one plain name of a folder") as caught:
+            cls(name=name)
+        assert len(str(caught.value)) < 300 and str(caught.value).isprintable()
+
+
+def test_a_name_is_refused_from_every_place_it_comes_from(tmp_path: Path) -> None:
+    presets = {"least": LeastConfig()}
+    (tmp_path / "theirs.yaml").write_text("schema_version: 1\nrun: {name: ../../thesis}\n")
+    for argv in (["--run.name", "../../thesis"], ["--config", str(tmp_path / "theirs.yaml")]):
+        with pytest.raises(ConfigError, match=r"^run.name is one plain name of a folder"):
+            parse(presets, argv, "train")
+    with pytest.raises(ConfigError, match=r"^run.name is one plain name of a folder"):
+        override(presets["least"], {"run.name": "../../thesis"})
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "distill-20261120-151218", "caf\u00e9 2", "a.b", "x" * 200, "a=b,c@d", "-x"]
+)
+def test_plain_names_are_accepted(name: str) -> None:
+    assert RunConfig(name=name).name == name
+
+
+def test_names_that_become_folders_are_checked_everywhere() -> None:
+    """Fields that are joined to a path by a default: a new one must be a `FolderName` too."""
+    named = {"name", "split", "version"}
+    found = {
+        f"{cls.__name__}.{name}": hint
+        for cls in CLASSES
+        for name, hint in hints(cls).items()
+        if name in named and any(kind is str for _, kind, _ in _scalars("x", hint))
+    }
+    free = {"TrackingConfig.name", "WorldConfig.version"}  # of MLflow; has a pattern of its own
+    for key, hint in found.items():
+        rules = [rule for _, _, rules in _scalars("x", hint) for rule in rules]
+        assert key in free or any(isinstance(rule, FolderName) for rule in rules), key

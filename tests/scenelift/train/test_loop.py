@@ -1,5 +1,6 @@
 """The loop in one process: it learns, resumes bit by bit, splits work the same for any number of workers."""
 
+import contextlib
 import shutil
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ from scenelift.train.optimizer import lr_factor
 from scenelift.train.plan import Plan
 from scenelift.train.state import Worker
 from tests.made.frames import VOCABULARY, made_up_frame
+from tests.made.full_disk import no_file_above
 
 VOXELS = VoxelConfig(4.0, "geometry", 1 / 255)
 LOOP = LoopConfig(epochs=4, batch=4, checkpoint_every=3, log_every=2, keep=9)
@@ -229,6 +231,41 @@ def test_a_second_one_in_a_row_or_the_last_one_ends_the_training(tmp_path, full,
         train(Supervised(), spoiled)
     latest = spoiled.checkpoints.latest()
     assert (latest and latest.step) == last
+
+
+@pytest.mark.parametrize("file", ["student.safetensors", "training.pt"])
+def test_a_damaged_checkpoint_is_said_and_the_older_one_taken(tmp_path, file):
+    train(Supervised(), worker(tmp_path / "whole"))
+    train(Supervised(), worker(tmp_path / "damaged"))
+    for step in (6, 8):
+        path = tmp_path / "damaged" / f"step-{step:08d}" / file
+        path.write_bytes(bytes(path.stat().st_size))
+    events = []
+    train(Supervised(), worker(tmp_path / "damaged", post=events.append))
+    assert [(each["kind"], each["step"]) for each in events[:3]] == [
+        ("damaged", 0),
+        ("damaged", 0),
+        ("start", 3),
+    ]
+    whole, again = weights(tmp_path / "whole"), weights(tmp_path / "damaged")
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_a_training_goes_on_after_a_disk_that_was_really_full(tmp_path):
+    """The limit is the system's, and the errors are those of the libraries that write."""
+    events, checkpoints = [], Checkpoints(tmp_path)
+
+    class Limited(Checkpoints):
+        def save(self, step, *rest):
+            with no_file_above(2000) if step == 6 else contextlib.nullcontext():
+                return super().save(step, *rest)
+
+    limited = worker(tmp_path, post=events.append)
+    limited.checkpoints = Limited(tmp_path, LOOP.keep)
+    train(Supervised(), limited)
+    told = [(e["step"], e["kind"]) for e in events if e["kind"] in ("checkpoint", "unwritten")]
+    assert told == [(3, "checkpoint"), (6, "unwritten"), (8, "checkpoint")]
+    assert [each.step for each in checkpoints.all()] == [3, 8] and checkpoints.latest().intact()
 
 
 def test_another_batch_size_does_not_fit_an_old_checkpoint(tmp_path):
