@@ -1,6 +1,6 @@
 """Tries bad inputs on every reader, on our own files and on the commands, and counts what is made of them.
 
-    python -m benchmarks.hostile [--only PATTERN] [--out DIR] [--workers N] [--every N]
+    python -m benchmarks.hostile [--subject NAME ...] [--only PATTERN] [--out DIR] [--workers N]
 
 Every file of a small tree of each data set, and of a run, is broken in many ways; commands are given odd options.
 Each input is tried within 10 s and 2 GB. It may be refused by one line that names the file or the option (clear);
@@ -36,13 +36,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--subject", nargs="+", help="data sets and own files to break; none: all")
     parser.add_argument("--only", default="", help="cases whose name has this pattern")
     parser.add_argument("--out", type=Path, default=Path("runs/hostile"), help="folder of failing inputs")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--every", type=int, default=1, help="try every n-th case")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        every = [case for case in cases(Path(folder)) if re.search(args.only, case.name)][:: args.every]
+        listed = cases(Path(folder), args.subject)
+        every = [case for case in listed if re.search(args.only, case.name)][:: args.every]
     start = time.monotonic()
     results = distinct(tqdm(tried(every, args.workers), "trying", total=len(every), mininterval=1))
     failed = [result for result in results if result.verdict.kind == "failed"]
@@ -121,7 +123,7 @@ def leave(result: Result, out: Path) -> None:
     folder = out / re.sub(r"[^\w.-]+", "_", case.name)[:150]
     folder.mkdir(parents=True, exist_ok=True)
     pattern = f"^{re.escape(case.name)}$"
-    line = f"python -m benchmarks.hostile --only {shlex.quote(pattern)}"
+    line = f"python -m benchmarks.hostile --subject {shlex.quote(case.subject)} --only {shlex.quote(pattern)}"
     if case.subject == "commands":
         line += f"\n{describe(command_cases()[case])}"
     (folder / "HOWTO.txt").write_text(f"{line}\n{result.verdict.why}\n")

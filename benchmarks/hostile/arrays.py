@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.hostile.mutations import Change, Mutation, changed
+from benchmarks.hostile.mutations import HUGE, Change, Mutation, changed
 
 
 def arrays(edit: Callable[[dict[str, Any]], dict[str, Any]]) -> Change:
@@ -94,7 +94,17 @@ def _pickled(data: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def _short(data: bytes) -> bytes:
+    """An array whose header says that it has 10^10 numbers."""
+    buffer = io.BytesIO()
+    with np.load(io.BytesIO(data)) as file, zipfile.ZipFile(buffer, "w") as archive:
+        for name in file.files:
+            archive.writestr(f"{name}.npy", HUGE)
+    return buffer.getvalue()
+
+
 ARRAYS: dict[str, Mutation] = {
+    "huge arrays": changed(_short, "lost"),
     "a bomb": changed(_bomb, "lost"),
     "objects": changed(_pickled, "lost"),
     "no arrays": changed(arrays(lambda content: {}), "lost"),

@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from benchmarks.hostile.commands import Command, attempt, commands
 from benchmarks.hostile.formats import mutations_of
 from benchmarks.hostile.judge import Verdict, judged
-from benchmarks.hostile.own import OWN
 from benchmarks.hostile.subjects import DATA, Read, Subject
 
-SUBJECTS: dict[str, Subject] = {**DATA, **OWN}
+if TYPE_CHECKING:
+    from benchmarks.hostile.commands import Command
+
+
+def subject_of(name: str) -> Subject:
+    """A subject by name; files of our own need more imports, which take seconds."""
+    if name in DATA:
+        return DATA[name]
+    from benchmarks.hostile.own import OWN
+
+    return OWN[name]
+
+
+def subjects() -> dict[str, Subject]:
+    """All of them."""
+    from benchmarks.hostile.own import OWN
+
+    return {**DATA, **OWN}
 
 
 @dataclass(frozen=True)
@@ -36,19 +52,22 @@ class Case:
 @cache
 def command_cases() -> dict[Case, Command]:
     """The command lines, by case."""
+    from benchmarks.hostile.commands import commands
+
     return {Case("commands", one.module, one.way): one for one in commands()}
 
 
-def cases(folder: Path) -> Iterator[Case]:
-    """Every case; the subjects' files are written into the folder to list them."""
-    for name, subject in SUBJECTS.items():
+def cases(folder: Path, wanted: Collection[str] | None = None) -> Iterator[Case]:
+    """Every case of the wanted subjects (None: all); their files are written into the folder to list them."""
+    for name in [*subjects(), "commands"] if wanted is None else wanted:
+        if name == "commands":
+            yield from command_cases()
+            continue
         root = folder / name
-        if not root.exists():
-            subject.write(root)
-        for file in subject.kinds(root):
+        subject_of(name).write(root)
+        for file in subject_of(name).kinds(root):
             for way in mutations_of(file):
                 yield Case(name, str(file), way)
-    yield from command_cases()
 
 
 class Bench:
@@ -63,14 +82,16 @@ class Bench:
         root = self.folder / name
         if name not in self.whole:
             if not root.exists():
-                SUBJECTS[name].write(root)
-            self.whole[name] = SUBJECTS[name].read(root)
+                subject_of(name).write(root)
+            self.whole[name] = subject_of(name).read(root)
         return root
 
     def tried(self, case: Case, within: AbstractContextManager[object] | None = None) -> tuple[str, Verdict]:
         """What tells a case's input from others of its file (empty: its way does not change this file), and the
         verdict. within: limits of the attempt."""
         if case.subject == "commands":
+            from benchmarks.hostile.commands import attempt
+
             command = command_cases()[case]
             with within or nullcontext():
                 verdict = judged(lambda: attempt(command, self.folder), None, "unknown", command.names)
@@ -97,10 +118,12 @@ class Bench:
         return "" if data == before else hashlib.sha256(data).hexdigest()
 
     def _judged(self, case: Case, path: Path) -> Verdict:
-        truth, subject = mutations_of(path)[case.way].truth, SUBJECTS[case.subject]
+        truth, subject = mutations_of(path)[case.way].truth, subject_of(case.subject)
         folder = path.parent.relative_to(self.folder / case.subject)
         names = {path.name, path.stem, path.name.partition(".")[0], str(folder)} - {"", "."}
         root = self.folder / case.subject
+        if path.suffix in (".json", ".txt", ".csv", ".tsv"):  # lists and tables lead to other files
+            names |= {other.name for other in root.rglob("*") if other.is_file()}
         return judged(lambda: subject.read(root), self.whole[case.subject], truth, names)
 
 

@@ -34,5 +34,9 @@ def mutations_of(path: Path) -> dict[str, Mutation]:
     known = dict(WHOLE)
     if ending in BINARY:
         known |= {name: Mutation(known[name].apply, "lost") for name in CUT}
-    own = arrays.LABELS if path.stem.endswith("_lidarseg") else FORMATS.get(ending, {})
+    else:
+        known["backwards"] = Mutation(known["backwards"].apply)
+    own = FORMATS.get(ending, {})
+    if path.stem.endswith("_lidarseg"):  # any order of labels may be meant
+        own, known["backwards"] = arrays.LABELS, Mutation(known["backwards"].apply)
     return {**PLACES, **known, **({} if ending in BINARY else TEXT), **own}

@@ -27,6 +27,14 @@ LONGEST = 1000
 _MEMORY = re.compile(
     r"MemoryError|[Uu]nable to allocate|can't allocate|not enough memory|bad_alloc|malloc of"
 )
+_NAMED_BY_A_LIST = (
+    " is missing under ",
+    " is no file's name",
+    " is not below ",
+    "the tables say",
+    "unknown split",
+)
+"""In lines about a file or a split that a list or a table names."""
 _NET = re.compile(r": \w+: .*\(\w+\.py:\d+\)$|\(\w+\.py:\d+\)$")
 """The end of a line of `Kind.read` about an error that no reader foresaw."""
 
@@ -78,7 +86,7 @@ def _refused(line: str, names: Collection[str]) -> Verdict:
         "is several lines": "\n" in line,
         f"has {len(line)} characters": len(line) > LONGEST,
         "advises to run code out of a file": "allow_pickle=True" in line or "trust" in line,
-        "names neither file nor option": not any(name in line for name in names),
+        "names neither file nor option": not any(name in line for name in (*names, *_NAMED_BY_A_LIST)),
     }
     found = [fault for fault, there in faults.items() if there]
     return Verdict(

@@ -59,6 +59,13 @@ def flipped(seed: int, count: int) -> Change:
     return change
 
 
+HUGE = (
+    b"\x93NUMPY\x01\x00\x76\x00"
+    + b"{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000,)}".ljust(117)
+    + b"\n"
+    + bytes(64)
+)
+"""An array of numpy's whose header says that it has 10^10 numbers."""
 WHOLE: dict[str, Mutation] = {
     "empty": changed(lambda data: b"", "lost"),
     "half": changed(lambda data: data[: len(data) // 2]),
@@ -78,15 +85,7 @@ WHOLE: dict[str, Mutation] = {
     "twice": changed(lambda data: data + data),
     "compressed": changed(lambda data: zlib.compress(data), "lost"),
     "an array": changed(lambda data: b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f8'}", "lost"),
-    "a huge array": changed(
-        lambda data: (
-            b"\x93NUMPY\x01\x00\x76\x00"
-            + b"{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000,)}".ljust(117)
-            + b"\n"
-            + bytes(64)
-        ),
-        "lost",
-    ),
+    "a huge array": changed(lambda data: HUGE, "lost"),
     "a bit": changed(flipped(0, 1)),
     "another bit": changed(flipped(1, 1)),
     "bits": changed(flipped(2, 64)),
@@ -152,7 +151,7 @@ def _sparse(path: Path) -> None:
 
 
 PLACES: dict[str, Mutation] = {
-    "missing": Mutation(_instead(lambda path: None), "lost"),
+    "missing": Mutation(_instead(lambda path: None)),
     "a folder": Mutation(_instead(Path.mkdir), "lost"),
     "a pipe": Mutation(_instead(os.mkfifo), "lost"),
     "a link to itself": Mutation(_instead(lambda path: path.symlink_to(path.name)), "lost"),
