@@ -6,6 +6,7 @@ What a file does not contain is configured, never inferred from its name: the de
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,10 @@ Floats = NDArray[np.float32]
 
 _FILES_FOR_LAYOUT = 8
 """Files that are looked at to tell regions from channels."""
+_LARGEST = 1 << 28
+"""Bytes of the rows of an image."""
+_NAME = re.compile(r"[^<>{}\[\]=\\|]+")
+"""A class name, which no page or program looks like."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ def read_classes(path: Path) -> tuple[str, ...]:
     names = tuple(line.strip().lower() for line in lines(text))
     if not names:
         raise DataError(f"{path} has no class names; give a file with the detector's classes, one per line")
+    if odd := next((name for name in names if not _NAME.fullmatch(name)), None):
+        raise DataError(f"{path} has a line that is no class name: {odd[:60]!r}")
     return names
 
 
@@ -162,7 +169,7 @@ class AuthorsHdf5:
             raise FrameError(f"the size of {image} is unknown; {self.path.name} does not contain it")
         try:
             with _h5py().File(self.path, "r") as file:
-                rows = np.asarray(_within(file, image, self.path.name), np.float32)
+                rows = self._rows(file, image)
         except FrameError:
             raise
         except KeyError:
@@ -172,7 +179,17 @@ class AuthorsHdf5:
         ) as error:  # HDF5 has many: links in a circle, filters that are not here, broken chunks
             reason = " ".join(str(error).split())[:200]
             raise FrameError(f"{image} of {self.path.name} cannot be read: {reason}") from None
-        return split_rows(image, rows, self.width, self.classes, size, self.box_unit)
+        name = f"{image} of {self.path.name}"
+        return split_rows(name, rows, self.width, self.classes, size, self.box_unit)
+
+    def _rows(self, file: Any, image: str) -> Floats:
+        """The rows of an image; FrameError if they are too many, no numbers, or not in this file."""
+        found = _within(file, image, self.path.name)
+        if found.nbytes > _LARGEST:
+            raise FrameError(
+                f"{image} of {self.path.name} has {found.shape} numbers, more than an image's regions"
+            )
+        return np.asarray(found, np.float32)
 
 
 def _within(file: Any, name: str, shown: str) -> Any:

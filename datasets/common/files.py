@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import stat
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 
 from scenelift.errors import DataError, FrameError
 from scenelift.geometry.transforms import Matrix
+from scenelift.io.storage import megabytes
 from scenelift.samples import images
 from scenelift.samples.plausible import FARTHEST, require_metres
 
@@ -22,40 +25,46 @@ Size = tuple[int, int]
 """(height, width) in pixels."""
 
 _LONGEST_NAME = 500
+_LARGEST = 1 << 30
+"""Bytes of the largest file that is read as a whole: more than any of these data sets."""
 _LOW_BITS = 0x1FFFFFFF
 """Bits of a float64's lower half that are 0 if its value was a float32."""
 
 
 def read_bytes(root: Path, name: str) -> bytes:
     """Content of the file `name` below `root`; FrameError if it is missing, cannot be read, or lies elsewhere."""
-    if len(name) > _LONGEST_NAME:
-        raise FrameError(f"{name[:60]!r}... is no file's name")
+    if not 0 < len(name) <= _LONGEST_NAME or "\0" in name:
+        raise FrameError(f"{name[:60]!r}{'...' * (len(name) > 60)} is no file's name")
     inside = Path(name)
     if inside.is_absolute() or ".." in inside.parts:
         raise FrameError(f"{name} is not below {root}; a data set names its files relative to its root")
     try:
         path = root / inside
-        mode = path.stat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # reading a pipe would wait for ever
+        found = path.stat()
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):  # a pipe would wait for ever
             raise FrameError(f"{name} is not a file")
+        if found.st_size > _LARGEST:
+            raise FrameError(f"{name} has {megabytes(found.st_size)}, more than such a file can have")
         return path.read_bytes()
     except FileNotFoundError:
         raise FrameError(f"{name} is missing under {root}") from None
     except OSError as error:
         raise FrameError(f"{name} cannot be read: {error.strerror}") from None
-    except ValueError as error:  # a NUL in the name
-        raise FrameError(f"{name!r} cannot be read: {error}") from None
+    except ValueError as error:  # half a character in the name
+        raise FrameError(f"{name!r} is no file's name: {error}") from None
 
 
 def decode_text(name: str, data: bytes) -> str:
     """Text as people write it: UTF-8, with a byte-order mark or without, with any line ends; lines end in \\n.
 
-    FrameError for other encodings.
+    FrameError for other encodings, and for zero bytes.
     """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise FrameError(f"{name} is not UTF-8; save it in that encoding") from None
+    if "\0" in text:
+        raise FrameError(f"{name} is not a text: it has zero bytes, as an interrupted copy may")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -97,17 +106,30 @@ def read_json(path: Path) -> Any:
 def parse_npz(name: str, data: bytes) -> dict[str, NDArray[Any]]:
     """The arrays of an .npz file, none of Python objects; FrameError for anything else."""
     try:
-        file = np.load(io.BytesIO(data), allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise FrameError(f"{name} holds one array without a name; write it with np.savez")
-        with file:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            _require_sizes(archive)
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
-    except FrameError:
-        raise
     except Exception as error:  # zip, header and length are checked by different libraries
         # numpy advises to load pickles where a file is none of its own, which would run code out of it.
         reason = "" if "pickle" in str(error) else f": {error}"
         raise FrameError(f"{name} cannot be read: it is not an npz file of plain arrays{reason}") from None
+
+
+def _require_sizes(archive: zipfile.ZipFile) -> None:
+    """ValueError for arrays that would take more memory than any of these data sets, or than the file says."""
+    entries = archive.infolist()
+    if (total := sum(entry.file_size for entry in entries)) > _LARGEST:
+        raise ValueError(f"its arrays would take {megabytes(total)}")
+    for entry in entries:
+        with archive.open(entry) as file:
+            version = np.lib.format.read_magic(file)
+            header = np.lib.format.read_array_header_1_0
+            if version != (1, 0):
+                header = np.lib.format.read_array_header_2_0
+            shape, _, dtype = header(file)
+            if math.prod(shape) * dtype.itemsize > entry.file_size:
+                raise ValueError(f"{entry.filename} is truncated")
 
 
 def not_hidden(paths: Iterable[Path]) -> Iterator[Path]:
@@ -128,6 +150,10 @@ def read_points(root: Path, name: str, width: int, farthest: float = FARTHEST) -
     if _is_double(data):
         raise FrameError(f"{name} holds float64 values; save it as float32")
     points = np.frombuffer(data, "<f4").reshape(-1, width)
+    if len(points) > 1 and (points == points[0]).all():
+        raise FrameError(
+            f"{name} has one point {len(points):,} times, as an interrupted copy may; copy it again"
+        )
     try:
         if not np.isfinite(points).all():
             raise FrameError(f"{name} has points that are not finite")

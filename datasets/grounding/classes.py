@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.common.files import read_text
+from datasets.scannet.classes import LAST_ID
 from scenelift.errors import DataError
 from scenelift.samples.room import Floats
 
@@ -51,6 +52,8 @@ class ClassMap:
             rows = list(csv.DictReader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE))
             names = {row["raw_category"]: row["nyu40class"] for row in rows}
             nyu40 = {row["raw_category"]: int(row["nyu40id"]) for row in rows}
+            if not all(0 <= number <= LAST_ID for number in nyu40.values()):
+                raise ValueError
         except (AttributeError, KeyError, ValueError, TypeError, csv.Error):
             raise DataError(
                 f"{path} is not ScanNet's label table: its columns raw_category, nyu40id and nyu40class"

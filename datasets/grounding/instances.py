@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from scenelift.geometry.transforms import require_rigid
 from scenelift.samples.plausible import FARTHEST_IN_ROOM, require_bytes, require_metres
 from scenelift.samples.room import Floats
 
+_SETTING = re.compile(r"^\s*\w+\s*=", re.MULTILINE)
 _UNNAMED = "object"
 _MOST_OBJECTS = 1 << 31
 """objectId is below it: it is stored as 32 bits."""
@@ -84,7 +86,10 @@ def read_scene(root: Path, name: str, classes: ClassMap) -> Scene:
 
 def _alignment(root: Path, name: str) -> NDArray[np.float64]:
     """[4, 4] from the line `axisAlignment = ...` of a scan's description."""
-    for line in decode_text(name, read_bytes(root, name)).split("\n"):
+    text = decode_text(name, read_bytes(root, name))
+    if not _SETTING.search(text):
+        raise FrameError(f"{name} is not a scan's description: it has no line such as sceneType = Office")
+    for line in text.split("\n"):
         key, _, value = line.partition("=")
         if key.strip() == "axisAlignment":
             try:
@@ -121,10 +126,9 @@ def _groups(root: Path, name: str) -> dict[int, tuple[str, NDArray[np.int64]]]:
 
 def _numbers(listed: Any) -> NDArray[np.int64]:
     """A JSON list of whole numbers; ValueError for anything else."""
-    numbers = np.array(listed)
-    if numbers.ndim != 1 or (len(numbers) and numbers.dtype.kind not in "iu"):
+    if not isinstance(listed, list) or not all(type(number) is int for number in listed):
         raise ValueError("segments are no whole numbers")
-    return numbers.astype(np.int64)
+    return np.array(listed, np.int64)
 
 
 def _segments(root: Path, name: str, count: int) -> NDArray[np.int64]:

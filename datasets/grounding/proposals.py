@@ -30,6 +30,8 @@ from scenelift.samples.plausible import FARTHEST_IN_ROOM, require_metres
 from scenelift.samples.room import UNNAMED, Floats
 
 FOLDER = "proposals"
+_LARGEST = 1e6
+"""Features, logits and coordinates are below it."""
 _SURE = 0.999
 """Scores are clipped to this probability, so that logits stay finite."""
 
@@ -77,7 +79,10 @@ def _boxes(arrays: dict[str, NDArray[np.generic]], scene: Scene) -> Floats:
         return from_corners(np.asarray(arrays["corners"], np.float32))
     if "masks" not in arrays:
         raise ValueError("has none of the arrays boxes, corners, masks")
-    masks = np.asarray(arrays["masks"], bool)
+    given = arrays["masks"]
+    if given.dtype.kind not in "biuf" or not np.isin(given, (0, 1)).all():
+        raise ValueError(f"masks are {given.dtype} and not all 0 or 1")
+    masks = given.astype(bool)
     if masks.ndim != 2 or masks.shape[1] != len(scene.points):
         raise ValueError(f"masks are {masks.shape}, not [M, {len(scene.points)}] over the mesh's vertices")
     if not masks.any(1).all():
@@ -147,8 +152,8 @@ def _require_fitting(proposals: Proposals) -> None:
     if not count:
         raise ValueError("proposes nothing")
     for key in ("boxes", "class_logits", "features"):
-        if not np.isfinite(getattr(proposals, key)).all():
-            raise ValueError(f"{key} has numbers that are not finite")
+        if not (np.abs(getattr(proposals, key)) < _LARGEST).all():
+            raise ValueError(f"{key} has numbers that are not finite, or beyond {_LARGEST:,.0f}")
     if (proposals.boxes[:, 3:] <= 0).any():
         raise ValueError("boxes has a box without size")
 

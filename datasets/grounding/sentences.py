@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ EASY = 2
 """Largest number of objects of the target's class, itself included, for an easy sentence."""
 CLOTHES = ("clothes", "clothing")
 MOST_TOKENS = 24
+_SCENE = re.compile(r"\w[\w-]{0,99}")
 _LONGEST = 100_000
 """Characters of a sentence's tokens."""
 LeftOut = dict[str, int] | None
@@ -104,10 +106,10 @@ def read_scanrefer(path: Path) -> list[Annotation]:
     try:
         return [
             Annotation(
-                scene=_text(row["scene_id"]),
+                scene=_scene(row["scene_id"]),
                 object=int(row["object_id"]),
                 name=row["object_name"].replace("_", " "),
-                number=row["ann_id"],
+                number=_text(row["ann_id"]),
                 text=_text(row["description"]),
                 tokens=_tokens(row.get("token"), row["description"]),
             )
@@ -153,9 +155,9 @@ def _read_csv(path: Path, corpus: str, number: Callable[[dict[str, str], int], s
             *(KeyError, ValueError, TypeError, SyntaxError, AttributeError),
             *(MemoryError, RecursionError),  # Python's own parser, of tokens nested too deep
         ) as error:
-            raise DataError(
-                f"row {index + 1} of {path} is not {corpus}'s: {type(error).__name__} {error}"
-            ) from None
+            deep = isinstance(error, MemoryError | RecursionError)
+            reason = "tokens are nested too deep" if deep else f"{type(error).__name__} {error}"
+            raise DataError(f"row {index + 1} of {path} is not {corpus}'s: {reason}") from None
         except DataError as error:
             raise DataError(f"row {index + 1} of {path}: {error}") from None
     return annotations
@@ -178,6 +180,13 @@ def _text(value: Any) -> str:
     return value
 
 
+def _scene(value: Any) -> str:
+    """A scene's name, which is that of its folder."""
+    if not _SCENE.fullmatch(_text(value)):
+        raise ValueError(f"{value[:60]!r} is no scene's name, such as scene0000_00")
+    return str(value)
+
+
 def _annotation(row: dict[str, str], number: str) -> Annotation:
     stimulus = Stimulus.parse(row["stimulus_id"])
     name, target = row["instance_type"].replace("_", " "), int(row["target_id"])
@@ -187,7 +196,7 @@ def _annotation(row: dict[str, str], number: str) -> Annotation:
         raise ValueError(f"tokens of {len(row['tokens'])} characters are no list of a sentence's words")
     tokens = ast.literal_eval(row["tokens"]) if row.get("tokens") else None
     return Annotation(
-        scene=row["scan_id"],
+        scene=_scene(row["scan_id"]),
         object=target,
         name=name,
         number=number,
@@ -217,7 +226,10 @@ def bad_contexts(path: Path) -> frozenset[str]:
     if header != "stimulus_id":
         raise DataError(f"{path} begins with {header!r}, not with the column stimulus_id")
     for name in names:
-        Stimulus.parse(name)
+        try:
+            Stimulus.parse(name)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
     return frozenset(names)
 
 

@@ -29,7 +29,7 @@ from datasets.grounding.sentences import (
     without,
 )
 from datasets.scannet.source import RoomScan, ScanNet
-from scenelift.errors import ConfigError, DataError
+from scenelift.errors import ConfigError, DataError, FrameError
 from scenelift.io.console import say
 from scenelift.samples.config import ReadOptions
 from scenelift.samples.room import ROOM, Room, Sentence
@@ -164,16 +164,26 @@ class Grounding:
         if self.corpus == "scanrefer":
             if split is None and self.sentences is None:
                 raise DataError("ScanRefer has a file for each split: name one, --split train or val")
-            return READERS["scanrefer"](self.sentences or self.root / f"ScanRefer_filtered_{split}.json")
-        found = READERS[self.corpus](self.sentences or self.root / f"{self.corpus}.csv")
+            return self._read(self.root / f"ScanRefer_filtered_{split}.json")
+        found = self._read(self.root / f"{self.corpus}.csv")
         bad = self._meta(BAD_CONTEXTS)
         if bad is None:
             say(f"no {BAD_CONTEXTS} in {self.root}: no sentences are left out for their context")
         else:
             found = without(found, bad_contexts(bad), self.left_out)
         if split is not None:
-            found = in_scans(found, self._scans(split), self.left_out)
+            scans, listed = self._scans(split), found
+            found = in_scans(listed, scans, self.left_out)
+            if not found:
+                raise DataError(f"none of the {len(listed)} sentences is about a scene of {scans}")
         return listener_filter(found, split not in (None, "train"), self.left_out) if self.listener else found
+
+    def _read(self, usual: Path) -> list[Annotation]:
+        """The sentences of the given file, or of the usual one."""
+        path = self.sentences or usual
+        if found := READERS[self.corpus](path):
+            return found
+        raise DataError(f"{path} has no sentences")
 
     def _scans(self, split: str) -> Path:
         """The list of a split's scenes: the corpus's own, ReferIt3D's, or ScanNet's."""
@@ -214,7 +224,10 @@ class Grounding:
             found = read_detector(self.root, name, scene)
         else:
             categories = [self.class_map.category(label) for label in scene.names]
-            found = true_instances(scene, np.array(categories, np.int64))
+            try:
+                found = true_instances(scene, np.array(categories, np.int64))
+            except FrameError as error:
+                raise FrameError(f"scans/{name}: {error}") from None
         if self.student is not None:
             mesh = f"scans/{name}/{name}_vh_clean_2.ply"
             frame = ScanNet(self.root).read(RoomScan(name, mesh, None, None), ReadOptions())

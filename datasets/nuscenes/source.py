@@ -192,7 +192,7 @@ class NuScenes:
             raise FrameError(
                 f"{name} has data of {raw.dtype} {list(raw.shape)}, not one whole number a point"
             )
-        return np.minimum(raw // _INSTANCES, classes.NO_CATEGORY).astype(np.uint8)
+        return np.minimum(raw.astype(np.int64) // _INSTANCES, classes.NO_CATEGORY).astype(np.uint8)
 
     def _views(
         self, keyframe: Keyframe, points: Points, size: tuple[int, int]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from datasets.common.files import read_json
@@ -60,7 +61,7 @@ def official() -> dict[str, frozenset[str]]:
 def of_tree(tables: Path) -> dict[str, frozenset[str]]:
     """The splits of a tree: those of its own `splits.json` ({split: [scene names]}) or the official ones."""
     path = tables / "splits.json"
-    if not path.is_file():
+    if not os.path.lexists(path):
         return official()
     try:
         own = read_json(path)

@@ -127,10 +127,10 @@ def _inside(file: BinaryIO) -> tuple[int, int]:
     file.seek(0)
     head = re.match(rb"\s*\[\s*", file.read(_WINDOW))
     file.seek(max(0, size - _WINDOW))
-    tail = re.search(rb"\s*\]\s*\Z", file.read(_WINDOW))
-    if head is None or tail is None:
+    tail = file.read(_WINDOW).rstrip()
+    if head is None or not tail.endswith(b"]"):
         raise pa.ArrowInvalid("no list")
-    return head.end(), max(0, size - _WINDOW) + tail.start()
+    return head.end(), max(0, size - _WINDOW) + len(tail[:-1].rstrip())
 
 
 def _parse_rows(path: Path, schema: pa.Schema) -> Iterator[pa.Table]:

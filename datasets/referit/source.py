@@ -74,7 +74,7 @@ class ReferIt:
         note(self.left_out, "expressions without a word", blank)
         photos = {image: expressions for image, expressions in photos.items() if expressions}
         if not photos:
-            raise DataError(f"{self.root} has no image{f' of {split}' if split else ''}")
+            raise DataError(f"{self.root / EXPRESSIONS} has no image{f' of {split}' if split else ''}")
         return [Photo(Path(image).stem, tuple(expressions)) for image, expressions in photos.items()]
 
     def _entries(self) -> list[tuple[str, str, Box, list[str]]]:
@@ -83,10 +83,10 @@ class ReferIt:
         try:
             corners = [tuple(map(float, entry["bbox"])) for entry in listed]
             entries = [
-                (str(entry["img_id"]), str(entry["split"]), ordered(path.name, box), _texts(entry["query"]))
+                (*_texts([entry["img_id"], entry["split"]]), ordered(path.name, box), _texts(entry["query"]))
                 for entry, box in zip(listed, corners, strict=True)
             ]
-        except (ValueError, TypeError, KeyError, AttributeError, FrameError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, FrameError) as error:
             raise DataError(
                 f"{path} is not a list of objects with img_id, bbox, split and query: {error!r}"
             ) from None
@@ -126,10 +126,10 @@ class ReferIt:
             raise FrameError(f"{image} is not an image: {error}") from None
 
 
-def _texts(queries: object) -> list[str]:
-    if not isinstance(queries, list) or not all(isinstance(query, str) for query in queries):
-        raise TypeError(f"query {queries!r} is not a list of texts")
-    return queries
+def _texts(values: object) -> list[str]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{values!r} is not a list of texts")
+    return values
 
 
 def _require_corners(path: Path, boxes: NDArray[np.float64]) -> None:

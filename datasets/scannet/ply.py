@@ -46,7 +46,7 @@ def _rows(name: str, body: bytes, dtype: Any, count: int, text: bool) -> NDArray
             rows = np.frombuffer(body, dtype, count).astype(np.dtype(dtype).newbyteorder("="), copy=False)
         elif body.strip():
             rows = np.loadtxt(io.BytesIO(body), dtype, comments=None, max_rows=count, ndmin=1)
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     if not count or len(rows) < count:
         raise FrameError(f"{name} is truncated: {len(body)} bytes are not {count} vertices")

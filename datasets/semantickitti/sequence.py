@@ -90,6 +90,14 @@ def load_keyframes(root: Path, sequence: str) -> list[Scan]:
     return [make(index) for index in range(len(numbers))]
 
 
+def frames_without_a_scan(root: Path, scans: list[Scan]) -> int:
+    """How many frames poses.txt or times.txt of one sequence have that velodyne lacks."""
+    folder = root / "sequences" / scans[0].scene
+    files = [folder / name for name in ("poses.txt", "times.txt")]
+    frames = [len(_text(path).rstrip("\n").split("\n")) for path in files if path.is_file()]
+    return max([len(scans), *frames]) - len(scans)
+
+
 def _frame_numbers(folder: Path) -> list[int]:
     if not folder.is_dir():
         raise DataError(f"no folder {folder}; unpack KITTI odometry's data_odometry_velodyne.zip there")

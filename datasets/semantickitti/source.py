@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.common.files import Size, image_size, not_hidden, read_bytes, read_points, require_centred
-from datasets.common.listing import present
+from datasets.common.listing import note, present
 from datasets.common.release import release
 from datasets.semantickitti.classes import LABEL_TABLE, NO_LABEL, VOCABULARY
-from datasets.semantickitti.sequence import CAMERA, MAX_SWEEPS, Scan, load_keyframes
+from datasets.semantickitti.sequence import CAMERA, MAX_SWEEPS, Scan, frames_without_a_scan, load_keyframes
 from scenelift.errors import ConfigError, DataError, FrameError
 from scenelift.geometry.transforms import Matrix, project, require_rigid, transform_points
 from scenelift.samples.config import ReadOptions
@@ -68,7 +68,10 @@ class SemanticKITTI:
         if not wanted:
             of = f" of {split} ({', '.join(SPLITS[split])})" if split else ""
             raise DataError(f"{self.root} has no sequences{of}; it has: {', '.join(here) or 'none'}")
-        return [keyframe for name in wanted for keyframe in load_keyframes(self.root, name)]
+        sequences = [load_keyframes(self.root, name) for name in wanted]
+        lacking = sum(frames_without_a_scan(self.root, scans) for scans in sequences)
+        note(self.left_out, "frames without a scan in velodyne", lacking)
+        return [scan for scans in sequences for scan in scans]
 
     def read(self, keyframe: Scan, options: ReadOptions) -> Frame:
         """Read and project one scan with `options.lidar_sweeps` earlier ones (clip2scene.md 1.2, 1.3).

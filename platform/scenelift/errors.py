@@ -1,8 +1,18 @@
 """Errors that a user can fix. Every message says how; a programmer's mistake is an assert instead."""
 
+_LONGEST, _END = 900, 300
+"""Characters of a message, and of its end, which has the advice."""
+
 
 class SceneliftError(Exception):
     """Base of all errors that a user can fix; commands print them as one line and exit with status 1."""
+
+    def __init__(self, message: str = "") -> None:
+        """A long message, as of a value that is quoted, loses its middle."""
+        if len(message) > _LONGEST:
+            left_out = len(message) - _LONGEST
+            message = f"{message[: _LONGEST - _END]} ... ({left_out:,} characters) ... {message[-_END:]}"
+        super().__init__(message)
 
 
 class ConfigError(SceneliftError):

@@ -1,242 +1,57 @@
 """Protects users with broken files: whatever is wrong with any file of any data set, one line names it.
 
-Every file of a small tree of each data set is broken in many ways; each way ends in a sample or in an error of
-ours, never in a traceback, and within a shard job one broken file is one bad sample.
+Every file of a small tree of each data set is broken in many ways (`benchmarks.hostile`); each way ends in a sample
+or in an error of ours, never in a traceback, and within a shard job one broken file is one bad sample.
 """
 
 import io
-import json
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.captions.config import CaptionOptions
-from datasets.captions.regions import BottomUpFolder, read_classes
+from benchmarks.hostile.cases import Bench, Case
+from benchmarks.hostile.formats import mutations_of
+from benchmarks.hostile.judge import same
+from benchmarks.hostile.subjects import DATA, FRAMES
+from datasets.captions.regions import BottomUpFolder
 from datasets.common.files import parse_npz
 from datasets.flickr30k.sentences import read_sentence
-from datasets.flickr30k.source import Flickr30k
-from datasets.grounding.config import RoomOptions
-from datasets.grounding.source import Grounding
-from datasets.nuscenes.source import NuScenes
-from datasets.referit.source import ReferIt
-from datasets.scannet.source import ScanNet
 from datasets.semantickitti.source import SemanticKITTI
-from datasets.synthetic_rooms.config import PRESETS
-from datasets.synthetic_rooms.write import generate
-from scenelift.errors import FrameError, SceneliftError
-from scenelift.samples.caption import CAPTIONED_IMAGE
+from scenelift.errors import FrameError
 from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import FRAME
 from scenelift.samples.images import decode
-from scenelift.samples.kind import Kind
-from scenelift.samples.room import ROOM
 from tests.made.frames import MadeUp, made_up_frame
 from tests.made.kitti_tree import KittiTree
-from tests.made.nuscenes_tree import VERSION, Tree, jpeg
-from tests.made.phrase_tree import SIZE, region_arrays, write_flickr30k
-from tests.made.scannet_tree import ScanNetTree
+from tests.made.phrase_tree import region_arrays
 
 Break = Callable[[bytes], bytes]
 ALL = bool(os.environ.get("ALL_BROKEN_INPUTS"))
-"""Every way for every file, half a minute; else every fourth, another fourth for the next file."""
+"""Every way for every file, minutes; else every 30th, another one for the next file."""
+SLOW = ("a bomb", "six gigabytes")
+"""Ways that take seconds, or much memory where they are not refused; `benchmarks.hostile` has limits for them."""
 
 
-@dataclass(frozen=True)
-class Reader:
-    """A data set: writes a tree, opens it, and what a sample of it needs."""
-
-    write: Callable[[Path], None]
-    open: Callable[[Path], Any]
-    kind: Kind
-    split: str | None
-    options: Any
-
-    def read(self, root: Path) -> Any:
-        """The first sample of the tree."""
-        source = self.open(root)
-        return self.kind.read(source, source.list_samples(self.split)[0], self.options)
-
-
-def _nuscenes(root: Path) -> None:
-    Tree(root, ("scene-0103",)).write()
-
-
-def _flickr(root: Path) -> None:
-    write_flickr30k(root, {"train": ["1"]})
-    (root / "classes.txt").write_text("man\ndog\n")
-    (root / "flickr30k-images").mkdir()
-    photo = jpeg(np.random.default_rng(0).integers(0, 255, (*SIZE, 3), np.uint8))
-    (root / "flickr30k-images/1.jpg").write_bytes(photo)
-
-
-def _referit(root: Path) -> None:
-    _flickr(root)
-    (root / "flickr30k-images").rename(root / "images")
-    entry = {"img_id": "1.jpg", "bbox": [10, 20, 30, 40], "split": "train", "query": ["man on the left"]}
-    (root / "expressions.json").write_text(json.dumps([entry]))
-    shutil.rmtree(root / "Annotations")
-    shutil.rmtree(root / "Sentences")
-    (root / "train.txt").unlink()
-
-
-def _rooms(root: Path) -> None:
-    generate(replace(PRESETS["tiny"], out=root, train=1, val=1))
-
-
-def _nr3d(root: Path) -> None:
-    _rooms(root)
-    row = json.loads((root / "ScanRefer_filtered_train.json").read_text())[0]
-    scene, target, name = row["scene_id"], row["object_id"], row["object_name"]
-    (root / "nr3d.csv").write_text(
-        "stimulus_id,scan_id,target_id,instance_type,utterance,tokens,mentions_target_class\n"
-        f"{scene}-{name}-1-{target},{scene},{target},{name},it is red,\"['it', 'is', 'red']\",True\n"
-    )
-    (root / "ScanRefer_filtered_train.json").unlink()
-
-
-def _regions(root: Path) -> BottomUpFolder:
-    return BottomUpFolder(root / "regions", read_classes(root / "classes.txt"))
-
-
-FRAMES, CAPTIONS = ReadOptions(image_size=(24, 32)), CaptionOptions(photos=True)
-READERS = {
-    "nuscenes": Reader(
-        _nuscenes, lambda root: NuScenes(root, VERSION), FRAME, None, ReadOptions(2, (24, 32))
-    ),
-    "semantickitti": Reader(
-        lambda root: KittiTree(root, ("08",)) and None, SemanticKITTI, FRAME, "val", ReadOptions(1, (24, 32))
-    ),
-    "scannet": Reader(lambda root: ScanNetTree(root) and None, ScanNet, FRAME, "train", FRAMES),
-    "flickr30k": Reader(
-        _flickr, lambda root: Flickr30k(root, _regions(root)), CAPTIONED_IMAGE, "train", CAPTIONS
-    ),
-    "referit": Reader(
-        _referit, lambda root: ReferIt(root, _regions(root)), CAPTIONED_IMAGE, "train", CAPTIONS
-    ),
-    "scanrefer": Reader(_rooms, Grounding, ROOM, "train", RoomOptions(points=50)),
-    "nr3d": Reader(
-        _nr3d,
-        lambda root: Grounding(root, "nr3d", "instances"),
-        ROOM,
-        None,
-        RoomOptions(points=50),
-    ),
-}
-
-
-def _number(new: str) -> Break:
-    """Every number of a text with a point, or the first few whole ones, become another."""
-    pattern = re.compile(rb"-?\d+\.\d+(?:e[-+]?\d+)?|(?<=[ \[:,>])\d+(?=[ ,\]<\n])")
-    return lambda data: pattern.sub(new.encode(), data)
-
-
-BREAKS: dict[str, Break] = {
-    "empty": lambda data: b"",
-    "half": lambda data: data[: len(data) // 2],
-    "less a byte": lambda data: data[:-1],
-    "zeros": lambda data: bytes(len(data)),
-    "ones": lambda data: b"\xff" * len(data),
-    "noise": lambda data: np.random.default_rng(0).bytes(len(data)),
-    "a page": lambda data: b"<!DOCTYPE html>\n<html><body>404 Not Found</body></html>\n",
-    "twice": lambda data: data + data,
-    "blanks": lambda data: b" \n" * 500,
-    "null": lambda data: b"null",
-    "a number": lambda data: b"5",
-    "an object": lambda data: b'{"a": {"b": [null]}}',
-    "rows of null": lambda data: b"[null, null]",
-    "rows of lists": lambda data: b"[[1, 2], [3]]",
-    "empty rows": lambda data: b"[{}, {}]",
-    "deep": lambda data: b"[" * 100_000,
-    "npy": lambda data: b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f8'}",
-    "latin-1": lambda data: b"caf\xe9\n" + data,
-    "utf-16": lambda data: data[:1000].decode("latin-1").encode("utf-16"),
-    "nan": _number("nan"),
-    "inf": _number("1e999"),
-    "huge": _number("123456789012345678901234567890"),
-    "minus": _number("-7"),
-    "strings": _number('"x"'),
-}
-
-
-def _kinds(root: Path) -> list[Path]:
-    """One file of each folder and name without its numbers, relative to the root."""
-    found: dict[str, Path] = {}
-    for path in sorted(root.rglob("*")):
-        if path.is_file():
-            name = path.relative_to(root)
-            found.setdefault(re.sub(r"\d+", "#", str(name)), name)
-    return list(found.values())
-
-
-@pytest.fixture(scope="module")
-def trees(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A tree of each data set, written once."""
-    made: dict[str, Path] = {}
-
-    def tree(name: str) -> Path:
-        if name not in made:
-            made[name] = tmp_path_factory.mktemp(name) / "tree"
-            READERS[name].write(made[name])
-        return made[name]
-
-    return tree
-
-
-def _outcome(reader: Reader, root: Path) -> str:
-    """`a sample`, or our error's message; anything else is raised."""
-    try:
-        reader.read(root)
-    except SceneliftError as error:
-        assert "\n" not in str(error) and len(str(error)) < 1000, "an error is one line"
-        assert "allow_pickle" not in str(error), "no advice to run code out of a file"
-        return str(error)
-    return "a sample"
-
-
-@pytest.mark.parametrize("name", READERS)
-def test_whatever_is_wrong_with_a_file_is_one_line(name: str, trees: Callable[[str], Path]) -> None:
-    reader, root = READERS[name], trees(name)
-    assert _outcome(reader, root) == "a sample"
-    failures = []
-    for number, file in enumerate(_kinds(root)):
-        whole = (root / file).read_bytes()
-        for way, broken in list(BREAKS.items())[0 if ALL else number % 4 :: 1 if ALL else 4]:
-            (root / file).write_bytes(broken(whole))
-            try:
-                _outcome(reader, root)
-            except Exception as error:
-                failures.append(f"{file} {way}: {type(error).__name__} {error}"[:200])
-        (root / file).write_bytes(whole)
+@pytest.mark.parametrize("name", DATA)
+def test_a_broken_file_is_refused_in_one_line_or_read_rightly(name: str, tmp_path: Path) -> None:
+    """A bounded part of `python -m benchmarks.hostile`, which has commands and files of our own too."""
+    bench, failures = Bench(tmp_path), []
+    for number, file in enumerate(DATA[name].kinds(bench.tree(name))):
+        ways = [way for way in mutations_of(file) if way not in SLOW]
+        for way in ways[0 if ALL else number % 30 :: 1 if ALL else 30]:
+            _, verdict = bench.tried(Case(name, str(file), way))
+            if verdict.kind == "failed":
+                failures.append(f"{file}: {way}: {verdict.why}")
     assert not failures, "\n".join(failures)
-    assert _outcome(reader, root) == "a sample", "the tree is as it was"
-
-
-@pytest.mark.parametrize("name", READERS)
-def test_a_file_that_is_missing_a_folder_or_a_pipe_is_one_line(
-    name: str, trees: Callable[[str], Path]
-) -> None:
-    reader, root = READERS[name], trees(name)
-    for file in _kinds(root):
-        path, aside = root / file, root / f"{file}.aside"
-        path.rename(aside)
-        _outcome(reader, root)
-        path.mkdir()
-        _outcome(reader, root)
-        path.rmdir()
-        os.mkfifo(path)
-        _outcome(reader, root)
-        path.unlink()
-        aside.rename(path)
-    assert _outcome(reader, root) == "a sample"
+    again = DATA[name].read(tmp_path / name)
+    assert same(again.value, bench.whole[name].value), "the files are as they were"
 
 
 # Wrong numbers that a file of another type, unit or layout would give without a word
@@ -321,11 +136,11 @@ SILENT: list[tuple[str, str, Break, str]] = [
 def test_numbers_of_another_type_unit_or_layout_are_refused(
     tmp_path: Path, name: str, pattern: str, change: Break, reason: str
 ) -> None:
-    reader, root = READERS[name], tmp_path / "tree"
-    reader.write(root)
+    subject, root = DATA[name], tmp_path / "tree"
+    subject.write(root)
     file = _replaced(root, pattern, change)
     with pytest.raises(FrameError, match=re.escape(reason)) as caught:
-        reader.read(root)
+        subject.read(root)
     assert file in str(caught.value), "the message names the file"
 
 

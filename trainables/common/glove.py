@@ -10,13 +10,20 @@ from numpy.typing import NDArray
 
 from scenelift.errors import DataError
 
+_LONGEST = 1 << 20
+"""Characters of a line."""
+
 
 def read_glove(path: Path, words: Collection[str]) -> dict[str, NDArray[np.float32]]:
     """The vectors of the given words; DataError if it has none of them, or is not such a file."""
     wanted, vectors, channels = set(words), {}, 0
+    if not path.is_file():
+        raise DataError(f"{path} is not a file; give a GloVe file (a word and its numbers per line)")
     try:
-        with path.open(encoding="utf-8-sig") as lines:
-            for line in lines:
+        with path.open(encoding="utf-8-sig") as file:
+            for line in iter(lambda: file.readline(_LONGEST), ""):
+                if len(line) == _LONGEST:
+                    raise ValueError(f"a line has more than {_LONGEST:,} characters")
                 word, *numbers = line.rstrip().split(" ")
                 channels = channels or len(numbers)
                 # Some GloVe words contain spaces, such as ". . ."; ours do not, so such lines are skipped.

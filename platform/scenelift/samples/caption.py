@@ -272,7 +272,10 @@ class CaptionedImageKind(Kind[CaptionedImage]):
             "types": Counter(name for phrase in phrases for name in phrase.types),
             "posteriors": all(sample.posteriors is not None for sample in samples),
             "photos": all(sample.photo is not None for sample in samples),
-            "left_out": together(*(sample.left_out for sample in samples)),
+            "left_out": together(
+                {"images without a phrase": sum(not sample.phrases for sample in samples)},
+                *(sample.left_out for sample in samples),
+            ),
         }
 
     def describe(self, summaries: Sequence[dict[str, Any]], source: Any, options: Any) -> dict[str, Any]:

@@ -260,7 +260,11 @@ class FrameKind(Kind[Frame]):
             for camera, count in zip(frame.cameras, seen.tolist(), strict=True):
                 pairs[camera] = pairs.get(camera, 0) + count
         unpaired = sum(bool(frame.images) and not len(frame.pair_points) for frame in samples)
-        lost = {"frames without a point in any image": unpaired}
+        blank = sum(frame.labels is not None and not frame.labels.any() for frame in samples)
+        lost = {
+            "frames without a point in any image": unpaired,
+            "frames whose labels are all ignored": blank,
+        }
         return {
             "points": sum(len(frame.points) for frame in samples),
             "pairs": pairs,

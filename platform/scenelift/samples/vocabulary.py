@@ -6,11 +6,14 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from scenelift.errors import DataError
 
+_LARGEST = 1 << 20
+"""Bytes of a file of prompt words."""
 _SCENE = (
     "there is a {} in the scene.",
     "there is the {} in the scene.",
@@ -73,8 +76,10 @@ class Vocabulary:
 def with_words(vocabulary: Vocabulary, path: Path) -> Vocabulary:
     """The vocabulary with words from a JSON file, {class: [words]}, if there is one; DataError if it does not
     fit."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return vocabulary
+    if not path.is_file() or path.stat().st_size > _LARGEST:  # reading a pipe would wait for ever
+        raise DataError(f"{path} is not a file of some words")
     try:
         words = {name: _words(values) for name, values in json.loads(path.read_bytes()).items()}
     except (OSError, ValueError, AttributeError, TypeError, RecursionError):
