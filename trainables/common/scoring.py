@@ -34,7 +34,9 @@ GROUPS = ("all", "seen", "unseen")
 
 HowLearned = Literal["label_free", "labeled"]
 """How a student learned the classes: from text alone, or from labels; prefix of its metrics."""
-_GROUP = {"student": "all", "teacher": "seen", "random": "all"}
+PICTURED_CLASSES = 4
+"""Classes of a frame that are drawn by themselves."""
+_GROUP = {"student": "all", "against": "all", "teacher": "seen", "random": "all"}
 """Predictor -> the points of its headline score: a teacher predicts only points that cameras see."""
 
 
@@ -192,7 +194,7 @@ def class_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
 def table(evaluation: Evaluation, absent: Absent = "leave out") -> str:
     """The score table as plain text: predictors as rows, then the classes."""
     lines = [f"{'':<10}{'points':>10}{'mIoU':>8}{'seen':>8}{'unseen':>8}{'accuracy':>10}"]
-    for name in ("random", "teacher", "student"):
+    for name in ("random", "teacher", "against", "student"):
         if name in evaluation.matrices:
             parts = {group: evaluation.scores(name, group, absent) for group in GROUPS}
             head = parts[_GROUP[name]]
@@ -216,11 +218,12 @@ def table(evaluation: Evaluation, absent: Absent = "leave out") -> str:
 
 
 def draw(folder: Path, evaluation: Evaluation, frames: dict[int, Frame], teacher: DenseClip | None) -> None:
-    """Draw bird's-eye views and camera images of the kept frames, and the confusion matrices."""
+    """Draw bird's-eye views, single classes and camera images of the kept frames, the errors of two students there,
+    and the confusion matrices."""
     from scenelift.evaluation import plots  # imports matplotlib, at the end of a run
 
     for index, labels in evaluation.kept.items():
-        _birds_eye(folder / f"birds_eye_{index:05d}.png", evaluation, frames[index], labels)
+        _from_above(folder, index, evaluation, frames[index], labels)
         if teacher is not None and "student" in labels:
             path = folder / f"cameras_{index:05d}.png"
             _cameras(path, evaluation, frames[index], labels["student"], teacher)
@@ -229,15 +232,32 @@ def draw(folder: Path, evaluation: Evaluation, frames: dict[int, Frame], teacher
         plots.confusion(folder / f"confusion_{name}.png", matrix, evaluation.vocabulary)
 
 
-def _birds_eye(path: Path, evaluation: Evaluation, frame: Frame, labels: dict[str, Labels]) -> None:
+def frequent(truth: Labels) -> list[int]:
+    """The labels 1..C with the most points, at most `PICTURED_CLASSES`, the most frequent first."""
+    counts = np.bincount(truth[truth > 0])
+    order = np.argsort(-counts, kind="stable")[:PICTURED_CLASSES]
+    return order[counts[order] > 0].tolist()
+
+
+def _from_above(
+    folder: Path, index: int, evaluation: Evaluation, frame: Frame, labels: dict[str, Labels]
+) -> None:
     from scenelift.evaluation import pictures
 
     assert frame.labels is not None
     points, truth = frame.points[frame.keyframe], frame.labels[frame.keyframe]
-    panels = {"truth": truth} | {name: labels[name] for name in ("teacher", "student") if name in labels}
+    named = {name: labels[name] for name in ("teacher", "against", "student") if name in labels}
+    panels, vocabulary = {"truth": truth} | named, evaluation.vocabulary
     extent = float(np.quantile(np.abs(points[:, :2]), 0.97)) if len(points) else 1.0
-    judged = pictures.errors(truth, labels["student"]) if "student" in labels else None
-    pictures.birds_eye(path, points, panels, evaluation.vocabulary, extent, judged)
+    judged = {name: pictures.errors(truth, labels[name]) for name in ("against", "student") if name in labels}
+    pictures.birds_eye(
+        folder / f"birds_eye_{index:05d}.png", points, panels, vocabulary, extent, judged.get("student")
+    )
+    if common := frequent(truth):
+        single = folder / f"classes_{index:05d}.png"
+        pictures.class_against_rest(single, points, panels, vocabulary, common, extent)
+    if len(judged) > 1:
+        pictures.error_maps(folder / f"errors_{index:05d}.png", points, judged, extent)
 
 
 def _cameras(path: Path, evaluation: Evaluation, frame: Frame, student: Labels, teacher: DenseClip) -> None:

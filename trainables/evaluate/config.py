@@ -35,6 +35,9 @@ class EvaluateConfig(Resumable):
 
     student: StudentFolder | None = None
     """Folder of a student: runs/NAME/student, or any checkpoint folder; none: the teacher alone."""
+    against: StudentFolder | None = None
+    """Folder of a second student of the same classes, scored on the same frames; pictures show both students'
+    errors."""
     data: EvaluationData = EvaluationData()
     """What is scored on."""
     with_teacher: bool = True
@@ -50,6 +53,10 @@ class EvaluateConfig(Resumable):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.against is not None and self.student is None:
+            raise ConfigError(
+                "--against is a second student: give the first one too, --student runs/NAME/student"
+            )
         if self.student is None and not self.with_teacher:
             raise ConfigError(
                 "nothing to score: give --student runs/NAME/student, or leave with_teacher true"

@@ -46,6 +46,10 @@ def run(config: EvaluateConfig) -> None:
         _require_classes(student, config.student, shards)
         protocol = "labeled" if "classifier" in student.heads else "label_free"
         tags |= _student_tags(student, config.student, protocol)
+    if config.against is not None:
+        students["against"] = storage.absolute(config.against)
+        _require_classes(Student.load(config.against), config.against, shards)
+        tags["against"] = Origin.of(config.against).run_id or "no run"
     make = Predictors(shards.vocabulary, students, config.teacher if config.with_teacher else None)
     with cluster.connect():
         resources = Resources.fit(config.scale)

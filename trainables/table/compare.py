@@ -20,7 +20,7 @@ LABEL_FREE = "label-free"
 """Protocol of scores for which no label was used."""
 PREFIXES = {"label_free": LABEL_FREE, "labeled": "labeled"}
 """First part of a student's metrics -> protocol, for runs without such a tag."""
-_ELSEWHERE = ("start", "student", "data.train", "data.test", "with_teacher")
+_ELSEWHERE = ("start", "student", "against", "data.train", "data.test", "with_teacher")
 """Config keys of paths, which differ between seeds and machines, or without effect on a student's scores."""
 _ABSENT = "data.absent_classes"
 

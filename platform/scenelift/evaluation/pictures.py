@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ RIGHT, WRONG = 1, 2
 
 INK, FAINT, PAPER = "#22262b", "#d3d7dc", "#ffffff"
 _RIGHT_COLOR, _WRONG_COLOR = "#8fb8a0", "#d62728"
+_JUDGEMENTS = [("right", _RIGHT_COLOR), ("wrong", _WRONG_COLOR)]
 _LETTER = 0.6 / 72  # width of a letter, inches per point of font size
 
 
@@ -95,15 +97,64 @@ def birds_eye(
     drawn = [(title, labels, palette(vocabulary)) for title, labels in panels.items()]
     entries = [*class_entries(vocabulary, occurring(vocabulary, *panels.values())), ("no label", FAINT)]
     if judged is not None:
-        share = (judged[inside] == WRONG).sum() / max(1, (judged[inside] > 0).sum())
-        colors = ListedColormap([FAINT, _RIGHT_COLOR, _WRONG_COLOR])
-        drawn.append((f"errors: {share:.0%} of the labeled", judged[inside], colors))
-        entries += [("right", _RIGHT_COLOR), ("wrong", _WRONG_COLOR)]
-    width = max(3.6 * len(drawn), 5.4)
-    height = width / len(drawn) + 0.2 + legend_layout(entries, width)[1]
+        drawn.append(_error_map("errors", judged[inside]))
+        entries += _JUDGEMENTS
+    _panels(path, points, [drawn], entries, extent)
+
+
+def error_maps(
+    path: Path, points: NDArray[np.float32], judged: Mapping[str, NDArray[np.uint8]], extent: float
+) -> None:
+    """The errors of several predictions of one cloud, side by side from above (CLIP2Scene's Fig. 6). judged: title
+    -> [N] of `errors`; points and extent as of `birds_eye`."""
+    inside = np.abs(points[:, :2]).max(axis=1, initial=0) <= extent
+    drawn = [_error_map(title, errors[inside]) for title, errors in judged.items()]
+    _panels(path, points[inside], [drawn], [*_JUDGEMENTS, ("no label", FAINT)], extent)
+
+
+def class_against_rest(
+    path: Path,
+    points: NDArray[np.float32],
+    panels: Mapping[str, NDArray[np.uint8]],
+    vocabulary: Vocabulary,
+    classes: Sequence[int],
+    extent: float,
+) -> None:
+    """One class in color and everything else in grey, from above: a row for each of `classes` (1..C), a column for
+    each of panels (CLIP2Scene's Fig. 5). panels: title -> [N] labels 0..C; the rest as of `birds_eye`."""
+    inside = np.abs(points[:, :2]).max(axis=1, initial=0) <= extent
+    rows, colors = [], palette(vocabulary)
+    for number in classes:
+        name = vocabulary.classes[number - 1].replace("_", " ")
+        of_class = {title: np.where(labels == number, labels, 0)[inside] for title, labels in panels.items()}
+        rows.append([(f"{name}: {title}", labels, colors) for title, labels in of_class.items()])
+    _panels(path, points[inside], rows, [*class_entries(vocabulary, classes), ("the rest", FAINT)], extent)
+
+
+Panel = tuple[str, NDArray[np.uint8], ListedColormap]
+"""Title, [N] numbers of colors, and the colors."""
+
+
+def _error_map(title: str, judged: NDArray[np.uint8]) -> Panel:
+    share = (judged == WRONG).sum() / max(1, (judged > 0).sum())
+    colors = ListedColormap([FAINT, _RIGHT_COLOR, _WRONG_COLOR])
+    return f"{title}: {share:.0%} of the labeled", judged, colors
+
+
+def _panels(
+    path: Path,
+    points: NDArray[np.float32],
+    rows: Sequence[Sequence[Panel]],
+    entries: Sequence[tuple[str, str]],
+    extent: float,
+) -> None:
+    """Views of one cloud from above at one scale, in rows of equal length, above a legend."""
+    columns = len(rows[0])
+    width = max(3.6 * columns, 5.4)
+    height = (width / columns + 0.2) * len(rows) + legend_layout(entries, width)[1]
     figure = sheet(width, height)
-    axes = figure.subplots(1, len(drawn), squeeze=False)[0]
-    for axis, (title, labels, colors) in zip(axes, drawn, strict=True):
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for axis, (title, labels, colors) in zip(axes.flat, itertools.chain(*rows), strict=True):
         _from_above(axis, points, labels, colors, extent, title)
     legend(figure, entries)
     save(figure, path)

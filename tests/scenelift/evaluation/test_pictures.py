@@ -16,6 +16,8 @@ from scenelift.evaluation.pictures import (
     WRONG,
     birds_eye,
     camera_labels,
+    class_against_rest,
+    error_maps,
     errors,
     legend_layout,
     occurring,
@@ -90,6 +92,38 @@ def test_wrong_points_are_red_in_proportion(tmp_path: Path) -> None:
         counts[wrong] = pixels(read(tmp_path / "e.png"), wrong_color)
     assert counts[40] - counts[0] == pytest.approx(2 * (counts[20] - counts[0]), rel=0.15)
     assert counts[20] > counts[0] + 20
+
+
+def test_error_maps_show_each_students_own_errors(tmp_path: Path) -> None:
+    points, truth = grid(10, 20.0), np.full(100, 2, np.uint8)
+    wrong_color = tuple(bytes.fromhex(pictures._WRONG_COLOR[1:]))
+    judged = {}
+    for name, wrong in (("one", 10), ("other", 60)):
+        prediction = np.where(np.arange(100) < wrong, 3, truth).astype(np.uint8)
+        judged[name] = errors(truth, prediction)
+    error_maps(tmp_path / "e.png", points, judged, 20.0)
+    image = read(tmp_path / "e.png")
+    above = image[: int(0.85 * len(image))]  # without the legend
+    left, right = np.array_split(above, 2, axis=1)
+    assert pixels(right, wrong_color) == pytest.approx(6 * pixels(left, wrong_color), rel=0.2)
+    assert pixels(left, wrong_color) > 10
+
+
+def test_one_class_is_colored_against_a_grey_rest(tmp_path: Path) -> None:
+    """A row for each class, a column for each panel; no color of a class in another's row."""
+    points, truth = grid(10, 20.0), np.repeat(np.array([1, 2], np.uint8), 50)
+    panels = {"truth": truth, "student": np.full(100, 2, np.uint8)}
+    class_against_rest(tmp_path / "c.png", points, panels, vocabulary(), [1, 2], 20.0)
+    image = read(tmp_path / "c.png")
+    above = image[: int(0.9 * len(image))]  # without the legend
+    (first_truth, first_student), (second_truth, second_student) = (
+        np.array_split(row, 2, axis=1) for row in np.array_split(above, 2)
+    )
+    counts = [[pixels(part, color) for color in (RED, BLUE)] for part in (first_truth, second_truth)]
+    assert counts[0][0] > 50 and counts[1][1] > 50 and counts[0][1] == counts[1][0] == 0
+    assert pixels(first_student, RED) == 0, "the student never says it"
+    assert pixels(second_student, BLUE) == pytest.approx(2 * counts[1][1], rel=0.15)
+    assert pixels(image, GREEN) == 0
 
 
 def test_higher_points_lie_over_lower_ones_and_labeled_over_others(tmp_path: Path) -> None:

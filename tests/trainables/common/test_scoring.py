@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from scenelift.errors import ConfigError
 from scenelift.evaluation.metrics import confusion
 from scenelift.samples.config import ReadOptions
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
-from tests.made.frames import MadeUp
-from trainables.common.scoring import GROUPS, evaluate
+from tests.made.frames import VOCABULARY, MadeUp
+from trainables.common.scoring import GROUPS, Evaluation, draw, evaluate, frequent, metrics, table
+from trainables.evaluate.config import EvaluateConfig
 
 
 @dataclass(frozen=True)
@@ -46,3 +48,25 @@ def test_scores_equal_a_loop_over_frames(ray_session, tmp_path):
         assert np.array_equal(evaluation.matrices[name][group], matrix), (name, group)
     assert sorted(evaluation.kept) == [0, 7]
     assert np.array_equal(evaluation.kept[7]["b"], ByHeight(0).predict(shards.read(7)))
+
+
+def test_the_pictures_of_two_students_show_classes_and_both_errors(tmp_path):
+    frame = MadeUp(1).read(MadeUp(1).list_samples(None)[0], ReadOptions(image_size=(8, 12)))
+    truth = frame.labels[frame.keyframe]
+    evaluation = Evaluation(VOCABULARY)
+    for name, labels in (("student", truth), ("against", np.ones_like(truth))):
+        evaluation.kept.setdefault(0, {})[name] = labels
+        evaluation.matrices[name] = {group: confusion(truth, labels, 3) for group in GROUPS}
+    draw(tmp_path, evaluation, {0: frame}, None)
+    names = {path.name for path in tmp_path.iterdir()}
+    pictured = {"birds_eye_00000.png", "classes_00000.png", "errors_00000.png"}
+    assert names == pictured | {"confusion_student.png", "confusion_against.png"}
+    scored = metrics(evaluation)
+    assert scored["label_free/miou"] == 1 > scored["against/miou"] and "against" in table(evaluation)
+    counts = sorted(((int((truth == c).sum()), -c) for c in (1, 2, 3)), reverse=True)
+    assert frequent(truth) == [-c for count, c in counts if count]
+
+
+def test_a_second_student_needs_a_first():
+    with pytest.raises(ConfigError, match=r"--against is a second student: .*--student runs/NAME/student"):
+        EvaluateConfig(against="runs/other/student")
