@@ -34,7 +34,7 @@ GROUPS = ("all", "seen", "unseen")
 
 HowLearned = Literal["label_free", "labeled"]
 """How a student learned the classes: from text alone, or from labels; prefix of its metrics."""
-PICTURED_CLASSES = 4
+PICTURED_CLASSES = 3
 """Classes of a frame that are drawn by themselves."""
 _GROUP = {"student": "all", "against": "all", "teacher": "seen", "random": "all"}
 """Predictor -> the points of its headline score: a teacher predicts only points that cameras see."""
@@ -218,8 +218,8 @@ def table(evaluation: Evaluation, absent: Absent = "leave out") -> str:
 
 
 def draw(folder: Path, evaluation: Evaluation, frames: dict[int, Frame], teacher: DenseClip | None) -> None:
-    """Draw bird's-eye views, single classes and camera images of the kept frames, the errors of two students there,
-    and the confusion matrices."""
+    """Draw bird's-eye views and camera images of the kept frames and, of two students, the errors of both;
+    the most frequent classes of the first frame, one by one; and the confusion matrices."""
     from scenelift.evaluation import plots  # imports matplotlib, at the end of a run
 
     for index, labels in evaluation.kept.items():
@@ -253,9 +253,12 @@ def _from_above(
     pictures.birds_eye(
         folder / f"birds_eye_{index:05d}.png", points, panels, vocabulary, extent, judged.get("student")
     )
-    if common := frequent(truth):
-        single = folder / f"classes_{index:05d}.png"
-        pictures.class_against_rest(single, points, panels, vocabulary, common, extent)
+    if judged and index == min(evaluation.kept) and (common := frequent(truth)):
+        single, shown = (
+            folder / f"classes_{index:05d}.png",
+            {"truth": truth} | {name: labels[name] for name in judged},
+        )
+        pictures.class_against_rest(single, points, shown, vocabulary, common, extent)
     if len(judged) > 1:
         pictures.error_maps(folder / f"errors_{index:05d}.png", points, judged, extent)
 
