@@ -105,10 +105,12 @@ class Entry:
 
     @property
     def text(self) -> str:
-        """The run as a command to paste."""
-        options = {**self.values, "run.name": self.name}
+        """The run as a command to paste; of a run that is begun, the one that goes on with it."""
+        named: Options = {"run.name": self.name}
+        options: Options = {**named, "run.resume": True} if self.begun else {**self.values, **named}
         words = [word for key, value in options.items() for word in (f"--{key}", _text(value))]
-        return shlex.join(["python", "-m", f"trainables.{self.command}", self.preset, *words])
+        preset = [] if self.begun else [self.preset]
+        return shlex.join(["python", "-m", f"trainables.{self.command}", *preset, *words])
 
     @property
     def status(self) -> str:

@@ -124,6 +124,11 @@ def test_rows_run_one_after_another_and_only_once(
         ("table-clip2scene-0", True, 0),
         ("table-nuscenes-0.01-from-clip2scene-0", False, 0),
     ]
+    clip2scene_table.main([*chosen[:4], "--plan"])
+    assert capsys.readouterr().out.splitlines()[-1].split(maxsplit=1) == [
+        "finished",
+        "python -m trainables.distill --run.name table-clip2scene-0 --run.resume true",
+    ]
     clip2scene_table.main(chosen)
     assert len(ran) == 3 and "('distill', 'finetune')" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="run that first: --row slidr"):
