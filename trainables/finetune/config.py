@@ -51,10 +51,12 @@ class LabelsConfig(Settings):
         return round(1 / self.fraction)
 
     def frames(self, shards: Shards) -> Sequence[int]:
-        """The frames whose labels are used, in their order; the first frame, or scene, is always among them."""
+        """The frames whose labels are used, in their order: the first and every s-th after it, or those of the s-th
+        scene, the 2 s-th and so on (of fewer than s scenes the first), as the authors count."""
         if self.level == "frame" or self.stride == 1:
             return range(0, len(shards), self.stride)
-        chosen = set(list(dict.fromkeys(shards.scenes))[:: self.stride])
+        scenes = list(dict.fromkeys(shards.scenes))
+        chosen = set(scenes[self.stride - 1 :: self.stride] or scenes[:1])
         return [index for index, scene in enumerate(shards.scenes) if scene in chosen]
 
 

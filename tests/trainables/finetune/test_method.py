@@ -74,7 +74,7 @@ def test_frame_level_takes_every_sth_frame():
 def test_scene_level_takes_all_frames_of_every_sth_scene():
     shards = Listed(*"aabbbccddddea")
     half = LabelsConfig(0.5, "scene").frames(shards)
-    assert [shards.scenes[i] for i in half] == list("aaccea"), "scenes a, c and e of a, b, c, d, e"
+    assert [shards.scenes[i] for i in half] == list("bbbdddd"), "SLidR counts scenes and takes every second"
     assert LabelsConfig(0.01, "scene").frames(shards) == [0, 1, 12], "at least one scene"
     assert list(LabelsConfig(1, "scene").frames(shards)) == list(range(13))
 
