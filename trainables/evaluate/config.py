@@ -35,15 +35,15 @@ class EvaluateConfig(Resumable):
 
     student: StudentFolder | None = None
     """Folder of a student: runs/NAME/student, or any checkpoint folder; none: the teacher alone."""
-    against: StudentFolder | None = None
-    """Folder of a second student of the same classes, scored on the same frames; pictures show both students'
-    errors."""
     data: EvaluationData = EvaluationData()
     """What is scored on."""
     with_teacher: bool = True
     """Score the teacher's projected labels too."""
     teacher: TeacherConfig = TINY_TEACHER
     """The 2D vision-language model."""
+    against: StudentFolder | None = None
+    """Folder of a second student of the same classes, scored on the same frames; pictures show both students'
+    errors."""
     scale: ScaleConfig = ScaleConfig()
     """Processes that score."""
     tracking: TrackingConfig = TrackingConfig(experiment="evaluate")

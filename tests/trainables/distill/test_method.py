@@ -34,6 +34,7 @@ from trainables.distill.config import (
 )
 from trainables.distill.method import Clip2Scene, leading, make_student, most_confident
 from trainables.evaluate import run as evaluate
+from trainables.evaluate.config import EvaluationData
 
 SMALL = StudentConfig(VoxelConfig(1.0, "geometry", 1 / 255), NetworkConfig(8, (8,), (8,)))
 RANDOM = TeacherConfig(weights="random", image_size=(28, 48))
@@ -195,11 +196,22 @@ def test_the_whole_job(trained, run_storage):
 
 
 def test_evaluated_the_saved_student_has_the_scores_of_the_training(trained, tiny_world, run_storage):
-    folder, run = str(run_storage / "tiny" / "student"), RunConfig("again", str(run_storage))
-    evaluate.run(evaluate.EvaluateConfig(folder, str(tiny_world[1]), teacher=RANDOM, run=run))
+    """And a second student, here the untrained one, has its own, and its errors beside them."""
+    folder, run = run_storage / "tiny", RunConfig("again", str(run_storage))
+    config = evaluate.EvaluateConfig(
+        student=str(folder / "student"),
+        data=EvaluationData(str(tiny_world[1])),
+        teacher=RANDOM,
+        against=str(folder / "initial"),
+        run=run,
+    )
+    evaluate.run(config)
     again = json.loads((run_storage / "again" / "result.json").read_text())["metrics"]
+    assert "against/miou" in again
     for name in again:
-        assert again[name] == trained[1]["metrics"][name], name
+        assert again[name] == trained[1]["metrics"][name.replace("against/", "random/")], name
+    drawn = {path.name for path in (run_storage / "again" / "pictures").iterdir()}
+    assert {"errors_00000.png", "classes_00000.png", "confusion_against.png"} <= drawn
 
 
 def test_mlflow_has_the_run(trained):
