@@ -10,6 +10,7 @@ from datasets.shard_rooms.config import PRESETS as ROOM_SHARDS
 from scenelift.config.build import flatten
 from scenelift.errors import ConfigError
 from trainables.common.config import TINY_TEACHER
+from trainables.common.training import student_name
 
 TRAININGS = ("distill", "evaluate", "finetune", "ground", "phrases", "pretrain")
 REAL = [
@@ -58,6 +59,17 @@ def test_ppkt_and_slidr_read_what_their_code_reads() -> None:
     }  # fmt: skip
     for preset in ("paper_ppkt", "paper_slidr"):
         assert wanted.items() <= settings("pretrain", preset).items()
+
+
+def test_tables_name_the_grid_of_a_student() -> None:
+    """SLidR's slower batch norms of fine-tuning do not make it another network."""
+    for name, preset, wanted in (
+        ("pretrain", "paper_slidr", "minkunet34c, 0.1 m cylindrical"),
+        ("finetune", "paper_slidr", "minkunet34c, 0.1 m cylindrical"),
+        ("finetune", "paper_nuscenes", "spvcnn, 0.1 m"),
+    ):
+        config = import_module(f"trainables.{name}.config").PRESETS[preset]
+        assert student_name(flatten(config.student)) == wanted
 
 
 def test_fine_tuning_reads_what_the_papers_read() -> None:
