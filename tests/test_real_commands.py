@@ -46,6 +46,16 @@ FEW = ("--labels.fraction", "1")
 PrintedBy = Callable[[str], str]
 
 
+RELEASES = (
+    "nuscenes v1.0-trainval",
+    "semantickitti 1.0",
+    "scannet v2",
+    "scanrefer v1",
+    "flickr30k 1.0",
+    "mine 1",
+)
+
+
 class AcceptedError(Exception):
     """Instead of a training: its task has accepted config and shards."""
 
@@ -59,7 +69,14 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def run(
+def run(run_as_it_is: PrintedBy, monkeypatch: pytest.MonkeyPatch) -> PrintedBy:
+    """The same without Ray."""
+    without_ray.patch(monkeypatch)
+    return run_as_it_is
+
+
+@pytest.fixture
+def run_as_it_is(
     tmp_path: Path,
     tracked: Callable[[Path], Path],
     monkeypatch: pytest.MonkeyPatch,
@@ -68,7 +85,6 @@ def run(
     """Runs a command line in a folder of its own, which holds the runs of the commands before; what it prints."""
     tracked(tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
-    without_ray.patch(monkeypatch)
 
     def run(line: str) -> str:
         words = shlex.split(line)
@@ -126,7 +142,7 @@ def commands(page: Path) -> list[str]:
         line = line.replace(word, short.get(word, word), 1)
         usage = any(sign in line for sign in ("[", "|", " DIR", "...", "://"))
         real = line.startswith("python -m ") and ("--root " in line or "--data." in line)
-        if real and not usage and "synthetic" not in line and line not in found:
+        if real and not usage and "synthetic" not in line and line not in (*found, *short.values()):
             found.append(line)
     return found
 
@@ -186,6 +202,20 @@ def test_the_commands_of_a_page_run_on_real_data(
             if page == own_data.PAGE and "--split train" in line:
                 assert f"{command} --data.test data/shards/mine/val" in commands(page)
     assert scored
+    for path in (tmp_path / "runs").glob("*/run.json"):
+        tags = json.loads(path.read_text())["tags"]
+        assert tags["dataset"] in RELEASES and tags["protocol"]
+        assert tags.get("lexicon") or tags["teacher"]
+
+
+@pytest.mark.ray
+def test_the_readmes_commands_for_nuscenes_run_on_ray(
+    ray_session: None, trees: dict[str, Path], run_as_it_is: PrintedBy, tmp_path: Path
+) -> None:
+    for line in commands(REPOSITORY / "README.md")[:3]:
+        run_as_it_is(placed(small(line), trees, tmp_path / "runs"))
+    (result,) = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/result.json")]
+    assert result["workers"] == 2 and {"label_free/miou", "teacher/miou"} <= result["metrics"].keys()
 
 
 WORLDS = {
@@ -215,5 +245,7 @@ def test_what_is_printed_leads_from_a_synthetic_world_to_a_score(
     results = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/result.json")]
     trained = [module for module in seen if module.startswith("trainables")]
     assert len(results) == len(trained) and all(result["metrics"] for result in results)
+    identities = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/run.json")]
+    assert all(identity["tags"]["dataset"].endswith("synthetic") for identity in identities)
     frames = world in ("nuscenes", "semantickitti", "scannet")
     assert len(seen) == 3 + frames and trained[1:] == ["trainables.finetune"] * frames
