@@ -21,9 +21,12 @@ import pytest
 
 from datasets.shard import config as shard_config
 from datasets.shard import sources as shard_sources
+from scenelift.config.cli import check_preset, parse
+from scenelift.errors import ConfigError
 from scenelift.runs import run as running
 from scenelift.train.plan import Plan
 from tests.made import own_data, real_trees, without_ray
+from trainables.distill.config import PRESETS as DISTILL
 
 REPOSITORY = Path(__file__).parents[1]
 CODE = re.compile(r"`([^`\n]+)`|^(python -m .*)$", re.MULTILINE)
@@ -201,6 +204,11 @@ def test_the_commands_of_a_page_run_on_real_data(
             accepted(command.replace(*glove), run, monkeypatch)
             if page == own_data.PAGE and "--split train" in line:
                 assert f"{command} --data.test data/shards/mine/val" in commands(page)
+                words = ["--data.train", "data/shards/mine/train"]
+                with pytest.raises(
+                    ConfigError, match=re.escape(f"such as: {command} (docs/your_own_data.md")
+                ):
+                    check_preset(parse(DISTILL, words, ""), words, "python -m trainables.distill")
     assert scored
     for path in (tmp_path / "runs").glob("*/run.json"):
         tags = json.loads(path.read_text())["tags"]
