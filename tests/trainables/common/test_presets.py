@@ -21,7 +21,7 @@ from trainables.common.presets import require_suited
 
 TRAINABLES = ("distill", "pretrain", "finetune", "evaluate", "ground", "phrases")
 KINDS = {"ground": "room", "phrases": "captioned image"}
-SYNTHETIC = {"nuscenes": "v1.0-synthetic"}
+SYNTHETIC = {"nuscenes": "v1.1-synthetic"}
 
 
 def config_of(name: str) -> Any:
