@@ -29,7 +29,7 @@ from tests.made import own_data, real_trees, without_ray
 from trainables.distill.config import PRESETS as DISTILL
 
 REPOSITORY = Path(__file__).parents[1]
-CODE = re.compile(r"`([^`\n]+)`|^(python -m .*)$", re.MULTILINE)
+CODE = re.compile(r"`([^`\n]+)`|^(?:ray job submit .* -- )?(python -m .*)$", re.MULTILINE)
 TEACHER = "--teacher.model tiny --teacher.weights random --teacher.image_size 28 48"
 TRAINING = "--loop.epochs 1 --loop.batch 2 --loop.checkpoint_every 0 --tracking.system_metrics 0"
 SMALL = {
@@ -143,7 +143,7 @@ def commands(page: Path) -> list[str]:
         line = inline or block
         word = line.partition(" ")[0]
         line = line.replace(word, short.get(word, word), 1)
-        usage = any(sign in line for sign in ("[", "|", " DIR", "...", "://"))
+        usage = any(sign in line for sign in ("[", "|", " DIR", "...", "/world"))
         real = line.startswith("python -m ") and ("--root " in line or "--data." in line)
         if real and not usage and "synthetic" not in line and line not in (*found, *short.values()):
             found.append(line)
@@ -157,13 +157,14 @@ def small(line: str) -> str:
     added += f" {RESNET}" if module == "trainables.pretrain" and "paper" in line else ""
     if "--labels.fraction" in line:
         added += f" {shlex.join(FEW)}"
+    added += " --scale.workers 2 --scale.cpus 0.5" if "--scale.workers" in line else ""
     return f"{line} {added}"
 
 
 def placed(line: str, trees: dict[str, Path], runs: Path) -> str:
     """The command line with the places of the trees; NAME is the newest run."""
     words = []
-    for word in shlex.split(line):
+    for word in shlex.split(line.replace("s3://BUCKET", "bucket").replace("/shared/runs", "runs")):
         first = next((name for name in trees if word == name or word.startswith(f"{name}/")), None)
         words.append(word if first is None else f"{trees[first]}{word.removeprefix(first)}")
     trained = [path.parent for path in runs.glob("*/student")]
@@ -208,7 +209,7 @@ def test_the_commands_of_a_page_run_on_real_data(
                 with pytest.raises(
                     ConfigError, match=re.escape(f"such as: {command} (docs/your_own_data.md")
                 ):
-                    check_preset(parse(DISTILL, words, ""), words, "python -m trainables.distill")
+                    check_preset(parse(DISTILL, words, ""), DISTILL, words, "python -m trainables.distill")
     assert scored
     for path in (tmp_path / "runs").glob("*/run.json"):
         tags = json.loads(path.read_text())["tags"]
