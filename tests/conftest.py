@@ -12,7 +12,8 @@ import pytest
 
 import scenelift  # noqa: F401  sets what libgomp reads when torch is loaded
 
-_SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+REAL_DATA = "SCENELIFT_REAL_DATA"
+"""Environment variable: folder of real frames, each in its data set's own layout below its name."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
@@ -49,21 +50,25 @@ def tracked(mlflow_tables: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[P
     return folder
 
 
+def _real(name: str = "") -> Path:
+    """A folder of real frames; skips where there is none."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get(REAL_DATA, beside)) / name
+    if not folder.is_dir():
+        pytest.skip(f"no real frames at {folder}; {REAL_DATA} names the folder that holds nuscenes (README)")
+    return folder
+
+
 @pytest.fixture
 def real_nuscenes() -> Path:
     """Root of one real key frame in nuScenes' layout (v1.0-mini); only ever read."""
-    root = _SHARED / "nuscenes"
-    if not root.is_dir():
-        pytest.skip("the real nuScenes frame is not here: no ../shared/data/nuscenes beside the repository")
-    return root
+    return _real("nuscenes")
 
 
 @pytest.fixture
 def real_data() -> Path:
     """Folder of real frames of several data sets, each in its own layout; only ever read."""
-    if not _SHARED.is_dir():
-        pytest.skip("the real frames are not here: no ../shared/data beside the repository")
-    return _SHARED
+    return _real()
 
 
 @pytest.fixture(scope="session")

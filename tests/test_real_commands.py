@@ -21,12 +21,15 @@ import pytest
 
 from datasets.shard import config as shard_config
 from datasets.shard import sources as shard_sources
+from scenelift.config.cli import check_preset, parse
+from scenelift.errors import ConfigError
 from scenelift.runs import run as running
 from scenelift.train.plan import Plan
 from tests.made import own_data, real_trees, without_ray
+from trainables.distill.config import PRESETS as DISTILL
 
 REPOSITORY = Path(__file__).parents[1]
-CODE = re.compile(r"`([^`\n]+)`|^(python -m .*)$", re.MULTILINE)
+CODE = re.compile(r"`([^`\n]+)`|^(?:ray job submit .* -- )?(python -m .*)$", re.MULTILINE)
 TEACHER = "--teacher.model tiny --teacher.weights random --teacher.image_size 28 48"
 TRAINING = "--loop.epochs 1 --loop.batch 2 --loop.checkpoint_every 0 --tracking.system_metrics 0"
 SMALL = {
@@ -46,6 +49,16 @@ FEW = ("--labels.fraction", "1")
 PrintedBy = Callable[[str], str]
 
 
+RELEASES = (
+    "nuscenes v1.0-trainval",
+    "semantickitti 1.0",
+    "scannet v2",
+    "scanrefer v1",
+    "flickr30k 1.0",
+    "mine 1",
+)
+
+
 class AcceptedError(Exception):
     """Instead of a training: its task has accepted config and shards."""
 
@@ -59,7 +72,14 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def run(
+def run(run_as_it_is: PrintedBy, monkeypatch: pytest.MonkeyPatch) -> PrintedBy:
+    """The same without Ray."""
+    without_ray.patch(monkeypatch)
+    return run_as_it_is
+
+
+@pytest.fixture
+def run_as_it_is(
     tmp_path: Path,
     tracked: Callable[[Path], Path],
     monkeypatch: pytest.MonkeyPatch,
@@ -68,7 +88,6 @@ def run(
     """Runs a command line in a folder of its own, which holds the runs of the commands before; what it prints."""
     tracked(tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
-    without_ray.patch(monkeypatch)
 
     def run(line: str) -> str:
         words = shlex.split(line)
@@ -124,9 +143,9 @@ def commands(page: Path) -> list[str]:
         line = inline or block
         word = line.partition(" ")[0]
         line = line.replace(word, short.get(word, word), 1)
-        usage = any(sign in line for sign in ("[", "|", " DIR", "...", "://"))
+        usage = any(sign in line for sign in ("[", "|", " DIR", "...", "/world"))
         real = line.startswith("python -m ") and ("--root " in line or "--data." in line)
-        if real and not usage and "synthetic" not in line and line not in found:
+        if real and not usage and "synthetic" not in line and line not in (*found, *short.values()):
             found.append(line)
     return found
 
@@ -138,13 +157,14 @@ def small(line: str) -> str:
     added += f" {RESNET}" if module == "trainables.pretrain" and "paper" in line else ""
     if "--labels.fraction" in line:
         added += f" {shlex.join(FEW)}"
+    added += " --scale.workers 2 --scale.cpus 0.5" if "--scale.workers" in line else ""
     return f"{line} {added}"
 
 
 def placed(line: str, trees: dict[str, Path], runs: Path) -> str:
     """The command line with the places of the trees; NAME is the newest run."""
     words = []
-    for word in shlex.split(line):
+    for word in shlex.split(line.replace("s3://BUCKET", "bucket").replace("/shared/runs", "runs")):
         first = next((name for name in trees if word == name or word.startswith(f"{name}/")), None)
         words.append(word if first is None else f"{trees[first]}{word.removeprefix(first)}")
     trained = [path.parent for path in runs.glob("*/student")]
@@ -185,7 +205,26 @@ def test_the_commands_of_a_page_run_on_real_data(
             accepted(command.replace(*glove), run, monkeypatch)
             if page == own_data.PAGE and "--split train" in line:
                 assert f"{command} --data.test data/shards/mine/val" in commands(page)
+                words = ["--data.train", "data/shards/mine/train"]
+                with pytest.raises(
+                    ConfigError, match=re.escape(f"such as: {command} (docs/your_own_data.md")
+                ):
+                    check_preset(parse(DISTILL, words, ""), DISTILL, words, "python -m trainables.distill")
     assert scored
+    for path in (tmp_path / "runs").glob("*/run.json"):
+        tags = json.loads(path.read_text())["tags"]
+        assert tags["dataset"] in RELEASES and tags["protocol"]
+        assert tags.get("lexicon") or tags["teacher"]
+
+
+@pytest.mark.ray
+def test_the_readmes_commands_for_nuscenes_run_on_ray(
+    ray_session: None, trees: dict[str, Path], run_as_it_is: PrintedBy, tmp_path: Path
+) -> None:
+    for line in commands(REPOSITORY / "README.md")[:3]:
+        run_as_it_is(placed(small(line), trees, tmp_path / "runs"))
+    (result,) = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/result.json")]
+    assert result["workers"] == 2 and {"label_free/miou", "teacher/miou"} <= result["metrics"].keys()
 
 
 WORLDS = {
@@ -215,5 +254,7 @@ def test_what_is_printed_leads_from_a_synthetic_world_to_a_score(
     results = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/result.json")]
     trained = [module for module in seen if module.startswith("trainables")]
     assert len(results) == len(trained) and all(result["metrics"] for result in results)
+    identities = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/run.json")]
+    assert all(identity["tags"]["dataset"].endswith("synthetic") for identity in identities)
     frames = world in ("nuscenes", "semantickitti", "scannet")
     assert len(seen) == 3 + frames and trained[1:] == ["trainables.finetune"] * frames

@@ -31,16 +31,17 @@ def after_frames(manifest: Manifest, folder: str, largest: float) -> str:
 
     if _for_scores(manifest):
         return _score(folder)
-    about = FrameSet.of(manifest)
+    about, made = FrameSet.of(manifest), manifest.dataset in FRAMES
     if any(about.pairs.values()):
-        return _train("distill", frame_preset(manifest), folder, distill_options(manifest, about, largest))
+        options = distill_options(manifest, about, largest, made)
+        return _train("distill", frame_preset(manifest), folder, options)
     why = (
         "no point falls into an image: is the calibration right?" if about.cameras else "there are no images"
     )
     why = f"nothing can be distilled or pre-trained, as {why}"
     if not about.labeled:
         return f"{why}; without labels nothing can be trained on these shards"
-    options = finetune_options(manifest, largest)
+    options = finetune_options(manifest, largest, made)
     return f"{why}\n{_train('finetune', frame_preset(manifest), folder, options)}"
 
 
@@ -75,31 +76,36 @@ def frame_preset(manifest: Manifest) -> str | None:
     return None if manifest.synthetic else manifest.dataset
 
 
-def distill_options(manifest: Manifest, about: FrameSet, largest: float) -> list[str]:
-    """What the preset of `frame_preset` has to be told of these shards, to distil or to pre-train."""
-    if manifest.synthetic and manifest.dataset in FRAMES:
+def distill_options(manifest: Manifest, about: FrameSet, largest: float, made: bool) -> list[str]:
+    """What a preset has to be told of these shards, to distil or to pre-train; made: whether it is made for their
+    data set."""
+    if _ours(manifest) and made:
         scale = [] if manifest.dataset == "nuscenes" else _scale(largest)
         return [*scale, *batch_options(manifest.samples, 4)]
     batch = batch_options(manifest.samples, 8 if manifest.dataset == "scannet" else 4)
     height, width = about.image_size
-    small = height * width < _CROP[0] * _CROP[1]
     size = ["--augmentation.image.size", str(height), str(width)]
-    if manifest.dataset in FRAMES:
+    if made:
         fewer = manifest.dataset != "scannet" and about.lidar_sweeps < 2
         sweeps = ["--augmentation.lidar_sweeps", str(about.lidar_sweeps)] if fewer else []
-        cut = size if small and manifest.dataset != "semantickitti" else []
-        return [*sweeps, *cut, *batch]
+        small = manifest.dataset != "semantickitti" and height * width < _CROP[0] * _CROP[1]
+        return [*sweeps, *(size if small else []), *batch]
     sweeps = ["--augmentation.lidar_sweeps", str(min(2, about.lidar_sweeps))]
     aspect = ["--augmentation.image.aspect", f"{0.9 * width / height:.3g}", f"{1.1 * width / height:.3g}"]
     teacher = ["--teacher.image_size", *(str(max(1, side // _PATCH) * _PATCH) for side in (height, width))]
     return [*sweeps, *size, *aspect, *teacher, *_scale(largest), *batch]
 
 
-def finetune_options(manifest: Manifest, largest: float) -> list[str]:
+def finetune_options(manifest: Manifest, largest: float, made: bool) -> list[str]:
     """The same for a training on labels."""
-    batch = batch_options(manifest.samples, 2 if manifest.synthetic else 8)
-    other = manifest.dataset not in FRAMES or (manifest.synthetic and manifest.dataset != "nuscenes")
-    return [*(_scale(largest) if other else []), *batch]
+    ours = _ours(manifest)
+    other = not made or (ours and manifest.dataset != "nuscenes")
+    return [*(_scale(largest) if other else []), *batch_options(manifest.samples, 2 if ours else 8)]
+
+
+def _ours(manifest: Manifest) -> bool:
+    """Whether the frames are of our synthetic world, for which the default presets are made."""
+    return manifest.synthetic and manifest.dataset in FRAMES
 
 
 def batch_options(samples: int, batch: int) -> list[str]:

@@ -55,7 +55,9 @@ def test_real_frame_through_the_whole_job(
     assert [Image.open(io.BytesIO(image)).size for image in frame.images] == [(416, 224)] * 6
     assert len(frame.pair_points) == sum(about.pairs.values())
     said = capsys.readouterr().out
-    assert "34,688" in said and f"next: python -m trainables.distill --data.train {tmp_path / 'out'}" in said
+    flags = "--augmentation.lidar_sweeps 0 --loop.batch 1 --scale.workers 1"
+    line = f"next: python -m trainables.distill nuscenes --data.train {tmp_path / 'out'} {flags}"
+    assert "34,688" in said and line in said
 
 
 def test_truncated_point_file_is_listed_with_its_reason(
@@ -83,7 +85,9 @@ def test_real_kitti_frame_and_real_room(
     points = FrameSet.of(room)
     assert (room.samples, points.points, points.pairs, points.labels) == (1, 40684, {}, None)
     assert Shards.open(str(tmp_path / "room")).read(0).features.shape == (40684, 3)
-    assert "none, as there are no images" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"give it --data.test {tmp_path / 'kitti'}" in said and "none, as there are no images" in said
+    assert "without labels nothing can be trained on these shards" in said and "next:" not in said
 
 
 @pytest.mark.parametrize("dataset", ["semantickitti", "scannet"])

@@ -40,6 +40,7 @@ def write(folder: Path) -> dict[str, Path]:
         "/data/vg_classes.txt": folder / "vg_classes.txt",
         "/data/glove.6B.300d.txt": glove,
         "glove.6B.300d.txt": glove,
+        "/shared/nuscenes": trees["/data/nuscenes"],
         "ROOT": rooms,
     }
 

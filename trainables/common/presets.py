@@ -14,8 +14,8 @@ from scenelift.io.console import say
 Suited = Mapping[str, Sequence[str]]
 """Data set -> the presets that are made for it, the usual one first."""
 Kind = Literal["frame", "room", "captioned image"]
-Own = Callable[[str], list[str]]
-"""Folder of shards of an unknown data set -> options with which a preset suits them."""
+Own = Callable[[str, bool], list[str]]
+"""Folder of shards, and whether a preset is made for their data set -> options with which a preset suits them."""
 
 
 def require_suited(
@@ -25,7 +25,7 @@ def require_suited(
     preset: str | None,
     program: str,
     options: Sequence[str],
-    own: Own = lambda folder: [],
+    own: Own = lambda folder, made: [],
 ) -> None:
     """ConfigError where shards are not of a synthetic world and no preset was named; a warning where the preset is
     of another data set. Reads the manifests alone.
@@ -57,18 +57,19 @@ def require_suited(
 
 
 def _advice(dataset: str, folder: str, suited: Suited, program: str, options: Sequence[str], own: Own) -> str:
-    if presets := suited.get(dataset):
-        others = f" (or with {', '.join(presets[1:])})" if presets[1:] else ""
-        return f"name the preset: {shlex.join([*program.split(), presets[0], *options])}{others}"
-    first = next(iter(suited.values()))[0]
+    presets = suited.get(dataset, ())
     given = {word for word in options if word.startswith("--")}
     flags: list[str] = []
     taken = False
-    for word in own(folder):
+    for word in own(folder, bool(presets)):
         taken = word not in given if word.startswith("--") else taken
         flags += [word] if taken else []
+    first = (presets or next(iter(suited.values())))[0]
     line = shlex.join([*program.split(), first, *options, *flags])
-    known = ", ".join(name for presets in suited.values() for name in presets)
+    if presets:
+        others = f" (or with {', '.join(presets[1:])})" if presets[1:] else ""
+        return f"name the preset: {line}{others}"
+    known = ", ".join(dict.fromkeys(name for presets in suited.values() for name in presets))
     return (
         f"no preset is made for {dataset} (there are {known}), so start from one and say what differs, such as: "
         f"{line} (docs/your_own_data.md, Training)"
@@ -88,18 +89,28 @@ def _read(folder: str) -> dict[str, Any] | None:
     return values if isinstance(values, dict) else None
 
 
-def own_frames(folder: str, labels: bool = False) -> list[str]:
-    """Options for frames of an unknown data set; labels: of a training on labels."""
+def own_frames(folder: str, made: bool, labels: bool = False) -> list[str]:
+    """Options of a training on frames; made: whether a preset is made for the data set; labels: of a training on
+    labels."""
+    from datasets.common.following import distill_options, finetune_options
+    from scenelift.samples.frame import FRAME, FrameSet
+    from scenelift.samples.kind import Manifest
+
+    values = _read(folder)
+    try:
+        manifest = Manifest.from_json(json.dumps(values), folder, FRAME)
+        largest = 0.0 if made else _largest(folder)
+        if labels:
+            return finetune_options(manifest, largest, made)
+        return distill_options(manifest, FrameSet.of(manifest), largest, made)
+    except (SceneliftError, KeyError):  # the training itself says what is wrong with them
+        return []
+
+
+def _largest(folder: str) -> float:
+    """Of the points' features in a frame."""
     import numpy as np
 
-    from datasets.common.following import distill_options, finetune_options
     from scenelift.shards.read import Shards
 
-    try:
-        shards = Shards.open(folder)
-        largest = float(np.abs(shards.read(0).features).max(initial=0))
-    except SceneliftError:
-        return []
-    if labels:
-        return finetune_options(shards.manifest, largest)
-    return distill_options(shards.manifest, shards.about, largest)
+    return float(np.abs(Shards.open(folder).read(0).features).max(initial=0))

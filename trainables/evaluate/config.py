@@ -78,8 +78,8 @@ PRESETS = {
 SUITED: Suited = {name: (name,) for name in ("nuscenes", "semantickitti", "scannet")}
 
 
-def _own_frames(folder: str) -> list[str]:
+def _own_frames(folder: str, made: bool) -> list[str]:
     """Of the options of a training, what an evaluation has too."""
-    options = own_frames(folder)
+    options = own_frames(folder, made)
     place = options.index("--teacher.image_size") if "--teacher.image_size" in options else len(options)
     return options[place : place + 3]

@@ -67,8 +67,8 @@ def read_regions(root: Path, version: str, size: tuple[int, int]) -> list[Region
     path = root / version / "regions.json"
     if not path.is_file():
         raise DataError(
-            f"no region captions at {path}; write a world with captions: "
-            f"python -m datasets.synthetic teacher --out {root} --version {version}"
+            f"no region captions at {path}; the tiny teacher learns from a synthetic world that has them. Write "
+            "one, and give it as --root: python -m datasets.synthetic teacher"
         )
     regions, scenes = read_json(path), _scenes(root / version)
     images = [

@@ -20,7 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
-from scenelift.config.build import flatten, nearest, override
+from scenelift.config.build import difference, flatten, nearest, override
 from scenelift.config.constraints import Settings, bounds_of, described, hints
 from scenelift.config.files import load
 from scenelift.errors import ConfigError, SceneliftError
@@ -36,7 +36,7 @@ def command(prog: str, presets: Mapping[str, Any], module: str = "") -> None:
         argv, program = sys.argv[1:], f"python -m {prog}"
         config = parse(presets, argv, program)
         config.check_here()
-        check_preset(config, argv, program)
+        check_preset(config, presets, argv, program)
         import_module(f"{prog}.{module}" if module else prog).run(config)
 
 
@@ -109,11 +109,14 @@ def named(args: Sequence[str]) -> str | None:
     return args[0] if args and not args[0].startswith("-") else None
 
 
-def check_preset(config: Settings, args: Sequence[str], program: str) -> None:
-    """`Settings.check_preset`, unless an earlier config is replayed."""
+def check_preset(config: Settings, presets: Mapping[str, Any], args: Sequence[str], program: str) -> None:
+    """`Settings.check_preset` with the preset of a command line; with the first one for a replayed config that is
+    nearest to it."""
+    preset, first = named(args), next(iter(presets))
     if "config" not in given(args):
-        preset = named(args)
         config.check_preset(preset, program, args[preset is not None :])
+    elif difference(config, presets)[0] == first:
+        config.check_preset(first, program, args)
 
 
 def _key(arg: str) -> str:

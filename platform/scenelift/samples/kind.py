@@ -243,7 +243,9 @@ class Manifest:
             raise ShardError(f"{path} is not a manifest; make the shards again") from None
         again = f"make the shards again, into another folder: {values.get('command', 'as you made these')}"
         if (written := values.get("kind", kind.name)) != kind.name:
-            raise ShardError(f"{path} describes shards of {written}s, not of {kind.name}s; name others")
+            raise ShardError(
+                f"{path} describes shards of {written}s, not of {kind.name}s; make such with: {kind.make_command}"
+            )
         if version != (reads := kind.schema_version):
             raise ShardError(f"{path} has schema version {version}, this code reads {reads}; {again}")
         try:

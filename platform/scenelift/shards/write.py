@@ -90,6 +90,7 @@ def write_shards(
         [keyframe.token for keyframe in keyframes],
     ]
     fingerprint = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
+    out = storage.absolute(out)  # processes that write may be in another folder
     job = _Job(kind, source, options, out, fingerprint)
     chunks = [keyframes[i : i + per_shard] for i in range(0, len(keyframes), per_shard)]
     _prepare(job, keyframes, len(chunks))

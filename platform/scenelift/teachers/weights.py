@@ -101,7 +101,8 @@ def _plain_config(model: str) -> dict[str, Any]:
     """open_clip's configuration of a model that is built without a network and has a plain ViT."""
     if model not in open_clip.list_models():
         hint = nearest(model, ["tiny", *open_clip.list_models()])
-        raise TeacherError(f"unknown teacher.model {model}; {hint}")
+        example = "write --teacher.model tiny, or a plain ViT of open_clip, such as ViT-B-16-quickgelu"
+        raise TeacherError(f"unknown teacher.model {model}; {hint if hint[:3] == 'did' else example}")
     config = open_clip.get_model_config(model)
     image, text = config["vision_cfg"], config["text_cfg"]
     foreign = "timm_model_name" in image or isinstance(image["layers"], list) or image.get("attentional_pool")
@@ -130,5 +131,5 @@ def _weights_file(model: str, weights: str, tag: dict[str, Any]) -> str:
     fetch = f"python -c \"import open_clip; open_clip.create_model('{model}', pretrained='{weights}')\""
     raise TeacherError(
         f"the {weights} weights of {model} are not on this machine: wanted is {wanted}. Where there is a network "
-        f"run {fetch} and copy the cache, or copy the file and set teacher.weights to its path"
+        f"run {fetch} and copy the cache, or copy the file and write --teacher.weights FILE"
     )

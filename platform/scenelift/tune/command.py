@@ -21,7 +21,7 @@ def main(sweep: Sweep) -> None:
         settings, config, given = parse(sweep, sys.argv[1:])
         config.check_here()
         if settings.resume is None:
-            cli.check_preset(config, sys.argv[1:], f"python -m sweeps.{sweep.name}")
+            cli.check_preset(config, sweep.named_presets(), sys.argv[1:], f"python -m sweeps.{sweep.name}")
         run(sweep, settings, config, given)
 
 

@@ -27,7 +27,6 @@ from scenelift.errors import ConfigError, StorageError
 from scenelift.samples.config import ReadOptions
 
 Tables = dict[str, list[dict[str, Any]]]
-REAL = Path(__file__).resolve().parents[4] / "shared" / "data" / "nuscenes" / "v1.0-mini"
 FOREIGN = {"first_sample_token": "sample", "last_sample_token": "sample"} | {
     f"{end}_annotation_token": "sample_annotation" for end in ("first", "last")
 }
@@ -82,11 +81,9 @@ def test_every_token_resolves_and_is_unique(tables: Tables) -> None:
                     assert set(value) <= known[key.removesuffix("_tokens")]
 
 
-def test_fields_are_those_of_the_real_tables(tables: Tables) -> None:
-    if not REAL.is_dir():
-        pytest.skip("needs the real nuScenes sample in ../shared/data")
+def test_fields_are_those_of_the_real_tables(tables: Tables, real_nuscenes: Path) -> None:
     for table in TABLES:
-        real = json.loads((REAL / f"{table}.json").read_text())
+        real = json.loads((real_nuscenes / "v1.0-mini" / f"{table}.json").read_text())
         for row in real[:1]:
             assert {key: type(value) for key, value in row.items()} == {
                 key: type(value) for key, value in tables[table][0].items()

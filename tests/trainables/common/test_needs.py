@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,12 +12,19 @@ import pytest
 from scenelift.config.build import override
 from scenelift.errors import DataError
 from scenelift.points.config import ImageAugmentation
+from scenelift.runs.config import DataConfig
 from scenelift.samples.frame import FRAME, FrameSet
-from scenelift.samples.kind import Manifest
+from scenelift.samples.kind import MANIFEST, Kind, Manifest
+from scenelift.samples.room import ROOM
 from scenelift.shards.read import Shards
 from tests.made.frames import VOCABULARY
+from trainables.common.config import SegmentationData
 from trainables.common.needs import Needs
 from trainables.distill.config import PRESETS as DISTILL
+from trainables.distill.task import DistillTask
+from trainables.evaluate import config as evaluate_config
+from trainables.evaluate import run as evaluate
+from trainables.ground.task import open_rooms
 from trainables.pretrain.config import PRESETS as PRETRAIN
 
 ABOUT = FrameSet(VOCABULARY, (448, 832), 2, 150, ("front",), 9, {"front": 5}, {"car": 3, "ignored": 6})
@@ -64,6 +72,40 @@ def test_photos_that_lose_something_are_said(capsys: pytest.CaptureFixture[str])
     assert not capsys.readouterr().err
     EVERYTHING.check(shards(image_size=(224, 416)))
     assert "warning" in (said := capsys.readouterr().err) and "--image_size 448 832" in said
+
+
+def written(folder: Path, kind: str, about: dict[str, Any]) -> str:
+    """A folder with a manifest and no samples."""
+    kinds: dict[str, Kind[Any]] = {"frame": FRAME, "room": ROOM}
+    manifest = Manifest(kind, kinds[kind].schema_version, "d", "1", "train", about, 0, 0, (), (), COMMAND)
+    folder.mkdir()
+    (folder / MANIFEST).write_text(manifest.to_json())
+    return str(folder)
+
+
+def test_a_teacher_is_not_scored_where_no_image_shows_a_point(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, test = (
+        written(tmp_path / name, "frame", asdict(replace(ABOUT, pairs=pairs)))
+        for name, pairs in (("train", {"front": 5}), ("test", {"front": 0}))
+    )
+    preset = DISTILL["synthetic"]
+    task = DistillTask(replace(preset, data=SegmentationData(train, test)))
+    assert task.teacher is None and "the teacher is not scored on it" in capsys.readouterr().err
+    assert DistillTask(replace(preset, data=SegmentationData(train, train))).teacher == preset.teacher
+    with pytest.raises(DataError, match="--with_teacher false"):
+        evaluate.run(replace(evaluate.PRESETS["synthetic"], data=evaluate_config.EvaluationData(test)))
+
+
+def test_rooms_of_another_protocol_are_refused(tmp_path: Path) -> None:
+    about = {"features": 3, "classes": ["chair"], "words": {}}
+    folders = [
+        written(tmp_path / name, "room", {**about, "protocol": f"scanrefer, {name}"})
+        for name in ("detected boxes", "true instances")
+    ]
+    with pytest.raises(DataError, match=r"detected boxes and .*true instances: .*the same --candidates"):
+        open_rooms(DataConfig(*folders))
 
 
 def test_needs_follow_from_the_config() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from scenelift.config.cli import check_preset, parse
+from scenelift.config.files import dump
 from scenelift.errors import ConfigError
 from scenelift.samples.frame import FRAME
 from scenelift.samples.kind import MANIFEST, Manifest
@@ -21,7 +22,7 @@ from trainables.common.presets import require_suited
 
 TRAINABLES = ("distill", "pretrain", "finetune", "evaluate", "ground", "phrases")
 KINDS = {"ground": "room", "phrases": "captioned image"}
-SYNTHETIC = {"nuscenes": "v1.0-synthetic"}
+SYNTHETIC = {"nuscenes": "v1.1-synthetic"}
 
 
 def config_of(name: str) -> Any:
@@ -39,7 +40,8 @@ def shards(folder: Path, name: str, dataset: str, version: str) -> str:
 
 def asked(name: str, *words: str) -> None:
     """What the command does before it imports its work."""
-    check_preset(parse(config_of(name).PRESETS, words, name), words, f"python -m trainables.{name}")
+    presets = config_of(name).PRESETS
+    check_preset(parse(presets, words, name), presets, words, f"python -m trainables.{name}")
 
 
 def data_option(name: str) -> str:
@@ -71,11 +73,10 @@ def test_the_synthetic_worlds_and_replayed_configs_need_no_preset(name: str, tmp
     for dataset in config_of(name).SUITED:
         version = SYNTHETIC.get(dataset, "synthetic")
         asked(name, data_option(name), shards(tmp_path / dataset, name, dataset, version))
-    check_preset(
-        parse(config_of(name).PRESETS, [data_option(name), shards(tmp_path, name, "mine", "1")], name),
-        ["--config", "runs/earlier/config.yaml"],
-        name,
-    )
+    presets = config_of(name).PRESETS
+    (preset, *_), *_ = config_of(name).SUITED.values()
+    words = [preset, data_option(name), shards(tmp_path, name, "mine", "1")]
+    check_preset(parse(presets, words, name), presets, ["--config", "runs/earlier/config.yaml"], name)
 
 
 @pytest.mark.parametrize("name", TRAINABLES)
@@ -99,6 +100,18 @@ def test_a_preset_of_other_data_is_said(tmp_path: Path, capsys: pytest.CaptureFi
     ):
         asked("distill", preset, "--data.train", folder)
         assert words in capsys.readouterr().err
+
+
+def test_a_replayed_config_of_the_synthetic_world_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, folder = tmp_path / "config.yaml", shards(tmp_path / "real", "distill", "nuscenes", "v1.0-mini")
+    presets = config_of("distill").PRESETS
+    for preset, says in (("synthetic", "synthetic is for the synthetic world"), ("nuscenes", "")):
+        path.write_text(dump(presets[preset]))
+        asked("distill", "--config", str(path), "--data.train", folder)
+        said = capsys.readouterr().err
+        assert says in said and bool(said) == bool(says)
 
 
 def test_an_evaluation_without_a_teacher_needs_no_preset(tmp_path: Path) -> None:

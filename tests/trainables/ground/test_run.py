@@ -135,7 +135,7 @@ def test_words_of_glove_are_those_of_its_file(tmp_path):
         (LexiconConfig(glove=path), "none of the words"),
         (LexiconConfig(glove=other), "vectors of several lengths"),
         (LexiconConfig(glove=tmp_path / "none.txt"), "not a GloVe file"),
-        (LexiconConfig(min_count=99), "lower lexicon.min_count"),
+        (LexiconConfig(min_count=99), "write --lexicon.min_count 1"),
     ):
         with pytest.raises(DataError, match=message):
             build_lexicon(config, WORDS)

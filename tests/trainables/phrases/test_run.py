@@ -9,6 +9,7 @@ import pytest
 from datasets.captions.config import CaptionOptions
 from scenelift.errors import DataError
 from scenelift.samples.caption import CAPTIONED_IMAGE, CaptionSet, RegionStatistics
+from scenelift.samples.kind import Manifest
 from tests.made.captions import MadeUpCaptions, made_up_image
 from trainables.phrases.config import PRESETS, DistillationConfig, EncoderConfig, PhrasesConfig
 from trainables.phrases.scores import Cost, PhraseScores, believed, metrics, table
@@ -22,7 +23,8 @@ def described(**other):
     """Shards of one image of which only the description is asked."""
     summary = CAPTIONED_IMAGE.summarize([made_up_image()], MadeUpCaptions)
     about = CAPTIONED_IMAGE.describe([summary], MadeUpCaptions, CaptionOptions())
-    return SimpleNamespace(path="shards", manifest=SimpleNamespace(about={**about, **other}))
+    manifest = Manifest("captioned image", 1, "d", "1", "train", {**about, **other}, 1, 1, (), (), "")
+    return SimpleNamespace(path="shards", manifest=manifest)
 
 
 def statistics(mean):
