@@ -99,6 +99,7 @@ def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> C
             resources_per_worker=each,
             placement_strategy=resources.placement.upper(),
         ),
+        torch_config=ray_internals.torch_config(),
         run_config=RunConfig(
             # Ours are the checkpoints, so every attempt may have a fresh name.
             name=f"attempt-{uuid.uuid4().hex[:8]}",

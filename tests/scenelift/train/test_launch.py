@@ -1,5 +1,7 @@
 """Two workers on Ray Train: a killed one changes nothing, a user's mistake ends the run at once."""
 
+import contextlib
+import ipaddress
 import os
 import signal
 from dataclasses import replace
@@ -7,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+import psutil
 import pytest
 import torch
 
@@ -98,6 +101,28 @@ def test_a_killed_worker_changes_nothing(job, tmp_path):
     assert last.step == whole.step == 6
     one, two = Student.load(whole.folder).state_dict(), Student.load(last.folder).state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def listening():
+    """(address, process) of every socket on which this process and those that it started wait for others."""
+    own = psutil.Process()
+    for process in [own, *own.children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):  # it has ended
+            for each in process.net_connections("inet"):
+                if each.status == psutil.CONN_LISTEN:
+                    yield ipaddress.ip_address(each.laddr.ip), process.name()
+
+
+@pytest.mark.ray
+def test_a_local_ray_and_its_training_listen_on_loopback_only(job):
+    found = set()
+    launch(job, Resources(workers=2, cpus=0.5, gpus=0), lambda event: found.update(listening()))
+    names = {name for _, name in found}
+    assert {"raylet", "gcs_server"} <= names and any("Train" in name for name in names)
+    open_to_others = [
+        (ip, name) for ip, name in found if not (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
+    ]
+    assert not open_to_others
 
 
 @pytest.mark.ray
