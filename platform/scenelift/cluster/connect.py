@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,8 @@ def connect(address: str | None = None, *, dashboard: bool = False) -> Iterator[
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
+        if address == "auto":
+            address = ray_internals.running_address()
         with own_handlers():  # Ray ends the process at SIGTERM
             if address == "local":
                 _start(dashboard, quiet)
@@ -118,9 +120,22 @@ def _attach(address: str, options: dict[str, Any]) -> None:
     host, _, port = address.rpartition(":")
     if port.isdigit():  # else Ray itself would try for a quarter of an hour
         socket.create_connection((host, int(port)), timeout=10).close()
+    # Ray would look for a Ray that listens on loopback alone, as one of ours does, at the machine's own address.
+    hidden = host in ("localhost", ray_internals.LOOPBACK) and not _answers(
+        ray.util.get_node_ip_address(), port
+    )
     ray_internals.keep_driver_environment()
     env_vars = worker_environment() | _set(_CREDENTIALS)
-    ray.init(address=address, runtime_env={"env_vars": env_vars}, **options)
+    with ray_internals.on_loopback() if hidden else nullcontext():
+        ray.init(address=address, runtime_env={"env_vars": env_vars}, **options)
+
+
+def _answers(host: str, port: str) -> bool:
+    try:
+        socket.create_connection((host, int(port)), timeout=2).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

@@ -53,6 +53,17 @@ def keep_driver_environment() -> None:
     os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
 
 
+def running_address() -> str:
+    """HOST:PORT of the Ray that "auto" means; ConnectionError if none was started on this machine. `ray.init`
+    itself waits for minutes for one that has ended. To ask for upstream: a public name for it."""
+    from ray._private.services import find_bootstrap_address, find_gcs_addresses
+
+    found = find_bootstrap_address(None) or next(iter(find_gcs_addresses()), None)
+    if found is None:
+        raise ConnectionError("none is running here; unset RAY_ADDRESS to start one, or give HOST:PORT")
+    return found
+
+
 def forget_preemption() -> None:
     """Start no watcher for a notice that the machine will be taken away, which a workstation never gives."""
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
