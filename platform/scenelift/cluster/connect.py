@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,8 @@ def connect(address: str | None = None, *, dashboard: bool = False) -> Iterator[
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
+        if address == "auto":
+            address = ray_internals.running_address()
         with own_handlers():  # Ray ends the process at SIGTERM
             if address == "local":
                 _start(dashboard, quiet)
@@ -99,27 +101,41 @@ def _start(dashboard: bool, options: dict[str, Any]) -> None:
     if not (Path.home() / ".ray" / "auth_token").exists() and "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray_internals.forget_preemption()
-    ray.init(
-        address="local",
-        num_cpus=local_cpus(),
-        object_store_memory=_OBJECT_STORE,
-        resources={SWEEP: 1.0},
-        include_dashboard=dashboard,
-        runtime_env={
-            "env_vars": worker_environment(),
-            "worker_process_setup_hook": f"{ray_internals.__name__}.{ray_internals.know_address.__name__}",
-        },
-        **options,
-    )
+    with ray_internals.on_loopback():
+        ray.init(
+            address="local",
+            num_cpus=local_cpus(),
+            object_store_memory=_OBJECT_STORE,
+            resources={SWEEP: 1.0},
+            include_dashboard=dashboard,
+            runtime_env={
+                "env_vars": worker_environment(),
+                "worker_process_setup_hook": f"{ray_internals.__name__}.{ray_internals.know_address.__name__}",
+            },
+            **options,
+        )
 
 
 def _attach(address: str, options: dict[str, Any]) -> None:
     host, _, port = address.rpartition(":")
     if port.isdigit():  # else Ray itself would try for a quarter of an hour
         socket.create_connection((host, int(port)), timeout=10).close()
+    # Ray would look for a Ray that listens on loopback alone, as one of ours does, at the machine's own address.
+    hidden = host in ("localhost", ray_internals.LOOPBACK) and not _answers(
+        ray.util.get_node_ip_address(), port
+    )
     ray_internals.keep_driver_environment()
     env_vars = worker_environment() | _set(_CREDENTIALS)
-    ray.init(address=address, runtime_env={"env_vars": env_vars}, **options)
+    with ray_internals.on_loopback() if hidden else nullcontext():
+        ray.init(address=address, runtime_env={"env_vars": env_vars}, **options)
+
+
+def _answers(host: str, port: str) -> bool:
+    try:
+        socket.create_connection((host, int(port)), timeout=2).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from ray.data import DataContext, ReadTask
     from ray.data.collate_fn import CollateFn
+    from ray.train.torch import TorchConfig
     from ray.tune.experiment import Trial
     from ray.tune.schedulers import PopulationBasedTraining
 
@@ -50,9 +53,98 @@ def keep_driver_environment() -> None:
     os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
 
 
+def running_address() -> str:
+    """HOST:PORT of the Ray that "auto" means; ConnectionError if none was started on this machine. `ray.init`
+    itself waits for minutes for one that has ended. To ask for upstream: a public name for it."""
+    from ray._private.services import find_bootstrap_address, find_gcs_addresses
+
+    found = find_bootstrap_address(None) or next(iter(find_gcs_addresses()), None)
+    if found is None:
+        raise ConnectionError("none is running here; unset RAY_ADDRESS to start one, or give HOST:PORT")
+    return found
+
+
 def forget_preemption() -> None:
     """Start no watcher for a notice that the machine will be taken away, which a workstation never gives."""
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+
+
+LOOPBACK = "127.0.0.1"
+
+
+@contextmanager
+def on_loopback() -> Iterator[None]:
+    """A Ray that is started inside the `with` listens on the loopback interface alone, as it does on a Mac, in
+    all of its processes. `ray.init(_node_ip_address="127.0.0.1")` is turned into the machine's address. To ask
+    for upstream: an option of `ray.init`."""
+    from ray._private import ray_constants
+
+    name, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
+    given = os.environ.get(name)
+    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False  # for processes to come, and for this one
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        if given is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = given
+
+
+def torch_config() -> TorchConfig:
+    """How the workers of a training find each other. Where Ray listens on loopback alone, they do too: they meet
+    in a file, since torch's server listens on all interfaces and asks for no password. To ask for upstream: other
+    URLs as the `init_method` of a TorchConfig."""
+    import ray
+    from ray.train.torch import TorchConfig
+    from ray.train.torch.config import (
+        _set_torch_distributed_env_vars,
+        _setup_torch_process_group,
+        _TorchBackend,
+    )
+
+    if any(node["NodeManagerAddress"] != LOOPBACK for node in ray.nodes()):
+        return TorchConfig()
+
+    class InFile(_TorchBackend):
+        def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
+            self.folder = tempfile.mkdtemp(prefix="scenelift-")  # a retry needs a new file
+            gpus, workers = worker_group.get_resources_per_worker().get("GPU", 0), len(worker_group)
+            worker_group.execute(os.environ.update, _interfaces())
+            worker_group.execute(_set_torch_distributed_env_vars)
+            group = {
+                "backend": "nccl" if gpus else "gloo",
+                "world_size": workers,
+                "init_method": f"file://{self.folder}/group",
+                "timeout_s": backend_config.timeout_s,
+            }
+            ray.get(
+                [
+                    worker_group.execute_single_async(
+                        rank, _setup_torch_process_group, world_rank=rank, **group
+                    )
+                    for rank in range(workers)
+                ]
+            )
+
+        def on_shutdown(self, worker_group: Any, backend_config: TorchConfig) -> None:
+            super().on_shutdown(worker_group, backend_config)
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    class InFileConfig(TorchConfig):
+        @property
+        def backend_cls(self) -> type[InFile]:
+            return InFile
+
+    return InFileConfig()
+
+
+def _interfaces() -> dict[str, str]:
+    """Variables by which gloo and NCCL use the loopback interface."""
+    interfaces = psutil.net_if_addrs().items()
+    name = next(name for name, found in interfaces if LOOPBACK in [each.address for each in found])
+    return {"GLOO_SOCKET_IFNAME": name, "NCCL_SOCKET_IFNAME": name}
 
 
 def know_address() -> None:

@@ -263,6 +263,8 @@ class Experiment:
                 "training waits for data, and no machine has a CPU left to read it: it goes on when one comes; "
                 "or stop it, and resume it with a smaller scale.workers or scale.cpus"
             )
+        elif kind == "stalled":
+            say(f"no step since {event['since']}; {'; '.join(event['workers'])}")
         elif kind == "spilled":
             moved = storage.megabytes(event["bytes"])
             say(f"Ray's object store was full: {moved} went to disk and back; it wants more memory")

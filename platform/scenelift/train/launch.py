@@ -26,12 +26,11 @@ from scenelift.train.config import ScaleConfig
 from scenelift.train.job import Job
 from scenelift.train.preflight import Measured
 from scenelift.train.state import Event
+from scenelift.train.watch import EVERY, READING, Watch
 from scenelift.train.worker import Board
 
 GRACE = 30.0
 """Seconds that an interrupted training has for a checkpoint."""
-SILENCE = 60.0
-"""Seconds without an event of the workers after which it is looked whether reading has a CPU."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +98,7 @@ def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> C
             resources_per_worker=each,
             placement_strategy=resources.placement.upper(),
         ),
+        torch_config=ray_internals.torch_config(),
         run_config=RunConfig(
             # Ours are the checkpoints, so every attempt may have a fresh name.
             name=f"attempt-{uuid.uuid4().hex[:8]}",
@@ -174,7 +174,8 @@ class _Listener:
 
     def __init__(self, board: Board, listen: Callable[[Event], None]) -> None:
         self.board, self.listen = board, listen
-        self.heard, self.step = math.inf, 0  # when, and of which step, an event came last
+        self.heard = math.inf  # when an event came last
+        self.watch, self.looked = Watch(), time.monotonic()
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
 
@@ -194,11 +195,21 @@ class _Listener:
 
     def _take(self) -> None:
         for event in self.board.drain():
-            self.heard, self.step = time.monotonic(), event["step"]
+            self.heard = time.monotonic()
             self.listen(event)
 
     def _watch(self) -> None:
-        """Say, once, that training waits for data which no machine has a CPU to read: Ray waits without a word."""
-        if time.monotonic() - self.heard > SILENCE and ray_internals.most_free() < CPUS:
-            self.heard = math.inf
-            self.listen({"kind": "starved", "step": self.step})
+        """Say, once each time, that the training stands still: Ray waits without a word."""
+        now = time.monotonic()
+        if now - self.looked < EVERY:
+            return
+        self.looked = now
+        stalled = self.watch.stalled(self.board.beats(), now)
+        if not stalled:
+            return
+        if any(beat.doing == READING for beat in stalled) and ray_internals.most_free() < CPUS:
+            self.listen({"kind": "starved", "step": self.watch.step})
+            return
+        since = time.strftime("%H:%M", time.localtime(time.time() - (now - self.watch.since)))
+        workers = [beat.told(self.watch.silence) for beat in stalled]
+        self.listen({"kind": "stalled", "step": self.watch.step, "since": since, "workers": workers})

@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from scenelift.errors import ConfigError, StorageError, TrainingError
 from scenelift.io import folders
 from scenelift.sparse.layers import use_tf32
+from scenelift.train import watch
 from scenelift.train.checkpoints import Checkpoints, read_state
 from scenelift.train.config import SMALLER_SAMPLES, OptimizerConfig
 from scenelift.train.method import Batch, Method, Progress, Trained
@@ -48,6 +49,8 @@ class Worker:
     report: Callable[[dict[str, float]], None] = lambda metrics: None
     """Called by every rank at the end of epochs, those that were validated and else one in `loop.log_every` steps:
     Ray Train lets all ranks wait for its controller, a fifth of a second."""
+    beat: Callable[[int, str], None] = lambda step, doing: None
+    """Told what this process does now (`train.watch`), and at which step; called on every rank."""
     stopping: Callable[[], bool] = lambda: False
     """Whether the driver wants the training to stop; called on rank 0 only."""
     smaller_samples: str = SMALLER_SAMPLES
@@ -172,7 +175,9 @@ class TrainState:
         turns = plan.turns(self.worker.rank)
         for number, (_, counts) in enumerate(turns, 1):
             asked = time.perf_counter()
+            self.worker.beat(self.done, watch.READING)
             batch = next(batches)
+            self.worker.beat(self.done, watch.COMPUTING)
             self.waited += time.perf_counter() - asked
             # Gradients of all but the last micro-batch stay on their rank.
             apart = isinstance(self.model, DistributedDataParallel) and number < len(turns)
@@ -186,6 +191,7 @@ class TrainState:
                 self.losses.append(({**losses, "total": total}, batch.tokens))
         self._update()
         self.done += 1
+        self.worker.beat(self.done, watch.AFTER)
         self.seconds = time.perf_counter() - began
 
     def _total(self, losses: dict[str, Tensor]) -> Tensor:

@@ -3,7 +3,9 @@ controller imports it too, so torch and the method are imported in workers only.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +13,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from scenelift.errors import SceneliftError
+from scenelift.train.watch import ENDED, Beat, Beating
 
 if TYPE_CHECKING:
     from scenelift.train.job import Job
@@ -22,19 +25,23 @@ T = TypeVar("T")
 def run(config: dict[str, Any]) -> None:
     """Fetch the job and train it."""
     job, board = ray.get(config["job"]), config["board"]
+    from ray import train as ray_train
+
     from scenelift.train.loop import train
 
     if board.mistake() is not None:
         return
     try:
-        worker = _worker(job, config["most"], board)
-        train(job.build(), worker)
+        context = ray_train.get_context()
+        with Beating(context.get_world_rank(), context.get_world_size(), board.beat) as beating:
+            worker = _worker(job, config["most"], board, beating)
+            train(job.build(), worker)
     except SceneliftError as error:
         board.report_fatal(type(error).__name__, str(error))
         raise
 
 
-def _worker(job: Job, most: int, board: Board) -> Worker:
+def _worker(job: Job, most: int, board: Board, beating: Beating) -> Worker:
     import torch
     from ray import train as ray_train
     from ray.train.torch import get_device
@@ -55,6 +62,7 @@ def _worker(job: Job, most: int, board: Board) -> Worker:
         post=board.put,
         validate=validate,
         report=ray_train.report,
+        beat=beating,
         stopping=board.stopping,
         smaller_samples=job.smaller_samples,
         callbacks=job.callbacks,
@@ -74,6 +82,7 @@ def _stream(job: Job) -> Callable[..., Iterator[Any]]:
 class _Mailbox:  # the actor behind `Board`
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
+        self.latest: dict[int, tuple[float, Beat]] = {}
         self.wrong: dict[str, str] | None = None
         self.stopped = False
 
@@ -88,6 +97,15 @@ class _Mailbox:  # the actor behind `Board`
 
     def mistake(self) -> dict[str, str] | None:
         return self.wrong
+
+    def beat(self, beat: Beat) -> None:
+        self.latest[beat.rank] = time.monotonic(), beat
+
+    def beats(self) -> list[Beat]:
+        now, kept = time.monotonic(), [pair for _, pair in sorted(self.latest.items())]
+        workers = max(kept, key=lambda pair: pair[0])[1].workers if kept else 0  # their number may change
+        aged = [replace(beat, age=now - heard) for heard, beat in kept]
+        return [beat for beat in aged if beat.rank < workers and beat.doing != ENDED]
 
     def put(self, event: dict[str, Any]) -> None:
         self.events.append(event)
@@ -108,6 +126,14 @@ class Board:
     def put(self, event: dict[str, Any]) -> None:
         """Send an event of plain values; does not wait."""
         self._mailbox.put.remote(event)
+
+    def beat(self, beat: Beat) -> None:
+        """Send what a worker does; does not wait."""
+        self._mailbox.beat.remote(beat)
+
+    def beats(self) -> list[Beat]:
+        """The latest of each rank, with their ages."""
+        return self._ask("beats", [])
 
     def report_fatal(self, kind: str, message: str) -> None:
         """Send a user's mistake, which no retry can mend; returns when it has arrived."""

@@ -67,13 +67,19 @@ def test_existing_cluster_is_joined_and_left_running(ray_session: None, tmp_path
     assert ray.get(ray.remote(lambda: 1).remote()) == 1
 
 
-def test_cluster_that_does_not_answer() -> None:
-    code = "from scenelift.cluster.connect import connect\nwith connect('127.0.0.1:1'): pass"
-    environment = os.environ | {"PYTHONPATH": str(Path(cluster.__file__).parents[2])}
-    said = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
-    )
-    assert "ClusterError: no Ray at 127.0.0.1:1" in said.stderr
+@pytest.mark.parametrize("running", [None, "127.0.0.1:1"])
+def test_cluster_that_does_not_answer(running: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its address, and as "auto" where none runs or the last one has ended; in seconds, and in one line."""
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr("ray._private.services.find_bootstrap_address", lambda folder: running)
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", set)
+    for address in ("auto", "127.0.0.1:1"):
+        named = address if running is None else running
+        with (
+            pytest.raises(ClusterError, match=rf"^no Ray at {named}: (.*refused|none is running)"),
+            cluster.connect(address),
+        ):
+            pass
 
 
 def test_a_ray_that_does_not_come_up_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

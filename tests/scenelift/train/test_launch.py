@@ -1,12 +1,14 @@
 """Two workers on Ray Train: a killed one changes nothing, a user's mistake ends the run at once."""
 
+import contextlib
+import ipaddress
 import os
 import signal
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
 
+import psutil
 import pytest
 import torch
 
@@ -25,6 +27,7 @@ from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig, Wat
 from scenelift.train.job import Job
 from scenelift.train.launch import Resources, _Listener, launch
 from scenelift.train.method import Method
+from scenelift.train.watch import READING, Beat, Watch
 from tests.made.frames import VOCABULARY, MadeUp
 
 VOXELS = VoxelConfig(4.0, "geometry", 1 / 255)
@@ -98,6 +101,28 @@ def test_a_killed_worker_changes_nothing(job, tmp_path):
     assert last.step == whole.step == 6
     one, two = Student.load(whole.folder).state_dict(), Student.load(last.folder).state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def listening():
+    """(address, process) of every socket on which this process and those that it started wait for others."""
+    own = psutil.Process()
+    for process in [own, *own.children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):  # it has ended
+            for each in process.net_connections("inet"):
+                if each.status == psutil.CONN_LISTEN:
+                    yield ipaddress.ip_address(each.laddr.ip), process.name()
+
+
+@pytest.mark.ray
+def test_a_local_ray_and_its_training_listen_on_loopback_only(job):
+    found = set()
+    launch(job, Resources(workers=2, cpus=0.5, gpus=0), lambda event: found.update(listening()))
+    names = {name for _, name in found}
+    assert {"raylet", "gcs_server"} <= names and any("Train" in name for name in names)
+    open_to_others = [
+        (ip, name) for ip, name in found if not (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
+    ]
+    assert not open_to_others
 
 
 @pytest.mark.ray
@@ -239,27 +264,46 @@ def test_a_range_is_placed_where_its_least_fits(cpus, machines, wanted, monkeypa
     assert Resources.fit(scale) == wanted
 
 
-@pytest.mark.parametrize(("free", "said"), [(0.4, 1), (0.5, 0)])
-def test_a_training_that_waits_for_a_cpu_to_read_with_says_so_once(free, said, monkeypatch):
+@pytest.mark.parametrize(("free", "kind"), [(0.4, "starved"), (0.5, "stalled")])
+def test_a_training_that_stands_still_says_so_once(free, kind, monkeypatch):
     """Two workers may fit a cluster that lost a machine, and leave its readers no place."""
 
-    class Posted:
-        events: ClassVar[list] = [{"kind": "start", "step": 10}]
-
-        def drain(self):
-            found, self.events = self.events, []
-            return found
+    class Silent:
+        def beats(self):
+            return [Beat(0, 1, "here", 7, 10, READING, age=9.0)]
 
     monkeypatch.setattr(ray_internals, "most_free", lambda: free)
-    monkeypatch.setattr("scenelift.train.launch.SILENCE", 0.0)
+    monkeypatch.setattr("scenelift.train.launch.EVERY", 0.0)
     heard: list[dict] = []
-    listener = _Listener(Posted(), heard.append)
-    listener._watch()
-    assert heard == [], "nothing has begun"
-    listener._take()
+    listener = _Listener(Silent(), heard.append)
+    listener.watch = Watch(8.0)
     for _ in range(2):
         listener._watch()
-    assert heard == [{"kind": "start", "step": 10}, *[{"kind": "starved", "step": 10}] * said]
+    assert [(event["kind"], event["step"]) for event in heard] == [(kind, 10)]
+    if kind == "stalled":
+        assert heard[0]["workers"] == ["rank 0 on here (PID 7) is silent; last: waiting for data"]
+
+
+@pytest.mark.ray
+def test_a_stopped_worker_is_named(job, monkeypatch):
+    """SIGSTOP of one of two; it goes on as soon as it was named, and nothing is lost."""
+    monkeypatch.setattr("scenelift.train.watch.SILENCE", 12.0)
+    named: list[str] = []
+    stopped: list[psutil.Process] = []
+
+    def listen(event):
+        if event["kind"] == "metrics" and not stopped:
+            stopped.append(ray_internals.training_processes([psutil.Process()])[0])
+            stopped[0].suspend()
+        if event["kind"] == "stalled":
+            named.extend(event["workers"])
+            stopped[0].resume()
+
+    last = launch(
+        replace(job, loop=replace(job.loop, epochs=200)), Resources(workers=2, cpus=0.5, gpus=0), listen
+    )
+    assert [f"(PID {stopped[0].pid}) is silent; last: " in who for who in named] == [True]
+    assert last.step == 600
 
 
 def test_reading_without_a_cpu_is_refused():
