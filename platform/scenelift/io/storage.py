@@ -9,7 +9,6 @@ import errno
 import functools
 import os
 import shutil
-import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -219,10 +218,27 @@ def exists(filesystem: pafs.FileSystem, path: str) -> bool:
 
 def read_bytes(filesystem: pafs.FileSystem, path: str) -> bytes:
     """A file's content; StorageError if it cannot be read."""
-    if is_local(filesystem) and stat.S_ISFIFO(os.stat(path).st_mode if os.path.exists(path) else 0):
-        raise StorageError(f"{path} is a pipe, not a file")  # reading would wait for ever
     with explained(filesystem, path), filesystem.open_input_stream(path) as stream:
         return stream.read()
+
+
+def read(path: Location) -> bytes:
+    """A file's content, without pyarrow if it is local. FileNotFoundError if there is none, StorageError for
+    anything else that is wrong."""
+    if "://" in str(path):
+        filesystem, inner = resolve(path)
+        if not exists(filesystem, inner):
+            raise FileNotFoundError(path)
+        return read_bytes(filesystem, inner)
+    local = Path(path).expanduser()
+    try:
+        if local.is_fifo():
+            raise StorageError(f"{path} is a pipe, not a file")  # reading would wait for ever
+        return local.read_bytes()
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # a NUL in the name
+        raise StorageError(f"{path}: {first_line(error)}") from None
 
 
 def delete(filesystem: pafs.FileSystem, path: str) -> None:

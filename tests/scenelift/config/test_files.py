@@ -67,11 +67,12 @@ def run_folder(tmp_path):
     (folder / "run.json").write_text(json.dumps(files.stamp(identity, 1)))
     (folder / "result.json").write_text(json.dumps(files.stamp({"status": "finished"}, 1)))
     (folder / "config.yaml").write_text(dump(Config()))
-    (folder / "sweep.yaml").write_text(yaml.safe_dump(files.stamp({"name": "a"}, 1)))
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(files.stamp(SWEEP, 1)))
     torch.save(files.stamp({"step": 3}, 1), folder / "training.pt")
     return folder
 
 
+SWEEP = {"name": "a", "sweep": {}, "config": {}, "given": [], "max_concurrent": 1, "mlflow_run": "abc"}
 READERS = {
     "run.json": [lambda folder: Run(folder).mlflow_run, lambda folder: Origin.of(folder / "student")],
     "result.json": [lambda folder: Run(folder).status],
