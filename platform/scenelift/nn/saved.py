@@ -12,7 +12,7 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from scenelift.config import files
-from scenelift.errors import SceneliftError, StorageError, TeacherError, first_line
+from scenelift.errors import SceneliftError, StorageError, TeacherError, reason
 from scenelift.io import folders, storage
 from scenelift.io.storage import Location
 
@@ -76,7 +76,7 @@ class SavedStudent(nn.Module, ABC):
             raise
         except Exception as error:  # its files decide what is built, so that anything may fail
             raise SceneliftError(
-                f"{folder} does not hold {cls.NAME} ({first_line(error)[:300]}); give a folder "
+                f"{folder} does not hold {cls.NAME} ({reason(error)}); give a folder "
                 "runs/NAME/student, or runs/NAME/checkpoints/step-N"
             ) from None
         return student.eval()

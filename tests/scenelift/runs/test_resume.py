@@ -169,7 +169,7 @@ def test_other_shards_than_those_of_the_run_are_refused(
 
     def shards(path: str, *content: str) -> Any:
         manifest = SimpleNamespace(
-            shards=[Shard(each) for each in content], to_json=lambda: "{}", dataset="d", split="train"
+            shards=[Shard(each) for each in content], to_json=lambda: "{}", release="d", split="train"
         )
         return SimpleNamespace(path=path, manifest=manifest)
 
