@@ -111,8 +111,8 @@ def named(args: Sequence[str]) -> str | None:
 
 
 def check_preset(config: Settings, args: Sequence[str], program: str) -> None:
-    """`Settings.check_preset`, unless an earlier config is replayed."""
-    if "config" not in given(args):
+    """`Settings.check_preset`, unless an earlier config is replayed, or its run gone on with."""
+    if "config" not in given(args) and not config.goes_on:
         preset = named(args)
         config.check_preset(preset, program, args[preset is not None :])
 

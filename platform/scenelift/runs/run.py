@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from scenelift.config import build as configuration
 from scenelift.config.files import dump
 from scenelift.errors import DataError, SceneliftError
 from scenelift.evaluation import plots
-from scenelift.io import folders, storage
+from scenelift.io import folders, secrets, storage
 from scenelift.io.console import Meter, say
 from scenelift.io.secrets import address
 from scenelift.runs.config import RunConfig
@@ -206,10 +205,10 @@ def _recorded_run(
 
 def _continuing(run: Run) -> str:
     """The command that goes on with a run."""
-    options = shlex.join(["--run.name", run.name, "--run.resume", "true"])
-    if run.remote:
-        return f"the same command with {options}"
-    return f"{provenance.program()} --config {shlex.quote(str(run.folder / 'config.yaml'))} {options}"
+    place = storage.split(run.place)[0]
+    kept = [] if place == storage.absolute("runs") else ["--run.storage", place]
+    options = [*kept, "--run.name", run.name, "--run.resume", "true"]
+    return secrets.command([*provenance.program().split(), *options])
 
 
 class Experiment:

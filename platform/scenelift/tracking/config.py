@@ -29,7 +29,10 @@ class TrackingConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.uri is not None and "://" not in self.uri:  # not repeated: it may hold a password
-            raise ConfigError("tracking.uri is an address such as http://host:5000 or sqlite:////path.db")
+            raise ConfigError(
+                "tracking.uri is no address; set --tracking.uri or MLFLOW_TRACKING_URI to a server "
+                "(http://host:5000) or sqlite:////path.db"
+            )
 
 
 @dataclass(frozen=True)
