@@ -66,7 +66,9 @@ class SavedStudent(nn.Module, ABC):
         """
         names = f"{cls.FILE}.safetensors", f"{cls.FILE}.json"
         try:
-            with folders.fetched(folder, names) as local:
+            with folders.fetched(folder, (*names, folders.DONE)) as local:
+                if (local / folders.DONE).exists() and not folders.intact(local, names):
+                    raise StorageError(f"{folder} is damaged: its files are not those that were written")
                 weights = safetensors.torch.load_file(local / names[0])
                 values = json.loads((local / names[1]).read_text())
             description = files.accept(values, f"{folder}/{names[1]}", VERSION, MIGRATIONS)

@@ -91,6 +91,7 @@ class Run:
                     shutil.copytree(local, run.folder, dirs_exist_ok=True)
             run.pictures.mkdir(parents=True, exist_ok=True)
             run.lock()
+            storage.remove_temporary(*storage.resolve(run.folder))  # of a killed process
             storage.make_folder(*storage.resolve(run.checkpoints))
             run.save_settings(config)
         except (OSError, StorageError) as error:
