@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scenelift.errors import DataError, FrameError
+from scenelift.errors import DataError, FrameError, reason
 from scenelift.geometry.transforms import Matrix
 from scenelift.io.storage import megabytes
 from scenelift.samples import images
@@ -111,9 +111,9 @@ def parse_npz(name: str, data: bytes) -> dict[str, NDArray[Any]]:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
     except Exception as error:  # zip, header and length are checked by different libraries
-        # numpy advises to load pickles where a file is none of its own, which would run code out of it.
-        reason = "" if "pickle" in str(error) else f": {error}"
-        raise FrameError(f"{name} cannot be read: it is not an npz file of plain arrays{reason}") from None
+        raise FrameError(
+            f"{name} cannot be read: it is not an npz file of plain arrays ({reason(error)})"
+        ) from None
 
 
 def _require_sizes(archive: zipfile.ZipFile) -> None:

@@ -6,9 +6,9 @@ the trainables.
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
+from scenelift.io import secrets
 from scenelift.samples.kind import Manifest
 
 if TYPE_CHECKING:
@@ -125,9 +125,9 @@ def _for_scores(manifest: Manifest) -> bool:
 
 
 def _score(folder: str) -> str:
-    return f"to score a training on these shards, give it --data.test {shlex.quote(folder)}"
+    return f"to score a training on these shards, give it --data.test {secrets.command([folder])}"
 
 
 def _train(trainable: str, preset: str | None, folder: str, options: list[str]) -> str:
     words = ["python", "-m", f"trainables.{trainable}", *([preset] if preset else [])]
-    return f"next: {shlex.join([*words, '--data.train', folder, *options])}"
+    return f"next: {secrets.command([*words, '--data.train', folder, *options])}"

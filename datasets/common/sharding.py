@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from datasets.common.listing import reported
+from scenelift.io import secrets
 from scenelift.io.storage import megabytes
 from scenelift.samples.kind import Kind, Manifest, SampleSource
 
@@ -40,7 +40,7 @@ def write(
             options,
             per_shard=config.per_shard,
             max_bad=config.max_bad,
-            command=command or shlex.join(["python", "-m", module, *sys.argv[1:]]),
+            command=command or secrets.command(["python", "-m", module, *sys.argv[1:]]),
             kind=kind,
         )
 

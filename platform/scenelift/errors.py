@@ -51,6 +51,15 @@ class TrainingError(SceneliftError):
     """A training failed: a loss that is not finite, or too few frames for a step."""
 
 
+def reason(error: BaseException) -> str:
+    """What a library says of a file, in one line of a sensible length, without its advice to load pickles, which
+    run whatever code is in them."""
+    text = " ".join(str(error).split())
+    if "pickle" in text or "weights_only" in text:
+        return "it holds more than plain arrays"
+    return text[:200] or type(error).__name__
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

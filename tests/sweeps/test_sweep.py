@@ -212,7 +212,7 @@ def test_what_is_given_is_not_searched(tmp_path: Path) -> None:
         command.run(toy.sweep(), settings, config(tmp_path), ("x", "shape"))
     with pytest.raises(ConfigError, match="takes no other options"):
         command.parse(toy.sweep(), ["--resume", "a", "--x", "0.5"])
-    with pytest.raises(ConfigError, match="no sweep gone"):
+    with pytest.raises(ConfigError, match=r"no sweep 'gone' under runs to go on with"):
         command.parse(toy.sweep(), ["--resume", "gone"])
 
 

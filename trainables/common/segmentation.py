@@ -6,7 +6,6 @@ Networks, teachers and reports are imported where they are used, after the data 
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from scenelift.errors import DataError
 from scenelift.evaluation import metrics
 from scenelift.evaluation.metrics import confusion, kappa
 from scenelift.evaluation.scoring import Counts
+from scenelift.io import secrets
 from scenelift.io.console import say
 from scenelift.io.storage import Location
 from scenelift.runs.config import DataConfig
@@ -162,7 +162,7 @@ class SegmentationTask(Task[Frame]):
         words += ["--data.test", self.test.path] if self.test is not None else []
         words += student_options(self.config.student)
         words += batch_options(len(self.train), 2 if preset is None else 8)
-        return f"next: {shlex.join(words)}"
+        return f"next: {secrets.command(words)}"
 
     def _evaluate(
         self,

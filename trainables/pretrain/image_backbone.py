@@ -13,7 +13,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from scenelift.config.build import nearest
-from scenelift.errors import ConfigError, TeacherError
+from scenelift.errors import ConfigError, TeacherError, reason
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.teachers.clip import build_teacher
 from scenelift.teachers.config import TeacherConfig
@@ -165,5 +165,6 @@ def _read(path: Path, model: str) -> dict[str, Tensor]:
         state = saved.get("state_dict", saved.get("model", saved))
         return {name: value for name, value in state.items() if isinstance(value, Tensor)}
     except _UNREADABLE as error:
-        reason = " ".join(str(error).split())[:200]
-        raise TeacherError(f"{path} is not a weights file, or holds more than tensors: {reason}") from None
+        raise TeacherError(
+            f"{path} is not a weights file, or holds more than tensors: {reason(error)}"
+        ) from None

@@ -15,6 +15,7 @@ from pathlib import Path
 from scenelift.config.build import nearest
 from scenelift.errors import ConfigError, StorageError, TrackingError
 from scenelift.io.console import say
+from scenelift.io.secrets import address
 from scenelift.runs import history
 from scenelift.runs.history import Finished
 from scenelift.tracking import store
@@ -41,7 +42,7 @@ def run(config: TableConfig) -> None:
     rows, warnings = compare(chosen, finished)
     if not rows:
         raise TrackingError(
-            f"no finished run with scores at {store.public(uri)}; make one: python -m trainables.distill"
+            f"no finished run with scores at {address(uri)}; make one: python -m trainables.distill"
         )
     for warning in warnings:
         say(f"warning: {warning}")

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_
 
 from scenelift.config.constraints import check, hints, shown
 from scenelift.errors import ConfigError
+from scenelift.io.secrets import addresses
 
 T = TypeVar("T")
 Value = Any
@@ -22,15 +23,15 @@ Value = Any
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint for an unknown word: the nearest known one, or all of them when they are few."""
     known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word[:_LONGEST], known, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]}?"
     return f"known: {', '.join(known)}" if len(known) <= 12 else "see --help"
 
 
 def to_dict(config: Any) -> Any:
-    """The config as plain dicts, lists and scalars, ready for YAML or JSON."""
-    return json.loads(json.dumps(dataclasses.asdict(config), default=str))  # paths as text
+    """The config as plain dicts, lists and scalars, to be kept as YAML or JSON: addresses are without secrets."""
+    return addresses(json.loads(json.dumps(dataclasses.asdict(config), default=str)))  # paths as text
 
 
 def flatten(config: Any) -> dict[str, Value]:
@@ -59,7 +60,7 @@ def override(config: T, values: Mapping[str, Value]) -> T:
     tree: dict[str, Any] = {}
     for dotted, value in _leaves(config, values).items():
         if dotted not in known:
-            raise ConfigError(f"unknown key {dotted:.80}; {nearest(dotted[:_LONGEST], known)}")
+            raise ConfigError(f"unknown key {dotted:.80}; {nearest(dotted, known)}")
         *groups, leaf = dotted.split(".")
         node = tree
         for group in groups:
@@ -82,7 +83,7 @@ def _leaves(config: Any, values: Mapping[str, Value]) -> dict[str, Value]:
         elif value in named:
             groups |= {f"{dotted}.{key}": leaf for key, leaf in flatten(named[value]).items()}
         else:
-            raise ConfigError(f"{dotted}: no {shown(value)}; {nearest(str(value)[:_LONGEST], named)}")
+            raise ConfigError(f"{dotted}: no {shown(value)}; {nearest(str(value), named)}")
     return groups | leaves
 
 
@@ -91,9 +92,7 @@ def _build(cls: Any, base: Any, values: Mapping[str, Any], prefix: str) -> Any:
     for name in values:
         if name not in fields:
             known = [prefix + field for field in fields]
-            raise ConfigError(
-                f"unknown key {prefix}{name!s:.80}; {nearest(prefix + str(name)[:_LONGEST], known)}"
-            )
+            raise ConfigError(f"unknown key {prefix}{name!s:.80}; {nearest(prefix + str(name), known)}")
     built = {} if base is None else {name: getattr(base, name) for name in fields}
     for name, value in values.items():
         hint, key = fields[name], prefix + name

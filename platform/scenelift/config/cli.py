@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
 from scenelift.config.build import difference, flatten, nearest, override
-from scenelift.config.constraints import Settings, bounds_of, described, hints
+from scenelift.config.constraints import Settings, bounds_of, described, hints, shown
 from scenelift.config.files import load
 from scenelift.errors import ConfigError, SceneliftError
 from scenelift.io.interrupts import raise_interrupts, status
+from scenelift.io.secrets import public
 
 T = TypeVar("T", bound=Settings)
 _NAMES = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH", bool: "{true,false}", types.NoneType: "none"}
@@ -47,10 +48,10 @@ def exiting() -> Iterator[None]:
     try:
         yield
     except SceneliftError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(public(f"error: {error}"), file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt as error:
-        print(str(error) or "interrupted", file=sys.stderr)
+        print(public(str(error)) or "interrupted", file=sys.stderr)
         sys.exit(status(error))
 
 
@@ -64,7 +65,7 @@ def parse(presets: Mapping[str, T], argv: Sequence[str], prog: str) -> T:
     name = named(argv)
     del args[: name is not None]
     if name is not None and name not in presets:
-        raise ConfigError(f"unknown preset {name}; {nearest(name, presets)}")
+        raise ConfigError(f"unknown preset {name:.80}; {nearest(name, presets)}")
     preset = presets[name or next(iter(presets))]
     doc = inspect.getdoc(type(preset)) or ""
     if doc.startswith(f"{type(preset).__name__}("):  # written by dataclass
@@ -111,7 +112,9 @@ def named(args: Sequence[str]) -> str | None:
 
 def check_preset(config: Settings, presets: Mapping[str, Any], args: Sequence[str], program: str) -> None:
     """`Settings.check_preset` with the preset of a command line; with the first one for a replayed config that is
-    nearest to it."""
+    nearest to it. Nothing for a run that is gone on with."""
+    if config.goes_on:
+        return
     preset, first = named(args), next(iter(presets))
     if "config" not in given(args):
         config.check_preset(preset, program, args[preset is not None :])
@@ -137,9 +140,9 @@ def _values(parser: argparse.ArgumentParser, args: Sequence[str], known: Iterabl
     except argparse.ArgumentError as error:
         raise ConfigError(f"{error.argument_name} needs a value") from None
     if rest and rest[0].startswith("--"):
-        raise ConfigError(f"unknown key {_key(rest[0])}; {nearest(_key(rest[0]), known)}")
+        raise ConfigError(f"unknown key {_key(rest[0]):.80}; {nearest(_key(rest[0]), known)}")
     if rest:
-        raise ConfigError(f"unexpected {rest[0].strip()!r}; options are written --group.field VALUE")
+        raise ConfigError(f"unexpected {shown(rest[0].strip())}; options are written --group.field VALUE")
     return vars(options)
 
 

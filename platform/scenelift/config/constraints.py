@@ -99,6 +99,11 @@ class Settings:
         chosen: the preset or file that these settings are, if one was named."""
         return self
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether earlier work is gone on with, whose settings these are, and no preset's."""
+        return False
+
     def check_here(self, prefix: str = "") -> None:
         """Raises a SceneliftError for what cannot work on this machine; prefix: of fields, such as "data."."""
         for name, hint in hints(type(self)).items():

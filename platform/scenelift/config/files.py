@@ -27,11 +27,10 @@ def dump(config: Any) -> str:
 
 def load(cls: type[T], path: storage.Location) -> T:
     """Read a config that `dump` wrote; ConfigError if the file is missing or does not fit `cls`."""
-    filesystem, place = storage.resolve(path)
-    if not storage.exists(filesystem, place):
-        raise ConfigError(f"no config file at {path}; every run keeps its own as config.yaml")
     try:
-        data = storage.read_bytes(filesystem, place)
+        data = storage.read(path)
+    except FileNotFoundError:
+        raise ConfigError(f"no config file at {path}; every run keeps its own as config.yaml") from None
     except StorageError as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     values = parse(data, path, ConfigError, "YAML")
@@ -72,12 +71,9 @@ def read(
     form: Literal["JSON", "YAML"] = "JSON",
 ) -> dict[str, Any]:
     """The values of a file of our own with these fields, migrated to `version`; `error`, which names the file and
-    ends with the advice, if it is damaged."""
-    filesystem, place = storage.resolve(path)
+    ends with the advice, if it is damaged. FileNotFoundError if there is none."""
     try:
-        values = accept(
-            parse(storage.read_bytes(filesystem, place), path, error, form), path, version, migrations, error
-        )
+        values = accept(parse(storage.read(path), path, error, form), path, version, migrations, error)
         for name, kind in fields.items():
             if not isinstance(values.get(name), kind):
                 raise error(f"{path} is damaged: it has no {name}, or something else in its place")

@@ -9,6 +9,8 @@ import time
 
 from tqdm import tqdm
 
+from scenelift.io.secrets import public
+
 
 class Meter:
     """Progress of `total` units: a tqdm bar on a terminal, else a line every few seconds."""
@@ -49,7 +51,7 @@ class Meter:
 
 def say(line: str) -> None:
     """Print a line without breaking a progress bar."""
-    tqdm.write(line, file=sys.stderr)
+    tqdm.write(public(line), file=sys.stderr)
     sys.stderr.flush()
 
 

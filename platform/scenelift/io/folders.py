@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -59,30 +59,37 @@ def about(target: Location) -> dict[str, Any] | None:
     return None if done is None else dict(done["about"])
 
 
-def intact(folder: Path) -> bool:
-    """Whether a fetched folder is complete, and its files have the content that was written: reads all of them."""
-    done = _done(folder)
-    if done is None:
+def intact(folder: Path, names: Collection[str] | None = None) -> bool:
+    """Whether files of a fetched folder, by default all, have the content that was written. Reads them."""
+    listed = _listed(folder)
+    if listed is None:
         return False
-    checked = {
-        name: each for name, each in done["files"].items() if not isinstance(each, int)
-    }  # 0.1 had sizes
-    return all(_described(folder / name) == each for name, each in checked.items())
+    wanted = {name: each for name, each in listed["files"].items() if names is None or name in names}
+    if not all((folder / name).is_file() for name in wanted):
+        return False
+    return all(_described(folder / name) == each for name, each in wanted.items() if each["sha256"])
 
 
 def _done(target: Location) -> dict[str, Any] | None:
     """The content of `DONE`; None where it is missing or broken, as after a power loss, or files are."""
+    listed, sizes = _listed(target), storage.list_files(*storage.resolve(target))
+    if listed is None or any(sizes.get(name) != each["bytes"] for name, each in listed["files"].items()):
+        return None
+    return listed
+
+
+def _listed(target: Location) -> dict[str, Any] | None:
     filesystem, path = storage.resolve(target)
-    sizes = storage.list_files(filesystem, path)
-    if DONE not in sizes:
+    if DONE not in storage.list_files(filesystem, path):
         return None
     try:
         done = json.loads(storage.read_bytes(filesystem, storage.join(path, DONE)))
-        wanted = {
-            name: each if isinstance(each, int) else each["bytes"] for name, each in done["files"].items()
+        files = {
+            name: {"bytes": each, "sha256": None} if isinstance(each, int) else each  # 0.1 had sizes alone
+            for name, each in done["files"].items()
         }
-        whole = all(sizes.get(name) == size for name, size in wanted.items())
-        return done if whole and isinstance(done["about"], dict) else None
+        sound = all({"bytes", "sha256"} <= each.keys() for each in files.values())
+        return {"files": files, "about": dict(done["about"])} if sound else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 

@@ -9,7 +9,6 @@ import errno
 import functools
 import os
 import shutil
-import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from scenelift.errors import StorageError, first_line
+from scenelift.io.secrets import HIDDEN, address, public
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,8 +40,21 @@ def resolve(path: Location) -> tuple[pafs.FileSystem, str]:
 
     text = str(path)
     if "://" in text:
-        return _resolve_uri(text)
+        return _resolve_uri(_opened(text))
     return pafs.LocalFileSystem(), str(Path(text).expanduser().absolute())
+
+
+def _opened(uri: str) -> str:
+    """An address from a file of ours, whose keys the environment has; StorageError if they were not keys of S3."""
+    if HIDDEN not in uri:
+        return uri
+    opened = uri.replace(f"{HIDDEN}@", "")
+    if not uri.startswith("s3://") or HIDDEN in opened:
+        raise StorageError(
+            f"{uri} was kept without what opens it; give the whole address again as an option, or for s3:// leave "
+            "keys out of it and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    return opened
 
 
 @functools.lru_cache(maxsize=64)  # a cloud client is slow to create and keeps its connections
@@ -68,7 +81,7 @@ def _by_fsspec(uri: str) -> tuple[pafs.FileSystem, str]:
         filesystem, inner = fsspec.core.url_to_fs(uri)
     except (ValueError, ImportError, OSError) as error:
         advice = "use a local path, s3://... or gs://..., or install what fsspec needs"
-        raise StorageError(f"{uri}: {first_line(error)}; {advice}") from None
+        raise StorageError(f"{address(uri)}: {public(first_line(error))}; {advice}") from None
     return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), inner
 
 
@@ -92,7 +105,7 @@ def _s3(uri: str, region: str) -> pafs.S3FileSystem:
             retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
         )
     except TypeError as error:
-        raise StorageError(f"{uri}: an option that is not supported: {first_line(error)}") from None
+        raise StorageError(f"{address(uri)}: an option that is not supported: {first_line(error)}") from None
 
 
 def absolute(path: Location) -> str:
@@ -166,6 +179,7 @@ _ADVICE = {
 def _refused(filesystem: pafs.FileSystem, path: str, reason: str) -> str:
     place = path if is_local(filesystem) or "://" in path else f"{filesystem.type_name}://{path}"
     advice = next((advice for words, advice in _ADVICE.items() if words in reason), None)
+    place, reason = address(place), public(reason)
     return f"{place}: {advice} ({reason})" if advice else f"{place}: {reason}"
 
 
@@ -219,10 +233,27 @@ def exists(filesystem: pafs.FileSystem, path: str) -> bool:
 
 def read_bytes(filesystem: pafs.FileSystem, path: str) -> bytes:
     """A file's content; StorageError if it cannot be read."""
-    if is_local(filesystem) and stat.S_ISFIFO(os.stat(path).st_mode if os.path.exists(path) else 0):
-        raise StorageError(f"{path} is a pipe, not a file")  # reading would wait for ever
     with explained(filesystem, path), filesystem.open_input_stream(path) as stream:
         return stream.read()
+
+
+def read(path: Location) -> bytes:
+    """A file's content, without pyarrow if it is local. FileNotFoundError if there is none, StorageError for
+    anything else that is wrong."""
+    if "://" in str(path):
+        filesystem, inner = resolve(path)
+        if not exists(filesystem, inner):
+            raise FileNotFoundError(path)
+        return read_bytes(filesystem, inner)
+    local = Path(path).expanduser()
+    try:
+        if local.is_fifo():
+            raise StorageError(f"{path} is a pipe, not a file")  # reading would wait for ever
+        return local.read_bytes()
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # a NUL in the name
+        raise StorageError(f"{path}: {first_line(error)}") from None
 
 
 def delete(filesystem: pafs.FileSystem, path: str) -> None:

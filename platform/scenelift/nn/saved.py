@@ -12,7 +12,7 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from scenelift.config import files
-from scenelift.errors import SceneliftError, StorageError, TeacherError, first_line
+from scenelift.errors import SceneliftError, StorageError, TeacherError, reason
 from scenelift.io import folders, storage
 from scenelift.io.storage import Location
 
@@ -66,7 +66,9 @@ class SavedStudent(nn.Module, ABC):
         """
         names = f"{cls.FILE}.safetensors", f"{cls.FILE}.json"
         try:
-            with folders.fetched(folder, names) as local:
+            with folders.fetched(folder, (*names, folders.DONE)) as local:
+                if (local / folders.DONE).exists() and not folders.intact(local, names):
+                    raise StorageError(f"{folder} is damaged: its files are not those that were written")
                 weights = safetensors.torch.load_file(local / names[0])
                 values = json.loads((local / names[1]).read_text())
             description = files.accept(values, f"{folder}/{names[1]}", VERSION, MIGRATIONS)
@@ -76,7 +78,7 @@ class SavedStudent(nn.Module, ABC):
             raise
         except Exception as error:  # its files decide what is built, so that anything may fail
             raise SceneliftError(
-                f"{folder} does not hold {cls.NAME} ({first_line(error)[:300]}); give a folder "
+                f"{folder} does not hold {cls.NAME} ({reason(error)}); give a folder "
                 "runs/NAME/student, or runs/NAME/checkpoints/step-N"
             ) from None
         return student.eval()

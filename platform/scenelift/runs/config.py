@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from scenelift.config.constraints import Exists, FolderName, Settings
 from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
@@ -46,7 +46,14 @@ class RunConfig(Settings):
 
 @dataclass(frozen=True)
 class Resumable(Settings):
-    """Settings of a command that keeps a run and can go on with it."""
+    """Settings of a command that keeps a run and can go on with it; a subclass has the group `run`."""
+
+    if TYPE_CHECKING:  # its place among the fields, and so in --help, is the subclass's
+        run: RunConfig
+
+    @property
+    def goes_on(self) -> bool:
+        return self.run.resume
 
     def continued(self, values: Mapping[str, Any], chosen: str | None) -> Self:
         """The run's own settings, if it is to be resumed."""

@@ -22,6 +22,7 @@ from scenelift.config.files import dump
 from scenelift.errors import ConfigError, StorageError
 from scenelift.io import folders, storage
 from scenelift.io.console import say
+from scenelift.io.secrets import addresses, public
 from scenelift.io.storage import Location
 from scenelift.runs.config import RunConfig
 from scenelift.runs.resume import CONFIG
@@ -90,6 +91,7 @@ class Run:
                     shutil.copytree(local, run.folder, dirs_exist_ok=True)
             run.pictures.mkdir(parents=True, exist_ok=True)
             run.lock()
+            storage.remove_temporary(*storage.resolve(run.folder))  # of a killed process
             storage.make_folder(*storage.resolve(run.checkpoints))
             run.save_settings(config)
         except (OSError, StorageError) as error:
@@ -184,12 +186,14 @@ class Run:
 
     def save_identity(self, identity: dict[str, Any]) -> None:
         """Save the id of the MLflow run, for a resumed training, and its tags, for trainings that start from it."""
-        storage.write_text(storage.join(self.place, _IDENTITY), json.dumps(files.stamp(identity, VERSION)))
+        storage.write_text(
+            storage.join(self.place, _IDENTITY), json.dumps(files.stamp(addresses(identity), VERSION))
+        )
 
     def record(self, event: dict[str, Any]) -> None:
         """Append an event to the run's history. It reaches a bucket with the next event that is not a metric,
         or after `HISTORY_SECONDS`. Events that cannot be written are written with a later one."""
-        self._waiting.append(json.dumps({"time": round(time.time(), 3), **event}) + "\n")
+        self._waiting.append(public(json.dumps({"time": round(time.time(), 3), **event})) + "\n")
         try:
             _append(self.folder / _HISTORY, "".join(self._waiting), synced=event["kind"] != "metrics")
         except OSError as error:
@@ -221,7 +225,7 @@ class Run:
     def finish(self, result: dict[str, Any]) -> None:
         """Publish everything, and write `result.json` atomically as the last file."""
         self.publish(*(name for name in (_HISTORY, "pictures") if (self.folder / name).exists()))
-        text = json.dumps(files.stamp(result, VERSION), indent=1)
+        text = json.dumps(files.stamp(addresses(result), VERSION), indent=1)
         storage.write_text(storage.join(self.place, _RESULT), text)
 
 

@@ -10,13 +10,14 @@ from scenelift.config.build import flatten, nearest, override, written
 from scenelift.errors import ConfigError
 from scenelift.io import storage
 from scenelift.io.console import say
+from scenelift.io.secrets import addresses
 
 T = TypeVar("T")
 CONFIG = "config.yaml"
 """In a run's folder: its settings."""
 MAY_CHANGE = (
     *("run.", "scale.", "tracking.uri", "tracking.system_metrics"),  # where it is kept and computed
-    *("data", "data.train", "data.test"),  # shards may have moved; other ones are refused by their checksums
+    *("data.train", "data.test"),  # shards may have moved; other ones are refused by their checksums
     *(
         "loop.checkpoint_every",
         "loop.keep",
@@ -48,7 +49,7 @@ def own_settings(config: T, values: Mapping[str, Any], chosen: str | None) -> T:
     kept = {key: value for key, value in flatten(asked).items() if key.startswith("run.")}
     own = override(own, kept | {key: value for key, value in ONCE.items() if key in flatten(own)})
     before, after = flatten(own), flatten(override(own, dict(values)))
-    changed = {key: value for key, value in after.items() if value != before[key]}
+    changed = {key: value for key, value in after.items() if addresses(value) != addresses(before[key])}
     _refuse(name, before, {key: value for key, value in changed.items() if not _free(key)}, "leave that out")
     if chosen is not None:
         given = (*values, *(f"{key}." for key in values))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,8 +17,9 @@ from scenelift.config import build as configuration
 from scenelift.config.files import dump
 from scenelift.errors import DataError, SceneliftError
 from scenelift.evaluation import plots
-from scenelift.io import folders, storage
+from scenelift.io import folders, secrets, storage
 from scenelift.io.console import Meter, say
+from scenelift.io.secrets import address
 from scenelift.runs.config import RunConfig
 from scenelift.runs.folder import Run
 from scenelift.runs.history import BOTH
@@ -94,7 +94,9 @@ def finished(config: Any) -> bool:
     if not settings.resume or settings.name is None:
         return False
     folder = Run(storage.join(settings.storage, settings.name))
-    if folder.status != "finished":
+    if folder.status != "finished" or _stopped_after(folder.result) != _stopped_after(
+        {"config": vars(config)}
+    ):
         return False
     if folder.mlflow_run is not None:
         tracker = Tracker.reopen(config.tracking, folder.records, folder.mlflow_run)
@@ -104,6 +106,15 @@ def finished(config: Any) -> bool:
         tracker.finish("FINISHED")
     say(f"run {folder.name} is finished, and stays as it is: {storage.join(folder.place, 'result.json')}")
     return True
+
+
+def _stopped_after(result: Any) -> int | None:
+    """The epoch after which a run was told to stop, from its result."""
+    loop = (result.get("config") or {}).get("loop") or {}
+    stop: int | None = (
+        loop.get("stop_after") if isinstance(loop, Mapping) else getattr(loop, "stop_after", None)
+    )
+    return stop
 
 
 def _train_and_score(task: Task[Any], job: Job, resources: Resources, started: Experiment) -> None:
@@ -189,15 +200,15 @@ def _recorded_run(
         raise
     else:
         started.close("finished")
-    print(f"\nResult: {storage.join(folder.place, 'result.json')}")
+    print(f"\nResult: {address(storage.join(folder.place, 'result.json'))}")
 
 
 def _continuing(run: Run) -> str:
     """The command that goes on with a run."""
-    options = shlex.join(["--run.name", run.name, "--run.resume", "true"])
-    if run.remote:
-        return f"the same command with {options}"
-    return f"{provenance.program()} --config {shlex.quote(str(run.folder / 'config.yaml'))} {options}"
+    place = storage.split(run.place)[0]
+    kept = [] if place == storage.absolute("runs") else ["--run.storage", place]
+    options = [*kept, "--run.name", run.name, "--run.resume", "true"]
+    return secrets.command([*provenance.program().split(), *options])
 
 
 class Experiment:

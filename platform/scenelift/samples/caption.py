@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from scenelift.errors import DataError, FrameError
 from scenelift.geometry.boxes2d import Boxes
-from scenelift.samples.kind import Kind, Manifest, from_bytes, left_out, to_bytes
+from scenelift.samples.kind import Kind, Manifest, from_bytes, left_out, require_types, to_bytes
 from scenelift.samples.plausible import (
     require_array,
     require_beliefs,
@@ -173,7 +174,12 @@ class CaptionSet:
     @classmethod
     def of(cls, manifest: Manifest) -> CaptionSet:
         """From the manifest of a folder of captioned images."""
-        about = dict(manifest.about)
+        return cls.read(manifest.about)
+
+    @classmethod
+    def read(cls, about: Mapping[str, Any]) -> CaptionSet:
+        """From what `CaptionedImageKind.describe` wrote."""
+        about = dict(about)
         statistics, classes = RegionStatistics(**about.pop("statistics")), tuple(about.pop("classes"))
         return cls(statistics=statistics, classes=classes, **about)
 
@@ -277,6 +283,15 @@ class CaptionedImageKind(Kind[CaptionedImage]):
                 *(sample.left_out for sample in samples),
             ),
         }
+
+    def check_about(self, about: Mapping[str, Any]) -> None:
+        counts: dict[str, Any] = dict.fromkeys(("neighbours", "most_regions", "regions", "sentences"), int)
+        counts |= dict.fromkeys(("phrases", "boxed", "mapped", "distinct", "distinct_mapped"), int)
+        flags = {"posteriors": bool, "photos": bool}
+        require_types(about, counts | flags | {"classes": list, "types": dict, "words": dict})
+        statistics = CaptionSet.read(about).statistics
+        if not (statistics.width >= 0 and math.isfinite(statistics.mean + statistics.std)):
+            raise ValueError(f"features are described by {statistics}")
 
     def describe(self, summaries: Sequence[dict[str, Any]], source: Any, options: Any) -> dict[str, Any]:
         totals: dict[str, Counter[str]] = {name: Counter() for name in ("mapped", "unmapped", "types")}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scenelift.config.build import from_dict
 from scenelift.errors import FrameError
 from scenelift.samples.config import ReadOptions
-from scenelift.samples.kind import Kind, Manifest, SampleSource, from_bytes, left_out, to_bytes
+from scenelift.samples.kind import Kind, Manifest, SampleSource, from_bytes, left_out, require_types, to_bytes
 from scenelift.samples.plausible import (
     require_array,
     require_finite,
@@ -140,7 +140,11 @@ class FrameSet:
     @classmethod
     def of(cls, manifest: Manifest) -> FrameSet:
         """From the manifest of a folder of frames."""
-        about = manifest.about
+        return cls.read(manifest.about)
+
+    @classmethod
+    def read(cls, about: Mapping[str, Any]) -> FrameSet:
+        """From what `FrameKind.describe` wrote."""
         return cls(
             vocabulary=from_dict(Vocabulary, about["vocabulary"]),
             image_size=(about["image_size"][0], about["image_size"][1]),
@@ -271,6 +275,14 @@ class FrameKind(Kind[Frame]):
             "labels": np.sum(labels, 0).tolist() if labels else None,
             "left_out": together(lost, *(frame.left_out for frame in samples)),
         }
+
+    def check_about(self, about: Mapping[str, Any]) -> None:
+        counts: dict[str, Any] = {"lidar_sweeps": int, "superpixels": int, "points": int, "pairs": dict}
+        require_types(about, counts | {"cameras": list, "labels": dict | None})
+        height, width = about["image_size"]
+        if not 0 < height * width < 2**31:
+            raise ValueError(f"images of {height} x {width} pixels")
+        FrameSet.read(about)
 
     def describe(self, summaries: Sequence[dict[str, Any]], source: Any, options: Any) -> dict[str, Any]:
         cameras = tuple(dict.fromkeys(camera for summary in summaries for camera in summary["pairs"]))

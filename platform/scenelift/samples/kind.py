@@ -122,10 +122,26 @@ class Kind(ABC, Generic[S]):
     def describe(self, summaries: Sequence[dict[str, Any]], source: Any, options: Any) -> dict[str, Any]:
         """The manifest's `about` for all shards of a source, read with these options, as JSON."""
 
+    @abstractmethod
+    def check_about(self, about: Mapping[str, Any]) -> None:
+        """Any error for an `about` that `describe` cannot have made: a manifest is checked when it is opened."""
+
 
 def left_out(summaries: Sequence[dict[str, Any]], source: Any) -> dict[str, int]:
     """What the source left out of its list of samples, and its reader out of each sample: reason -> number."""
     return together(getattr(source, "left_out", {}), *(part.get("left_out", {}) for part in summaries))
+
+
+def require_types(about: Mapping[str, Any], types: Mapping[str, Any]) -> None:
+    """ValueError unless these values have these types; a list or dict is one of texts, or of numbers by name."""
+    for name, kind in types.items():
+        value = about.get(name)
+        parts = value if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
+        inner = str if isinstance(value, list) else tuple
+        named = all(isinstance(part, inner) for part in parts)
+        numbers = not isinstance(value, dict) or all(isinstance(each, int) for each in value.values())
+        if not isinstance(value, kind) or not named or not numbers:
+            raise ValueError(f"no {name}, or something else in its place")
 
 
 def _described(error: Exception) -> str:
@@ -239,7 +255,7 @@ class Manifest:
         try:
             values = json.loads(text)
             version = values["schema_version"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise ShardError(f"{path} is not a manifest; make the shards again") from None
         again = f"make the shards again, into another folder: {values.get('command', 'as you made these')}"
         if (written := values.get("kind", kind.name)) != kind.name:
@@ -253,6 +269,26 @@ class Manifest:
                 "shards": tuple(ShardFile(**shard) for shard in values["shards"]),
                 "bad": tuple(BadSample(**sample) for sample in values["bad"]),
             }
-            return cls(**values | lists)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ShardError(f"{path} is damaged ({error}); make the shards again") from None
+            manifest = cls(**values | lists)
+            manifest._check()
+            kind.check_about(manifest.about)
+        except Exception as error:  # each kind reads what it described in its own way
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise ShardError(f"{path} is damaged ({reason}); make the shards again") from None
+        return manifest
+
+    def _check(self) -> None:
+        """ShardError for a list of shards that `write_shards` cannot have written."""
+        names = [shard.name for shard in self.shards]
+        for shard in self.shards:
+            if not all(isinstance(number, int) and number >= 0 for number in (shard.samples, shard.bytes)):
+                raise ShardError(f"{shard.name} has {shard.samples} samples and {shard.bytes} bytes")
+            if PurePath(shard.name).name != shard.name or not isinstance(shard.sha256, str):
+                raise ShardError(f"{shard.name} is not a file of the folder")
+            if names.count(shard.name) > 1:
+                raise ShardError(f"it lists {shard.name} {names.count(shard.name)} times")
+        if self.samples != (total := sum(shard.samples for shard in self.shards)):
+            raise ShardError(f"it says {self.samples} samples, and its shards have {total}")
+        texts = (self.dataset, self.dataset_version, self.split, self.command)
+        if not all(isinstance(text, str) for text in texts) or not isinstance(self.bytes, int):
+            raise ShardError("its data set, split, command or bytes are something else")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenelift.errors import FrameError
-from scenelift.samples.kind import Kind, from_bytes, left_out, to_bytes
+from scenelift.samples.kind import Kind, from_bytes, left_out, require_types, to_bytes
 from scenelift.samples.plausible import (
     FARTHEST_IN_ROOM,
     require_array,
@@ -197,6 +197,10 @@ class RoomKind(Kind[Room]):
             "missing": sum(bool(np.isnan(s.box).any()) for room in samples for s in room.sentences),
             "left_out": together(*(room.left_out for room in samples)),
         }
+
+    def check_about(self, about: Mapping[str, Any]) -> None:
+        counts: dict[str, Any] = {"features": int, "sentences": int, "missing": int, "words": dict}
+        require_types(about, counts | {"protocol": str, "classes": list})
 
     def describe(self, summaries: Sequence[dict[str, Any]], source: Any, options: Any) -> dict[str, Any]:
         """Totals of all shards; words by descending frequency, then alphabetically."""

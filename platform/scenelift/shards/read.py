@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from scenelift.cluster import connect as cluster
@@ -57,13 +57,14 @@ class Samples(Generic[S]):
 
     def _column(self, name: str) -> tuple[str, ...]:
         """One small column of every file, without reading the rest."""
-        places = [file.locate() for file in self._files]
-        tables = [pq.read_table(path, columns=[name], filesystem=filesystem) for filesystem, path in places]
-        return tuple(pa.concat_tables(tables)[name].to_pylist())
+        return tuple(
+            itertools.chain.from_iterable(datasource.read_column(file, name) for file in self._files)
+        )
 
     @functools.cached_property
     def _files(self) -> list[datasource.SampleFile]:
-        return [datasource.SampleFile(self.path, shard.name, shard.sha256) for shard in self.manifest.shards]
+        shards = self.manifest.shards
+        return [datasource.SampleFile(self.path, each.name, each.sha256, each.samples) for each in shards]
 
     @functools.cached_property
     def _starts(self) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from scenelift.config.build import from_dict, to_dict
-from scenelift.errors import TeacherError, first_line
+from scenelift.errors import TeacherError, reason
 from scenelift.io.storage import unwritten
 
 METADATA = "scenelift_tiny_clip"
@@ -157,7 +157,7 @@ def load_tiny(path: str | Path) -> tuple[open_clip.CLIP, TinyModel]:
             clip.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
     except Exception as error:  # the file decides what is built, so that anything may fail
         raise TeacherError(
-            f"{path} is damaged ({first_line(error)[:300]}); make it again: python -m trainables.teacher"
+            f"{path} is damaged ({reason(error)}); make it again: python -m trainables.teacher"
         ) from None
     return clip, model
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from scenelift.config.build import nearest
-from scenelift.errors import TeacherError
+from scenelift.errors import TeacherError, reason
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.teachers.tiny import TinyModel, TinyTokenizer, build_tiny, is_tiny, load_tiny
 
@@ -80,10 +80,9 @@ def _open_clip(model: str, weights: str) -> LoadedClip:
     try:
         clip = open_clip.create_model(model, pretrained=path, pretrained_text=False)
     except (RuntimeError, ValueError, KeyError, OSError, SafetensorError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise TeacherError(
             f"{path} does not fit {model}, or holds more than tensors (a TorchScript archive does; save its "
-            f"state_dict as .safetensors): {reason}"
+            f"state_dict as .safetensors): {reason(error)}"
         ) from error
     quick = tag.get("quick_gelu") or config.get("quick_gelu", False)
     return LoadedClip(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from scenelift.errors import TrackingError
 from scenelift.io.console import warn_if_untested
+from scenelift.io.secrets import address, public
 from scenelift.tracking import mlflow_internals, provenance, store
 from scenelift.tracking.config import TrackingConfig
 from scenelift.tracking.store import Patient
@@ -77,7 +78,7 @@ class Tracker:
         from mlflow import MlflowClient, __version__
 
         warn_if_untested("MLflow", __version__, mlflow_internals.TESTED_MLFLOW)
-        tags = {**provenance.tags(), **tags}
+        tags = {key: address(value) for key, value in {**provenance.tags(), **tags}.items()}
         if config.parent:
             tags["mlflow.parentRunId"] = config.parent
         with store.errors(uri, "starting a run"), store.one_at_a_time(uri):
@@ -110,7 +111,7 @@ class Tracker:
     @property
     def info(self) -> dict[str, str]:
         """tracking_uri (without credentials), experiment and run_id, for `result.json`."""
-        uri = store.public(self._uri)
+        uri = address(self._uri)
         return {"tracking_uri": uri, "experiment": self._experiment, "run_id": self._id}
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
@@ -150,7 +151,7 @@ class Tracker:
                 self._pending.append(point)
 
     def tags(self, tags: Mapping[str, str]) -> None:
-        for key, value in tags.items():
+        for key, value in ((key, public(value)) for key, value in tags.items()):
             self._insist(f"setting the tag {key}", partial(self._client.set_tag, self._id, key, value))
 
     def flush(self) -> None:
@@ -164,7 +165,7 @@ class Tracker:
 
     def text(self, text: str, name: str) -> None:
         """Store a text as the artifact `name` (such as config.yaml), replacing an earlier one."""
-        self._insist(f"storing {name}", lambda: self._client.log_text(self._id, text, name))
+        self._insist(f"storing {name}", lambda: self._client.log_text(self._id, public(text), name))
 
     def table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
         """Store rows of equal keys as the artifact `name`.csv, which MLflow shows as a table."""
@@ -175,7 +176,7 @@ class Tracker:
         of its manifest.json; digest: at most 36 characters that change with the data; context: train, test, ..."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        described = json.loads(manifest)
+        described, folder = json.loads(public(manifest)), address(folder)
         profile = {key: value for key, value in described.items() if isinstance(value, int | float | str)}
         kind = folder.partition("://")[0] if "://" in folder else "local"
         dataset = Dataset(name, digest, kind, json.dumps({"uri": folder}), profile=json.dumps(profile))
@@ -190,7 +191,7 @@ class Tracker:
         The files are kept as they are: no pickle, no torch.export, which cannot trace sparse convolutions."""
         from mlflow.entities import LoggedModelOutput
 
-        texts = {key: str(value) for key, value in params.items()}
+        texts = {key: address(str(value)) for key, value in params.items()}
 
         def store_model() -> str:
             model_id: str = self._client.create_logged_model(
@@ -261,7 +262,7 @@ def _continue(client: MlflowClient, uri: str, run_id: str, params: Mapping[str, 
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         raise TrackingError(
-            f"run {run_id} is not recorded at {store.public(uri)}; "
+            f"run {run_id} is not recorded at {address(uri)}; "
             "set --tracking.uri to where it was, or start a run of another name"
         ) from error
     if run.info.lifecycle_stage == "deleted":
@@ -275,7 +276,7 @@ def _log_params(client: MlflowClient, run: Run, params: Mapping[str, Any]) -> No
     """Log the parameters the run has not; note those that differ as tags."""
     from mlflow.entities import Param
 
-    texts = {key: store.public(str(value))[:_LONGEST_PARAMETER] for key, value in params.items()}
+    texts = {key: address(str(value))[:_LONGEST_PARAMETER] for key, value in params.items()}
     fresh = [Param(key, text) for key, text in texts.items() if key not in run.data.params]
     for start in range(0, len(fresh), 100):
         client.log_batch(run.info.run_id, params=fresh[start : start + 100])

@@ -8,6 +8,7 @@ from typing import Annotated
 from annotated_types import Ge, Le
 
 from scenelift.config.constraints import NonNegativeFloat, Settings
+from scenelift.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,14 @@ class TrackingConfig(Settings):
     """What MLflow calls the run; none: the name of its folder."""
     parent: str | None = None
     """Id of the MLflow run that this one is shown below, as the trials of a sweep are."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.uri is not None and "://" not in self.uri:  # not repeated: it may hold a password
+            raise ConfigError(
+                "tracking.uri is no address; set --tracking.uri or MLFLOW_TRACKING_URI to a server "
+                "(http://host:5000) or sqlite:////path.db"
+            )
 
 
 @dataclass(frozen=True)

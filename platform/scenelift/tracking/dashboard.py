@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from scenelift.config import build
 from scenelift.config.cli import command
 from scenelift.errors import ClusterError, TrackingError
+from scenelift.io.secrets import HIDDEN, address
 from scenelift.tracking import mlflow_internals, store
 from scenelift.tracking.config import PRESETS, DashboardConfig
 
@@ -33,13 +34,14 @@ def run(config: DashboardConfig) -> None:
     remote = uri.startswith("http")
     if not remote:
         _require_free(config.port)
-    address = store.public(uri).rstrip("/") if remote else f"http://{HOST}:{config.port}"
-    links = [f"{name:<24} {address}/{page}" for name, page in prepare(uri).items()]
+    # Without a mark for what was left out, so that it can be clicked.
+    shown = address(uri).replace(f"{HIDDEN}@", "").rstrip("/") if remote else f"http://{HOST}:{config.port}"
+    links = [f"{name:<24} {shown}/{page}" for name, page in prepare(uri).items()]
     if not links:
         raise TrackingError(
-            f"no runs are recorded at {store.public(uri)}; make some: python -m trainables.distill"
+            f"no runs are recorded at {address(uri)}; make some: python -m trainables.distill"
         )
-    head = f"The runs are on {address} already:" if remote else "Ready in some seconds; Ctrl-C stops it:"
+    head = f"The runs are on {shown} already:" if remote else "Ready in some seconds; Ctrl-C stops it:"
     print("\n".join((head, *links)), flush=True)
     if not remote:
         _serve(uri, config.port)

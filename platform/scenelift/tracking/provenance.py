@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import getpass
 import os
-import shlex
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from scenelift.tracking.store import public
+from scenelift.io import secrets
 
 
 def tags() -> dict[str, str]:
@@ -19,7 +18,7 @@ def tags() -> dict[str, str]:
     values = {
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": command,
-        "command": public(shlex.join([*command.split(), *sys.argv[1:]])),
+        "command": secrets.command([*command.split(), *sys.argv[1:]]),
         "ray": version("ray"),
         "torch": version("torch"),
     }

@@ -19,6 +19,7 @@ import tenacity
 
 from scenelift.errors import TrackingError, first_line
 from scenelift.io.console import say
+from scenelift.io.secrets import HIDDEN, address, public
 from scenelift.tracking import mlflow_internals
 
 if TYPE_CHECKING:
@@ -63,21 +64,19 @@ def errors(uri: str, doing: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, CommandError, ImportError, OSError) as error:
-        raise TrackingError(f"{doing} at {public(uri)} failed: {first_line(error)}; {_INSTEAD}") from error
-
-
-def public(uri: str) -> str:
-    """The address as it may be printed and stored: without user name and password."""
-    return re.sub(r"(?<=://)[^/@]+@", "", uri)
+        reason = public(first_line(error).replace(uri, address(uri)))
+        raise TrackingError(f"{doing} at {address(uri)} failed: {reason}; {_INSTEAD}") from error
 
 
 def resolve(uri: str | None, runs_folder: Path) -> str:
     """The address to use: the given one, else MLFLOW_TRACKING_URI, else a database in the runs folder. SQLite
     paths come back absolute. Raises TrackingError for an address MLflow could not use."""
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs_folder.resolve()}/mlflow.db"
+    if HIDDEN in uri:
+        uri = _opened(uri)
     scheme, colon, rest = uri.partition("://")
     if not colon:
-        raise TrackingError(f"{uri!r} is not a tracking address; {_INSTEAD}")
+        raise TrackingError(f"{address(uri)!r} is not a tracking address; {_INSTEAD}")
     if scheme == "sqlite":
         if not rest.startswith("/") or rest[1:] in ("", ":memory:"):
             raise TrackingError(f"{uri!r} does not name a database file; {_INSTEAD}")
@@ -89,8 +88,27 @@ def resolve(uri: str | None, runs_folder: Path) -> str:
     except ValueError:
         named = False
     if not named:
-        raise TrackingError(f"{public(uri)!r} needs a host and a valid port; {_INSTEAD}")
+        raise TrackingError(f"{address(uri)!r} needs a host and a valid port; {_INSTEAD}")
     return uri
+
+
+def _opened(uri: str) -> str:
+    """An address from a file of ours with what opens it, from the environment; TrackingError if that has it not."""
+    whole = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if address(whole) == uri:
+        return whole
+    names = ("MLFLOW_TRACKING_TOKEN",), ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+    opened = uri.replace(f"{HIDDEN}@", "")
+    if (
+        uri.startswith("http")
+        and HIDDEN not in opened
+        and any(all(map(os.environ.get, each)) for each in names)
+    ):
+        return opened
+    raise TrackingError(
+        f"{uri} was kept without what opens it; set MLFLOW_TRACKING_URI to the whole address, or for http "
+        "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or give --tracking.uri again"
+    )
 
 
 def probe(uri: str) -> None:
@@ -136,15 +154,15 @@ def _probe_server(uri: str) -> None:
         status = mlflow_internals.server_status(uri, TIMEOUT)
     except MlflowException as error:
         raise TrackingError(
-            f"no MLflow server answers at {public(uri)} within {TIMEOUT} s; start it, or {_INSTEAD}"
+            f"no MLflow server answers at {address(uri)} within {TIMEOUT} s; start it, or {_INSTEAD}"
         ) from error
     if status in (401, 403):
         raise TrackingError(
-            f"the MLflow server at {public(uri)} refuses (HTTP {status}); "
+            f"the MLflow server at {address(uri)} refuses (HTTP {status}); "
             "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
         )
     if status != 200:
-        raise TrackingError(f"{public(uri)} answers HTTP {status}, not as MLflow does; {_INSTEAD}")
+        raise TrackingError(f"{address(uri)} answers HTTP {status}, not as MLflow does; {_INSTEAD}")
 
 
 def _probe_database(uri: str) -> None:
@@ -153,7 +171,7 @@ def _probe_database(uri: str) -> None:
     try:
         socket.create_connection((parts.hostname or "", port), TIMEOUT).close()
     except OSError as error:
-        raise TrackingError(f"no database answers at {public(uri)}: {error}; {_INSTEAD}") from error
+        raise TrackingError(f"no database answers at {address(uri)}: {error}; {_INSTEAD}") from error
 
 
 @contextmanager
@@ -212,7 +230,7 @@ T = TypeVar("T")
 def wait(uri: str) -> None:
     """Wait until the address answers; TrackingError if it does not within `PATIENCE`."""
     if not answers(uri):
-        say(f"waiting for MLflow at {public(uri)}, {PATIENCE:.0f} s at most")
+        say(f"waiting for MLflow at {address(uri)}, {PATIENCE:.0f} s at most")
     _retrying(TrackingError, PATIENCE)(probe, uri)
 
 

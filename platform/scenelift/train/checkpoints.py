@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from scenelift.config import files
-from scenelift.errors import StorageError, TrainingError, first_line
+from scenelift.errors import StorageError, TrainingError, reason
 from scenelift.io import folders, storage
 from scenelift.io.storage import Location
 from scenelift.train.method import Trained
@@ -62,8 +62,7 @@ def read_state(folder: Path) -> dict[str, Any]:
         state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and torch each raise their own
         raise TrainingError(
-            f"{folder / _STATE} is damaged ({first_line(error)[:200]}); delete its folder, then an older "
-            "one is taken"
+            f"{folder / _STATE} is damaged ({reason(error)}); delete its folder, then an older one is taken"
         ) from None
     return files.accept(state, folder / _STATE, VERSION, MIGRATIONS)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from scenelift.config import build as configuration
 from scenelift.config import cli
+from scenelift.config.constraints import shown
 from scenelift.errors import ConfigError
 from scenelift.tune.config import Sweep, SweepConfig
 
@@ -37,6 +38,10 @@ def parse(sweep: Sweep, argv: Sequence[str]) -> tuple[SweepConfig, Any, tuple[st
         if rest or len(baseline) > 2:
             raise ConfigError("--resume NAME takes no other options: a sweep continues with its own settings")
         return _resumed(sweep, settings.resume)
+    if {"run.resume", "run.name"} & set(cli.given(rest)):
+        raise ConfigError(
+            "a sweep names its runs itself: its own name is --name, and --resume NAME continues it"
+        )
     config = cli.parse(presets, rest, prog)
     return settings, config, cli.given(rest)
 
@@ -60,7 +65,13 @@ def _resumed(sweep: Sweep, name: str) -> tuple[SweepConfig, Any, tuple[str, ...]
     known = [folder / STATE for folder in (Path(storage) / name, Path(name))]
     path = next((path for path in known if path.exists()), None)
     if path is None:
-        raise ConfigError(f"no sweep {name} under {storage} to go on with; --resume takes its name or folder")
+        sweeps = sorted(path.parent.name for path in Path(storage).glob(f"*/{STATE}"))[-12:]
+        known = (
+            f"there {'is' if len(sweeps) == 1 else 'are'} {', '.join(sweeps)}" if sweeps else "there is none"
+        )
+        raise ConfigError(
+            f"no sweep {shown(name)} under {storage} to go on with; {known}; --resume takes a name or a folder"
+        )
     saved = read_state(path)
     if saved["name"] != sweep.name:
         raise ConfigError(f"{name} is a sweep by sweeps.{saved['name']}, not by sweeps.{sweep.name}")

@@ -20,6 +20,7 @@ from scenelift.config.files import dump
 from scenelift.errors import ClusterError, ConfigError, TrainingError
 from scenelift.io import storage
 from scenelift.io.console import say
+from scenelift.runs.folder import Run
 from scenelift.runs.task import trial_config
 from scenelift.tracking import store
 from scenelift.tracking.client import Tracker
@@ -109,7 +110,16 @@ class SweepRun:
         self.shared = sweep.shared(trial, space)
 
     def run(self) -> Path:
-        """Search, print and save the results, and return the sweep's folder."""
+        """Search, print and save the results, and return the sweep's folder. One process at a time."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = Run(self.folder)
+        lock.lock()
+        try:
+            return self._search()
+        finally:
+            lock.release()
+
+    def _search(self) -> Path:
         self._announce()
         tracker = self._begin()
         trials = Trials(
@@ -165,7 +175,6 @@ class SweepRun:
                 f"{self.name} began with {before['max_concurrent']} trials at once, but here "
                 f"{self.max_concurrent} fit; continue it on a machine or cluster as large as the first"
             )
-        self.folder.mkdir(parents=True, exist_ok=True)
         settings = replace(self.settings, resume=None)
         experiment = f"sweep-{self.sweep.name}"
         tracking = TrackingConfig(self.config.tracking.uri, experiment, system_metrics=0)

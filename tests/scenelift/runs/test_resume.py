@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from scenelift.config.build import flatten
-from scenelift.config.cli import parse
+from scenelift.config.cli import check_preset, parse
 from scenelift.config.files import dump, load
 from scenelift.errors import ConfigError, DataError
 from scenelift.runs.config import RunConfig, TrainingConfig
@@ -101,6 +102,20 @@ def test_another_experiment_is_refused_before_anything_is_written(
     assert (tmp_path / "runs/mine/config.yaml").read_bytes() == config
 
 
+def test_a_run_on_real_data_needs_no_preset_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the line says that an interruption prints."""
+    (tmp_path / "shards").mkdir()
+    manifest = {"kind": "frame", "dataset": "nuscenes", "dataset_version": "v1.0-mini"}
+    (tmp_path / "shards/manifest.json").write_text(json.dumps(manifest))
+    config = replace(
+        DISTILL["nuscenes"], data=replace(DISTILL["nuscenes"].data, train=str(tmp_path / "shards"))
+    )
+    argv = begun(tmp_path, config)
+    with pytest.raises(ConfigError, match="preset"):
+        check_preset(parse(DISTILL, [*argv[:4], "--data.train", str(tmp_path / "shards")], "x"), [], "x")
+    check_preset(parse(DISTILL, argv, "x"), argv, "x")
+
+
 def test_what_holds_for_one_start_is_not_inherited(tmp_path: Path) -> None:
     loop = LoopConfig(epochs=9, stop_after=2, preflight_steps=20)
     resumed = parse(PRESETS, begun(tmp_path, TrainingConfig(loop=loop)), "train")
@@ -169,7 +184,7 @@ def test_other_shards_than_those_of_the_run_are_refused(
 
     def shards(path: str, *content: str) -> Any:
         manifest = SimpleNamespace(
-            shards=[Shard(each) for each in content], to_json=lambda: "{}", dataset="d", split="train"
+            shards=[Shard(each) for each in content], to_json=lambda: "{}", release="d", split="train"
         )
         return SimpleNamespace(path=path, manifest=manifest)
 

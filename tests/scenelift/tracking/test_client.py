@@ -18,7 +18,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from scenelift.errors import TrackingError
+from scenelift.errors import SceneliftError, TrackingError
 from scenelift.tracking import client as tracking
 from scenelift.tracking import provenance, store
 from scenelift.tracking.client import Tracker
@@ -301,7 +301,7 @@ def test_system_metrics_arrive(runs: Path) -> None:
     "uri", ["mlruns", "localhost:5000", "file:///tmp/runs", "sqlite:///:memory:", "http://", "http://h:99999"]
 )
 def test_a_malformed_address_says_what_to_set(uri: str, tmp_path: Path) -> None:
-    with pytest.raises(TrackingError, match=r"set --tracking.uri or MLFLOW_TRACKING_URI"):
+    with pytest.raises(SceneliftError, match=r"set --tracking.uri or MLFLOW_TRACKING_URI"):
         Tracker.start(TrackingConfig(uri), tmp_path, "run", {}, {})
 
 

@@ -222,6 +222,16 @@ def test_a_changed_byte_is_noticed_where_length_and_name_are_right(tmp_path, fil
         Checkpoints(tmp_path / "other").adopt(saved)
 
 
+def test_a_student_with_a_changed_byte_is_not_loaded(tmp_path):
+    """Whether to score it, to start from it, or to grow it: its weights would be others in silence."""
+    saved = Checkpoints(tmp_path).save(1, Weights(), {})
+    assert torch.equal(Weights.load(saved.folder).values, Weights().values)
+    path = tmp_path / "step-00000001" / "student.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(StorageError, match="step-00000001 is damaged"):
+        Weights.load(saved.folder)
+
+
 def test_a_checkpoint_of_the_first_release_counts(tmp_path):
     """It has sizes and no checksums, and no mark."""
     checkpoints = Checkpoints(tmp_path, keep=1)

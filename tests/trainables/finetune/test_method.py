@@ -362,7 +362,11 @@ def test_bad_input_ends_with_one_clear_line(shards, tmp_path):
     mistakes = [
         (replace(good, data=SegmentationData(str(unlabeled))), DataError, "no labels to learn from"),
         (replace(good, start=str(tmp_path / "nowhere")), SceneliftError, "does not hold a student"),
-        (replace(good, labels=LabelsConfig(0.125)), ConfigError, "1 training samples do not fill one batch of 2; write --loop.batch 1"),
+        (
+            replace(good, labels=LabelsConfig(0.125)),
+            ConfigError,
+            "1 training samples do not fill one batch of 2; write --loop.batch 1",
+        ),
     ]
     for config, kind, message in mistakes:
         with pytest.raises(kind, match=message) as caught:
