@@ -94,7 +94,9 @@ class Bench:
 
             command = command_cases()[case]
             with within or nullcontext():
-                verdict = judged(lambda: attempt(command, self.folder), None, "unknown", command.names)
+                verdict = judged(
+                    lambda: attempt(command, self.folder / "commands"), None, "unknown", command.names
+                )
             return case.way, verdict
         path = self.tree(case.subject) / case.file
         whole = path.read_bytes()

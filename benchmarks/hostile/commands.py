@@ -229,7 +229,7 @@ def _open_frames(config: Any) -> None:
 
 
 def _outside(folder: Path) -> list[str]:
-    return sorted(str(path) for path in folder.parent.rglob("*") if folder / "work" not in path.parents)
+    return sorted(str(path) for path in folder.rglob("*") if folder / "work" not in path.parents)
 
 
 def _prepare(command: Command) -> None:
