@@ -18,6 +18,8 @@ KEY = "schema_version"
 Migrations = Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]
 VERSION = 1
 MIGRATIONS: Migrations = {}
+_LARGEST = 1 << 20
+"""Bytes of such a file; YAML of 20 MB takes longer than anyone waits."""
 
 
 def dump(config: Any) -> str:
@@ -31,7 +33,7 @@ def load(cls: type[T], path: storage.Location) -> T:
     if not storage.exists(filesystem, place):
         raise ConfigError(f"no config file at {path}; every run keeps its own as config.yaml")
     try:
-        data = storage.read_bytes(filesystem, place)
+        data = storage.read_bytes(filesystem, place, _LARGEST)
     except StorageError as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     values = parse(data, path, ConfigError, "YAML")
@@ -76,7 +78,11 @@ def read(
     filesystem, place = storage.resolve(path)
     try:
         values = accept(
-            parse(storage.read_bytes(filesystem, place), path, error, form), path, version, migrations, error
+            parse(storage.read_bytes(filesystem, place, _LARGEST), path, error, form),
+            path,
+            version,
+            migrations,
+            error,
         )
         for name, kind in fields.items():
             if not isinstance(values.get(name), kind):

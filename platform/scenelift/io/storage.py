@@ -217,10 +217,21 @@ def exists(filesystem: pafs.FileSystem, path: str) -> bool:
         return bool(filesystem.get_file_info(path).type.name != "NotFound")
 
 
-def read_bytes(filesystem: pafs.FileSystem, path: str) -> bytes:
-    """A file's content; StorageError if it cannot be read."""
-    if is_local(filesystem) and stat.S_ISFIFO(os.stat(path).st_mode if os.path.exists(path) else 0):
-        raise StorageError(f"{path} is a pipe, not a file")  # reading would wait for ever
+def require_file(path: Location) -> Location:
+    """The local path, which is no pipe or device: reading those would wait for ever. StorageError otherwise."""
+    if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
+        raise StorageError(f"{path} is no plain file")
+    return path
+
+
+def read_bytes(filesystem: pafs.FileSystem, path: str, most: int | None = None) -> bytes:
+    """A file's content; StorageError if it cannot be read, or has more than `most` bytes."""
+    if is_local(filesystem) and os.path.exists(path):
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            raise StorageError(f"{path} is a pipe or a device, not a file")  # reading would wait for ever
+        if most is not None and found.st_size > most:
+            raise StorageError(f"{path} has {megabytes(found.st_size)}, more than such a file can have")
     with explained(filesystem, path), filesystem.open_input_stream(path) as stream:
         return stream.read()
 

@@ -18,6 +18,8 @@ from scenelift.io.storage import Location
 
 VERSION = 1
 MIGRATIONS: files.Migrations = {}
+_LARGEST = 64 << 20
+"""Bytes of a description; those of phrases have all words."""
 
 
 class SavedStudent(nn.Module, ABC):
@@ -67,11 +69,15 @@ class SavedStudent(nn.Module, ABC):
         names = f"{cls.FILE}.safetensors", f"{cls.FILE}.json"
         try:
             with folders.fetched(folder, names) as local:
-                weights = safetensors.torch.load_file(local / names[0])
-                values = json.loads((local / names[1]).read_text())
-            description = files.accept(values, f"{folder}/{names[1]}", VERSION, MIGRATIONS)
+                weights = safetensors.torch.load_file(storage.require_file(local / names[0]))
+                path = f"{folder}/{names[1]}"
+                text = storage.read_bytes(*storage.resolve(local / names[1]), most=_LARGEST)
+            values = files.parse(text, path, SceneliftError)
+            description = files.accept(values, path, VERSION, MIGRATIONS)
             student = cls.from_description(description, weights)
             student.load_state_dict(weights)
+            if bad := next((name for name, value in weights.items() if not value.isfinite().all()), None):
+                raise ValueError(f"{bad} has numbers that are not finite")
         except (StorageError, TeacherError):
             raise
         except Exception as error:  # its files decide what is built, so that anything may fail
