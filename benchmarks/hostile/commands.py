@@ -17,7 +17,9 @@ from benchmarks.hostile.subjects import Read
 from scenelift.config import files
 from scenelift.config.build import flatten
 from scenelift.config.cli import parse
+from scenelift.nn.student import Student
 from scenelift.runs.folder import Run
+from scenelift.shards.read import Shards
 
 MODULES = (
     *("datasets.shard", "datasets.shard_captions", "datasets.shard_rooms"),
@@ -194,6 +196,13 @@ def _configs() -> list[Command]:
     return made
 
 
+def warm(command: Command) -> None:
+    """Import what the command needs, which is no part of what an input takes."""
+    for module in ("task", "run", "regions"):
+        with contextlib.suppress(ModuleNotFoundError):
+            import_module(f"{command.module}.{module}")
+
+
 def attempt(command: Command, folder: Path) -> Read:
     """Parse a command line and do what the command does until it would read data or train."""
     work = folder / "work"
@@ -236,7 +245,7 @@ def _open(module: str, config: Any) -> None:
     ):
         import_module("scenelift.nn.student").Student.load(student)
     elif module == "trainables.evaluate":
-        import_module("scenelift.shards.read").Shards.open(config.data)
+        Shards.open(config.data)
     else:
         task = import_module(f"{module}.task")
         own = [one for one in vars(task).values() if getattr(one, "__module__", "") == task.__name__]
