@@ -90,11 +90,14 @@ class Bench:
         """What tells a case's input from others of its file (empty: its way does not change this file), and the
         verdict. within: limits of the attempt."""
         if case.subject == "commands":
-            from benchmarks.hostile.commands import attempt
+            from benchmarks.hostile.commands import attempt, warm
 
             command = command_cases()[case]
+            warm(command)
             with within or nullcontext():
-                verdict = judged(lambda: attempt(command, self.folder), None, "unknown", command.names)
+                verdict = judged(
+                    lambda: attempt(command, self.folder / "commands"), None, "unknown", command.names
+                )
             return case.way, verdict
         path = self.tree(case.subject) / case.file
         whole = path.read_bytes()

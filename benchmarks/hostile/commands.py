@@ -18,6 +18,7 @@ from scenelift.config import files
 from scenelift.config.build import flatten
 from scenelift.config.cli import parse
 from scenelift.runs.folder import Run
+from scenelift.shards.read import Shards
 
 MODULES = (
     *("datasets.shard", "datasets.shard_captions", "datasets.shard_rooms"),
@@ -48,7 +49,7 @@ NUMBERS = {
     "beyond": "1e400",
     "digits": "9" * 5000,
     "minus": "-1",
-    "no digits": "١٢",
+    "another one": "١",
     "hexadecimal": "0x10",
     "a sum": "1+1",
 }
@@ -81,7 +82,14 @@ NAMES = {
     "home": "~",
 }
 """Names of a run."""
-BAD_NUMBERS = ("nan", "infinite", "minus infinite", "beyond", "hexadecimal", "a sum", "no digits")
+BAD_NUMBERS = ("nan", "infinite", "minus infinite", "beyond", "hexadecimal", "a sum")
+REQUIRED = {
+    "datasets.shard": ("root",),
+    "datasets.shard_captions": ("root", "regions", "classes"),
+    "datasets.shard_rooms": ("root",),
+    "trainables.teacher": ("root",),
+}
+"""Options without which a command does nothing."""
 
 
 @cache
@@ -110,7 +118,9 @@ def _options() -> list[Command]:
             odd = NUMBERS if number else TEXTS
             way = rng.choice(list(odd))
             refuse = number and way in BAD_NUMBERS
-            made.append(Command(module, f"{key} {way}", (f"--{key}={odd[way]}",), (key,), refuse))
+            argv = (*_required(module, key), f"--{key}={odd[way]}")
+            names = (key, key.replace("_", " "), f"{key.rpartition('.')[0]}.", odd[way] or key)
+            made.append(Command(module, f"{key} {way}", argv, names, refuse))
         for way, words in {
             "no such option": ("--no.such", "1"),
             "no value": ("--loop.epochs",),
@@ -126,6 +136,11 @@ def _options() -> list[Command]:
     return made
 
 
+def _required(module: str, key: str = "") -> tuple[str, ...]:
+    """What a command needs beside an option: an empty folder."""
+    return tuple(f"--{name}=an-empty-folder" for name in REQUIRED.get(module, ()) if name != key)
+
+
 def _places() -> list[Command]:
     """Files, folders and pipes where the other is wanted."""
     made = []
@@ -134,7 +149,8 @@ def _places() -> list[Command]:
         for key in (key for key in PLACES if key in keys):
             for way in ("a pipe", "a file", "an empty folder", "a circle", "nothing"):
                 place = way.replace(" ", "-")
-                made.append(Command(module, f"{key} is {way}", (f"--{key}", place), (key, place, "--"), True))
+                argv = (*_required(module, key), f"--{key}", place)
+                made.append(Command(module, f"{key} is {way}", argv, (key, place, "an-empty-folder"), True))
     return made
 
 
@@ -175,8 +191,15 @@ def _configs() -> list[Command]:
         for way in (*CONFIGS, "a folder", "a pipe", "a circle", "nothing", "a device"):
             place = f"{module}-{way}.yaml".replace(" ", "-")
             names = (place, "key", "loop", "configuration", "dataset", "takes", "group")
-            made.append(Command(module, f"config {way}", ("--config", place), names))
+            made.append(Command(module, f"config {way}", ("--config", place, *_required(module)), names))
     return made
+
+
+def warm(command: Command) -> None:
+    """Import what the command needs, which is no part of what an input takes."""
+    for module in ("task", "run", "regions"):
+        with contextlib.suppress(ModuleNotFoundError):
+            import_module(f"{command.module}.{module}")
 
 
 def attempt(command: Command, folder: Path) -> Read:
@@ -208,28 +231,28 @@ def _go_on(command: Command, config: Any) -> None:
 
 def _open(module: str, config: Any) -> None:
     """Open what an option names as the command does."""
-    if module.startswith("datasets."):
-        import_module(f"{module}.run").__dict__.get("open_source", _open_frames)(config)
-        return
-    task = {"trainables.evaluate": "trainables.evaluate.run"}.get(module, f"{module}.task")
-    found = import_module(task)
-    if task.endswith(".run"):
-        found.run(config)
-        return
-    name = next(
-        name for name in vars(found) if name.endswith("Task") and getattr(found, name).__module__ == task
-    )
-    getattr(found, name)(config)
+    if module == "datasets.shard":
+        from datasets.shard.sources import open_source
 
-
-def _open_frames(config: Any) -> None:
-    from datasets.shard.sources import open_source
-
-    open_source(config.dataset, config.root.absolute(), config.version).list_samples(None)
+        open_source(config.dataset, config.root.absolute(), config.version).list_samples(None)
+    elif module.startswith("datasets."):
+        import_module(f"{module}.run").open_source(config).list_samples("train")
+    elif module == "trainables.teacher":
+        import_module("trainables.teacher.regions").read_regions(config.root, config.version, (112, 192))
+    elif (student := getattr(config, "student", None) or getattr(config, "start", None)) and isinstance(
+        student, str
+    ):
+        import_module("scenelift.nn.student").Student.load(student)
+    elif module == "trainables.evaluate":
+        Shards.open(config.data)
+    else:
+        task = import_module(f"{module}.task")
+        own = [one for one in vars(task).values() if getattr(one, "__module__", "") == task.__name__]
+        next(one for one in own if getattr(one, "__name__", "").endswith("Task"))(config)
 
 
 def _outside(folder: Path) -> list[str]:
-    return sorted(str(path) for path in folder.parent.rglob("*") if folder / "work" not in path.parents)
+    return sorted(str(path) for path in folder.rglob("*") if folder / "work" not in path.parents)
 
 
 def _prepare(command: Command) -> None:

@@ -24,9 +24,7 @@ BYTES = 2 << 30
 """Most memory that an input may take, beside what the process has."""
 LONGEST = 1000
 """Characters of an error."""
-_MEMORY = re.compile(
-    r"MemoryError|[Uu]nable to allocate|can't allocate|not enough memory|bad_alloc|malloc of"
-)
+_MEMORY = re.compile(r"MemoryError|[Uu]nable to allocate|bad_alloc|malloc of")
 _NAMED_BY_A_LIST = (
     " is missing under ",
     " is no file's name",
@@ -85,7 +83,7 @@ def _refused(line: str, names: Collection[str]) -> Verdict:
         "takes too much memory": bool(_MEMORY.search(line)),
         "is several lines": "\n" in line,
         f"has {len(line)} characters": len(line) > LONGEST,
-        "advises to run code out of a file": "allow_pickle=True" in line or "trust" in line,
+        "advises to run code out of a file": "allow_pickle=True" in line or "only if you trust" in line,
         "names neither file nor option": not any(name in line for name in (*names, *_NAMED_BY_A_LIST)),
     }
     found = [fault for fault, there in faults.items() if there]

@@ -125,7 +125,9 @@ WEIGHTS: dict[str, Mutation] = {
     "a tensor more": changed(_weights(lambda tensors: {**tensors, "more": torch.zeros(3)}), "lost"),
     "not about us": changed(lambda data: save(load(data)), "unknown"),
     **{
-        f"tensor {number} {name}": changed(_tensor(number, edit), "lost")
+        f"tensor {number} {name}": changed(
+            _tensor(number, edit), "unknown" if name == "of whole numbers" else "lost"
+        )
         for number in (0, 5, -1)
         for name, edit in _TENSORS.items()
     },

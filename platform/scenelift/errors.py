@@ -8,7 +8,8 @@ class SceneliftError(Exception):
     """Base of all errors that a user can fix; commands print them as one line and exit with status 1."""
 
     def __init__(self, message: str = "") -> None:
-        """A long message, as of a value that is quoted, loses its middle."""
+        """A message that quotes a long value loses its middle, and odd characters of it are written as escapes."""
+        message = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
         if len(message) > _LONGEST:
             left_out = len(message) - _LONGEST
             message = f"{message[: _LONGEST - _END]} ... ({left_out:,} characters) ... {message[-_END:]}"

@@ -12,6 +12,8 @@ from scenelift.errors import DataError
 
 _LONGEST = 1 << 20
 """Characters of a line."""
+_MOST = 1e3
+"""Numbers of word vectors are below it; GloVe's largest is about 20."""
 
 
 def read_glove(path: Path, words: Collection[str]) -> dict[str, NDArray[np.float32]]:
@@ -33,6 +35,8 @@ def read_glove(path: Path, words: Collection[str]) -> dict[str, NDArray[np.float
         raise DataError(f"{path} is not a GloVe file (a word and its numbers per line): {error}") from None
     if len({len(vector) for vector in vectors.values()}) != 1:
         raise DataError(f"{path} has none of the words of the training, or vectors of several lengths")
-    if not all(vector.size and np.isfinite(vector).all() for vector in vectors.values()):
-        raise DataError(f"{path} has word vectors without numbers, or numbers that are not finite")
+    if not all(vector.size and (np.abs(vector) < _MOST).all() for vector in vectors.values()):
+        raise DataError(
+            f"{path} has word vectors without numbers, or with numbers that are not finite or huge"
+        )
     return vectors

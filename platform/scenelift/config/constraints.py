@@ -47,7 +47,11 @@ class Exists:
 
     def check(self, path: str | Path, key: str) -> None:
         """ConfigError if the path is local and not there."""
-        if "://" not in str(path) and not Path(path).expanduser().exists():
+        try:
+            there = "://" in str(path) or Path(path).expanduser().exists()
+        except (OSError, RuntimeError):  # a name that is too long, a home that is unknown
+            there = False
+        if not there:
             raise ConfigError(f"{key}: there is no {path}; {self.otherwise}")
 
 

@@ -18,6 +18,8 @@ KEY = "schema_version"
 Migrations = Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]
 VERSION = 1
 MIGRATIONS: Migrations = {}
+_LARGEST = 1 << 20
+"""Bytes of such a file; YAML of 20 MB takes longer than anyone waits."""
 
 
 def dump(config: Any) -> str:
@@ -28,7 +30,7 @@ def dump(config: Any) -> str:
 def load(cls: type[T], path: storage.Location) -> T:
     """Read a config that `dump` wrote; ConfigError if the file is missing or does not fit `cls`."""
     try:
-        data = storage.read(path)
+        data = storage.read(path, _LARGEST)
     except FileNotFoundError:
         raise ConfigError(f"no config file at {path}; every run keeps its own as config.yaml") from None
     except StorageError as error:
@@ -73,7 +75,8 @@ def read(
     """The values of a file of our own with these fields, migrated to `version`; `error`, which names the file and
     ends with the advice, if it is damaged. FileNotFoundError if there is none."""
     try:
-        values = accept(parse(storage.read(path), path, error, form), path, version, migrations, error)
+        text = storage.read(path, _LARGEST)
+        values = accept(parse(text, path, error, form), path, version, migrations, error)
         for name, kind in fields.items():
             if not isinstance(values.get(name), kind):
                 raise error(f"{path} is damaged: it has no {name}, or something else in its place")

@@ -231,29 +231,40 @@ def exists(filesystem: pafs.FileSystem, path: str) -> bool:
         return bool(filesystem.get_file_info(path).type.name != "NotFound")
 
 
-def read_bytes(filesystem: pafs.FileSystem, path: str) -> bytes:
-    """A file's content; StorageError if it cannot be read."""
+def read_bytes(filesystem: pafs.FileSystem, path: str, most: int | None = None) -> bytes:
+    """A file's content; StorageError if it cannot be read, or has more than `most` bytes."""
+    if is_local(filesystem) and os.path.exists(path):
+        require_plain(path, most)
     with explained(filesystem, path), filesystem.open_input_stream(path) as stream:
         return stream.read()
 
 
-def read(path: Location) -> bytes:
+def read(path: Location, most: int | None = None) -> bytes:
     """A file's content, without pyarrow if it is local. FileNotFoundError if there is none, StorageError for
-    anything else that is wrong."""
+    anything else that is wrong, and for more than `most` bytes."""
     if "://" in str(path):
         filesystem, inner = resolve(path)
         if not exists(filesystem, inner):
             raise FileNotFoundError(path)
-        return read_bytes(filesystem, inner)
+        return read_bytes(filesystem, inner, most)
     local = Path(path).expanduser()
     try:
-        if local.is_fifo():
-            raise StorageError(f"{path} is a pipe, not a file")  # reading would wait for ever
+        require_plain(local, most)
         return local.read_bytes()
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:  # a NUL in the name
         raise StorageError(f"{path}: {first_line(error)}") from None
+
+
+def require_plain(path: str | Path, most: int | None = None) -> None:
+    """StorageError for what is there and no plain file (reading a pipe would wait for ever), or has more than
+    `most` bytes."""
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        raise StorageError(f"{path} is a pipe or a device, not a file")
+    if most is not None and found.st_size > most:
+        raise StorageError(f"{path} has {megabytes(found.st_size)}, more than such a file can have")
 
 
 def delete(filesystem: pafs.FileSystem, path: str) -> None:

@@ -18,6 +18,8 @@ from scenelift.io.storage import Location
 
 VERSION = 1
 MIGRATIONS: files.Migrations = {}
+_LARGEST = 64 << 20
+"""Bytes of a description; those of phrases have all words."""
 
 
 class SavedStudent(nn.Module, ABC):
@@ -69,11 +71,15 @@ class SavedStudent(nn.Module, ABC):
             with folders.fetched(folder, (*names, folders.DONE)) as local:
                 if (local / folders.DONE).exists() and not folders.intact(local, names):
                     raise StorageError(f"{folder} is damaged: its files are not those that were written")
+                storage.require_plain(local / names[0])
                 weights = safetensors.torch.load_file(local / names[0])
-                values = json.loads((local / names[1]).read_text())
-            description = files.accept(values, f"{folder}/{names[1]}", VERSION, MIGRATIONS)
+                path, text = f"{folder}/{names[1]}", storage.read(local / names[1], _LARGEST)
+            values = files.parse(text, path, SceneliftError)
+            description = files.accept(values, path, VERSION, MIGRATIONS)
             student = cls.from_description(description, weights)
             student.load_state_dict(weights)
+            if bad := next((name for name, value in weights.items() if not value.isfinite().all()), None):
+                raise ValueError(f"{bad} has numbers that are not finite")
         except (StorageError, TeacherError):
             raise
         except Exception as error:  # its files decide what is built, so that anything may fail

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from scenelift.errors import TeacherError
 from scenelift.geometry.segments import sample
+from scenelift.io.console import say
 from scenelift.samples.vocabulary import Vocabulary, prompt_templates
 from scenelift.teachers.config import TeacherConfig
 from scenelift.teachers.open_clip_internals import (
@@ -51,6 +52,8 @@ def build_teacher(
     warn_of_another_open_clip()
     loaded = load_clip(config.model, config.weights, vocabulary)
     check_towers(config.model, loaded.clip)
+    if loaded.assumed and config.activation == "model":
+        _say_assumed(config, loaded.activation)
     resolved = dataclasses.replace(
         config,
         templates=loaded.templates if config.templates == "model" else config.templates,
@@ -58,6 +61,17 @@ def build_teacher(
         activation=loaded.activation if config.activation == "model" else config.activation,
     )
     return DenseClip(resolved, loaded, vocabulary, device)
+
+
+def _say_assumed(config: TeacherConfig, activation: str) -> None:
+    """OpenAI's weights need quickgelu, most others gelu; with the wrong one scores are worse, without a word."""
+    plain = config.model.removesuffix("-quickgelu")
+    other = plain if activation == "quickgelu" else f"{plain}-quickgelu"
+    whose = "weights that were not trained by OpenAI" if activation == "quickgelu" else "OpenAI's weights"
+    say(
+        f"{config.weights} cannot say its activation: {activation} is assumed, which teacher.model {config.model} "
+        f"has; for {whose} give --teacher.model {other}, or --teacher.activation"
+    )
 
 
 class DenseClip(nn.Module):

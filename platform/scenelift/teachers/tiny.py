@@ -166,5 +166,5 @@ def _metadata(path: str | Path) -> dict[str, str]:
     try:
         with safe_open(str(path), "pt") as file:
             return file.metadata() or {}
-    except SafetensorError as error:
+    except (SafetensorError, OSError, MemoryError) as error:
         raise TeacherError(f"{path} is not a complete safetensors file: {error}") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,7 @@ import open_clip
 import torch
 from huggingface_hub import constants, try_to_load_from_cache
 from open_clip.pretrained import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME, get_pretrained_cfg
-from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from scenelift.config.build import nearest
 from scenelift.errors import TeacherError, reason
@@ -41,6 +39,8 @@ class LoadedClip:
     """Activation that the weights were trained with."""
     mean: Color = open_clip.OPENAI_DATASET_MEAN
     std: Color = open_clip.OPENAI_DATASET_STD
+    assumed: bool = False
+    """Whether the activation is that of the model's name, as a file of weights cannot say it."""
 
 
 def load_clip(model: str, weights: str, vocabulary: Vocabulary) -> LoadedClip:
@@ -70,6 +70,7 @@ def _tiny(weights: str, vocabulary: Vocabulary) -> LoadedClip:
         clip = build_tiny(tiny)
     else:
         clip, tiny = load_tiny(weights)
+        require_finite(weights, clip)
     return LoadedClip(clip, TinyTokenizer(tiny), tiny.templates, tiny.value_path, "gelu")
 
 
@@ -79,11 +80,12 @@ def _open_clip(model: str, weights: str) -> LoadedClip:
     path = None if weights == "random" else _weights_file(model, weights, tag)
     try:
         clip = open_clip.create_model(model, pretrained=path, pretrained_text=False)
-    except (RuntimeError, ValueError, KeyError, OSError, SafetensorError, pickle.UnpicklingError) as error:
+    except Exception as error:  # the file decides what is read, so that anything may fail
         raise TeacherError(
             f"{path} does not fit {model}, or holds more than tensors (a TorchScript archive does; save its "
             f"state_dict as .safetensors): {reason(error)}"
         ) from error
+    require_finite(path or weights, clip)
     quick = tag.get("quick_gelu") or config.get("quick_gelu", False)
     return LoadedClip(
         clip=clip,
@@ -93,7 +95,20 @@ def _open_clip(model: str, weights: str) -> LoadedClip:
         activation="quickgelu" if quick else "gelu",
         mean=tag.get("mean", open_clip.OPENAI_DATASET_MEAN),
         std=tag.get("std", open_clip.OPENAI_DATASET_STD),
+        assumed=path is not None and not tag,
     )
+
+
+def require_finite(path: str | Path, module: nn.Module) -> None:
+    """TeacherError for weights that are not finite: everything that they name would be NaN."""
+    bad = next((name for name, value in module.state_dict().items() if not _usable(value, name)), None)
+    if bad is not None:
+        raise TeacherError(f"{path} is damaged: its {bad} has numbers that are not finite; copy it again")
+
+
+def _usable(value: Tensor, name: str) -> bool:
+    """A mask for attention is minus infinity by design."""
+    return name.endswith("attn_mask") or bool(torch.isfinite(value).all())
 
 
 def _plain_config(model: str) -> dict[str, Any]:

@@ -163,7 +163,7 @@ class ScaleConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = re.fullmatch(r"(\d+)(?:-(\d+))?", str(self.workers).replace(" ", ""))
+        given = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", str(self.workers).replace(" ", ""))
         if given is None or not 1 <= int(given[1]) <= int(given[2] or given[1]):
             raise ConfigError(f"scale.workers is a number from 1 or a range such as 2-8, not {self.workers}")
         if self.gpus and self.gpus % 1 and self.max_workers > 1:
