@@ -9,6 +9,7 @@ import errno
 import functools
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

@@ -30,7 +30,7 @@ class VoxelConfig(Settings):
     the mean height, the mean height above the voxel's floor, and the log of the number of points."""
     feature_scale: PositiveFloat = 1.0
     """The points' own features are multiplied by this (1/255 brings nuScenes intensities to 0..1)."""
-    feature_offset: float = 0.0
+    feature_offset: NonNegativeFloat = 0.0
     """Then this is added: with 1, as CLIP2Scene's code has it on SemanticKITTI, a voxel of remission 0 differs
     from an empty one, which a convolution without bias cannot tell apart otherwise."""
     grid: Literal["cartesian", "cylindrical"] = "cartesian"

@@ -112,8 +112,9 @@ def test_a_run_on_real_data_needs_no_preset_to_go_on(tmp_path: Path, monkeypatch
     )
     argv = begun(tmp_path, config)
     with pytest.raises(ConfigError, match="preset"):
-        check_preset(parse(DISTILL, [*argv[:4], "--data.train", str(tmp_path / "shards")], "x"), [], "x")
-    check_preset(parse(DISTILL, argv, "x"), argv, "x")
+        anew = parse(DISTILL, [*argv[:4], "--data.train", str(tmp_path / "shards")], "x")
+        check_preset(anew, DISTILL, [], "x")
+    check_preset(parse(DISTILL, argv, "x"), DISTILL, argv, "x")
 
 
 def test_what_holds_for_one_start_is_not_inherited(tmp_path: Path) -> None:
