@@ -160,20 +160,18 @@ def _clouds(frame: Frame, config: Augmentation, rng: np.random.Generator) -> lis
         points = augment(frame.points[rows], config, rng)
         if config.drop_cuboid and len(rows):
             kept = outside_cuboid(points, config.drop_cuboid, rng)
-            if (
-                _pairs_of_each_photo(frame, rows[kept]).min(initial=ENOUGH_AFTER_CUBOID)
-                >= ENOUGH_AFTER_CUBOID
-            ):
+            if _enough_pairs(frame, rows[kept]):
                 rows, points = rows[kept], points[kept]
         clouds.append((rows, points))
     return clouds
 
 
-def _pairs_of_each_photo(frame: Frame, rows: Indices) -> Indices:
-    """[I] the pairs of some points in each photo of a frame."""
+def _enough_pairs(frame: Frame, rows: Indices) -> bool:
+    """Whether every photo of a frame has enough pairs of some of its points."""
     among = np.zeros(len(frame.points), bool)
     among[rows] = True
-    return np.bincount(frame.pair_pixels[among[frame.pair_points], 0], minlength=len(frame.images))
+    pairs = np.bincount(frame.pair_pixels[among[frame.pair_points], 0], minlength=len(frame.images))
+    return bool((pairs >= ENOUGH_AFTER_CUBOID).all())
 
 
 class _Merged:
