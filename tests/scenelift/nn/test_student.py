@@ -58,12 +58,12 @@ def test_a_saved_student_predicts_the_same(tmp_path):
 def test_the_input_of_its_training_is_saved_with_it(tmp_path):
     """Whoever predicts with it need not know what was added to the points' features."""
     frame, before = made_up_frame("frame-00001"), student()
-    voxels = replace(CONFIG.voxels, feature_offset=-500.0)
+    voxels = replace(CONFIG.voxels, feature_offset=500.0)
     shifted = Student(replace(CONFIG, voxels=voxels), 1, before.text, VOCABULARY, {"semantic": 16}).eval()
     shifted.load_state_dict(before.state_dict())
     shifted.save(tmp_path / "student")
     lowered = replace(frame, features=frame.features - 500)
-    assert np.array_equal(Student.load(tmp_path / "student").predict(frame), before.predict(lowered))
+    assert np.array_equal(Student.load(tmp_path / "student").predict(lowered), before.predict(frame))
     assert not np.array_equal(before.predict(frame), before.predict(lowered)), "the offset matters here"
 
 
