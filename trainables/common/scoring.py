@@ -249,7 +249,9 @@ def _from_above(
     named = {name: labels[name] for name in ("teacher", "against", "student") if name in labels}
     panels, vocabulary = {"truth": truth} | named, evaluation.vocabulary
     extent = float(np.quantile(np.abs(points[:, :2]), 0.97)) if len(points) else 1.0
-    judged = {name: pictures.errors(truth, labels[name]) for name in ("against", "student") if name in labels}
+    judged: dict[str, Labels] = {
+        name: pictures.errors(truth, labels[name]) for name in ("against", "student") if name in labels
+    }
     pictures.birds_eye(
         folder / f"birds_eye_{index:05d}.png", points, panels, vocabulary, extent, judged.get("student")
     )
