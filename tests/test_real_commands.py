@@ -181,7 +181,8 @@ def placed(line: str, trees: dict[str, Path], runs: Path) -> str:
         words.append(word if first is None else f"{trees[first]}{word.removeprefix(first)}")
     trained = [path.parent for path in runs.glob("*/student")]
     newest = max(trained, key=lambda path: path.stat().st_mtime).name if trained else "NAME"
-    return shlex.join(words).replace("runs/NAME/", f"runs/{newest}/")
+    line = shlex.join(words).replace("runs/NAME/", f"runs/{newest}/")
+    return line.replace("runs/other/", "runs/clip2scene/")
 
 
 PAGES = [
