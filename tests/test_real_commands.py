@@ -21,12 +21,14 @@ import pytest
 
 from datasets.shard import config as shard_config
 from datasets.shard import sources as shard_sources
-from scenelift.config.cli import check_preset, parse
+from scenelift.config.build import flatten
+from scenelift.config.cli import check_preset, given, parse
 from scenelift.errors import ConfigError
 from scenelift.runs import run as running
 from scenelift.train.plan import Plan
 from tests.made import own_data, real_trees, without_ray
 from trainables.distill.config import PRESETS as DISTILL
+from trainables.distill.task import DistillTask
 
 REPOSITORY = Path(__file__).parents[1]
 CODE = re.compile(r"`([^`\n]+)`|^(?:ray job submit .* -- )?(python -m .*)$", re.MULTILINE)
@@ -150,6 +152,16 @@ def commands(page: Path) -> list[str]:
     return found
 
 
+def ablations(page: Path) -> list[list[str]]:
+    """What the page says to add to DISTILL, as command lines of a distillation without its module."""
+    text, known = page.read_text(), flatten(DISTILL["synthetic"]).keys()
+    found = []
+    for command in re.findall(r"`DISTILL` (?:stands )?for `(python -m [^`]*)`", text):
+        lines = [shlex.split(f"{command} {options}")[3:] for options in re.findall(r"`(--[^`]+)`", text)]
+        found += [words for words in lines if set(given(words)) <= known]
+    return found
+
+
 def small(line: str) -> str:
     """The command line with what makes it small."""
     module = line.split()[2]
@@ -169,7 +181,8 @@ def placed(line: str, trees: dict[str, Path], runs: Path) -> str:
         words.append(word if first is None else f"{trees[first]}{word.removeprefix(first)}")
     trained = [path.parent for path in runs.glob("*/student")]
     newest = max(trained, key=lambda path: path.stat().st_mtime).name if trained else "NAME"
-    return shlex.join(words).replace("runs/NAME/", f"runs/{newest}/")
+    line = shlex.join(words).replace("runs/NAME/", f"runs/{newest}/")
+    return line.replace("runs/other/", "runs/clip2scene/")
 
 
 PAGES = [
@@ -211,6 +224,8 @@ def test_the_commands_of_a_page_run_on_real_data(
                 ):
                     check_preset(parse(DISTILL, words, ""), DISTILL, words, "python -m trainables.distill")
     assert scored
+    for words in ablations(page):
+        DistillTask(parse(DISTILL, words, ""))  # whose shards lie here
     for path in (tmp_path / "runs").glob("*/run.json"):
         tags = json.loads(path.read_text())["tags"]
         assert tags["dataset"] in RELEASES and tags["protocol"]

@@ -30,13 +30,20 @@ from trainables.phrases import task as phrases
 
 
 def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace what would start Ray."""
+    """Replace what would start Ray, and leave the pictures out: they take longer than such trainings."""
     monkeypatch.setattr(connect, "connect", lambda *args, **more: contextlib.nullcontext())
     monkeypatch.setattr(write, "_run", _write)
     monkeypatch.setattr(Resources, "fit", classmethod(_fit))
     monkeypatch.setattr(running, "launch", _launch)
     for module in (segmentation, ground, phrases):
         monkeypatch.setattr(module, "score", _score)
+    for module, name in (
+        (segmentation, "draw"),
+        (ground.pictures, "draw"),
+        (phrases.pictures, "draw"),
+        (running.plots, "curves"),
+    ):
+        monkeypatch.setattr(module, name, lambda *args, **more: None)
 
 
 def _write(job: Any, chunks: Sequence[Any], progress: bool) -> Iterator[Any]:

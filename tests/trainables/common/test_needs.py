@@ -99,7 +99,7 @@ def test_a_teacher_is_not_scored_where_no_image_shows_a_point(
 
 
 def test_rooms_of_another_protocol_are_refused(tmp_path: Path) -> None:
-    about = {"features": 3, "classes": ["chair"], "words": {}}
+    about = {"features": 3, "classes": ["chair"], "words": {"chair": 1}, "sentences": 1, "missing": 0}
     folders = [
         written(tmp_path / name, "room", {**about, "protocol": f"scanrefer, {name}"})
         for name in ("detected boxes", "true instances")
