@@ -17,6 +17,7 @@ rules work on the data set's own tokens, so that masks are always aligned with t
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 
-_TOKEN = re.compile(r"[a-z]+(?:'[a-z]+)?|\d+|[^\w\s]")
+_TOKEN = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?|\d+|[^\w\s]")  # letters of any script
 _ENDS = frozenset(".!?")
 
 
@@ -67,7 +68,7 @@ _VERBS = _words(
 
 def tokenize(text: str) -> list[str]:
     """Lower-case words, numbers and punctuation marks, each a token, as ScanRefer's `token` has them."""
-    return _TOKEN.findall(text.lower())
+    return _TOKEN.findall(unicodedata.normalize("NFC", text.lower()))
 
 
 def first_sentence(tokens: Sequence[str]) -> int:

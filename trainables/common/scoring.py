@@ -122,7 +122,18 @@ def evaluate(
     scorer = _Scorer(make, shards.vocabulary, {shards.tokens[index]: index for index in keep})
     for part in score(shards, scorer, title, workers, gpus):
         evaluation.add(part)
+    require_points(evaluation, shards.path)
     return evaluation
+
+
+def require_points(evaluation: Evaluation, path: str) -> None:
+    """DataError where a predictor was scored on no point at all: its score would be 0 and mean nothing."""
+    empty = [name for name in evaluation.matrices if not evaluation.matrices[name][_GROUP[name]].sum()]
+    if empty:
+        raise DataError(
+            f"{path} has no labeled point that {' or '.join(empty)} predicts, so nothing can be scored; look at "
+            "its labels, calibration and class list"
+        )
 
 
 @dataclass(frozen=True)

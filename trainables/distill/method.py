@@ -158,9 +158,10 @@ class Clip2Scene(Method):
 
 
 def leading(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """[M, C] scores -> the best class (int64 [M], 0..C-1) and how far it leads the second (float32 [M])."""
-    best = scores.topk(2, dim=1)
-    return best.indices[:, 0], best.values[:, 0] - best.values[:, 1]
+    """[M, C] scores -> the best class (int64 [M], 0..C-1) and how far it leads the second (float32 [M]), which is 0
+    for a single class."""
+    best = scores.topk(min(2, scores.shape[1]), dim=1)
+    return best.indices[:, 0], best.values[:, 0] - best.values[:, -1]
 
 
 def most_confident(margin: Tensor, share: float) -> Tensor:

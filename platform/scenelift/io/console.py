@@ -19,6 +19,8 @@ class Meter:
         self.title, self.total, self.unit, self.every = title, total, unit, every
         self.count, self.note = 0, ""
         self.began = self.printed = time.monotonic()
+        self.first: tuple[float, int] | None = None
+        """When the first units were done, and how many: what starts up before them says nothing of the rest."""
         self.bar = tqdm(total=total, desc=title, unit=unit, leave=False) if sys.stderr.isatty() else None
 
     def __enter__(self) -> Meter:
@@ -39,10 +41,16 @@ class Meter:
             self.bar.set_postfix_str(self.note)
             self.bar.update(count - self.count)
         self.count = count
+        if self.first is None and count:
+            self.first = time.monotonic(), count
         if self.bar is None and count and time.monotonic() - self.printed >= self.every:
             self.printed = time.monotonic()
-            left = (self.printed - self.began) / count * (self.total - count)
-            say(f"{self.title}: {count}/{self.total} {self.unit}, about {left:.0f} s left  {self.note}")
+            say(f"{self.title}: {count}/{self.total} {self.unit}{self._left()}  {self.note}")
+
+    def _left(self) -> str:
+        assert self.first is not None
+        seconds, done = time.monotonic() - self.first[0], self.count - self.first[1]
+        return f", about {seconds / done * (self.total - self.count):.0f} s left" if done > 0 else ""
 
     def add(self, count: int = 1) -> None:
         """Count more units."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -27,12 +28,12 @@ from scenelift.samples.plausible import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_WORD = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*|'[a-z]+")
+_WORD = re.compile(r"[^\W_]+(?:-[^\W_]+)*|'[^\W\d_]+")  # letters and digits of any script
 
 
 def words_of(text: str) -> list[str]:
     """The words of a phrase, lower-case, without punctuation: "that's a T-shirt!" -> that, 's, a, t-shirt."""
-    return _WORD.findall(text.lower())
+    return _WORD.findall(unicodedata.normalize("NFC", text.lower()))
 
 
 @dataclass(frozen=True)

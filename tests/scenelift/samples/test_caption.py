@@ -53,6 +53,8 @@ def test_words_are_lower_case_and_without_punctuation():
     assert words_of("that's a T-shirt, isn't it..!") == ["that", "'s", "a", "t-shirt", "isn", "'t", "it"]
     assert words_of("Two young , White males") == ["two", "young", "white", "males"]
     assert words_of("..!") == []
+    assert words_of("Café, naïve Straße: 红色的 椅子") == ["café", "naïve", "straße", "红色的", "椅子"]
+    assert words_of("cafe\u0301") == ["café"], "an accent of its own"
 
 
 def test_shards_describe_what_they_hold():
