@@ -16,7 +16,7 @@ from scenelift.cluster import ray_internals
 from scenelift.cluster.resources import GROWS_TO, SWEEP, local_cpus
 from scenelift.errors import ClusterError, SceneliftError, first_line
 from scenelift.io.console import warn_if_untested
-from scenelift.io.interrupts import own_handlers
+from scenelift.io.interrupts import Terminated, own_handlers
 
 ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -83,6 +83,8 @@ def connect(address: str | None = None, *, dashboard: bool = False) -> Iterator[
                 _start(dashboard, quiet)
             else:
                 _attach(address, quiet)
+    except SystemExit:  # what Ray makes of SIGTERM while it starts
+        raise Terminated from None
     except Exception as error:  # a bare one where a process of Ray's does not come up in time
         busy = "; if the machine is busy, run the command again" if "timed out" in str(error) else ""
         raise ClusterError(f"no Ray at {address}: {first_line(error)}{busy}") from error

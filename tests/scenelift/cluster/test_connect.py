@@ -12,6 +12,7 @@ import ray
 
 from scenelift.cluster import connect as cluster
 from scenelift.errors import ClusterError, DataError
+from scenelift.io.interrupts import Terminated
 
 pytestmark = pytest.mark.ray
 
@@ -80,6 +81,14 @@ def test_cluster_that_does_not_answer(running: str | None, monkeypatch: pytest.M
             cluster.connect(address),
         ):
             pass
+
+
+def test_sigterm_while_ray_starts_is_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray answers it with sys.exit(15)."""
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: sys.exit(15))
+    with pytest.raises(Terminated), cluster.connect("local"):
+        pass
 
 
 def test_a_ray_that_does_not_come_up_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
