@@ -82,10 +82,10 @@ class ReferIt:
         listed: list[dict[str, Any]] = read_json(path)
         try:
             corners = [tuple(map(float, entry["bbox"])) for entry in listed]
-            entries = [
-                (*_texts([entry["img_id"], entry["split"]]), ordered(path.name, box), _texts(entry["query"]))
-                for entry, box in zip(listed, corners, strict=True)
-            ]
+            entries = []
+            for entry, box in zip(listed, corners, strict=True):
+                image, split = _texts([entry["img_id"], entry["split"]])
+                entries.append((image, split, ordered(path.name, box), _texts(entry["query"])))
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, FrameError) as error:
             raise DataError(
                 f"{path} is not a list of objects with img_id, bbox, split and query: {error!r}"

@@ -66,11 +66,10 @@ def _resumed(sweep: Sweep, name: str) -> tuple[SweepConfig, Any, tuple[str, ...]
     path = next((path for path in known if path.exists()), None)
     if path is None:
         sweeps = sorted(path.parent.name for path in Path(storage).glob(f"*/{STATE}"))[-12:]
-        known = (
-            f"there {'is' if len(sweeps) == 1 else 'are'} {', '.join(sweeps)}" if sweeps else "there is none"
-        )
+        verb = "is" if len(sweeps) == 1 else "are"
+        there = f"there {verb} {', '.join(sweeps) or 'none'}"
         raise ConfigError(
-            f"no sweep {shown(name)} under {storage} to go on with; {known}; --resume takes a name or a folder"
+            f"no sweep {shown(name)} under {storage} to go on with; {there}; --resume takes a name or a folder"
         )
     saved = read_state(path)
     if saved["name"] != sweep.name:
