@@ -27,7 +27,7 @@ from queue import Empty, SimpleQueue
 
 from tqdm import tqdm
 
-from benchmarks.hostile.cases import Bench, Case, cases, command_cases
+from benchmarks.hostile.cases import Bench, Case, cases, command_cases, mend
 from benchmarks.hostile.commands import describe
 from benchmarks.hostile.workers import Result, Worker
 
@@ -49,9 +49,11 @@ def main() -> None:
     results = distinct(tqdm(tried(every, args.workers), "trying", total=len(every), mininterval=1))
     failed = [result for result in results if result.verdict.kind == "failed"]
     shutil.rmtree(args.out, ignore_errors=True)
-    for result in failed:
-        leave(result, args.out)
-        print(f"{result.case.name}\n    {result.verdict.why}")
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder))
+        for result in failed:
+            print(f"{result.case.name}\n    {result.verdict.why}", flush=True)
+            leave(result, args.out, bench)
     print(report(results, time.monotonic() - start))
     if failed:
         print(f"failing inputs: {args.out}")
@@ -117,7 +119,7 @@ def _line(name: str, results: Sequence[Result]) -> str:
     )
 
 
-def leave(result: Result, out: Path) -> None:
+def leave(result: Result, out: Path, bench: Bench) -> None:
     """Leave a failing input in a folder of its own, with the line that tries it again."""
     case = result.case
     folder = out / re.sub(r"[^\w.-]+", "_", case.name)[:150]
@@ -129,11 +131,11 @@ def leave(result: Result, out: Path) -> None:
     (folder / "HOWTO.txt").write_text(f"{line}\n{result.verdict.why}\n")
     if case.subject == "commands":
         return
-    with tempfile.TemporaryDirectory() as whole:
-        bench = Bench(Path(whole))
-        path = bench.tree(case.subject) / case.file
-        if bench.broken(case, path) and path.is_file() and path.stat().st_size < 8 << 20:
-            shutil.copy(path, folder / path.name)
+    path = bench.tree(case.subject) / case.file
+    whole = path.read_bytes()
+    if bench.broken(case, path) and path.is_file() and path.stat().st_size < 8 << 20:
+        shutil.copy(path, folder / path.name)
+    mend(path, whole)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from benchmarks.hostile.subjects import Read
 from scenelift.config import files
 from scenelift.config.build import flatten
 from scenelift.config.cli import parse
+from scenelift.nn.student import Student
 from scenelift.runs.folder import Run
 from scenelift.shards.read import Shards
 
@@ -239,10 +240,8 @@ def _open(module: str, config: Any) -> None:
         import_module(f"{module}.run").open_source(config).list_samples("train")
     elif module == "trainables.teacher":
         import_module("trainables.teacher.regions").read_regions(config.root, config.version, (112, 192))
-    elif (student := getattr(config, "student", None) or getattr(config, "start", None)) and isinstance(
-        student, str
-    ):
-        import_module("scenelift.nn.student").Student.load(student)
+    elif isinstance(student := getattr(config, "start", None) or getattr(config, "student", None), str):
+        Student.load(student)
     elif module == "trainables.evaluate":
         Shards.open(config.data)
     else:

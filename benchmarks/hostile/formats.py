@@ -36,7 +36,11 @@ def mutations_of(path: Path) -> dict[str, Mutation]:
         known |= {name: Mutation(known[name].apply, "lost") for name in CUT}
     else:
         known["backwards"] = Mutation(known["backwards"].apply)
+    text = {} if ending in BINARY else TEXT
+    if ending == "jsonl":  # any numbers may be meant, and lines that are cut are left out
+        text = {name: Mutation(way.apply) for name, way in TEXT.items()}
+        known["empty"] = Mutation(known["empty"].apply)
     own = FORMATS.get(ending, {})
     if path.stem.endswith("_lidarseg"):  # any order of labels may be meant
         own, known["backwards"] = arrays.LABELS, Mutation(known["backwards"].apply)
-    return {**PLACES, **known, **({} if ending in BINARY else TEXT), **own}
+    return {**PLACES, **known, **text, **own}

@@ -89,7 +89,7 @@ def _read_run(root: Path) -> Read:
         [origin.method, origin.version, origin.run_id],
         [None if one is None else [Path(one.folder).name, one.step, one.score] for one in (newest, best)],
     ]
-    return Read([values, state], {})
+    return Read([values, state], {"checkpoints that are broken": 2 - len(checkpoints.all())})
 
 
 def _write_sweep(root: Path) -> None:

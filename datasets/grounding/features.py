@@ -73,6 +73,7 @@ def student_features(folder: Path, frame: Frame, scene: Scene, proposals: Propos
         )
     with torch.inference_mode():
         batch = Collate(student.config.voxels, images=False)([frame])
+        student.require_scale(batch.voxels, frame.token)
         features = student(batch.voxels)
         logits = student.class_logits(features)
     rows = batch.point_voxel

@@ -173,7 +173,8 @@ def metrics(
         values[f"{prefix}/accuracy"] = headline.accuracy
         if group == "all":
             for part in GROUPS[1:]:
-                values[f"{prefix}/miou_{part}"] = evaluation.scores(name, part, absent).miou
+                if (scored := evaluation.scores(name, part, absent)).points:  # a score of nothing is none
+                    values[f"{prefix}/miou_{part}"] = scored.miou
         for label, iou in headline.iou.items():
             values[f"{prefix}/iou/{label}"] = iou
     return values
@@ -198,11 +199,9 @@ def table(evaluation: Evaluation, absent: Absent = "leave out") -> str:
         if name in evaluation.matrices:
             parts = {group: evaluation.scores(name, group, absent) for group in GROUPS}
             head = parts[_GROUP[name]]
-            unseen = f"{parts['unseen'].miou:8.3f}" if _GROUP[name] == "all" else f"{'-':>8}"
-            lines.append(
-                f"{name:<10}{head.points:>10}{head.miou:>8.3f}{parts['seen'].miou:8.3f}{unseen}"
-                f"{head.accuracy:>10.3f}"
-            )
+            shown = [parts["seen"], parts["unseen"] if _GROUP[name] == "all" else None]
+            cells = "".join(f"{one.miou:8.3f}" if one and one.points else f"{'-':>8}" for one in shown)
+            lines.append(f"{name:<10}{head.points:>10}{head.miou:>8.3f}{cells}{head.accuracy:>10.3f}")
     rows = class_rows(evaluation)
     columns = [key for key in rows[0] if key.endswith("_iou")]
     names = {column: column.removesuffix("_iou") for column in columns}

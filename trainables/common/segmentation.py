@@ -59,7 +59,7 @@ def open_data(data: DataConfig, needs: Needs) -> tuple[Shards, Shards | None]:
     train = Shards.open(train_folder)
     needs.check(train)
     test = Shards.open(test_folder, train.vocabulary.classes) if test_folder else None
-    if test is not None and test.about.labels is None:
+    if test is not None and not test.about.labeled:
         raise DataError(f"{test_folder} has no labels to score on; leave --data.test out")
     return train, test
 
@@ -230,6 +230,11 @@ class SegmentationMeasure:
 
     def metrics(self, counts: Counts) -> dict[str, float]:
         """The metrics of the summed counts."""
+        if MIOU in counts and not counts[MIOU].sum():
+            raise DataError(
+                f"{MIOU}: no point of the held-out frames has a class; hold out others "
+                "(--validation.holdout_every), or none (0)"
+            )
         score = {MIOU: lambda matrix: metrics.scores(matrix, self.vocabulary).miou, AGREEMENT: kappa}
         return {name: score[name](matrix) for name, matrix in counts.items()}
 

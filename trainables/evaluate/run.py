@@ -25,9 +25,9 @@ def run(config: EvaluateConfig) -> None:
     if finished(config):
         return
     shards = Shards.open(config.data.test or synthetic("val"))
-    if shards.about.labels is None:
+    if not shards.about.labeled:
         raise DataError(
-            f"{shards.path} has no labels, so nothing can be scored on it; give --data.test labeled ones"
+            f"{shards.path} has no labeled point, so nothing can be scored on it; give --data.test labeled ones"
         )
     students: dict[str, Location] = {}
     tags, teacher = {"dataset": shards.manifest.release, "protocol": "label-free"}, None

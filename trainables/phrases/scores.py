@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from scenelift.errors import DataError
 from scenelift.evaluation.scoring import Counts
 from scenelift.geometry.boxes2d import iou
 from scenelift.samples.caption import CaptionedImage
@@ -98,7 +99,12 @@ class PhraseMeasure:
     def metrics(self, counts: Counts) -> dict[str, float]:
         """R@1 from the summed counts."""
         right, phrases = counts["right"].tolist()
-        return {R1: right / max(phrases, 1)}
+        if not phrases:
+            raise DataError(
+                f"{R1}: no phrase of the held-out images has a box; hold out others "
+                "(--validation.holdout_every), or none (0)"
+            )
+        return {R1: right / phrases}
 
 
 @dataclass(frozen=True)

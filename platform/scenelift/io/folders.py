@@ -17,6 +17,8 @@ from scenelift.errors import StorageError
 from scenelift.io import storage
 from scenelift.io.storage import Location
 
+_LARGEST = 1 << 20
+"""Bytes of `DONE`."""
 DONE = "done.json"
 """The file written last: {"files": {name: {"bytes": ..., "sha256": ...}}, "about": the writer's own values}."""
 MARK = ".scenelift"
@@ -83,14 +85,14 @@ def _listed(target: Location) -> dict[str, Any] | None:
     if DONE not in storage.list_files(filesystem, path):
         return None
     try:
-        done = json.loads(storage.read_bytes(filesystem, storage.join(path, DONE)))
+        done = json.loads(storage.read_bytes(filesystem, storage.join(path, DONE), _LARGEST))
         files = {
             name: {"bytes": each, "sha256": None} if isinstance(each, int) else each  # 0.1 had sizes alone
             for name, each in done["files"].items()
         }
         sound = all({"bytes", "sha256"} <= each.keys() for each in files.values())
         return {"files": files, "about": dict(done["about"])} if sound else None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (StorageError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -227,7 +227,9 @@ def sync(path: str | Path) -> None:
 
 
 def exists(filesystem: pafs.FileSystem, path: str) -> bool:
-    """Whether a file or folder exists."""
+    """Whether a file or folder exists; StorageError for a link that leads nowhere, which is neither."""
+    if is_local(filesystem) and os.path.islink(path) and not os.path.exists(path):
+        raise StorageError(f"{path} is a link to nothing")
     with explained(filesystem, path):
         return bool(filesystem.get_file_info(path).type.name != "NotFound")
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scenelift.config import build as configuration
+from scenelift.errors import DataError
 from scenelift.nn.config import StudentConfig
 from scenelift.nn.saved import SavedStudent
 from scenelift.nn.spvcnn import build_network
@@ -19,6 +20,9 @@ from scenelift.points.collate import NO_AUGMENTATION, Collate
 from scenelift.samples.frame import Frame
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.sparse.sites import Voxels
+
+_OTHER_SCALE = 50.0
+"""Features that reach so many times as far, or only a part as small, as in training are of another scale."""
 
 
 class Student(SavedStudent):
@@ -31,6 +35,9 @@ class Student(SavedStudent):
     """
 
     text: Tensor
+    reach: Tensor
+    """Largest feature of a point, scaled as the network sees it, that it was trained on; 0: it was not trained. It
+    tells an intensity of 0..1 from one of 0..255, which would be read without a word."""
 
     def __init__(
         self,
@@ -51,10 +58,28 @@ class Student(SavedStudent):
         linears = {name: nn.Linear(*channels) for name, channels in (projections or {}).items()}
         self.projections = nn.ModuleDict(linears)
         self.register_buffer("text", text.float().clone())
+        self.register_buffer("reach", torch.zeros(()), persistent=False)
 
     def forward(self, voxels: Voxels) -> Tensor:
         """[V, C] backbone features of every voxel."""
+        if self.training:
+            torch.maximum(self.reach, self._reach_of(voxels), out=self.reach)
         return self.backbone(voxels)
+
+    @torch.no_grad()
+    def _reach_of(self, voxels: Voxels) -> Tensor:
+        own = voxels.features[:, : self.point_features].float().abs()
+        return own.amax() if own.numel() else own.new_zeros(())
+
+    def require_scale(self, voxels: Voxels, name: str) -> None:
+        """DataError if the points' features are of another scale than those that the student was trained on; name:
+        what the message begins with."""
+        here, known = float(self._reach_of(voxels)), float(self.reach)
+        if known and here and not 1 / _OTHER_SCALE < here / known < _OTHER_SCALE:
+            raise DataError(
+                f"{name} has features up to {here:.3g}, the student was trained on features up to {known:.3g}: use "
+                "shards of the same scale (intensities of 0..255 are not remissions of 0..1)"
+            )
 
     def class_logits(self, features: Tensor, text: Tensor | None = None) -> Tensor:
         """[*, C] class logits, in float32.
@@ -73,6 +98,7 @@ class Student(SavedStudent):
         """[N_k] the predicted label 1..C of each keyframe point of a frame, whether or not a camera sees it."""
         collate = Collate(self.config.voxels, NO_AUGMENTATION, images=False)
         batch = collate([frame]).to(self.text.device)
+        self.require_scale(batch.voxels, frame.token)
         labels = 1 + self.class_logits(self(batch.voxels)).argmax(1)[batch.point_voxel]
         return labels.to(torch.uint8).cpu().numpy()
 
@@ -80,6 +106,7 @@ class Student(SavedStudent):
         return {
             "config": configuration.to_dict(self.config),
             "point_features": self.point_features,
+            "reach": float(self.reach),
             "heads": {name: _channels(head)[1] for name, head in self.heads.items()},
             "projections": {name: _channels(linear) for name, linear in self.projections.items()},
             "vocabulary": dataclasses.asdict(self.vocabulary),
@@ -87,7 +114,7 @@ class Student(SavedStudent):
 
     @classmethod
     def from_description(cls, description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Self:
-        return cls(
+        student = cls(
             configuration.from_dict(StudentConfig, description["config"]),
             description["point_features"],
             weights["text"],
@@ -95,6 +122,8 @@ class Student(SavedStudent):
             description["heads"],
             {name: (wide, out) for name, (wide, out) in description["projections"].items()},
         )
+        student.reach.fill_(description.get("reach", 0.0))  # earlier students have none
+        return student
 
 
 def _channels(linear: nn.Module) -> tuple[int, int]:

@@ -27,6 +27,8 @@ from scenelift.io.storage import Location
 from scenelift.runs.config import RunConfig
 from scenelift.runs.resume import CONFIG
 
+_LARGEST = 1 << 30
+"""Bytes of a history."""
 HISTORY_SECONDS = 30.0
 """Longest delay with which metrics reach the history of a run in a bucket."""
 VERSION = 1
@@ -210,8 +212,13 @@ class Run:
     def history(self) -> list[dict[str, Any]]:
         """All events so far, oldest first."""
         path = self.folder / _HISTORY
-        lines = path.read_bytes().splitlines() if path.exists() else []
-        return [event for event in map(_event, lines) if event is not None]
+        filesystem, place = storage.resolve(path)
+        there = storage.exists(filesystem, place)
+        lines = storage.read_bytes(filesystem, place, _LARGEST).splitlines() if there else []
+        events = [event for event in map(_event, lines) if event is not None]
+        if len(events) < len(lines) - 1:  # a killed process leaves one half line
+            say(f"{path} has {len(lines) - len(events):,} lines that cannot be read, of {len(lines):,}")
+        return events
 
     def curves(self) -> dict[str, tuple[list[int], list[float]]]:
         """Logged metrics by name as (steps, values); the last value of a repeated step."""

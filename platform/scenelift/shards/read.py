@@ -29,6 +29,8 @@ B = TypeVar("B")
 _SEGMENT_BYTES = 40 << 20
 """Bytes of one pipeline of a stream. Ray Data's executor is a thread of the training process and competes for the
 interpreter lock as long as there is something to read; a short pipeline finishes early and then costs nothing."""
+_LARGEST = 1 << 28
+"""Bytes of a manifest."""
 _READERS = 2
 """Concurrent read tasks of one stream; one reads about 500 frames a second from a local disk."""
 
@@ -179,7 +181,11 @@ def _checked(path: str, kind: Kind[Any]) -> tuple[str, Manifest]:
     if MANIFEST not in files:
         raise ShardError(_no_manifest(str(path), files, kind))
     file = storage.join(folder, MANIFEST)
-    described = Manifest.from_json(storage.read_bytes(filesystem, file).decode(), file, kind)
+    try:
+        text = storage.read_bytes(filesystem, file, _LARGEST).decode()
+    except UnicodeDecodeError:
+        raise ShardError(f"{file} is not a manifest; make the shards again") from None
+    described = Manifest.from_json(text, file, kind)
     for shard in described.shards:
         if shard.name not in files:
             raise ShardError(f"{path} lacks {shard.name}; run the same command again: {described.command}")

@@ -75,8 +75,11 @@ def _resumed(sweep: Sweep, name: str) -> tuple[SweepConfig, Any, tuple[str, ...]
     saved = read_state(path)
     if saved["name"] != sweep.name:
         raise ConfigError(f"{name} is a sweep by sweeps.{saved['name']}, not by sweeps.{sweep.name}")
-    settings = configuration.from_dict(SweepConfig, saved["sweep"])
-    config = configuration.from_dict(type(next(iter(presets.values()))), saved["config"])
+    try:
+        settings = configuration.from_dict(SweepConfig, saved["sweep"])
+        config = configuration.from_dict(type(next(iter(presets.values()))), saved["config"])
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
     # Where the sweep lies, not where its file says that it lay: it may have been moved, or be somebody else's.
     config = replace(config, run=replace(config.run, storage=str(path.parent.absolute().parent)))
     return replace(settings, resume=path.parent.absolute().name), config, tuple(map(str, saved["given"]))

@@ -295,6 +295,7 @@ def test_a_mesh_cut_within_its_vertices_or_not_finite_is_refused(tree: ScanNetTr
 def test_truncated_raw_points_are_refused(tmp_path: Path, size: int) -> None:
     tree = ScanNetTree(tmp_path)
     cloud = np.full((300, 6), 300, "<f4")
+    cloud[:, 0] = np.arange(300)
     write(tree.root / "points/scene0000_01.bin", cloud.tobytes()[:size])
     source = tree.source()
     (keyframe,) = [keyframe for keyframe in source.list_samples() if keyframe.points.endswith(".bin")]

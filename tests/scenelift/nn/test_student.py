@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from scenelift.errors import SceneliftError
+from scenelift.errors import DataError, SceneliftError
 from scenelift.nn.config import NetworkConfig, StudentConfig
 from scenelift.nn.student import Student
 from scenelift.points.collate import Collate
@@ -84,3 +84,27 @@ def test_a_folder_without_a_student_is_said(tmp_path):
     (tmp_path / "student.safetensors").write_bytes(b"short")
     with pytest.raises(SceneliftError, match="does not hold a student"):
         Student.load(tmp_path)
+
+
+def test_features_of_another_scale_than_in_training_are_refused(tmp_path):
+    """Intensities of 0..255 and remissions of 0..1 have the same form, and one is read as the other."""
+    model, frame = student().train(), made_up_frame("frame-00001")
+    model(Collate(CONFIG.voxels, images=False)([frame]).voxels)
+    model.save(tmp_path / "student")
+    again = Student.load(tmp_path / "student")
+    again.predict(frame)
+    again.predict(replace(frame, features=frame.features / 2))
+    again.predict(replace(frame, features=frame.features * 0))
+    for scale in (1 / 255, 255):
+        with pytest.raises(DataError, match=r"frame-00001 has features up to .* trained on features up to"):
+            again.predict(replace(frame, features=frame.features * np.float32(scale)))
+    student().predict(replace(frame, features=frame.features * 255))  # not trained: it knows no scale
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    model = student()
+    with torch.no_grad():
+        model.heads["semantic"].weight[0, 0] = torch.nan
+    model.save(tmp_path / "student")
+    with pytest.raises(SceneliftError, match=r"semantic\.weight has numbers that are not finite"):
+        Student.load(tmp_path / "student")
