@@ -6,7 +6,7 @@ READY := $(VENV)/ready
 PORT ?= 5000
 JOBS ?= 2
 
-.PHONY: help demo test test-fast test-ray lint types check bench startup rooms table dashboard constraints clean
+.PHONY: help demo test test-fast test-slow test-ray lint types check bench startup rooms table dashboard constraints clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
@@ -23,10 +23,13 @@ demo: $(READY) ## world, shards, teacher, distillation, label-free scores, pictu
 	@$(BIN)/python -m trainables.distill
 	@echo "Dashboard: make dashboard"
 
-test: test-fast test-ray ## the whole test suite
+test: test-fast test-slow test-ray ## the whole test suite
 
-test-fast: $(READY) ## the tests that need no Ray, JOBS=2 at a time
-	@$(BIN)/python -m pytest -m "not ray" -n $(JOBS)
+test-fast: $(READY) ## the tests of parts: no Ray, no whole commands; JOBS=2 at a time
+	@$(BIN)/python -m pytest -m "not ray and not slow" -n $(JOBS)
+
+test-slow: $(READY) ## whole commands and worlds without Ray, JOBS=2 at a time
+	@$(BIN)/python -m pytest -m "slow and not ray" -n $(JOBS)
 
 test-ray: $(READY) ## the tests that need Ray, one after another
 	@$(BIN)/python -m pytest -m ray

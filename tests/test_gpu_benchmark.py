@@ -102,6 +102,7 @@ ROOMS = (
 )
 
 
+@pytest.mark.slow
 def test_networks_losses_and_steps_need_no_ray_and_no_pyarrow() -> None:
     code = BARE.replace("ROOMS", repr(("benchmarks", *ROOMS)))
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])

@@ -192,6 +192,7 @@ PAGES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
 def test_the_commands_of_a_page_run_on_real_data(
     page: Path,
@@ -251,6 +252,7 @@ WORLDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", WORLDS)
 def test_what_is_printed_leads_from_a_synthetic_world_to_a_score(
     world: str, run: PrintedBy, tmp_path: Path

@@ -198,6 +198,7 @@ def phrases(folder: Path) -> Iterator[Case]:
         yield f"{name} {contrast} {distillation}", Ckd(student, contrast, distillation), batches
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cases", [distill, finetune, pretrain, ground, phrases])
 def test_no_parameter_waits_for_a_gradient(cases: Callable[..., Iterator[Case]], tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -123,7 +123,7 @@ ODD_CONFIGS = {
     "a long number": b"epochs: " + b"9" * 5000,
     "a long word": b"epochs: " + b"x" * 100_000,
     "a long key": b"x" * 100_000 + b": 3",
-    "a long list": b"epochs: [" + b"1, " * 50_000 + b"]",
+    "a long list": b"epochs: [" + b"1, " * 5_000 + b"]",
     "no number": b"epochs: three",
     "a fraction": b"epochs: 2.5",
     "a bad date": b"words: 2026-13-45",

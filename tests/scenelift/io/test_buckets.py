@@ -107,9 +107,9 @@ def test_a_checkpoint_is_there_with_its_last_file(s3: S3Server) -> None:
 def test_a_bucket_that_fails_now_and_then_is_asked_again(s3: S3Server) -> None:
     checkpoints = Checkpoints("s3://bucket/c")
     for status in (500, 503):
-        s3.refuse = failing(2, status, of="P")
+        s3.refuse = failing(1, status, of="P")
         checkpoints.save(status, Model(status), {"step": status})
-        s3.refuse = failing(2, status, of="G")
+        s3.refuse = failing(1, status, of="G")
         latest = checkpoints.latest()
         assert latest is not None and state_of(latest) == {"step": status}
 

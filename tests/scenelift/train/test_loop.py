@@ -182,7 +182,7 @@ def test_every_epoch_has_another_order_and_no_frame_twice():
     [
         (10, LoopConfig(batch=3), 2, "multiple of 2"),
         (10, LoopConfig(batch=4, accumulate=3), 1, "multiple of 3"),
-        (3, LoopConfig(batch=4), 1, "lower loop.batch"),
+        (3, LoopConfig(batch=4), 1, "write --loop.batch 3"),
     ],
 )
 def test_batches_that_cannot_be_split_are_refused(frames, loop, workers, message):

@@ -177,7 +177,7 @@ def test_a_head_from_text_answers_as_the_start_does(tmp_path):
     pretrained().save(tmp_path / "other")
     with pytest.raises(ConfigError, match="has other classes than the labels"):
         finetune.make_student(replace(config, start=str(tmp_path / "other")), 1, VOCABULARY)
-    with pytest.raises(ConfigError, match="needs a --start"):
+    with pytest.raises(ConfigError, match="needs a student .*--start"):
         finetune.make_student(replace(config, start=None), 1, VOCABULARY)
     student.save(tmp_path / "tuned")
     with pytest.raises(ConfigError, match="does not classify by text"):
@@ -206,7 +206,10 @@ def _number(text):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: FinetuneConfig(augmentation=Augmentation(lidar_sweeps=1)), "sweeps to 0"),
+        (
+            lambda: FinetuneConfig(augmentation=Augmentation(lidar_sweeps=1)),
+            "write --augmentation.lidar_sweeps 0",
+        ),
         (lambda: FinetuneConfig(augmentation=Augmentation(image=ImageAugmentation(flip=True))), "no images"),
         (lambda: FinetuneLoss(0, 0), "nothing to learn"),
         (lambda: FinetuneConfig(free_norms=1.5), "free_norms must be at least 0 and at most 1"),
@@ -233,7 +236,7 @@ def test_min_steps_are_made_on_the_frames_that_are_trained_on(holdout_every, mon
     """Frames of held-out scenes make no steps."""
     train = FakeShards(40, 10)
     train.point_features = 1
-    monkeypatch.setattr(finetune, "open_data", lambda data: (train, None))
+    monkeypatch.setattr(finetune, "open_data", lambda data, needs: (train, None))
     validation = ValidationConfig(holdout_every)
     labels = LabelsConfig(0.1)
     config = replace(PRESETS["synthetic"], student=SMALL, min_steps=30, validation=validation, labels=labels)

@@ -134,7 +134,7 @@ def test_words_of_glove_are_those_of_its_file(tmp_path):
     for config, message in (
         (LexiconConfig(glove=path), "none of the words"),
         (LexiconConfig(glove=other), "vectors of several lengths"),
-        (LexiconConfig(glove=tmp_path / "none.txt"), "not a GloVe file"),
+        (LexiconConfig(glove=tmp_path / "none.txt"), "give a GloVe file"),
         (LexiconConfig(min_count=99), "write --lexicon.min_count 1"),
     ):
         with pytest.raises(DataError, match=message):

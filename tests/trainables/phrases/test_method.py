@@ -199,6 +199,7 @@ def world(tmp_path_factory):
     ]
 
 
+@pytest.mark.slow
 def test_distillation_adds_to_contrast_which_beats_chance(world):
     """ckd.md 12 j in short; `benchmarks/phrases_table.py` has the whole, over seeds."""
     train, test = world

@@ -129,7 +129,7 @@ def test_vectors_of_a_file_stay_as_they_are(tmp_path):
         make_student(replace(config, word_channels=5), ("the",), STATISTICS)
     with pytest.raises(DataError, match="none of the words"):
         make_student(config, ("quux",), STATISTICS)
-    with pytest.raises(DataError, match="not a GloVe file"):
+    with pytest.raises(DataError, match="give a GloVe file"):
         make_student(replace(config, glove=str(tmp_path / "none.txt")), ("the",), STATISTICS)
 
 
