@@ -33,8 +33,8 @@ from benchmarks.machines import Machines
 from scenelift.cluster import connect as cluster
 from scenelift.nn.student import Student
 from scenelift.runs.config import RunConfig
+from scenelift.runs.experiment import experiment
 from scenelift.runs.folder import Run
-from scenelift.runs.run import experiment
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.launch import Resources, launch

@@ -18,8 +18,8 @@ from scenelift.errors import TrainingError
 from scenelift.evaluation.config import NO_VALIDATION, ValidationConfig
 from scenelift.io import folders, storage
 from scenelift.runs.config import DataConfig, RunConfig
+from scenelift.runs.experiment import Observe, experiment
 from scenelift.runs.folder import Run
-from scenelift.runs.run import Observe, experiment
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.checkpoints import Checkpoints
 from scenelift.train.config import LoopConfig, ScaleConfig

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from scenelift.cluster import connect
-from scenelift.evaluation import scoring
+from scenelift.evaluation import plots, scoring
 from scenelift.runs import run as running
 from scenelift.shards import write
 from scenelift.shards.read import Samples
@@ -41,7 +41,7 @@ def patch(monkeypatch: pytest.MonkeyPatch) -> None:
         (segmentation, "draw"),
         (ground.pictures, "draw"),
         (phrases.pictures, "draw"),
-        (running.plots, "curves"),
+        (plots, "curves"),
     ):
         monkeypatch.setattr(module, name, lambda *args, **more: None)
 

@@ -40,7 +40,7 @@ def shard_folders(
 def start(task: type[Task[Any]], config: Any) -> None:
     """Make the task, which checks the data, and only then import what a run needs."""
     if config.run.resume:
-        from scenelift.runs.run import finished
+        from scenelift.runs.experiment import finished
 
         if finished(config):
             return

@@ -8,8 +8,8 @@ from scenelift.errors import ConfigError, DataError
 from scenelift.io import storage
 from scenelift.io.storage import Location
 from scenelift.nn.student import Student
+from scenelift.runs.experiment import experiment, finished
 from scenelift.runs.history import Origin
-from scenelift.runs.run import experiment, finished
 from scenelift.runs.task import spread
 from scenelift.shards.read import Shards
 from scenelift.teachers.clip import build_teacher

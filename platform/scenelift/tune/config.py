@@ -14,7 +14,7 @@ from scenelift.errors import ConfigError
 from scenelift.runs.config import RunName
 
 if TYPE_CHECKING:
-    from scenelift.runs.run import Observe
+    from scenelift.runs.experiment import Observe
     from scenelift.runs.task import Task
     from scenelift.tune.space import Draw, Space
 

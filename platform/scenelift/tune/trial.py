@@ -11,8 +11,8 @@ from typing import Any
 
 from scenelift.config.build import override
 from scenelift.errors import TrainingError
+from scenelift.runs.experiment import Observe, ignore
 from scenelift.runs.folder import Run
-from scenelift.runs.run import Observe, ignore
 from scenelift.train.checkpoints import Checkpoint, Checkpoints
 
 GRACE = 25

@@ -17,8 +17,8 @@ from scenelift.nn.student import Student
 from scenelift.points.collate import Collate
 from scenelift.points.config import Augmentation
 from scenelift.runs.config import RunConfig
+from scenelift.runs.experiment import experiment
 from scenelift.runs.folder import Run
-from scenelift.runs.run import experiment
 from scenelift.samples.config import ReadOptions
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards

@@ -17,7 +17,7 @@ from scenelift.errors import ConfigError, StorageError, TrackingError
 from scenelift.io import secrets, storage
 from scenelift.io.console import say
 from scenelift.runs.config import DataConfig, RunConfig, TrainingConfig
-from scenelift.runs.run import experiment
+from scenelift.runs.experiment import experiment
 from scenelift.tracking import provenance, store
 from scenelift.tracking.config import TrackingConfig
 

@@ -16,9 +16,9 @@ from scenelift.config.cli import check_preset, parse
 from scenelift.config.files import dump, load
 from scenelift.errors import ConfigError, DataError
 from scenelift.runs.config import RunConfig, TrainingConfig
+from scenelift.runs.experiment import experiment, finished
 from scenelift.runs.folder import Run
 from scenelift.runs.resume import MAY_CHANGE, ONCE
-from scenelift.runs.run import experiment, finished
 from scenelift.train.config import LoopConfig, OptimizerConfig
 from trainables.distill.config import PRESETS as DISTILL
 from trainables.evaluate.config import PRESETS as EVALUATE

@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
 from scenelift.runs.config import RunConfig
+from scenelift.runs.experiment import Experiment, experiment
 from scenelift.runs.folder import Run
-from scenelift.runs.run import Experiment, experiment
 from scenelift.tracking.dashboard import COLUMNS
 from scenelift.train.config import LoopConfig
 from tests.made.run_config import LeastConfig

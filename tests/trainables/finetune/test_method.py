@@ -177,7 +177,7 @@ def test_a_head_from_text_answers_as_the_start_does(tmp_path):
     pretrained().save(tmp_path / "other")
     with pytest.raises(ConfigError, match="has other classes than the labels"):
         finetune.make_student(replace(config, start=str(tmp_path / "other")), 1, VOCABULARY)
-    with pytest.raises(ConfigError, match="needs a student .*--start"):
+    with pytest.raises(ConfigError, match=r"needs a student .*--start"):
         finetune.make_student(replace(config, start=None), 1, VOCABULARY)
     student.save(tmp_path / "tuned")
     with pytest.raises(ConfigError, match="does not classify by text"):
