@@ -40,7 +40,7 @@ def test_the_command_reports_what_it_wrote(
     synthetic_room_shards("train", rooms=rooms)
     run(replace(PRESETS["scanrefer"], root=rooms.out, split="val", out=str(tmp_path / "out")))
     said = capsys.readouterr().out
-    assert "scanrefer, detected boxes" in said and "64 channels" in said and "trainables.ground" in said
+    assert "scanrefer, detected boxes" in said and "64 channels" in said and "--data.test" in said
 
 
 def test_what_cannot_be_asked_for_is_refused() -> None:

@@ -128,7 +128,9 @@ def evaluate(
 
 def require_points(evaluation: Evaluation, path: str) -> None:
     """DataError where a predictor was scored on no point at all: its score would be 0 and mean nothing."""
-    empty = [name for name in evaluation.matrices if not evaluation.matrices[name][_GROUP[name]].sum()]
+    empty = [
+        name for name in evaluation.matrices if not evaluation.matrices[name][_GROUP.get(name, "all")].sum()
+    ]
     if empty:
         raise DataError(
             f"{path} has no labeled point that {' or '.join(empty)} predicts, so nothing can be scored; look at "

@@ -52,7 +52,7 @@ COLUMNS = (*(f"{how}/{name}" for how in ("label_free", "labeled") for name in _H
 """Scores that a dashboard shows."""
 
 
-def open_data(data: DataConfig, needs: Needs) -> tuple[Shards, Shards | None]:
+def open_data(data: DataConfig, needs: Needs = Needs()) -> tuple[Shards, Shards | None]:
     """Training and test shards of one class list; the synthetic world is made if none are named. DataError if the
     training shards lack what is needed, or the test shards have no labels."""
     train_folder, test_folder = shard_folders(data, synthetic)

@@ -112,7 +112,7 @@ def test_an_evaluation_is_found_by_the_teacher_or_by_the_student(
     _, _, tags, presets, _ = begin(evaluate.run, config)
     assert tags.keys() >= TAGS and tags["student"] == "tiny"
     assert tags["student_name"] == student_name(configuration.flatten(student.config))
-    changed = {"student": config.student, "data.test": shards, "with_teacher": False}
+    changed = {"student": config.student, "with_teacher": False}
     assert difference(config, presets) == ("synthetic", changed)
 
 

@@ -192,7 +192,11 @@ def test_the_whole_job(trained, run_storage):
     assert Path(result["checkpoint"]).is_dir()
     drawn = {path.name for path in (folder / "pictures").iterdir()}
     assert {"losses.png", "confusion_student.png", "birds_eye_00000.png"} <= drawn
-    assert "student" in printed and printed.rstrip().endswith("result.json")
+    assert (
+        "student" in printed
+        and "result.json" in printed
+        and "\nnext: python -m trainables.finetune" in printed
+    )
 
 
 def test_evaluated_the_saved_student_has_the_scores_of_the_training(trained, tiny_world, run_storage):
@@ -246,7 +250,7 @@ def test_bad_input_ends_with_one_clear_line(tiny_world, tmp_path):
         (replace(good, data=SegmentationData(train, str(other))), ShardError, "class"),
         (replace(good, data=SegmentationData(None, val)), ConfigError, "data.train"),
         (replace(good, scale=replace(good.scale, workers=99)), ClusterError, "lower scale.workers to"),
-        (replace(good, loop=replace(good.loop, batch=64)), ConfigError, "lower loop.batch"),
+        (replace(good, loop=replace(good.loop, batch=64)), ConfigError, "write --loop.batch 4"),
         (
             replace(good, tracking=replace(good.tracking, uri="http://127.0.0.1:9")),
             TrackingError,

@@ -313,7 +313,7 @@ def test_what_the_shards_do_not_hold_ends_with_one_clear_line(shards, tmp_path):
             ConfigError,
             "cannot be taken from the 12 scenes",
         ),
-        (replace(good, student=replace(SMALL, glove="none.txt")), DataError, "not a GloVe file"),
+        (replace(good, student=replace(SMALL, glove="none.txt")), DataError, "give a GloVe file"),
     ]
     for config, kind, message in mistakes:
         with pytest.raises(kind, match=message) as caught:
