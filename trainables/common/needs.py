@@ -71,3 +71,6 @@ class Needs:
             raise DataError(f"{stored}; write --augmentation.image.size {height} {width}, or {larger}")
         if share * self.image.area[0] < ENLARGED:
             say(f"warning: {stored} where they are small; {larger}")
+
+
+NO_NEEDS = Needs()

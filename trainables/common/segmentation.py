@@ -27,7 +27,7 @@ from scenelift.runs.task import Report, Task, spread
 from scenelift.samples.frame import Frame
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
-from trainables.common.needs import Needs
+from trainables.common.needs import NO_NEEDS, Needs
 from trainables.common.training import network_name, shard_folders, student_options
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ COLUMNS = (*(f"{how}/{name}" for how in ("label_free", "labeled") for name in _H
 """Scores that a dashboard shows."""
 
 
-def open_data(data: DataConfig, needs: Needs = Needs()) -> tuple[Shards, Shards | None]:
+def open_data(data: DataConfig, needs: Needs = NO_NEEDS) -> tuple[Shards, Shards | None]:
     """Training and test shards of one class list; the synthetic world is made if none are named. DataError if the
     training shards lack what is needed, or the test shards have no labels."""
     train_folder, test_folder = shard_folders(data, synthetic)
