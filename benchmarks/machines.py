@@ -33,10 +33,13 @@ class Machines:
         self.folders: list[str] = []
         self.nodes: list[Any] = []
         self.port = _free_port()
+        # Given, since otherwise Ray takes the address of a Ray that this process has: the loopback interface's.
+        self.ip = _own_address()
         with self._bare():
             self.cluster = Cluster(
                 initialize_head=True,
                 head_node_args={
+                    "node_ip_address": self.ip,
                     "num_cpus": 0,
                     "include_dashboard": True,
                     "dashboard_port": self.port,
@@ -77,7 +80,9 @@ class Machines:
     def add(self) -> None:
         """Another machine, of two CPUs."""
         with self._bare():
-            node = self.cluster.add_node(num_cpus=2, object_store_memory=_STORE, temp_dir=self._folder())
+            node = self.cluster.add_node(
+                node_ip_address=self.ip, num_cpus=2, object_store_memory=_STORE, temp_dir=self._folder()
+            )
         self.nodes.append(node)
 
     def workers(self, node: Any = None) -> list[psutil.Process]:
@@ -122,6 +127,16 @@ class Machines:
         self.cluster.shutdown()
         for folder in self.folders:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _own_address() -> str:
+    """This machine's address in its network; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        try:
+            asked.connect(("192.0.2.1", 9))  # an address for examples: any will do that is not here
+        except OSError:  # no network
+            return "127.0.0.1"
+        return str(asked.getsockname()[0])
 
 
 def _free_port() -> int:

@@ -103,18 +103,19 @@ def _start(dashboard: bool, options: dict[str, Any]) -> None:
     if not (Path.home() / ".ray" / "auth_token").exists() and "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray_internals.forget_preemption()
-    ray.init(
-        address="local",
-        num_cpus=local_cpus(),
-        object_store_memory=_OBJECT_STORE,
-        resources={SWEEP: 1.0},
-        include_dashboard=dashboard,
-        runtime_env={
-            "env_vars": worker_environment(),
-            "worker_process_setup_hook": f"{ray_internals.__name__}.{ray_internals.know_address.__name__}",
-        },
-        **options,
-    )
+    with ray_internals.on_loopback():
+        ray.init(
+            address="local",
+            num_cpus=local_cpus(),
+            object_store_memory=_OBJECT_STORE,
+            resources={SWEEP: 1.0},
+            include_dashboard=dashboard,
+            runtime_env={
+                "env_vars": worker_environment(),
+                "worker_process_setup_hook": f"{ray_internals.__name__}.{ray_internals.know_address.__name__}",
+            },
+            **options,
+        )
 
 
 def _attach(address: str, options: dict[str, Any]) -> None:

@@ -115,6 +115,18 @@ def listening():
 
 
 @pytest.mark.ray
+def test_a_local_ray_and_its_training_listen_on_loopback_only(job):
+    found = set()
+    launch(job, Resources(workers=2, cpus=0.5, gpus=0), lambda event: found.update(listening()))
+    names = {name for _, name in found}
+    assert {"raylet", "gcs_server"} <= names and any("Train" in name for name in names)
+    open_to_others = [
+        (ip, name) for ip, name in found if not (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
+    ]
+    assert not open_to_others
+
+
+@pytest.mark.ray
 @pytest.mark.parametrize(
     ("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
 )
