@@ -26,7 +26,7 @@ demo: $(READY) ## world, shards, teacher, distillation, label-free scores, pictu
 test: test-fast test-slow test-ray ## the whole test suite
 
 test-fast: $(READY) ## the tests of parts: no Ray, no whole commands; JOBS=2 at a time
-	@$(BIN)/python -m pytest -m "not ray and not slow" -n $(JOBS)
+	@$(BIN)/python -m pytest -m "not ray and not slow" -n $(JOBS) --dist loadfile
 
 test-slow: $(READY) ## whole commands and worlds without Ray, JOBS=2 at a time
 	@$(BIN)/python -m pytest -m "slow and not ray" -n $(JOBS)

@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -26,14 +27,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def mlflow_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database without runs: making its tables takes seconds."""
-    from mlflow import MlflowClient
+    """An MLflow database without runs: making its tables takes seconds, so that parallel workers share one."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    path = folder / "mlflow.db"
+    with open(folder / "mlflow.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            from mlflow import MlflowClient
 
-    from scenelift.tracking import store
+            from scenelift.tracking import store
 
-    store.quiet()
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
+            store.quiet()
+            MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
 
 

@@ -4,6 +4,8 @@ import pytest
 
 from benchmarks.startup import COMMANDS, cases, start
 
+pytestmark = pytest.mark.slow  # each starts a process
+
 ASKED = [
     (name, case) for name in COMMANDS for case in cases(name) if case == "wrong path" or "distill" in name
 ]

@@ -229,6 +229,7 @@ def test_split_names_never_overlap() -> None:
     assert len(seen) == len(set(seen))
 
 
+@pytest.mark.slow
 def test_bytes_depend_on_the_seed_and_not_on_processes(fresh: WorldConfig, tmp_path: Path) -> None:
     generate(fresh)
     generate(replace(fresh, out=tmp_path / "two", workers=2))

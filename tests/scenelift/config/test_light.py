@@ -10,6 +10,8 @@ import pytest
 
 from tests.scenelift.config.test_constraints import MODULES
 
+pytestmark = pytest.mark.slow  # each starts processes
+
 ROOT = Path(__file__).parents[3]
 HEAVY = ("torch", "ray", "open_clip", "matplotlib", "mlflow", "numpy", "pyarrow", "scipy")
 IMPORTS = """

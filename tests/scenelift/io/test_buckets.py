@@ -32,6 +32,8 @@ from tests.made.run_config import LeastConfig
 from tests.made.s3_server import KEY, SECRET, S3Server
 from tests.scenelift.train.test_launch import VOXELS, Build
 
+pytestmark = pytest.mark.slow  # each starts a server
+
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:

@@ -33,6 +33,7 @@ def test_a_layer_takes_a_weight_of_another_precision_and_its_gradient_reaches_ou
     assert [name for name, _ in layer.named_parameters()] == ["conv.weight"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU needs its kernels described")
 def test_no_gpu_kernel_is_described_where_there_is_no_gpu():
     code = (

@@ -60,6 +60,14 @@ def train_broken(folder, loop, step, **given):
     train(Supervised(), worker(folder, loop, **given))
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """Weights and events of a training with no switch on."""
+    folder, events = tmp_path_factory.mktemp("plain"), []
+    train(Supervised(), worker(folder, EPOCHS, post=events.append))
+    return weights(folder), events
+
+
 def same(one, two):
     return all(torch.equal(one[name], two[name]) for name in one)
 
@@ -90,20 +98,18 @@ def test_epochs_that_are_not_validated_are_reported_only_now_and_then(tmp_path):
 SCORES = [0.1, 0.6, 0.3, 0.7, 0.2, 0.65, 0.6, 0.5]
 
 
-@pytest.mark.parametrize("step", [8, 11])
-def test_the_best_by_validation_stays_beside_the_newest(tmp_path, step):
+def test_the_best_by_validation_stays_beside_the_newest(tmp_path, plain):
     loop = watching(replace(EPOCHS, keep=1), keep_best=True, metric="validation/miou")
-    train(Supervised(), worker(tmp_path / "a", loop, validate=Scripted(SCORES)))
-    train_broken(tmp_path / "b", loop, step, validate=Scripted(SCORES))
-    for name in "ab":
-        checkpoints = Checkpoints(tmp_path / name)
+    train(Supervised(), worker(tmp_path / "whole", loop, validate=Scripted(SCORES)))
+    for step in (8, 11):
+        train_broken(tmp_path / f"broken {step}", loop, step, validate=Scripted(SCORES))
+    for folder in tmp_path.iterdir():
+        checkpoints = Checkpoints(folder)
         assert [c.step for c in checkpoints.all()] == [8, 16], (
             "epoch 4, of no regular checkpoint, and the last"
         )
         assert (checkpoints.best().step, checkpoints.best().score) == (8, 0.7)
-    plain = tmp_path / "plain"
-    train(Supervised(), worker(plain, EPOCHS, validate=Scripted(SCORES)))
-    assert same(weights(plain), weights(tmp_path / "a")), "writing more checkpoints changes no weight"
+    assert same(plain[0], weights(tmp_path / "whole")), "writing more checkpoints changes no weight"
 
 
 @pytest.mark.parametrize("step", [None, 8, 11])
@@ -159,7 +165,7 @@ class Recorder(Callback):
         self.seen.append({n: v.clone() for n, v in self.state.method.student.state_dict().items()})
 
 
-def test_the_average_is_validated_and_saved_while_raw_weights_are_trained(tmp_path):
+def test_the_average_is_validated_and_saved_while_raw_weights_are_trained(tmp_path, plain):
     """The oracle averages the weights that the steps left, one by one."""
     validate, recorders = Scripted([0.0] * 8), []
 
@@ -169,8 +175,7 @@ def test_the_average_is_validated_and_saved_while_raw_weights_are_trained(tmp_pa
 
     train(Supervised(), worker(tmp_path / "a", watching(ema=0.8), validate=validate, callbacks=[record]))
     seen = recorders[0].seen
-    train(Supervised(), worker(tmp_path / "plain", EPOCHS))
-    assert same(weights(tmp_path / "plain"), seen[-1]), "the training is the same as without"
+    assert same(plain[0], seen[-1]), "the training is the same as without"
     name = next(name for name, value in seen[0].items() if value.requires_grad or "weight" in name)
     oracle = seen[0][name]
     for number, step in enumerate(seen[1:], 2):
@@ -181,24 +186,24 @@ def test_the_average_is_validated_and_saved_while_raw_weights_are_trained(tmp_pa
     assert torch.allclose(saved[name], oracle, atol=1e-6) and not torch.equal(saved[name], seen[-1][name])
 
 
-@pytest.mark.parametrize("step", [4, 7])
-def test_an_average_goes_on_to_the_last_bit(tmp_path, step):
+def test_an_average_goes_on_to_the_last_bit(tmp_path):
     loop = watching(ema=0.8)
-    train(Supervised(), worker(tmp_path / "a", loop))
-    train_broken(tmp_path / "b", loop, step)
-    ends = [Checkpoints(tmp_path / name).latest() for name in "ab"]
-    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
-    assert same(state_of(ends[0])["student"], state_of(ends[1])["student"])
+    train(Supervised(), worker(tmp_path / "whole", loop))
+    whole = Checkpoints(tmp_path / "whole").latest()
+    for step in (4, 7):
+        folder = tmp_path / f"broken {step}"
+        train_broken(folder, loop, step)
+        assert same(weights(tmp_path / "whole"), weights(folder))
+        assert same(state_of(whole)["student"], state_of(Checkpoints(folder).latest())["student"])
 
 
-def test_a_training_goes_on_from_raw_weights_when_averaging_is_switched_off(tmp_path):
+def test_a_training_goes_on_from_raw_weights_when_averaging_is_switched_off(tmp_path, plain):
     train(Supervised(), worker(tmp_path / "a", watching(replace(EPOCHS, stop_after=4), ema=0.8)))
     train(Supervised(), worker(tmp_path / "a", EPOCHS))
-    train(Supervised(), worker(tmp_path / "plain", EPOCHS))
-    assert same(weights(tmp_path / "a"), weights(tmp_path / "plain"))
+    assert same(weights(tmp_path / "a"), plain[0])
 
 
-def test_norms_of_gradients_are_logged_before_clipping(tmp_path):
+def test_norms_of_gradients_are_logged_before_clipping(tmp_path, plain):
     norms = {}
     for clip in (None, 1e-3):
         events = []
@@ -207,10 +212,8 @@ def test_norms_of_gradients_are_logged_before_clipping(tmp_path):
         train(Supervised(), clipped)
         norms[clip] = [e["values"]["gradient_norm"] for e in events if e["kind"] == "metrics"]
     assert len(norms[None]) == len(norms[1e-3]) and min(norms[1e-3]) > 1e-2
-    plain = []
-    train(Supervised(), worker(tmp_path / "plain", EPOCHS, post=plain.append))
-    assert not any("gradient_norm" in e.get("values", {}) for e in plain)
-    assert same(weights(tmp_path / "plain"), weights(tmp_path / "None"))
+    assert not any("gradient_norm" in e.get("values", {}) for e in plain[1])
+    assert same(plain[0], weights(tmp_path / "None"))
 
 
 def test_chosen_steps_are_profiled_into_the_folder_of_the_run(tmp_path):
@@ -236,10 +239,11 @@ def test_switches_that_cannot_be_are_refused(settings, message):
         WatchConfig(**settings)
 
 
-def test_measuring_counts_the_weights_that_are_kept_beside_their_average(tmp_path):
-    found = {}
-    for name, loop in (("plain", EPOCHS), ("average", watching(ema=0.9))):
-        events = []
-        train(Supervised(), worker(tmp_path / name, loop, post=events.append))
-        (found[name],) = (event["values"] for event in events if event["kind"] == "estimate")
-    assert found["average"]["checkpoint"] > 1.2 * found["plain"]["checkpoint"]
+def test_measuring_counts_the_weights_that_are_kept_beside_their_average(tmp_path, plain):
+    events = []
+    train(Supervised(), worker(tmp_path, watching(ema=0.9), post=events.append))
+    without, beside = (
+        next(event["values"]["checkpoint"] for event in told if event["kind"] == "estimate")
+        for told in (plain[1], events)
+    )
+    assert beside > 1.2 * without

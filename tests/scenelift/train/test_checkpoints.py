@@ -120,6 +120,7 @@ def test_a_disk_that_is_full_at_any_byte_leaves_the_older_checkpoint(tmp_path):
     assert [each.step for each in checkpoints.all()] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_file_system_that_is_full_leaves_the_older_checkpoint(tmp_path):
     code = """
 import sys, torch

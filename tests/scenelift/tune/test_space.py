@@ -147,8 +147,9 @@ def test_a_gain_is_told_against_the_presets_own_values(own: float, status: Any, 
     assert results.gain(tried[:1], "m") == ""
 
 
-@pytest.mark.parametrize("count", [1, 9])
-@pytest.mark.parametrize("own", [{"b": None}, {"b": "beyond"}, {"a": 1e9, "b": "beyond", "c": None}])
+@pytest.mark.parametrize(
+    ("count", "own"), [(1, {"b": None}), (9, {"b": "beyond"}), (9, {"a": 1e9, "b": "beyond", "c": None})]
+)
 def test_pictures_mark_the_presets_own_values(count: int, own: dict[str, Any], tmp_path: Path) -> None:
     trials = [(values, number / 9) for number, values in enumerate(drawn(SPACE, count))]
     trials[0] = ({**trials[0][0], **own}, 0.5)

@@ -77,11 +77,13 @@ def hits(student: Grounder, scored: list[Room]) -> dict[str, float]:
     return {name: found.sums[name, "acc25", "multiple"] / found.counts["multiple"] for name in who}
 
 
+@pytest.mark.slow
 def test_it_learns_to_tell_things_of_one_class_apart_by_a_color_that_nobody_labeled(trained):
     found = hits(trained, rooms(30, 1000))
     assert found["random"] < found["coarse"] < min(found["teacher"], found["student"]) - 0.15, found
 
 
+@pytest.mark.slow
 def test_colors_that_change_places_take_the_gain_away(trained):
     """The probe of ws3dvg.md 19: what was learned is color, and nothing else that correlates with the target."""
     changed = [
