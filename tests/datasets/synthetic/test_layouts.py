@@ -33,6 +33,8 @@ from scenelift.samples.images import decode
 from scenelift.samples.kind import MANIFEST, Manifest
 from trainables.teacher.regions import sentences
 
+pytestmark = pytest.mark.slow  # each fixture writes a world
+
 TINY = replace(PRESETS["tiny"], workers=1)
 
 
@@ -265,7 +267,6 @@ def test_nothing_moves_in_a_room(rooms: WorldConfig) -> None:
     assert inside.any(1).mean() > 0.98
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["semantickitti", "scannet"])
 def test_bytes_depend_on_the_seed_and_not_on_processes(layout: Any, tmp_path: Path) -> None:
     world = replace(TINY, layout=layout, out=tmp_path / "one", train_scenes=1, val_scenes=1)
@@ -334,7 +335,6 @@ def test_unspecified_sensors_are_the_layouts_own() -> None:
     assert (demo.image_size, demo.beams, demo.azimuths) == ((112, 192), 32, 720)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["nuscenes", "semantickitti", "scannet"])
 def test_shards_of_the_demo_hold_keyframes_with_sweeps_and_superpixels(
     layout: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

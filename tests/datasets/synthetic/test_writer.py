@@ -26,6 +26,8 @@ from scenelift.config.files import load
 from scenelift.errors import ConfigError, StorageError
 from scenelift.samples.config import ReadOptions
 
+pytestmark = pytest.mark.slow  # each fixture writes a world
+
 Tables = dict[str, list[dict[str, Any]]]
 FOREIGN = {"first_sample_token": "sample", "last_sample_token": "sample"} | {
     f"{end}_annotation_token": "sample_annotation" for end in ("first", "last")
@@ -229,7 +231,6 @@ def test_split_names_never_overlap() -> None:
     assert len(seen) == len(set(seen))
 
 
-@pytest.mark.slow
 def test_bytes_depend_on_the_seed_and_not_on_processes(fresh: WorldConfig, tmp_path: Path) -> None:
     generate(fresh)
     generate(replace(fresh, out=tmp_path / "two", workers=2))

@@ -228,6 +228,7 @@ def test_fingerprint_follows_everything_that_changes_a_label() -> None:
     assert len({first, *(other.fingerprint for other in others)}) == 1 + len(others)
 
 
+@pytest.mark.slow
 def test_a_named_open_clip_model_is_built_and_its_file_read(tmp_path: Path) -> None:
     config = TeacherConfig(model="ViT-S-32-alt", weights="random", templates="plain", image_size=(64, 96))
     model = build_teacher(config, STREET)

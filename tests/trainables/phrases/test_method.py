@@ -168,6 +168,7 @@ def names(*known):
     return (*known, *(f"thing {i}" for i in range(1600 - len(known))))
 
 
+@pytest.mark.slow
 def test_the_real_files_can_be_trained_and_scored_on(real_data, tmp_path):
     samples = []
     for name, source in (("flickr30k", flickr30k), ("referit", referit)):

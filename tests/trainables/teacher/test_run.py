@@ -137,6 +137,7 @@ def test_a_batch_takes_every_region_before_it_repeats_one() -> None:
     assert all(len({tuple(box) for box in boxes.tolist()}) == 4 for boxes in few.boxes)
 
 
+@pytest.mark.slow
 def test_training_on_a_dozen_images_learns_their_regions() -> None:
     model = TinyModel.of(
         sentences(), image_size=(32, 48), patch=(8, 8), width=64, text_width=64, embedding=64
@@ -155,6 +156,7 @@ def test_training_on_a_dozen_images_learns_their_regions() -> None:
     assert ((regions @ texts.T).argmax(1) == truth).float().mean() > 0.7
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_teacher_that_says_where_it_came_from(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
