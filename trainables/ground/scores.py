@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scenelift.errors import DataError
 from scenelift.geometry.boxes3d import iou
 from scenelift.samples.room import Room, Sentence
 from trainables.ground.batch import CollateRooms, RoomBatch
@@ -226,7 +227,13 @@ class GroundScores:
         return sums
 
     def metrics(self) -> dict[str, float]:
-        """Fractions by name, protocol/guesser/measure/subset, and the seconds per sentence."""
+        """Fractions by name, protocol/guesser/measure/subset, and the seconds per sentence; DataError if no answer
+        could be right."""
+        if all(sentence.empty or sentence.missing for sentence in self.sentences):
+            raise DataError(
+                f"nothing to score: none of {len(self.sentences)} sentences means an object that a proposal shows; "
+                "check that boxes and sentences are of the same scenes, in the same frame of reference"
+            )
         counts, number = self.counts, max(1, len(self.sentences))
         metrics = {
             f"{self.protocol}/{who}/{measure}/{name}": total / counts[name]

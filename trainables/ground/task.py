@@ -119,15 +119,21 @@ class RoomMeasure:
         return (MEASURE[self.protocol],)
 
     def count(self, student: Grounder, samples: Iterable[Room]) -> Counts:
-        """[2] hits and sentences."""
+        """[3] hits, sentences, and those of them whose object a proposal shows."""
         total = scores.score(student, samples, self.protocol)
         hits = total.sums.get(("student", MEASURES[self.protocol][0], "overall"), 0.0)
-        return {"hits": np.array([hits, total.counts["overall"]], np.float32)}
+        possible = sum(not (each.empty or each.missing) for each in total.sentences)
+        return {"hits": np.array([hits, total.counts["overall"], possible], np.float32)}
 
     def metrics(self, counts: Counts) -> dict[str, float]:
-        """The fraction, from the summed counts."""
-        hits, sentences = counts["hits"]
-        return {MEASURE[self.protocol]: float(hits / max(sentences, np.float32(1)))}
+        """The fraction, from the summed counts; DataError if no answer could be right."""
+        hits, sentences, possible = counts["hits"]
+        if not possible:
+            raise DataError(
+                f"{MEASURE[self.protocol]}: none of {sentences:.0f} sentences of the held-out rooms means an "
+                "object that a proposal shows; hold out others (--validation.holdout_every), or none (0)"
+            )
+        return {MEASURE[self.protocol]: float(hits / sentences)}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from scenelift.errors import DataError
 from scenelift.train.method import Progress
 from tests.made.rooms import CLASSES, COLORS, FEATURES, made_up_room
 from trainables.ground.batch import CollateRooms
@@ -16,6 +17,7 @@ from trainables.ground.losses import class_weights
 from trainables.ground.method import Grounding, Reading, coarse
 from trainables.ground.model import Grounder
 from trainables.ground.scores import NONE, Guess, guess, right, score, shares, subsets
+from trainables.ground.task import RoomMeasure
 
 WORDS = ("the", ".", *COLORS, *CLASSES)
 
@@ -146,6 +148,23 @@ def test_odd_rooms_are_counted_and_said():
     assert [text.split()[0] for text in said] == ["1", "3", "1"]
     for text, part in zip(said, ("guesses", "have no answer", "count as missed"), strict=True):
         assert part in text
+
+
+@pytest.mark.parametrize("protocol", ["detected", "instances"])
+def test_rooms_whose_targets_are_all_missing_have_no_score(protocol):
+    """Boxes and sentences of different scenes gave 0 for every guesser, which reads like a bad student."""
+    room = made_up_room("room-1")
+    far = [
+        dataclasses.replace(each, target=9, box=np.array([99, 99, 99, 1, 1, 1], np.float32))
+        for each in room.sentences
+    ]
+    made, lost = grounder(), dataclasses.replace(room, sentences=tuple(far))
+    for rooms in ([lost], [dataclasses.replace(room, objectness=np.zeros(5, bool))], []):
+        with pytest.raises(DataError, match=f"none of {3 * len(rooms)} sentences means an object"):
+            score(made, rooms, protocol).metrics()
+        measure = RoomMeasure(protocol)
+        with pytest.raises(DataError, match=r"hold out others \(--validation.holdout_every\)"):
+            measure.metrics(measure.count(made, rooms))
 
 
 @pytest.mark.parametrize(
