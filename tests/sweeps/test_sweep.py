@@ -143,10 +143,10 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
     while not (folder / "ranking.csv").exists() or len(ranking(folder)) < 2:
         assert first.poll() is None and time.monotonic() < deadline, first.communicate()[1]
         time.sleep(0.2)
-    time.sleep(1.5)  # Tune writes its state every second
+    before = {row["trial"]: row for row in ranking(folder)}
+    time.sleep(1.5)  # Tune writes its state every second: of what ended since, it may know nothing
     first.send_signal(signal.SIGKILL)
     first.wait()
-    before = {row["trial"]: row for row in ranking(folder)}
     begun = set(toy.runs_of(folder))
     again = subprocess.run(
         [*command, "--resume", "long"],

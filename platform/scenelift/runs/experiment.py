@@ -131,6 +131,9 @@ def _recorded_run(
         started.trained()
         started.close("measured")
         print("\nIt fits. To train: the same without loop.preflight_steps; if named, with --run.resume true")
+    except SystemExit:  # so Ray Tune ends a trial; the sweep knows why, and records it
+        tracker.leave()
+        raise
     except BaseException as error:
         status: Status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         try:

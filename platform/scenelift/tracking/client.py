@@ -210,11 +210,15 @@ class Tracker:
         self.flush()
         return model_id
 
-    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
-        """Send what waits and close the run."""
+    def leave(self) -> None:
+        """Send what waits; somebody else closes the run."""
         if self._monitor is not None:
             self._monitor.finish()
         self.flush()
+
+    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
+        """Send what waits and close the run."""
+        self.leave()
         self._insist("closing the run", lambda: self._client.set_terminated(self._id, status))
 
     def _of_model(self, metric: Metric, model_id: str) -> Metric:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import threading
 import time
 import uuid
@@ -115,6 +116,8 @@ def launch(job: Job, resources: Resources, listen: Callable[[Event], None]) -> C
     reserve = ray_internals.reserve_data_cpus if elastic else contextlib.nullcontext
     with _Listener(board, listen) as listener, reserve(resources.data_cpus):
         failure = _fit(trainer, board, listener)
+    if listener.left:
+        sys.exit(0)
     moved = ray_internals.spilled() - spilled
     if moved > 0:
         latest = job.checkpoints.latest()
@@ -177,6 +180,7 @@ class _Listener:
         self.heard = math.inf  # when an event came last
         self.watch, self.looked = Watch(), time.monotonic()
         self.stopped = threading.Event()
+        self.left = False  # Ray Tune ends a trial by SystemExit where it reports, here in a thread of its own
         self.thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> _Listener:
@@ -186,12 +190,17 @@ class _Listener:
     def __exit__(self, *_: object) -> None:
         self.stopped.set()
         self.thread.join()
-        self._take()
+        if not self.left:
+            self._take()
 
     def _run(self) -> None:
-        while not self.stopped.wait(0.3):
-            self._take()
-            self._watch()
+        try:
+            while not self.stopped.wait(0.3):
+                self._take()
+                self._watch()
+        except SystemExit:
+            self.left = True
+            self.board.stop()
 
     def _take(self) -> None:
         for event in self.board.drain():

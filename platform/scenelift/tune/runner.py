@@ -217,7 +217,7 @@ class SweepRun:
                 num_samples=1 if self.settings.search == "grid" else self.settings.trials,
                 search_alg=self.choice.algorithm(self.baseline, self.space),
                 scheduler=self.choice.scheduler(self.space, first),
-                reuse_actors=False,
+                reuse_actors=True,  # starting a process and loading torch takes seconds
             ),
             run_config=run,
         )

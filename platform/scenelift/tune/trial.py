@@ -4,6 +4,7 @@ The process takes hardly any resources; its training has those of Ray Train, as 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from scenelift.train.checkpoints import Checkpoint, Checkpoints
 
 GRACE = 25
 """Percent of the training after which trials are compared for the first time."""
+PATIENCE = 120
+"""Seconds in which a training that was stopped may write its checkpoint before the next trial, which has the same
+process, begins."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ def run_trial(values: dict[str, Any], trials: Trials) -> None:
     """Tune's function for a trial; TrainingError if the objective is never reported, or not finite."""
     from ray import tune
 
+    os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = str(PATIENCE)
     name = tune.get_context().get_trial_id()
     folder = trials.folder / name
     checkpoints = Checkpoints(Run(folder).checkpoints)
