@@ -6,7 +6,7 @@ READY := $(VENV)/ready
 PORT ?= 5000
 JOBS ?= 2
 
-.PHONY: help demo test test-fast test-slow test-ray lint types check bench startup rooms table dashboard constraints clean
+.PHONY: help demo test test-fast test-slow test-ray lint types check bench startup hostile rooms table dashboard constraints clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
@@ -25,10 +25,10 @@ demo: $(READY) ## world, shards, teacher, distillation, label-free scores, pictu
 
 test: test-fast test-slow test-ray ## the whole test suite
 
-test-fast: $(READY) ## the tests of parts: no Ray, no whole commands; JOBS=2 at a time
+test-fast: $(READY) ## the tests of parts: no Ray, no whole commands, no other process; JOBS=2 at a time
 	@$(BIN)/python -m pytest -m "not ray and not slow" -n $(JOBS) --dist loadfile
 
-test-slow: $(READY) ## whole commands and worlds without Ray, JOBS=2 at a time
+test-slow: $(READY) ## whole commands, worlds and servers without Ray, JOBS=2 at a time
 	@$(BIN)/python -m pytest -m "slow and not ray" -n $(JOBS)
 
 test-ray: $(READY) ## the tests that need Ray, one after another
@@ -57,6 +57,9 @@ bench: $(READY) ## the figures that the README states
 
 startup: $(READY) ## what --help, a mistyped option and a wrong path cost
 	@$(BIN)/python -m benchmarks.startup
+
+hostile: $(READY) ## bad inputs on every reader and command; failing ones are left in runs/hostile
+	@$(BIN)/python -m benchmarks.hostile
 
 rooms: $(READY) ## draw the rooms of the library into docs/pictures/rooms.svg
 	@$(BIN)/python -m benchmarks.rooms
