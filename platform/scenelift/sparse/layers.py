@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from scenelift.errors import ConfigError
 from scenelift.sparse.config import Engine
-from scenelift.sparse.sites import Geometry, Sites, Voxels, coarser
+from scenelift.sparse.sites import Geometry, Sites, Voxels, coarser, known_coarser
 from scenelift.sparse.spconv_engine import SpconvConv, allow_tf32
 from scenelift.sparse.torch_engine import TorchConv
 
@@ -122,7 +122,9 @@ class InverseConv(StridedConv):
     def forward(self, voxels: Voxels) -> Voxels:
         finer = voxels.sites.finer
         assert finer is not None, "an inverse convolution needs sites made by a strided one"
-        assert finer.memo.get(self.geometry) is voxels.sites, "the strided convolution had another kernel"
+        assert known_coarser(finer, self.geometry) is voxels.sites, (
+            "the strided convolution had another kernel"
+        )
         return self._run(voxels, finer)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -26,7 +27,7 @@ class Sites:
     finer: Sites | None = None
     """The sites that a strided convolution made these from; where an inverse convolution returns to."""
     memo: dict[Any, Any] = field(default_factory=dict)
-    """Neighbour tables and coarser sites already built for these sites, by layer geometry."""
+    """Neighbour tables already built for these sites, and references to coarser sites, by layer geometry."""
 
     def __len__(self) -> int:
         return len(self.coords)
@@ -82,14 +83,23 @@ class Geometry:
 
 
 def coarser(sites: Sites, geometry: Geometry) -> Sites:
-    """The sites a strided convolution of this geometry writes to: built once, sorted by coordinate."""
-    result = sites.memo.get(geometry)
+    """The sites a strided convolution of this geometry writes to, sorted by coordinate: the same ones as long as
+    somebody has them. They hold `sites`, which so hold them weakly: else the tables of a batch that is gone would
+    wait for the garbage collector."""
+    result = known_coarser(sites, geometry)
     if result is None:
         shape = geometry.out_shape(sites.shape)
         keys = torch.unique(cell_keys(_cells(sites, geometry, shape), shape))
         coords = torch.stack(torch.unravel_index(keys, (sites.batch_size, *shape)), 1).int()
-        result = sites.memo[geometry] = Sites(coords, shape, sites.batch_size, finer=sites)
+        result = Sites(coords, shape, sites.batch_size, finer=sites)
+        sites.memo[geometry] = weakref.ref(result)
     return result
+
+
+def known_coarser(sites: Sites, geometry: Geometry) -> Sites | None:
+    """What `coarser` built, if somebody still has it."""
+    known: weakref.ref[Sites] | None = sites.memo.get(geometry)
+    return None if known is None else known()
 
 
 def _cells(sites: Sites, geometry: Geometry, shape: Shape) -> Tensor:
