@@ -142,7 +142,7 @@ def make_student(
     """A new student that knows the words, or those of them that are in the GloVe file."""
     if config.glove is None:
         return PhraseStudent(config, tuple(sorted(set(words))), statistics)
-    vectors = read_glove(Path(config.glove), words)
+    vectors = read_glove(Path(config.glove).expanduser(), words)
     known = tuple(sorted(vectors))
     if (width := len(vectors[known[0]])) != config.word_channels:
         raise ConfigError(

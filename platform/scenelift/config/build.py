@@ -152,8 +152,16 @@ def _scalar(value: Any, hint: Any, key: str) -> Any:
             pass
         raise ConfigError(f"{key} takes a{'n int' if hint is int else ' number'}, not {shown(value)}")
     if hint in (str, Path) and not isinstance(value, list | tuple | Mapping) and value is not None:
-        return hint(value)
+        return _path(value, key) if hint is Path else str(value)
     raise ConfigError(f"{key} takes {getattr(hint, '__name__', hint)}, not {shown(value)}")
+
+
+def _path(value: Any, key: str) -> Path:
+    """A path with `~` replaced: shells leave it in `--key=~/file`, and files always do."""
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{key}: {error} ({shown(value)}); write the whole path") from None
 
 
 _PLACES = ("scale.", "data.train", "data.test")

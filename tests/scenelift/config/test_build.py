@@ -111,6 +111,15 @@ def test_a_saved_config_of_another_make_is_refused(tmp_path):
         load(Tree, file)
 
 
+def test_a_home_is_written_as_users_write_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert parse("--path=~/file").path == tmp_path / "file"
+    (tmp_path / "saved.yaml").write_text(dump(Tree()).replace("path: here", "path: ~/file"))
+    assert load(Tree, tmp_path / "saved.yaml").path == tmp_path / "file"
+    with pytest.raises(ConfigError, match=r"path: .*; write the whole path"):
+        parse("--path=~nobody-of-this-name/file")
+
+
 def test_flatten_and_override_are_inverse():
     tree = parse("large", "--name", "x")
     assert configuration.override(Tree(), configuration.flatten(tree)) == tree
