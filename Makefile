@@ -25,7 +25,7 @@ demo: $(READY) ## world, shards, teacher, distillation, label-free scores, pictu
 
 test: test-fast test-slow test-ray ## the whole test suite
 
-test-fast: $(READY) ## the tests of parts: no Ray, no whole commands, no other process; JOBS=2 at a time
+test-fast: $(READY) ## the tests of parts: no Ray, no whole commands; JOBS=2 at a time
 	@$(BIN)/python -m pytest -m "not ray and not slow" -n $(JOBS) --dist loadfile
 
 test-slow: $(READY) ## whole commands, worlds and servers without Ray, JOBS=2 at a time

@@ -350,6 +350,7 @@ def packed(folder: Path, target: Path) -> dict[str, int]:
         return {entry.filename: entry.file_size for entry in archive.infolist()}
 
 
+@pytest.mark.internals
 def test_a_job_is_small_and_whole(tmp_path: Path) -> None:
     """Against gigabytes that travel with each job, and code or weights that do not."""
     names = packed(REPOSITORY, tmp_path / "job.zip").keys()
@@ -366,6 +367,7 @@ def test_a_job_is_small_and_whole(tmp_path: Path) -> None:
     assert {name.split("/")[0] for name in names}.isdisjoint(left)
 
 
+@pytest.mark.internals
 def test_data_runs_and_environments_stay_at_home(tmp_path: Path) -> None:
     """Against rules that hold only as long as a checkout is clean, empty folders and links included."""
     home = tmp_path / "home"

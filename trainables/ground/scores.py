@@ -183,6 +183,11 @@ class SentenceScores:
     missing: bool
     """No proposal matches its target: no answer can be right."""
 
+    @property
+    def possible(self) -> bool:
+        """Whether an answer could be right."""
+        return not (self.empty or self.missing)
+
     @classmethod
     def of(
         cls, room: Room, sentence: Sentence, answer: Guess, protocol: Protocol, unknown: bool
@@ -229,7 +234,7 @@ class GroundScores:
     def metrics(self) -> dict[str, float]:
         """Fractions by name, protocol/guesser/measure/subset, and the seconds per sentence; DataError if no answer
         could be right."""
-        if all(sentence.empty or sentence.missing for sentence in self.sentences):
+        if not any(sentence.possible for sentence in self.sentences):
             raise DataError(
                 f"nothing to score: none of {len(self.sentences)} sentences means an object that a proposal shows; "
                 "check that boxes and sentences are of the same scenes, in the same frame of reference"

@@ -122,7 +122,7 @@ class RoomMeasure:
         """[3] hits, sentences, and those of them whose object a proposal shows."""
         total = scores.score(student, samples, self.protocol)
         hits = total.sums.get(("student", MEASURES[self.protocol][0], "overall"), 0.0)
-        possible = sum(not (each.empty or each.missing) for each in total.sentences)
+        possible = sum(sentence.possible for sentence in total.sentences)
         return {"hits": np.array([hits, total.counts["overall"], possible], np.float32)}
 
     def metrics(self, counts: Counts) -> dict[str, float]:

@@ -131,10 +131,12 @@ def _recorded_run(
         started.trained()
         started.close("measured")
         print("\nIt fits. To train: the same without loop.preflight_steps; if named, with --run.resume true")
-    except SystemExit:  # so Ray Tune ends a trial; the sweep knows why, and records it
-        tracker.leave()
-        raise
     except BaseException as error:
+        if (
+            isinstance(error, SystemExit) and not error.code
+        ):  # so Ray Tune ends a trial: the sweep records why
+            tracker.leave()
+            raise
         status: Status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         try:
             started.close(status, f"{type(error).__name__}: {error}")

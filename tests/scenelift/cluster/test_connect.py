@@ -68,6 +68,7 @@ def test_existing_cluster_is_joined_and_left_running(ray_session: None, tmp_path
     assert ray.get(ray.remote(lambda: 1).remote()) == 1
 
 
+@pytest.mark.internals
 @pytest.mark.parametrize("running", [None, "127.0.0.1:1"])
 def test_cluster_that_does_not_answer(running: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its address, and as "auto" where none runs or the last one has ended; in seconds, and in one line."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable
@@ -165,3 +166,19 @@ def test_a_given_name_stays(recorded: Any) -> None:
     folder, run = recorded(LoopConfig(epochs=1), "mine")
     assert (folder, run.info.run_name) == ("mine", "mine")
     assert (run.data.tags["preset"], run.data.tags["changed"]) == ("short", "")
+
+
+@pytest.mark.parametrize(("code", "status", "shown"), [(0, None, "RUNNING"), (1, "failed", "FAILED")])
+def test_a_trial_that_tune_ends_is_recorded_by_the_sweep(
+    tmp_path: Path, tracked: Callable[[Path], Path], code: int, status: str | None, shown: str
+) -> None:
+    """Tune raises SystemExit(0) where the trial reports; another exit is a failure."""
+    tracked(tmp_path)
+    tried = experiment("train", LeastConfig(run=RunConfig("a", str(tmp_path))), {}, PRESETS, ())
+    made = tried.__enter__()
+    with pytest.raises(SystemExit), contextlib.ExitStack() as stack:
+        stack.push(tried)
+        raise SystemExit(code)
+    info = made.tracker.info
+    assert made.run.status == status
+    assert MlflowClient(info["tracking_uri"]).get_run(info["run_id"]).info.status == shown
