@@ -252,10 +252,10 @@ def _event(line: bytes) -> dict[str, Any] | None:
     """An event of a history; None for half a line, left by a killed process, or anything else."""
     try:
         event = json.loads(line)
-        if event["kind"] in ("metrics", "epoch"):
-            event.setdefault("values", {})
-        numbers = event.get("values", {}).values()
-        sound = isinstance(event["step"], int) and all(isinstance(each, int | float) for each in numbers)
+        sound = isinstance(event["step"], int)
+        if event["kind"] in ("metrics", "epoch"):  # the values of an estimate also have names
+            numbers = event.setdefault("values", {}).values()
+            sound = sound and all(isinstance(each, int | float) for each in numbers)
         return event if sound else None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None

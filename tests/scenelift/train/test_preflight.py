@@ -18,6 +18,7 @@ from scenelift.points.collate import Collate
 from scenelift.points.config import Augmentation, VoxelConfig
 from scenelift.runs.config import RunConfig
 from scenelift.runs.experiment import experiment
+from scenelift.runs.folder import Run
 from scenelift.samples.config import ReadOptions
 from scenelift.shards.read import Shards
 from scenelift.shards.write import write_shards
@@ -157,6 +158,19 @@ def test_a_training_estimates_itself_once(tmp_path):
     assert found.checkpoint == pytest.approx(written, rel=0.5), "a tiny student: mostly headers"
     tensors = size_of(Student8().student.state_dict())
     assert found.disk == found.checkpoints * found.checkpoint + preflight.COPIES * tensors
+
+
+def test_a_history_has_every_event_of_a_training(tmp_path, capsys):
+    """Each resumed run said that two lines, its estimates, could not be read."""
+    events, run = [], Run(str(tmp_path / "run"))
+    train(Student8(), worker(tmp_path / "checkpoints", events=events))
+    run.folder.mkdir()
+    for event in events:
+        run.record(event)
+    kinds = [event["kind"] for event in events]
+    assert [event["kind"] for event in run.history()] == kinds
+    assert {"start", "metrics", "estimate", "epoch", "checkpoint"} <= set(kinds)
+    assert "cannot be read" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("best", "better"), [(False, False), (True, True), (True, False)])
