@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scenelift.config.build import to_dict
 from scenelift.geometry.segments import sample
 from scenelift.nn.student import Student
 from scenelift.points.collate import PointBatch
@@ -174,4 +175,6 @@ def make_student(config: DistillConfig, teacher: DenseClip, point_features: int)
     loss, width = config.loss, teacher.text.shape[1]
     heads = {"semantic": width} | ({"local": width} if loss.spatial_temporal else {})
     projections = {"image": (teacher.visual.proj.shape[0], width)} if loss.projected else None
-    return Student(config.student, point_features, teacher.text, teacher.vocabulary, heads, projections)
+    student = Student(config.student, point_features, teacher.text, teacher.vocabulary, heads, projections)
+    student.temperature, student.teacher = loss.temperature, to_dict(config.teacher)
+    return student

@@ -38,6 +38,10 @@ class Student(SavedStudent):
     reach: Tensor
     """Largest feature of a point, scaled as the network sees it, that it was trained on; 0: it was not trained. It
     tells an intensity of 0..1 from one of 0..255, which would be read without a word."""
+    temperature: float = 1.0
+    """Its class logits over this are those that training turned into probabilities."""
+    teacher: Mapping[str, Any] | None = None
+    """Settings of the teacher whose text it is compared with, a `TeacherConfig` as plain values; None: no text."""
 
     def __init__(
         self,
@@ -77,8 +81,8 @@ class Student(SavedStudent):
         here, known = float(self._reach_of(voxels)), float(self.reach)
         if known and here and not 1 / _OTHER_SCALE < here / known < _OTHER_SCALE:
             raise DataError(
-                f"{name} has features up to {here:.3g}, the student was trained on features up to {known:.3g}: use "
-                "shards of the same scale (intensities of 0..255 are not remissions of 0..1)"
+                f"{name} has features up to {here:.3g}, the student was trained on features up to {known:.3g}: "
+                "give it features of the same scale (intensities of 0..255 are not remissions of 0..1)"
             )
 
     def class_logits(self, features: Tensor, text: Tensor | None = None) -> Tensor:
@@ -94,12 +98,21 @@ class Student(SavedStudent):
             return self.heads["semantic"](features.float()) @ (self.text if text is None else text).T
 
     @torch.inference_mode()
-    def predict(self, frame: Frame) -> NDArray[np.uint8]:
-        """[N_k] the predicted label 1..C of each keyframe point of a frame, whether or not a camera sees it."""
+    def look(self, frame: Frame) -> tuple[Tensor, Tensor]:
+        """Backbone features [V, C] of the voxels of a frame's keyframe, and the voxel [N_k] of each of its points.
+
+        DataError for points that are not finite or too far, and for features of another scale.
+        """
         collate = Collate(self.config.voxels, NO_AUGMENTATION, images=False)
         batch = collate([frame]).to(self.text.device)
         self.require_scale(batch.voxels, frame.token)
-        labels = 1 + self.class_logits(self(batch.voxels)).argmax(1)[batch.point_voxel]
+        return self(batch.voxels), batch.point_voxel
+
+    @torch.inference_mode()
+    def predict(self, frame: Frame) -> NDArray[np.uint8]:
+        """[N_k] the predicted label 1..C of each keyframe point of a frame, whether or not a camera sees it."""
+        features, point_voxel = self.look(frame)
+        labels = 1 + self.class_logits(features).argmax(1)[point_voxel]
         return labels.to(torch.uint8).cpu().numpy()
 
     def description(self) -> dict[str, Any]:
@@ -107,6 +120,8 @@ class Student(SavedStudent):
             "config": configuration.to_dict(self.config),
             "point_features": self.point_features,
             "reach": float(self.reach),
+            "temperature": self.temperature,
+            "teacher": self.teacher,
             "heads": {name: _channels(head)[1] for name, head in self.heads.items()},
             "projections": {name: _channels(linear) for name, linear in self.projections.items()},
             "vocabulary": dataclasses.asdict(self.vocabulary),
@@ -122,7 +137,9 @@ class Student(SavedStudent):
             description["heads"],
             {name: (wide, out) for name, (wide, out) in description["projections"].items()},
         )
-        student.reach.fill_(description.get("reach", 0.0))  # earlier students have none
+        student.reach.fill_(description.get("reach", 0.0))  # earlier students have none of these
+        student.temperature = float(description.get("temperature", 1.0))
+        student.teacher = description.get("teacher")
         return student
 
 

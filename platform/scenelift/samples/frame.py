@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +92,24 @@ class Frame:
         for name, parts in (("images", self.images), ("superpixels", self.superpixels)):
             if parts is not None and len(parts) != len(self.cameras):
                 raise FrameError(f"{token} has {len(parts)} {name} for {len(self.cameras)} cameras")
+
+    @classmethod
+    def of_cloud(cls, token: str, points: NDArray[np.float32], features: NDArray[np.float32]) -> Self:
+        """A frame that is a point cloud alone, without photos and labels: points [N, 3], features [N, F]."""
+        return cls(
+            token=token,
+            scene=token,
+            timestamp=0,
+            points=points,
+            features=features,
+            sweep=np.zeros(len(points), np.uint8),
+            labels=None,
+            cameras=(),
+            images=(),
+            image_size=(1, 1),
+            pair_points=np.zeros(0, np.int32),
+            pair_pixels=np.zeros((0, 3), np.int16),
+        )
 
     @property
     def keyframe(self) -> NDArray[np.bool_]:
