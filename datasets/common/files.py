@@ -19,7 +19,7 @@ from scenelift.errors import DataError, FrameError, reason
 from scenelift.geometry.transforms import Matrix
 from scenelift.io.storage import megabytes
 from scenelift.samples import images
-from scenelift.samples.plausible import FARTHEST, require_metres
+from scenelift.samples.plausible import FARTHEST, holds_doubles, require_metres
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
@@ -27,8 +27,6 @@ Size = tuple[int, int]
 _LONGEST_NAME = 500
 _LARGEST = 1 << 30
 """Bytes of the largest file that is read as a whole: more than any of these data sets."""
-_LOW_BITS = 0x1FFFFFFF
-"""Bits of a float64's lower half that are 0 if its value was a float32."""
 
 
 def read_bytes(root: Path, name: str) -> bytes:
@@ -147,7 +145,7 @@ def read_points(root: Path, name: str, width: int, farthest: float = FARTHEST) -
         raise FrameError(
             f"{name} is truncated: {len(data)} bytes are not a whole number of points of {width} float32 values"
         )
-    if _is_double(data):
+    if holds_doubles(data):
         raise FrameError(f"{name} holds float64 values; save it as float32")
     points = np.frombuffer(data, "<f4").reshape(-1, width)
     if len(points) > 1 and (points == points[0]).all():
@@ -163,14 +161,6 @@ def read_points(root: Path, name: str, width: int, farthest: float = FARTHEST) -
             raise FrameError(f"{name} holds float64 values; save it as float32 ({error})") from None
         raise
     return points
-
-
-def _is_double(data: bytes) -> bool:
-    """Whether the data are float32 values that were saved as float64; what has more digits leaves any range."""
-    if len(data) % 8 or len(data) < 64:
-        return False
-    halves = np.frombuffer(data, "<u4").reshape(-1, 2)
-    return not (halves[:, 0] & _LOW_BITS).any() and bool(np.unique(halves[:, 1]).size > 2)
 
 
 def read_matrix(root: Path, name: str) -> Matrix:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from datasets.common.files import decode_text, parse_json, read_bytes, words
 from datasets.grounding.classes import NO_OBJECT, ClassMap
-from datasets.scannet.ply import columns, read_vertices
 from scenelift.errors import FrameError
 from scenelift.geometry.boxes3d import from_corners
 from scenelift.geometry.transforms import require_rigid
+from scenelift.io.ply import columns, read_vertices
 from scenelift.samples.plausible import FARTHEST_IN_ROOM, require_bytes, require_metres
 from scenelift.samples.room import Floats
 

@@ -12,9 +12,9 @@ from datasets.common.files import not_hidden, read_bytes, read_points, read_text
 from datasets.common.listing import present
 from datasets.common.release import release
 from datasets.scannet import classes
-from datasets.scannet.ply import columns, read_vertices
 from datasets.scannet.views import Views, read_views
 from scenelift.errors import ConfigError, DataError, FrameError
+from scenelift.io.ply import columns, read_vertices
 from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import Frame
 from scenelift.samples.plausible import FARTHEST_IN_ROOM, require_bytes, require_metres

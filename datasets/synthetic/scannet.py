@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from datasets.scannet.ply import encode_vertices
 from datasets.synthetic.capture import Scan, photograph, scan
 from datasets.synthetic.classes import CATEGORIES, Raw
 from datasets.synthetic.config import WorldConfig
@@ -27,6 +26,7 @@ from datasets.synthetic.scene import Pose, Scene, stream
 from datasets.synthetic.sensors import Camera, build_rig
 from datasets.synthetic.world import build
 from scenelift.geometry.transforms import Matrix, compose, transform_points
+from scenelift.io.ply import encode_vertices
 
 SCALE = 0.1
 """Metres of a room per metre of a street."""

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from datasets.grounding.classes import CLASSES, TABLE, ClassMap
 from datasets.grounding.keywords import tokenize
 from datasets.grounding.proposals import FOLDER
-from datasets.scannet.ply import encode_vertices
 from datasets.synthetic_rooms.config import RoomsConfig
 from datasets.synthetic_rooms.detector import detect
 from datasets.synthetic_rooms.grammar import describe
@@ -21,6 +20,7 @@ from datasets.synthetic_rooms.room import COLORS, HALF, HANGING, STANDING, Rng, 
 from scenelift.config.files import dump, load
 from scenelift.errors import ConfigError, StorageError
 from scenelift.io.console import Meter
+from scenelift.io.ply import encode_vertices
 
 DONE = "rooms.yaml"
 """The configuration of the folder's rooms; written last."""

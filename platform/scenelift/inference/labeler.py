@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 import numpy as np
 import torch
@@ -55,6 +55,18 @@ class Labels:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of clouds."""
+
+    asking: Asked
+    """What points are compared with."""
+    threshold: float = 0.0
+    """Below this confidence nothing is said."""
+    extras: tuple[Extra, ...] = ()
+    """What else `Labels` shall have."""
 
 
 def load(
@@ -151,35 +163,34 @@ class Labeler:
         not finite get no label, and a warning.
         """
         several = isinstance(points, list | tuple) and len(points) > 0 and _is_cloud(points[0])
-        asking = self.asking(how.get("classes"), how.get("background", "own"))
-        options = float(how.get("threshold", 0.0)), tuple(how.get("extras", ()))
-        unknown = how.keys() - {"classes", "background", "threshold", "extras"}
-        assert not unknown, f"unknown {unknown}"
+        question = self.question(**how)
         if not several:
-            return self._cloud("the cloud", *self.columns(points, features), asking, *options)
+            return self.label_cloud("the cloud", *self.columns(points, features), question)
         if features is not None and len(features) != len(points):
             raise DataError(f"there are {len(points)} clouds, and features of {len(features)}")
         parts = [None] * len(points) if features is None else features
         return [
-            self._cloud(f"cloud {i}", *self.columns(cloud, part, f"cloud {i}"), asking, *options)
+            self.label_cloud(f"cloud {i}", *self.columns(cloud, part, f"cloud {i}"), question)
             for i, (cloud, part) in enumerate(zip(points, parts, strict=True))
         ]
 
-    def label_frame(
+    def question(
         self,
-        frame: Frame,
-        asking: Asked | None = None,
+        classes: Classes | None = None,
+        background: Background = "own",
         threshold: float = 0.0,
         extras: Collection[Extra] = (),
-    ) -> Labels:
-        """Labels of the points of a frame's keyframe; asking: what `asking` gave, None: the student's classes."""
-        return self._read(
-            self._say(frame, asking or self._own, tuple(extras)), asking or self._own, threshold
-        )
+    ) -> Question:
+        """What is asked of clouds, prepared once for many; arguments as in `predict`."""
+        asking = self._own if classes is None else asked(self.student, self._tower, classes, background)
+        if unknown := set(extras) - set(get_args(Extra)):
+            raise ConfigError(f"extras: {min(unknown)} is not one of {', '.join(get_args(Extra))}")
+        return Question(asking, float(threshold), tuple(extras))
 
-    def asking(self, classes: Classes | None, background: Background = "own") -> Asked:
-        """What points are compared with, prepared once for many clouds; arguments as in `predict`."""
-        return self._own if classes is None else asked(self.student, self._tower, classes, background)
+    def label_frame(self, frame: Frame, question: Question | None = None) -> Labels:
+        """Labels of the points of a frame's keyframe; question: None: for the student's classes."""
+        question = question or Question(self._own)
+        return self._read(self._say(frame, question), question)
 
     def columns(
         self, points: Any, features: Any = None, name: str = "the cloud"
@@ -214,27 +225,27 @@ class Labeler:
         advice = "" if own.ndim == 2 and own.shape[1] else "; zeros will do where there is none, less well"
         return f"{found}, and the student wants {wanted}{known}: {columns}{advice}"
 
-    def _cloud(
+    def label_cloud(
         self,
         name: str,
         points: NDArray[np.floating],
         features: NDArray[np.float32],
-        asking: Asked,
-        threshold: float,
-        extras: tuple[Extra, ...],
+        question: Question | None = None,
     ) -> Labels:
+        """`predict` for what `columns` and `question` gave; name: what messages begin with."""
+        question = question or Question(self._own)
         finite = np.isfinite(points).all(1)
         if not finite.all():
             lost = f"{int((~finite).sum()):,} of {len(points):,} points"
             warnings.warn(f"{name}: {lost} are not finite and get no label", stacklevel=3)
         kept = np.flatnonzero(finite)
         near = self._near(points[kept], name)
-        said = _Said.empty(len(points), asking, extras, self._channels)
+        said = _Said.empty(len(points), question, self.channels)
         margin = MARGIN_VOXELS * self.student.config.voxels.size
         for inner, whole in tiles(near, MOST_POINTS, margin):
             frame = Frame.of_cloud(name, near[whole], features[kept[whole]])
-            said.put(kept[whole[inner]], self._say(frame, asking, extras), inner)
-        return self._read(said, asking, threshold)
+            said.put(kept[whole[inner]], self._say(frame, question), inner)
+        return self._read(said, question)
 
     def _near(self, points: NDArray[np.floating], name: str) -> NDArray[np.float32]:
         """Coordinates of a map are moved to the middle, by whole voxels, before they become float32."""
@@ -258,7 +269,8 @@ class Labeler:
         return moved.astype(np.float32)
 
     @property
-    def _channels(self) -> int:
+    def channels(self) -> int:
+        """D, the width of `Labels.features`."""
         return (
             self.student.text.shape[1]
             if "semantic" in self.student.heads
@@ -266,9 +278,10 @@ class Labeler:
         )
 
     @torch.inference_mode()
-    def _say(self, frame: Frame, asking: Asked, extras: tuple[Extra, ...]) -> _Said:
+    def _say(self, frame: Frame, question: Question) -> _Said:
+        asking, extras = question.asking, question.extras
         if not frame.keyframe.any():
-            return _Said.empty(0, asking, extras, self._channels)
+            return _Said.empty(0, question, self.channels)
         backbone, voxel = self.student.look(frame)
         logits = asking.logits(self.student, backbone)
         best, shares = logits.argmax(1), (logits.float() / self.student.temperature).softmax(1)
@@ -280,11 +293,11 @@ class Labeler:
             spoken = (self.student.heads["semantic"](backbone.float()) if speaks else backbone.float())[voxel]
         return _Said(*(_numpy(each) for each in (best[voxel], confidence[voxel], scores, spoken)))
 
-    def _read(self, said: _Said, asking: Asked, threshold: float) -> Labels:
-        count = len(asking.classes)
-        named = (said.best >= 0) & (said.best < count) & (said.confidence >= threshold)
+    def _read(self, said: _Said, question: Question) -> Labels:
+        classes = question.asking.classes
+        named = (said.best >= 0) & (said.best < len(classes)) & (said.confidence >= question.threshold)
         ids = np.where(named, said.best + 1, NOTHING).astype(np.uint16)
-        return Labels(ids, asking.classes, said.confidence, said.scores, said.features)
+        return Labels(ids, classes, said.confidence, said.scores, said.features)
 
 
 @dataclass
@@ -297,7 +310,8 @@ class _Said:
     features: NDArray[np.float32] | None
 
     @classmethod
-    def empty(cls, count: int, asking: Asked, extras: tuple[Extra, ...], channels: int) -> _Said:
+    def empty(cls, count: int, question: Question, channels: int) -> _Said:
+        asking, extras = question.asking, question.extras
         return cls(
             np.full(count, -1, np.int64),
             np.zeros(count, np.float32),

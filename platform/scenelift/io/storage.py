@@ -308,6 +308,17 @@ def require_space(path: Location, need: int) -> None:
         raise StorageError(_full(filesystem, inner, need))
 
 
+def require_memory(path: Location, need: int) -> None:
+    """Raise StorageError if what is read from `path` would take more memory than this machine has free."""
+    import psutil  # only where whole files of others are read
+
+    if need > (there := psutil.virtual_memory().available):
+        raise StorageError(
+            f"{path} would take {megabytes(need)} of memory, and {megabytes(there)} are free; cut it into parts, "
+            "or save it as LAS or .npy, which are read in chunks"
+        )
+
+
 def free(path: str) -> int:
     """Bytes free at a local path, or at its nearest parent that exists."""
     folder = next(parent for parent in (Path(path), *Path(path).parents) if parent.exists())

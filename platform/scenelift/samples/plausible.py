@@ -17,6 +17,8 @@ from scenelift.errors import FrameError
 
 FARTHEST = 1e4
 """Largest coordinate of a scan's point, metres: far beyond any LiDAR, and within the voxel grid of any network."""
+_LOW_BITS = 0x1FFFFFFF
+"""Bits of a float64's lower half that are 0 if its value was a float32."""
 FARTHEST_IN_ROOM = 1e3
 """Largest coordinate of a room's point, metres; a room in millimetres is beyond it."""
 _BELIEF_ERROR = 0.01
@@ -42,6 +44,14 @@ def require_metres(name: str, points: NDArray[np.floating], farthest: float = FA
             f"{name} has a point {reach:.3g} m from the origin, more than {farthest:,.0f}; coordinates are "
             "float32, in metres"
         )
+
+
+def holds_doubles(data: bytes) -> bool:
+    """Whether raw values are float32 ones that were saved as float64; what has more digits leaves any range."""
+    if len(data) % 8 or len(data) < 64:
+        return False
+    halves = np.frombuffer(data, "<u4").reshape(-1, 2)
+    return not (halves[:, 0] & _LOW_BITS).any() and bool(np.unique(halves[:, 1]).size > 2)
 
 
 def require_range(name: str, values: NDArray[Any], low: float, high: float, what: str) -> None:

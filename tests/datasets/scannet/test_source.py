@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from datasets.scannet.classes import COLORS, TABLE, label_table, read_table
-from datasets.scannet.ply import read_vertices
 from datasets.scannet.source import ScanNet
 from datasets.scannet.views import visible
 from scenelift.errors import ConfigError, DataError, FrameError
+from scenelift.io.ply import read_vertices
 from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import Frame
 from tests.made.scannet_tree import COLOR, DEPTH, NYU, SCENES, ScanNetTree, encode, loop, photos, ply, write

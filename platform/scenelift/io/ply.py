@@ -1,4 +1,4 @@
-"""Reads the vertices of a PLY file, the form of ScanNet's meshes: ascii or binary, of either byte order."""
+"""The vertices of PLY files, ascii or binary, of either byte order: meshes of ScanNet, point clouds of anybody."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COUNT = re.compile(rb"^(element +\S+) +(\d+)", re.MULTILINE)
 def read_vertices(name: str, data: bytes) -> NDArray[Any]:
     """[N] structured array of the vertices, with the file's properties as fields.
 
-    The vertices must come first, as in ScanNet's files; what follows them (faces) is not read. Raises FrameError
+    The vertices must come first, as they mostly do; what follows them (faces) is not read. Raises FrameError
     for a file that is truncated or is not PLY.
     """
     header = _HEADER.match(data)

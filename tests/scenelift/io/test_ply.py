@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from plyfile import PlyData, PlyElement
 
-from datasets.scannet.ply import encode_vertices, read_vertices
+from scenelift.io.ply import encode_vertices, read_vertices
 
 FIELDS = [("x", "<f4"), ("y", "<f8"), ("red", "u1"), ("label", "<u2"), ("depth", "<i4")]
 

@@ -1,0 +1,1 @@
+"""Labels for every point of scans, by a trained student: the command around `scenelift.inference`."""

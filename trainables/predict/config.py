@@ -1,0 +1,58 @@
+"""Settings of `trainables.predict`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from datasets.shard.sources import SOURCES
+from scenelift.config.build import nearest
+from scenelift.config.constraints import Exists, FolderName
+from scenelift.errors import ConfigError
+from scenelift.inference.config import PredictConfig
+
+SHIPPED = "trainables/weights/synthetic_student"
+"""Trained on the synthetic world; ships with the repository."""
+
+
+@dataclass(frozen=True)
+class Prediction(PredictConfig):
+    """Labels for every point of a folder of scans, of a file, of shards or of a data set, in the points' order.
+
+    Without a student and data it shows what it does: the student that ships with the repository labels the
+    synthetic world. What is done already is left as it is, so that an interrupted job goes on where it was.
+    """
+
+    dataset: str | None = None
+    """A data set as it is unpacked, instead of data: nuscenes, semantickitti, scannet."""
+    root: Annotated[Path, Exists()] | None = None
+    """Its folder."""
+    version: Annotated[str, FolderName()] = "v1.0-trainval"
+    """Its release; of nuScenes, the name of the folder with the tables."""
+    split: Annotated[str, FolderName()] | None = None
+    """Its split; none: every scene that is there."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.dataset is not None and self.dataset not in SOURCES:
+            raise ConfigError(f"unknown data set {self.dataset}; {nearest(self.dataset, SOURCES)}")
+        if self.dataset is not None and self.data is not None:
+            raise ConfigError("give --data, or a --dataset with its --root, not both")
+        if self.dataset is None and (self.root is not None or self.split is not None):
+            raise ConfigError(
+                "--root and --split are of a --dataset, such as nuscenes; plain files are --data"
+            )
+
+    def check_here(self, prefix: str = "") -> None:
+        if self.dataset is not None and self.root is None:
+            raise ConfigError(f"--root is missing: the folder where {self.dataset} is unpacked")
+        if self.student is None and (self.data is not None or self.dataset is not None):
+            raise ConfigError(
+                "--student is missing: a trained student, such as runs/NAME/student; the one that ships, "
+                f"{SHIPPED}, knows the synthetic world alone"
+            )
+        self.check_places(prefix)
+
+
+PRESETS = {"default": Prediction()}

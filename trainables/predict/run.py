@@ -1,0 +1,50 @@
+"""Labels of scans, of shards, or of a data set as it is unpacked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from datasets.shard.sources import open_source
+from scenelift.inference import job, scans
+from scenelift.inference.work import Scans
+from scenelift.samples.config import ReadOptions
+from scenelift.samples.frame import FRAME
+from scenelift.samples.kind import SampleKey, SampleSource
+from trainables.common.segmentation import synthetic
+from trainables.predict.config import SHIPPED, Prediction
+from trainables.predict.formats import formats
+
+
+def run(config: Prediction) -> Path:
+    """Label everything; the synthetic world by the student that ships, if nothing is given."""
+    if config.data is None and config.dataset is None:
+        config = replace(config, data=synthetic("val"))
+    if config.student is None:
+        config = replace(config, student=SHIPPED)
+    return job.run(config, _keyframes(config), formats(config))
+
+
+def _keyframes(config: Prediction) -> Scans | None:
+    if config.dataset is None or config.root is None:
+        return None
+    source = open_source(config.dataset, config.root.expanduser().absolute(), config.version)
+    return DatasetScans(source, tuple(source.list_samples(config.split)))
+
+
+@dataclass(frozen=True)
+class DatasetScans:
+    """Keyframes of a data set, read by its adapter."""
+
+    source: SampleSource
+    keys: tuple[SampleKey, ...]
+
+    @property
+    def names(self) -> Sequence[str]:
+        return [key.token for key in self.keys]
+
+    def __getitem__(self, index: int) -> scans.Scan:
+        frame: Any = FRAME.read(self.source, self.keys[index], ReadOptions())
+        return scans.of_frame(frame)
