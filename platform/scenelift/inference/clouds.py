@@ -117,6 +117,9 @@ def _ending(path: Path) -> str:
 
 def _raw(cloud: CloudFile) -> Iterator[Chunk]:
     size = cloud.path.stat().st_size
+    with cloud.path.open("rb") as file:
+        if holds_doubles(file.read(min(size, 1 << 20))):
+            raise DataError(f"{cloud.path} holds float64 values; save it as float32")
     width = cloud.width or (5 if _ending(cloud.path) == ".pcd.bin" else _width(cloud.path, size))
     if size % (4 * width):
         raise DataError(
@@ -127,8 +130,6 @@ def _raw(cloud: CloudFile) -> Iterator[Chunk]:
         yield _table(np.zeros((0, width), np.float32))
         return
     rows = np.memmap(cloud.path, "<f4", "r").reshape(-1, width)
-    if holds_doubles(rows[: CHUNK // width].tobytes()):
-        raise DataError(f"{cloud.path} holds float64 values; save it as float32")
     for start in range(0, len(rows), CHUNK):
         yield _table(np.array(rows[start : start + CHUNK]))
 
