@@ -90,14 +90,10 @@ PHASES = (
     Phase("import", lambda command: command.loaded("libtorch")),
     Phase("Ray's start", lambda command: "gcs_server" in command.children),
     Phase("sharding", lambda command: "raylet" in command.children, sharding=True),
-    Phase("teacher's scores", lambda command: _events(command) == 0 and "runs" in _made(command)),
-    Phase("training", lambda command: _events(command) > 3),
+    Phase("teacher's scores", lambda command: _kinds(command) == {"data"}),
+    Phase("training", lambda command: "metrics" in _kinds(command)),
     Phase("scoring", lambda command: "was the bottleneck" in command.said),
 )
-
-
-def _made(command: Command) -> list[str]:
-    return [path.name for path in command.folder.iterdir()] if command.folder.exists() else []
 
 
 def _history(folder: Path) -> list[dict[str, object]]:
@@ -105,8 +101,9 @@ def _history(folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def _events(command: Command) -> int:
-    return len(_history(command.folder))
+def _kinds(command: Command) -> set[object]:
+    """Of the events of the run; the first are those of its shards."""
+    return {event["kind"] for event in _history(command.folder)}
 
 
 def interrupt(phase: Phase, number: signal.Signals, world: Path, folder: Path) -> list[str]:

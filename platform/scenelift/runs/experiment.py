@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 from scenelift.config import build as configuration
 from scenelift.config.files import dump
 from scenelift.errors import DataError, SceneliftError
 from scenelift.evaluation import plots
+from scenelift.inference import flavor
 from scenelift.io import folders, secrets, storage
 from scenelift.io.console import Meter, say
 from scenelift.io.secrets import address
@@ -300,7 +303,35 @@ class Experiment:
         with folders.written(folder) as inside:
             student.save(inside)
         self.run.publish(folder.name)
-        self.tracker.model("student", folder, params, self.metrics, step)
+        model_id = self._log_model(STUDENT, student, folder, params, self.metrics, step)
+        settings = self.config["tracking"]
+        if settings["register"] is not None and model_id is not None:
+            place = self.tracker.register(model_id, settings["register"], settings["alias"])
+            say(f"registered: {place}" if place else f"{settings['register']} is not registered: see above")
+
+    def log_best(
+        self, student: Trained, params: Mapping[str, Any], metrics: Mapping[str, float], step: int
+    ) -> None:
+        """Log the student of the best checkpoint by validation, which is kept beside the trained one."""
+        with tempfile.TemporaryDirectory(prefix="scenelift-") as folder:
+            student.save(Path(folder))
+            self._log_model("best", student, Path(folder), params, metrics, step)
+
+    def _log_model(
+        self,
+        name: str,
+        student: Trained,
+        files: Path,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        step: int,
+    ) -> str | None:
+        """One that labels points becomes a model that MLflow can load and serve, any other its files."""
+        if not flavor.names_classes(student):
+            return self.tracker.model(name, files, params, metrics, step)
+        with tempfile.TemporaryDirectory(prefix="scenelift-") as folder:
+            flavor.save(files, Path(folder) / name)
+            return self.tracker.model(name, Path(folder) / name, params, metrics, step)
 
     def close(self, status: Status, error: str | None = None) -> None:
         """Write curves and result.json, and end the MLflow run."""

@@ -65,3 +65,8 @@ def _train_and_score(task: Task[Any], job: Job, resources: Resources, started: E
         started.report(report, last.step)
     student = task.load(last.folder)
     started.save_student(student, task.describe(student), last.step)
+    best = job.checkpoints.best() if job.loop.watch.keep_best else None
+    if best is not None and best.score is not None and best.folder != last.folder:
+        assert job.validation is not None, "it is the best of some"
+        kept, metric = task.load(best.folder), job.loop.watch.metric or job.validation.measure.names[0]
+        started.log_best(kept, task.describe(kept), {metric: best.score}, best.step)

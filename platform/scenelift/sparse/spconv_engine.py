@@ -7,6 +7,7 @@ be closed for a single layer are closed here; `layers` closes the others (k=1 ke
 from __future__ import annotations
 
 import functools
+import logging
 import warnings
 from typing import Any
 
@@ -113,5 +114,8 @@ def _spconv() -> Any:
             core.ALL_IMPGEMM_PARAMS.clear()
         import spconv
         import spconv.pytorch as sp
+    # Each process would warn that spconv's tensors ask torch whether it traces; nothing here is traced.
+    said_once = logging.getLogger("torch.fx._symbolic_trace")
+    said_once.addFilter(lambda record: "is_fx_tracing" not in record.getMessage())
     warn_if_untested("spconv", spconv.__version__, TESTED_SPCONV)
     return sp

@@ -210,6 +210,24 @@ class Tracker:
         self.flush()
         return model_id
 
+    def register(self, model_id: str, name: str, alias: str | None) -> str | None:
+        """Make a logged model a new version of a registered one; returns its address, or None without a server."""
+        from mlflow.exceptions import MlflowException
+
+        def register_model() -> str:
+            try:
+                self._client.create_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            source = f"models:/{model_id}"
+            version = self._client.create_model_version(name, source, self._id, model_id=model_id).version
+            if alias is not None:
+                self._client.set_registered_model_alias(name, alias, version)
+            return f"models:/{name}@{alias}" if alias else f"models:/{name}/{version}"
+
+        return self._insist(f"registering the model {name}", register_model)
+
     def leave(self) -> None:
         """Send what waits; somebody else closes the run."""
         if self._monitor is not None:

@@ -23,11 +23,20 @@ class TrackingConfig(Settings):
     """Seconds between samples of CPU, memory, disk, network and GPU; 0 records none."""
     name: str | None = None
     """What MLflow calls the run; none: the name of its folder."""
+    register: str | None = None
+    """Registered model that the trained student becomes a new version of; none: it is logged, not registered."""
+    alias: str | None = None
+    """Alias that this version gets, and an earlier one loses, such as champion: models:/NAME@champion."""
     parent: str | None = None
     """Id of the MLflow run that this one is shown below, as the trials of a sweep are."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.alias is not None and self.register is None:
+            raise ConfigError("tracking.alias is of a registered model: give --tracking.register NAME too")
+        for name, value in (("register", self.register), ("alias", self.alias)):
+            if value is not None and (not value.strip() or not {*"/:@"}.isdisjoint(value)):
+                raise ConfigError(f"tracking.{name} is a plain name, without / : @")
         if self.uri is not None and "://" not in self.uri:  # not repeated: it may hold a password
             raise ConfigError(
                 "tracking.uri is no address; set --tracking.uri or MLFLOW_TRACKING_URI to a server "
