@@ -16,7 +16,8 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Installing the dependencies into $(VENV), once"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --requirement pyproject.toml --extra dev --extra aws
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --requirement pyproject.toml --extra train --extra dev --extra aws
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $(READY)
 
 demo: $(READY) ## world, shards, teacher, distillation, label-free scores, pictures: everything from nothing
@@ -70,9 +71,9 @@ table: $(READY) ## every row of CLIP2Scene's table on the synthetic world, five 
 dashboard: $(READY) ## MLflow's pages of all runs, with a link for each experiment; PORT=5000
 	@PYTHONPATH=platform $(BIN)/python -m scenelift.tracking.dashboard --port $(PORT)
 
-constraints: $(READY) ## write what is installed into constraints.txt
-	@{ head -n 1 constraints.txt; $(BIN)/uv pip list --quiet --format freeze --python $(BIN)/python | grep -vE '^(pip|setuptools)=='; } > constraints.new
-	@mv constraints.new constraints.txt
+constraints: $(READY) ## write the versions for each Python and system into constraints.txt; those in it stay
+	@$(BIN)/uv pip compile --quiet --universal --no-annotate --no-header --python-version 3.11 --all-extras pyproject.toml --output-file constraints.txt
+	@sed -i '1i # Every version that was tested together. Regenerate with `make constraints`.' constraints.txt
 
 clean: ## remove the environment and the caches, keep data and runs
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

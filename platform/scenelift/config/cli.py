@@ -34,11 +34,15 @@ _NAMES = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH", bool: "{true,fa
 def command(prog: str, presets: Mapping[str, Any], module: str = "") -> None:
     """`python -m PROG`: parse, check, then import and run `run(config)` of PROG or its `module`."""
     with exiting():
-        argv, program = sys.argv[1:], f"python -m {prog}"
-        config = parse(presets, argv, program)
-        config.check_here()
-        check_preset(config, presets, argv, program)
-        import_module(f"{prog}.{module}" if module else prog).run(config)
+        start(f"python -m {prog}", presets, f"{prog}.{module}" if module else prog, sys.argv[1:])
+
+
+def start(program: str, presets: Mapping[str, Any], module: str, argv: Sequence[str]) -> None:
+    """Parse, check, then import the module and run its `run(config)`. SceneliftError for a user's mistake."""
+    config = parse(presets, argv, program)
+    config.check_here()
+    check_preset(config, presets, argv, program)
+    import_module(module).run(config)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ CHUNK = 1_000_000
 INTENSITY = ("intensity", "reflectance", "remission", "reflectivity", "scalar_intensity", "i")
 """Names of the column with the strength of the return, in lower case."""
 COLORS = ("red", "green", "blue")
-_MISSING = "the reader of {} files is not installed; run: pip install {}"
+_MISSING = "{}: the reader of {} files is not installed; run: pip install {}"
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ def _las(cloud: CloudFile) -> Iterator[Chunk]:
     try:
         import laspy
     except ImportError:
-        raise DataError(_MISSING.format("LAS", "'laspy[lazrs]'")) from None
+        raise DataError(_MISSING.format(cloud.path, "LAS", "'laspy[lazrs]'")) from None
 
     with laspy.open(cloud.path) as reader:
         for part in reader.chunk_iterator(CHUNK):
@@ -252,7 +252,7 @@ def _e57(cloud: CloudFile) -> Iterator[Chunk]:
     try:
         import pye57
     except ImportError:
-        raise DataError(_MISSING.format("E57", "pye57")) from None
+        raise DataError(_MISSING.format(cloud.path, "E57", "pye57")) from None
 
     file = pye57.E57(str(cloud.path))
     try:

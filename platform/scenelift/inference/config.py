@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from annotated_types import Ge, Le
+
 from scenelift.config.constraints import (
     Exists,
     Fraction,
-    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -34,7 +35,7 @@ class InputConfig(Settings):
     scale: PositiveFloat = 1.0
     """The features are multiplied by this, to be scaled as where the student was trained: 255 for intensities of
     0..1 and a student of nuScenes, 0.00389 for the 16 bits of LAS."""
-    offset: float = 0.0
+    offset: Annotated[float, Ge(-1e6), Le(1e6)] = 0.0
     """Then this is added."""
 
     def __post_init__(self) -> None:
@@ -75,8 +76,6 @@ class PredictConfig(Settings):
     """Where the network runs; auto: on a GPU if there is one."""
     workers: PositiveInt = 1
     """Processes that label side by side, on all machines of the Ray cluster; 1: this one, without Ray."""
-    gpus: NonNegativeFloat = 1.0
-    """GPUs of each of several workers, where the cluster has any."""
     max_bad: NonNegativeInt = 0
     """Files that may be unreadable before the job fails; each is named."""
     input: InputConfig = InputConfig()

@@ -67,13 +67,14 @@ _log = logging.getLogger(__name__)
 
 
 @functools.cache  # a process says it once
-def warn_if_untested(library: str, installed: str, tested: str) -> None:
-    """Warn unless `installed` is `tested`, or a patch of it where `tested` names no patch."""
-    if not f"{installed}.".startswith(f"{tested}."):
+def warn_if_untested(library: str, installed: str, tested: str | tuple[str, ...]) -> None:
+    """Warn unless `installed` is one of the `tested` versions, or a patch of one that names no patch."""
+    known = (tested,) if isinstance(tested, str) else tested
+    if not any(f"{installed}.".startswith(f"{each}.") for each in known):
         _log.warning(
             "%s %s is installed, and Scenelift uses private parts of it that were tested with %s; "
             "run `python -m pytest -m internals` to see whether they still fit",
             library,
             installed,
-            tested,
+            ", ".join(known),
         )

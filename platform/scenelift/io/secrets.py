@@ -12,8 +12,8 @@ HIDDEN = "***"
 """Stands for what was left out of an address."""
 _ADDRESS = re.compile(r"[A-Za-z][\w+.-]*:/[^\s\"'<>`]*")
 _WHOLE = re.compile(r"(?:--[\w.-]+=)?[A-Za-z][\w+.-]*:/")
-_PATHS = ("file", "sqlite")
-"""Schemes without a host, where @ is part of a name."""
+_PATHS = ("file", "sqlite", "models")
+"""Schemes without a host, where @ is part of a name, as in models:/NAME@ALIAS."""
 _STORES = ("s3", "gs", "gcs", "hdfs", "az", "abfs", "abfss", "memory")
 """Schemes whose paths may have an @, as in s3://bucket/runs@home."""
 _PLAIN = frozenset(

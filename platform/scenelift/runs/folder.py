@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import fcntl
 import functools
 import itertools
 import json
@@ -105,6 +104,8 @@ class Run:
         locks."""
         if self.remote or self.place in _locked:
             return
+        import fcntl  # not on Windows, where runs are looked at and not written
+
         file = (self.folder / _LOCK).open("a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

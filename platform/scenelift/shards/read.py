@@ -12,14 +12,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from scenelift.cluster import connect as cluster
-from scenelift.cluster import ray_internals
 from scenelift.errors import ShardError
 from scenelift.io import storage
 from scenelift.samples.frame import FRAME, Frame, FrameSet
 from scenelift.samples.kind import MANIFEST, Kind, Manifest, S
 from scenelift.samples.vocabulary import Vocabulary
-from scenelift.shards import datasource
+from scenelift.shards import rows
 
 if TYPE_CHECKING:
     import ray.data
@@ -59,25 +57,23 @@ class Samples(Generic[S]):
 
     def _column(self, name: str) -> tuple[str, ...]:
         """One small column of every file, without reading the rest."""
-        return tuple(
-            itertools.chain.from_iterable(datasource.read_column(file, name) for file in self._files)
-        )
+        return tuple(itertools.chain.from_iterable(rows.read_column(file, name) for file in self._files))
 
     @functools.cached_property
-    def _files(self) -> list[datasource.SampleFile]:
+    def _files(self) -> list[rows.SampleFile]:
         shards = self.manifest.shards
-        return [datasource.SampleFile(self.path, each.name, each.sha256, each.samples) for each in shards]
+        return [rows.SampleFile(self.path, each.name, each.sha256, each.samples) for each in shards]
 
     @functools.cached_property
     def _starts(self) -> NDArray[np.int64]:
         """[S + 1] index of the first sample of each shard, and the number of samples."""
         return np.cumsum([0, *(shard.samples for shard in self.manifest.shards)])
 
-    def _places(self, indices: NDArray[np.int64]) -> list[datasource.Place]:
+    def _places(self, indices: NDArray[np.int64]) -> list[rows.Place]:
         assert not len(indices) or (indices.min() >= 0 and indices.max() < len(self)), "no such sample"
         shards = np.searchsorted(self._starts, indices, side="right") - 1
-        rows = indices - self._starts[shards]
-        return [(self._files[shard], row) for shard, row in zip(shards.tolist(), rows.tolist(), strict=True)]
+        inside = (indices - self._starts[shards]).tolist()
+        return [(self._files[shard], row) for shard, row in zip(shards.tolist(), inside, strict=True)]
 
     def read(self, index: int) -> S:
         """One sample, read in this process."""
@@ -86,11 +82,13 @@ class Samples(Generic[S]):
     def read_many(self, indices: ArrayLike) -> list[S]:
         """Samples in the given order, read in this process. Their arrays are read-only."""
         places = self._places(np.asarray(indices, np.int64))
-        return datasource.to_samples(datasource.read_rows(places), self.kind) if places else []
+        return rows.to_samples(rows.read_rows(places), self.kind) if places else []
 
     def dataset(self, indices: ArrayLike | None = None) -> ray.data.Dataset:
         """Rows {"index" of the sample, "position", columns...} for map_batches, in any order; by default all."""
         import ray.data
+
+        from scenelift.shards import datasource
 
         wanted = np.arange(len(self)) if indices is None else np.asarray(indices, np.int64)
         sample_bytes = self.manifest.bytes // max(1, len(self))
@@ -113,6 +111,9 @@ class Samples(Generic[S]):
         random draws must depend on i or the samples alone. Samples are views of shared memory: collate must copy
         what it keeps.
         """
+        from scenelift.cluster import connect as cluster
+        from scenelift.cluster import ray_internals
+
         wanted = np.asarray(indices, np.int64)
         sample_bytes = self.manifest.bytes / max(1, len(self))
         step = max(1, int(_SEGMENT_BYTES / sample_bytes) // batch_size) * batch_size
@@ -122,9 +123,9 @@ class Samples(Generic[S]):
                 dataset.context.execution_options.preserve_order = True
                 ray_internals.pace(dataset.context)
 
-                def collated(rows: pa.Table, first: int = start // batch_size) -> B:
-                    number = first + rows["position"][0].as_py() // batch_size
-                    return collate(datasource.to_samples(rows, self.kind), number)
+                def collated(table: pa.Table, first: int = start // batch_size) -> B:
+                    number = first + table["position"][0].as_py() // batch_size
+                    return collate(rows.to_samples(table, self.kind), number)
 
                 yield from dataset.iter_torch_batches(
                     batch_size=batch_size,

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from scenelift.io.console import warn_if_untested
 from scenelift.sparse.sites import Geometry, Shape, Sites, cell_keys
 
-TESTED_SPCONV = "2.3.6"
+TESTED_SPCONV = ("2.3.6", "2.3.8")
+"""The latter for Python 3.12 and later: the same kernels."""
 
 
 class SpconvConv(nn.Module):

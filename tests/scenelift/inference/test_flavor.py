@@ -81,7 +81,18 @@ def test_a_served_model_answers_a_scan(model):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = "-m mlflow models serve --env-manager local --host 127.0.0.1 --workers 1".split()
+    command = [
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "--env-manager",
+        "local",
+        "--host",
+        "127.0.0.1",
+        "--workers",
+        "1",
+    ]
     tools = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # MLflow starts uvicorn from there
     server = subprocess.Popen(
         [sys.executable, *command, "--port", str(port), "--model-uri", str(model)],

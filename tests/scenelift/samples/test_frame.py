@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from scenelift.samples.frame import FRAME, Frame
-from scenelift.shards.datasource import to_samples
+from scenelift.shards.rows import to_samples
 from tests.made.frames import OPTIONS, made_up_frame
 
 FULL = made_up_frame("frame-00003")

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scenelift.samples.room import ROOM
-from scenelift.shards.datasource import to_samples
+from scenelift.shards.rows import to_samples
 from scenelift.shards.write import encode
 from tests.made.rooms import made_up_room
 

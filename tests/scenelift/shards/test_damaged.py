@@ -16,7 +16,7 @@ from scenelift.samples.caption import CAPTIONED_IMAGE
 from scenelift.samples.frame import FRAME
 from scenelift.samples.kind import Kind, Manifest, ShardFile
 from scenelift.samples.room import ROOM
-from scenelift.shards.datasource import SampleFile, read_column, read_rows, to_samples
+from scenelift.shards.rows import SampleFile, read_column, read_rows, to_samples
 from scenelift.shards.write import encode, read_summary
 from tests.made.captions import made_up_image
 from tests.made.frames import made_up_frame

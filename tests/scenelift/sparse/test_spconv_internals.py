@@ -18,7 +18,7 @@ pytestmark = pytest.mark.internals
 
 
 def test_the_installed_spconv_is_the_one_that_was_tested():
-    assert spconv.__version__ == TESTED_SPCONV
+    assert spconv.__version__ in TESTED_SPCONV
 
 
 def test_a_layer_takes_a_weight_of_another_precision_and_its_gradient_reaches_ours():
