@@ -43,12 +43,16 @@ def run(task: Task[Any], observe: Observe = ignore) -> None:
                 validation=validation,
                 smaller_samples=task.smaller_samples,
             )
-            _train_and_score(task, job, resources, started)
+            watched = config.loop.watch.metric or (validation.measure.names[0] if validation else "")
+            _train_and_score(task, job, resources, started, watched)
     if advice := task.following(storage.join(started.run.place, STUDENT)):
         print(advice)
 
 
-def _train_and_score(task: Task[Any], job: Job, resources: Resources, started: Experiment) -> None:
+def _train_and_score(
+    task: Task[Any], job: Job, resources: Resources, started: Experiment, watched: str
+) -> None:
+    """watched: the metric by which a checkpoint is the best."""
     initial, before = started.run.initial, None
     if task.test is None or task.test.manifest != task.train.manifest:
         started.dataset(task.train, "train")
@@ -67,6 +71,5 @@ def _train_and_score(task: Task[Any], job: Job, resources: Resources, started: E
     started.save_student(student, task.describe(student), last.step)
     best = job.checkpoints.best() if job.loop.watch.keep_best else None
     if best is not None and best.score is not None and best.folder != last.folder:
-        assert job.validation is not None, "it is the best of some"
-        kept, metric = task.load(best.folder), job.loop.watch.metric or job.validation.measure.names[0]
-        started.log_best(kept, task.describe(kept), {metric: best.score}, best.step)
+        kept = task.load(best.folder)
+        started.log_best(kept, task.describe(kept), {watched: best.score}, best.step)
