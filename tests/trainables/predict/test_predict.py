@@ -1,0 +1,178 @@
+"""`trainables.predict`: shards as `evaluate` labels them, data sets as their benchmarks want them, real scans."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from datasets.nuscenes import submission as lidarseg
+from datasets.nuscenes.classes import FULL
+from datasets.semantickitti import submission as kitti
+from datasets.semantickitti.classes import VOCABULARY
+from scenelift.config.cli import command
+from scenelift.errors import ConfigError, DataError
+from scenelift.nn.student import Student
+from scenelift.samples.vocabulary import Vocabulary
+from scenelift.shards.read import Shards
+from scenelift.shards.write import write_shards
+from tests.made import without_ray
+from tests.made.frames import OPTIONS, MadeUp
+from tests.made.kitti_tree import KittiTree
+from tests.made.nuscenes_tree import VERSION, Tree
+from tests.made.students import CONFIG, speaking_student
+from trainables.common.scoring import Predictors, evaluate
+from trainables.predict.config import Prediction
+from trainables.predict.run import run
+
+
+def taught(folder: Path, vocabulary: Vocabulary, features: int = 1) -> str:
+    """The folder of a student with a classifier for these classes."""
+    torch.manual_seed(0)
+    count = len(vocabulary.classes)
+    student = Student(CONFIG, features, torch.zeros(count, 0), vocabulary, {"classifier": count}).eval()
+    student.save(folder / "student")
+    return str(folder / "student")
+
+
+@pytest.fixture
+def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shards:
+    without_ray.patch(monkeypatch)
+    write_shards(MadeUp(frames=6), None, str(tmp_path / "shards"), replace(OPTIONS, lidar_sweeps=1))
+    return Shards.open(str(tmp_path / "shards"))
+
+
+def test_labels_of_shards_are_those_that_evaluate_scores(shards, tmp_path):
+    """Bit by bit, for the points of the keyframe, in their order."""
+    speaking_student().save(tmp_path / "student")
+    students = {"student": str(tmp_path / "student")}
+    scored = evaluate(shards, Predictors(shards.vocabulary, students), "scoring", range(len(shards)))
+    out = run(Prediction(students["student"], shards.path, str(tmp_path / "out"), "npz", device="cpu"))
+    for index, labels in scored.kept.items():
+        made = np.load(out / f"{shards.tokens[index]}.npz")
+        assert np.array_equal(made["ids"], labels["student"])
+    assert len(list(out.glob("*.npz"))) == len(scored.kept) == 6
+
+
+@pytest.mark.ray
+def test_several_workers_write_what_one_writes(tmp_path, ray_session):
+    speaking_student().save(tmp_path / "student")
+    rng = np.random.default_rng(0)
+    (tmp_path / "scans").mkdir()
+    for number in range(7):
+        np.save(tmp_path / "scans" / str(number), rng.normal(0, 9, (50 + number, 4)).astype(np.float32))
+    config = Prediction(
+        str(tmp_path / "student"), str(tmp_path / "scans"), str(tmp_path / "one"), "label", device="cpu"
+    )
+    one = run(config)
+    two = run(replace(config, out=str(tmp_path / "two"), workers=2))
+    assert {path.name: path.read_bytes() for path in one.glob("*.label")} == {
+        path.name: path.read_bytes() for path in two.glob("*.label")
+    }
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_submission_to_semantickitti(tmp_path, plain, capsys):
+    """From the data set, or from its plain files: the same bytes, at the same place."""
+    tree = KittiTree(tmp_path / "kitti")
+    where = (
+        {"data": str(tree.root)}
+        if plain
+        else {"dataset": "semantickitti", "root": tree.root, "version": "1.0"}
+    )
+    student = taught(tmp_path, VOCABULARY)
+    out = run(Prediction(student, out=str(tmp_path / "out"), format="semantickitti", device="cpu", **where))
+    assert kitti.check(out, tree.root) == 8 and "8 files follow the rules" in capsys.readouterr().err
+    rows = np.fromfile(tree.root / "sequences/08/velodyne/000002.bin", np.float32).reshape(-1, 4)
+    from scenelift.inference.labeler import load
+
+    ids = load(student, "cpu").predict(rows).ids
+    raw = np.fromfile(out / "sequences/08/predictions/000002.label", np.uint32)
+    assert np.array_equal(raw, kitti.RAW[ids])
+
+
+def test_a_submission_to_nuscenes(tmp_path):
+    tree = Tree(tmp_path / "nuscenes")
+    config = Prediction(
+        taught(tmp_path, FULL),
+        out=str(tmp_path / "out"),
+        format="nuscenes",
+        device="cpu",
+        dataset="nuscenes",
+        root=tree.root,
+        version=VERSION,
+        split="mini_val",
+    )
+    out = run(config)
+    records = json.loads((tree.root / VERSION / "sample_data.json").read_text())
+    lidar = {
+        row["token"]: (tree.root / row["filename"]).stat().st_size // 20
+        for row in records
+        if row["is_key_frame"] and "LIDAR" in row["filename"] and "0103" in row["sample_token"]
+    }
+    assert lidarseg.check(out, "mini_val", lidar) == len(lidar) == 3
+    file = next((out / "lidarseg" / "mini_val").iterdir())
+    file.write_bytes(b"\0" + file.read_bytes()[1:])
+    with pytest.raises(DataError, match=r"not 1\.\.16"):
+        lidarseg.check(out, "mini_val", lidar)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"format": "nuscenes", "data": "."}, "--dataset nuscenes --root ROOT"),
+        ({"format": "semantickitti", "threshold": 0.5, "data": "."}, "a class for every point"),
+        ({"format": "semantickitti", "data": "."}, "is for the classes car, bicycle"),
+    ],
+)
+def test_what_a_benchmark_would_refuse(options, message, tmp_path):
+    speaking_student().save(tmp_path / "student")
+    np.save(tmp_path / "cloud.npy", np.zeros((3, 4)))
+    options = options | {"data": str(tmp_path), "out": str(tmp_path / "out")}
+    with pytest.raises(ConfigError, match=message):
+        run(Prediction(str(tmp_path / "student"), device="cpu", **options))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--data", "."], "--student is missing"),
+        (["--dataset", "nuscenes"], "--root is missing"),
+        (["--dataset", "kitti", "--root", "."], "unknown data set kitti; did you mean semantickitti"),
+        (["--data", ".", "--dataset", "nuscenes", "--root", "."], "not both"),
+        (["--data", ".", "--split", "val"], "of a --dataset"),
+        (["--student", "nope", "--data", "."], "there is no nope"),
+        (["--student", ".", "--data", "/nope"], "there is no /nope"),
+    ],
+)
+def test_a_mistake_is_one_line(words, message, monkeypatch, capsys):
+    from trainables.predict.config import PRESETS
+
+    monkeypatch.setattr(sys, "argv", ["predict", *words])
+    with pytest.raises(SystemExit):
+        command("trainables.predict", PRESETS, "run")
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "points", "endings"),
+    [("nuscenes/samples/LIDAR_TOP", 34_688, ".pcd.bin"), ("semantickitti/sequences", 17_238, ".bin")],
+)
+def test_real_scans_from_plain_files(real_data, data, points, endings, tmp_path):
+    """The layout is found by itself, and each point has a label at its place."""
+    speaking_student().save(tmp_path / "student")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        config = Prediction(
+            str(tmp_path / "student"), str(real_data / data), str(tmp_path / "out"), "label", device="cpu"
+        )
+        out = run(config)
+    (file,) = out.rglob("*.label")
+    assert file.stat().st_size == 4 * points
