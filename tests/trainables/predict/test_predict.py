@@ -144,7 +144,7 @@ def test_what_a_benchmark_would_refuse(options, message, tmp_path):
     [
         (["--data", "."], "--student is missing"),
         (["--dataset", "nuscenes"], "--root is missing"),
-        (["--dataset", "kitti", "--root", "."], "unknown data set kitti; did you mean semantickitti"),
+        (["--dataset", "kitti", "--root", "."], "unknown data set kitti; known: nuscenes"),
         (["--data", ".", "--dataset", "nuscenes", "--root", "."], "not both"),
         (["--data", ".", "--split", "val"], "of a --dataset"),
         (["--student", "nope", "--data", "."], "there is no nope"),
@@ -162,17 +162,14 @@ def test_a_mistake_is_one_line(words, message, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("data", "points", "endings"),
-    [("nuscenes/samples/LIDAR_TOP", 34_688, ".pcd.bin"), ("semantickitti/sequences", 17_238, ".bin")],
+    ("data", "points"), [("nuscenes/samples/LIDAR_TOP", 34_688), ("semantickitti/sequences", 17_238)]
 )
-def test_real_scans_from_plain_files(real_data, data, points, endings, tmp_path):
+def test_real_scans_from_plain_files(real_data, data, points, tmp_path):
     """The layout is found by itself, and each point has a label at its place."""
-    speaking_student().save(tmp_path / "student")
+    student, out = tmp_path / "student", tmp_path / "out"
+    speaking_student().save(student)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        config = Prediction(
-            str(tmp_path / "student"), str(real_data / data), str(tmp_path / "out"), "label", device="cpu"
-        )
-        out = run(config)
+        run(Prediction(str(student), str(real_data / data), str(out), "label", device="cpu"))
     (file,) = out.rglob("*.label")
     assert file.stat().st_size == 4 * points
