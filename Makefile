@@ -1,8 +1,17 @@
 # `make demo` and `make test` prepare everything they need, once; a second call starts at once.
-PYTHON ?= python3.11
+# The first Python of 3.11 to 3.13 that there is; make demo PYTHON=python3.13 takes another.
+PYTHON ?= $(firstword $(foreach each,python3.11 python3.12 python3.13 python3,$(shell command -v $(each))))
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+VERSION := import sys; print("%d.%d" % sys.version_info[:2])
+HAS := $(shell $(BIN)/python -c '$(VERSION)' 2>/dev/null)
+WANTED := $(if $(filter file,$(origin PYTHON)),$(HAS),$(shell $(PYTHON) -c '$(VERSION)' 2>/dev/null))
+# Stale: its Python is gone, or is another one than is asked for.
+STALE := $(if $(HAS),$(filter-out $(HAS),$(filter 3.11 3.12 3.13,$(WANTED))),yes)
+ifneq ($(and $(STALE),$(wildcard $(VENV))),)
+$(shell rm -rf $(VENV))
+endif
 PORT ?= 5000
 JOBS ?= 2
 
@@ -12,7 +21,7 @@ help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
 
 $(READY): pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.11, or call make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { echo "error: Python 3.11, 3.12 or 3.13 is needed, and $(if $(PYTHON),$(PYTHON) is not one,there is none); install one, or call make PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "Installing the dependencies into $(VENV), once"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
