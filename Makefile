@@ -15,7 +15,7 @@ endif
 PORT ?= 5000
 JOBS ?= 2
 
-.PHONY: help demo test test-fast test-slow test-ray lint types check bench startup hostile rooms table dashboard constraints clean
+.PHONY: help install demo test test-fast test-slow test-ray lint types check bench startup hostile rooms table dashboard constraints clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
@@ -28,6 +28,9 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --requirement pyproject.toml --extra train --extra dev --extra aws
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $(READY)
+
+install: $(READY) ## what is needed, into .venv; then: labels of a scan
+	@echo "next: $(BIN)/python -m trainables.predict --student trainables/weights/synthetic_student --data YOUR_SCAN"
 
 demo: $(READY) ## world, shards, teacher, distillation, label-free scores, pictures: everything from nothing
 	@$(BIN)/python -m trainables.distill

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,10 @@ from scenelift.errors import ConfigError, DataError, first_line
 from scenelift.inference.config import PredictConfig
 from scenelift.inference.outputs import FORMATS, Format
 from scenelift.inference.work import Done, Scans, Work, Worker, open_scans
+from scenelift.io import secrets
 from scenelift.io.console import Meter, say
+
+_MODULE = ["python", "-m", "trainables.explore"]
 
 
 def run(config: PredictConfig, found: Scans | None = None, formats: Mapping[str, Format] = FORMATS) -> Path:
@@ -44,7 +48,15 @@ def run(config: PredictConfig, found: Scans | None = None, formats: Mapping[str,
         finish(work.out)
     print(totals.table())
     print(f"labels: {work.out}")
+    if config.data is not None:
+        print(f"next: {_explore(config)}")
     return work.out
+
+
+def _explore(config: PredictConfig) -> str:
+    """The command that shows the labels, as the one that made them was called."""
+    called = ["scenelift", "explore"] if Path(sys.argv[0]).stem == "scenelift" else _MODULE
+    return secrets.command([*called, "--student", str(config.student), "--data", str(config.data)])
 
 
 def _here(worker: Worker, missing: list[int]) -> Iterator[Done]:
