@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from datasets.shard.sources import SOURCES
+from datasets.shard.sources import OWN, SOURCES
 from scenelift.config.build import nearest
 from scenelift.config.constraints import Exists, FolderName, NonNegativeInt, PositiveInt, Settings
+from scenelift.config.outside import require_there
 from scenelift.errors import ConfigError
 from scenelift.samples.config import ReadOptions
 
@@ -21,11 +23,14 @@ class ShardConfig(Settings):
     """
 
     dataset: str = "nuscenes"
-    """Which data set: nuscenes, semantickitti, scannet; the preset's name."""
+    """Which data set: nuscenes, semantickitti, scannet; the preset's name. own: that of `source`."""
+    source: str | None = None
+    """Class that reads a data set of your own, FILE.py:CLASS, MODULE:CLASS, or the name that an installed package
+    gives it (an entry point of the group scenelift.sources); docs/your_own_data.md."""
     root: Annotated[Path, Exists()] | None = None
     """Folder of the data set, as it is unpacked."""
     version: Annotated[str, FolderName()] = "v1.0-trainval"
-    """Its release; of nuScenes, the name of the folder with the tables."""
+    """Its release; of nuScenes, the name of the folder with the tables; of your own data, any word."""
     split: Annotated[str, FolderName()] | None = None
     """Split to take; none: every scene that is there."""
     out: str | None = None
@@ -44,22 +49,37 @@ class ShardConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.dataset not in SOURCES:
+        if self.dataset not in (*SOURCES, OWN):
             raise ConfigError(f"unknown data set {self.dataset}; {nearest(self.dataset, SOURCES)}")
+        if self.source is not None and self.dataset != OWN:
+            raise ConfigError(f"--source reads your own data, and not {self.dataset}; leave one of them out")
+
+    def continued(self, values: Mapping[str, Any], chosen: str | None) -> ShardConfig:
+        """With a source and without a preset: those for own data."""
+        return PRESETS[OWN] if "source" in values and chosen is None else self
 
     def check_here(self, prefix: str = "") -> None:
+        if self.dataset == OWN and self.source is None:
+            raise ConfigError(
+                "--source is missing: the class that reads your data; write --source FILE.py:CLASS"
+            )
         if self.root is None:
-            raise ConfigError(f"--root is missing: the folder where {self.dataset} is unpacked")
+            name = self.source or self.dataset
+            raise ConfigError(f"--root is missing: the folder where {name} is unpacked")
+        if self.source is not None:
+            require_there(self.source, "scenelift.sources", "source")
         super().check_here(prefix)
 
     @property
     def folder(self) -> str:
         """Where the shards go."""
-        return self.out or f"data/shards/{self.dataset}/{self.version}/{self.split or 'all'}"
+        name = self.source.rpartition(":")[2].lower() if self.source else self.dataset
+        return self.out or f"data/shards/{name}/{self.version}/{self.split or 'all'}"
 
 
 PRESETS = {
     "nuscenes": ShardConfig(dataset="nuscenes"),
     "semantickitti": ShardConfig(dataset="semantickitti", version="1.0", image_size=(160, 528)),
     "scannet": ShardConfig(dataset="scannet", version="v2", image_size=(480, 640), per_shard=8),
+    OWN: ShardConfig(dataset=OWN, version="1"),
 }

@@ -20,7 +20,7 @@ from scenelift.shards.read import Shards
 def run(config: ShardConfig) -> Manifest:
     """Write the shards and print their contents."""
     assert config.root is not None, "check_here"
-    source = open_source(config.dataset, config.root.expanduser().absolute(), config.version)
+    source = open_source(config.dataset, config.root.expanduser().absolute(), config.version, config.source)
     start = time.monotonic()
     options = ReadOptions(config.lidar_sweeps, config.image_size, config.superpixels)
     manifest = write(config, source, options, FRAME, "datasets.shard")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from datasets.shard.config import PRESETS, ShardConfig
 from datasets.shard.run import run
-from scenelift.config.cli import command
+from scenelift.config.cli import command, parse
 from scenelift.errors import ConfigError, DataError
 from scenelift.samples.frame import FrameSet
 from scenelift.shards.read import Shards
@@ -114,7 +114,7 @@ def test_a_restarted_job_gives_the_bytes_of_an_unbroken_one(
 
 def test_presets_keep_about_the_aspect_of_the_photos() -> None:
     native = {"nuscenes": (900, 1600), "semantickitti": (376, 1241), "scannet": (968, 1296)}
-    assert set(native) == set(PRESETS)
+    assert {*native, "own"} == set(PRESETS)
     for name, (height, width) in native.items():
         rows, columns = PRESETS[name].image_size
         assert abs(columns * height / (rows * width) - 1) < 0.05 and rows % 16 == columns % 16 == 0
@@ -123,6 +123,8 @@ def test_presets_keep_about_the_aspect_of_the_photos() -> None:
 def said(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
     """What the command answers to a wrong command line, which must be one line, status 1 and no Ray."""
     monkeypatch.setattr(sys, "argv", ["shard", *words.split()])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("PYTHONPATH", "")
     with pytest.raises(SystemExit) as stopped:
         command("datasets.shard", PRESETS, "run")
     output = capsys.readouterr()
@@ -133,7 +135,7 @@ def said(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("kitti --root .", "unknown preset kitti; known: nuscenes, scannet, semantickitti"),
+        ("kitti --root .", "unknown preset kitti; known: nuscenes, own, scannet, semantickitti"),
         ("nuscenes", "--root is missing"),
         ("nuscenes --rot .", "did you mean root?"),
         ("nuscenes --root /nowhere/at/all", "root: there is no /nowhere/at/all"),
@@ -142,6 +144,14 @@ def said(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         ("semantickitti --root tests", "has no folder sequences"),
         ("scannet --root tests", "has no folder scans"),
         ("scannet --root . --superpixels -1", "superpixels must be at least 0, not -1"),
+        ("--root .  --source nowhere.py:Mine", "--source: there is no file nowhere.py"),
+        (
+            "--root . --source tests/made/frames.py:Nothing",
+            "frames.py has no Nothing; known: MadeUp, MadeUpKeyframe",
+        ),
+        ("--source tests/made/frames.py:MadeUp", "--root is missing"),
+        ("own --root .", "write --source FILE.py:CLASS"),
+        ("nuscenes --root . --source a.py:B", "--source reads your own data, and not nuscenes"),
         ("nuscenes --root . --max-bad -1", "max_bad must be at least 0, not -1"),
         ("nuscenes --root . --per_shard 0", "per_shard must be at least 1, not 0"),
         ("nuscenes --root . --image_size 224", "image_size takes 2 values"),
@@ -162,3 +172,5 @@ def test_folder_without_out_says_what_is_in_it() -> None:
     assert ShardConfig(version="v1.0-mini").folder == "data/shards/nuscenes/v1.0-mini/all"
     assert ShardConfig(split="train").folder == "data/shards/nuscenes/v1.0-trainval/train"
     assert PRESETS["scannet"].folder == "data/shards/scannet/v2/all"
+    own = parse(PRESETS, ["--source", "a/mine.py:Mine", "--split", "train"], "")
+    assert own.folder == "data/shards/mine/1/train"

@@ -92,7 +92,7 @@ def _affine(matrix: Matrix, columns: Matrix) -> Matrix:
 
 
 def project(
-    points: NDArray[np.float32],
+    points: NDArray[np.floating],
     to_camera: Matrix,
     intrinsic: Matrix,
     size: tuple[int, int],
