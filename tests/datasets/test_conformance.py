@@ -16,12 +16,12 @@ from PIL import Image
 from datasets.nuscenes.source import NuScenes
 from datasets.scannet.source import ScanNet
 from datasets.semantickitti.source import SemanticKITTI
-from scenelift.errors import FrameError
+from scenelift.errors import DataError, FrameError
 from scenelift.samples.config import ReadOptions
+from scenelift.samples.conformance import check_source
 from scenelift.samples.frame import Frame
 from tests.made import frames as made_up
 from tests.made import own_data
-from tests.made.conformance import check_source
 from tests.made.kitti_tree import KittiTree
 from tests.made.nuscenes_tree import SIZE, Tree
 from tests.made.scannet_tree import ScanNetTree
@@ -81,14 +81,14 @@ def _shift(frame: Frame, column: int, by: int) -> Frame:
 
 MISTAKES: dict[str, Callable[[Frame], Frame]] = {
     "same bytes": _Random(),
-    "row": lambda frame: _shift(frame, 1, 8),
-    "column": lambda frame: _shift(frame, 2, -12),
-    "image": lambda frame: _shift(frame, 0, 2),
-    "point": lambda frame: dataclasses.replace(frame, pair_points=frame.pair_points + np.int32(60)),
+    "row of pair_pixels": lambda frame: _shift(frame, 1, 8),
+    "column of pair_pixels": lambda frame: _shift(frame, 2, -12),
+    "image of pair_pixels": lambda frame: _shift(frame, 0, 2),
+    "pair_points": lambda frame: dataclasses.replace(frame, pair_points=frame.pair_points + np.int32(60)),
     "ordered by image": lambda frame: dataclasses.replace(
         frame, pair_points=frame.pair_points[::-1], pair_pixels=frame.pair_pixels[::-1]
     ),
-    "labels are 0": lambda frame: dataclasses.replace(
+    "labels that are not 0..3": lambda frame: dataclasses.replace(
         frame, labels=np.full(len(frame.points), 4, np.uint8), sweep=np.zeros(len(frame.points), np.uint8)
     ),
     "of sweeps are ignored": lambda frame: dataclasses.replace(
@@ -97,14 +97,14 @@ MISTAKES: dict[str, Callable[[Frame], Frame]] = {
     "sweeps follow": lambda frame: dataclasses.replace(frame, sweep=frame.sweep[::-1]),
     "no more sweeps": lambda frame: dataclasses.replace(frame, sweep=frame.sweep + np.uint8(frame.sweep > 0)),
     "points of its own": lambda frame: dataclasses.replace(frame, sweep=frame.sweep * 0 + np.uint8(1)),
-    "points are finite": lambda frame: dataclasses.replace(frame, points=frame.points * np.float32("nan")),
-    "features are finite": lambda frame: dataclasses.replace(
+    "points that are not finite": lambda frame: dataclasses.replace(
+        frame, points=frame.points * np.float32("nan")
+    ),
+    "features that are not finite": lambda frame: dataclasses.replace(
         frame, features=frame.features * np.float32("inf")
     ),
     "camera names are unique": lambda frame: dataclasses.replace(frame, cameras=("front", "front")),
-    "not stored at the size": lambda frame: dataclasses.replace(
-        frame, images=(_jpeg((8, 11)), frame.images[1])
-    ),
+    "image of front is": lambda frame: dataclasses.replace(frame, images=(_jpeg((8, 11)), frame.images[1])),
 }
 
 
@@ -124,7 +124,7 @@ class Mistaken(made_up.MadeUp):
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_found_and_named(mistake: str) -> None:
-    with pytest.raises(AssertionError, match=mistake):
+    with pytest.raises(DataError, match=mistake):
         check_source(Mistaken(mistake=mistake), "train", ReadOptions(2, (8, 12)))
 
 
@@ -141,16 +141,16 @@ class Careless(made_up.MadeUp):
 
 def test_a_careless_listing_is_found() -> None:
     options = ReadOptions(0, (8, 12))
-    with pytest.raises(AssertionError, match="an unknown split must be a DataError"):
+    with pytest.raises(DataError, match="an unknown split must be a DataError"):
         check_source(Careless(), "train", options)
-    with pytest.raises(AssertionError, match="tokens are unique"):
+    with pytest.raises(DataError, match="tokens are unique"):
         check_source(Careless(tokens=("a", "b", "a")), "train", options)
 
     class Heavy(made_up.MadeUp):
         def __reduce__(self) -> tuple[Any, ...]:
             return bytes, (bytes(2 << 20),)
 
-    with pytest.raises(AssertionError, match=r"\d+ bytes pickled; let it hold no tables"):
+    with pytest.raises(DataError, match=r"\d+ bytes pickled; let it hold no tables"):
         check_source(Heavy(), "train", options)
 
 

@@ -8,7 +8,7 @@ from scenelift.errors import ConfigError
 from scenelift.evaluation.config import Absent
 from scenelift.points.config import Augmentation
 from scenelift.runs.config import DataConfig
-from scenelift.teachers.config import TeacherConfig
+from scenelift.teachers.config import TEACHERS
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,7 @@ def require_same_images(augmentation: Augmentation, key: str) -> None:
         )
 
 
-TINY_TEACHER = TeacherConfig(weights="trainables/weights/tiny_clip.safetensors")
-"""Trained by `trainables.teacher` on region captions of the synthetic world; ships with the repository."""
-
-CLIP_TEACHER = TeacherConfig(model="ViT-B-16-quickgelu", weights="openai", image_size=(224, 416))
-"""OpenAI's CLIP ViT-B/16, read as CLIP2Scene reads it but without its two mistakes: images are normalized, and the
-activation is that of the weights (clip2scene.md 8.2)."""
+TINY_TEACHER, CLIP_TEACHER = TEACHERS["tiny"], TEACHERS["clip"]
 
 PAPER_TEACHER = replace(CLIP_TEACHER, normalize=False, activation="gelu")
 """CLIP ViT-B/16 as CLIP2Scene's code ran it, with both mistakes."""

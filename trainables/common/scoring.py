@@ -25,8 +25,8 @@ from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
 
 if TYPE_CHECKING:
-    from scenelift.teachers.clip import DenseClip
     from scenelift.teachers.config import TeacherConfig
+    from scenelift.teachers.teacher import Teacher
 
 Labels = NDArray[np.uint8]
 GROUPS = ("all", "seen", "unseen")
@@ -69,7 +69,7 @@ class Predictors:
 class TeacherPredictor:
     """The teacher's labels, projected to the points that cameras see."""
 
-    def __init__(self, teacher: DenseClip) -> None:
+    def __init__(self, teacher: Teacher) -> None:
         self.teacher = teacher
 
     def predict(self, frame: Frame) -> Labels:
@@ -229,7 +229,7 @@ def table(evaluation: Evaluation, absent: Absent = "leave out") -> str:
     return "\n".join(lines)
 
 
-def draw(folder: Path, evaluation: Evaluation, frames: dict[int, Frame], teacher: DenseClip | None) -> None:
+def draw(folder: Path, evaluation: Evaluation, frames: dict[int, Frame], teacher: Teacher | None) -> None:
     """Draw bird's-eye views and camera images of the kept frames and, of two students, the errors of both;
     the most frequent classes of the first frame, one by one; and the confusion matrices."""
     from scenelift.evaluation import plots  # imports matplotlib, at the end of a run
@@ -277,7 +277,7 @@ def _from_above(
         pictures.error_maps(folder / f"errors_{index:05d}.png", points, judged, extent)
 
 
-def _cameras(path: Path, evaluation: Evaluation, frame: Frame, student: Labels, teacher: DenseClip) -> None:
+def _cameras(path: Path, evaluation: Evaluation, frame: Frame, student: Labels, teacher: Teacher) -> None:
     from scenelift.evaluation import pictures
 
     images = np.stack([decode(image) for image in frame.images])

@@ -33,8 +33,8 @@ from trainables.common.training import network_name, shard_folders, student_opti
 if TYPE_CHECKING:
     from scenelift.evaluation.config import Absent
     from scenelift.nn.student import Student
-    from scenelift.teachers.clip import DenseClip
     from scenelift.teachers.config import TeacherConfig
+    from scenelift.teachers.teacher import Teacher
     from scenelift.train.launch import Resources
     from trainables.common.scoring import Evaluation, HowLearned
 
@@ -181,7 +181,7 @@ class SegmentationTask(Task[Frame]):
 def report(
     evaluation: Evaluation,
     shards: Shards,
-    teacher: DenseClip | None,
+    teacher: Teacher | None,
     absent: Absent,
     protocol: HowLearned,
     folder: Path,

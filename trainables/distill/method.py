@@ -16,7 +16,7 @@ from scenelift.config.build import to_dict
 from scenelift.geometry.segments import sample
 from scenelift.nn.student import Student
 from scenelift.points.collate import PointBatch
-from scenelift.teachers.clip import DenseClip
+from scenelift.teachers.teacher import Teacher
 from scenelift.train.method import Method, Progress
 from trainables.distill import losses
 from trainables.distill.config import (
@@ -31,12 +31,12 @@ class Clip2Scene(Method):
     """The student learns to say of a point what the teacher says of its pixel."""
 
     student: Student
-    teacher: DenseClip
+    teacher: Teacher
 
     def __init__(
         self,
         student: Student,
-        teacher: DenseClip,
+        teacher: Teacher,
         loss: DistillLoss,
         self_training: SelfTrainingConfig = NO_SELF_TRAINING,
         seed: int = 0,
@@ -170,11 +170,11 @@ def most_confident(margin: Tensor, share: float) -> Tensor:
     return margin.topk(math.ceil(share * len(margin)), sorted=False).indices.sort().values
 
 
-def make_student(config: DistillConfig, teacher: DenseClip, point_features: int) -> Student:
+def make_student(config: DistillConfig, teacher: Teacher, point_features: int) -> Student:
     """An untrained student with the heads and projections that the losses need, and the teacher's classes."""
     loss, width = config.loss, teacher.text.shape[1]
     heads = {"semantic": width} | ({"local": width} if loss.spatial_temporal else {})
-    projections = {"image": (teacher.visual.proj.shape[0], width)} if loss.projected else None
+    projections = {"image": (teacher.token_width, width)} if loss.projected else None
     student = Student(config.student, point_features, teacher.text, teacher.vocabulary, heads, projections)
     student.temperature, student.teacher = loss.temperature, to_dict(config.teacher)
     return student

@@ -15,8 +15,9 @@ from torch.nn import functional as F
 
 from scenelift.samples.caption import CaptionedImage
 from scenelift.samples.vocabulary import Vocabulary
-from scenelift.teachers.clip import DenseClip, build_teacher
+from scenelift.teachers.clip import build_teacher
 from scenelift.teachers.config import TeacherConfig
+from scenelift.teachers.teacher import Teacher
 from trainables.phrases.batch import PhraseBatch, WordIndex, photo_of, shares_of
 from trainables.phrases.config import EncoderConfig
 from trainables.phrases.student import Encoders, layers
@@ -38,7 +39,7 @@ class ClipStudent(Encoders):
         config: EncoderConfig,
         words: tuple[str, ...],
         teacher: TeacherConfig,
-        clip: DenseClip | None = None,
+        clip: Teacher | None = None,
     ) -> None:
         """clip: the teacher, if it is already built."""
         super().__init__()
@@ -53,7 +54,7 @@ class ClipStudent(Encoders):
         self.texts: dict[str, Tensor] = {}
 
     @property
-    def clip(self) -> DenseClip:
+    def clip(self) -> Teacher:
         """The frozen teacher."""
         return self._clip[0]
 

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from scenelift.config.build import flatten, to_dict
 from scenelift.errors import DataError, TrainingError
-from scenelift.teachers.clip import build_teacher
+from scenelift.teachers.clip import build_clip
 from scenelift.teachers.config import TeacherConfig
 from scenelift.teachers.open_clip_internals import value_tokens
 from scenelift.teachers.tiny import TinyModel, TinyTokenizer, build_tiny, save_tiny
@@ -163,7 +163,7 @@ def region_features(clip: open_clip.CLIP, model: TinyModel, batch: RegionBatch) 
 def region_scores(weights: Path, images: Sequence[RegionImage]) -> dict[str, float]:
     """Accuracy of the saved model on regions of one class, among all of nuScenes, and its mean over classes. A
     region's score is the mean of its patches'."""
-    teacher = build_teacher(TeacherConfig(weights=str(weights)), NAMES)
+    teacher = build_clip(TeacherConfig(weights=str(weights)), NAMES)
     truth, predicted = [], []
     for image in tqdm(images, "held out", leave=False):
         single = [index for index, names in enumerate(image.names) if len(names) == 1]

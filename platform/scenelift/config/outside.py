@@ -36,7 +36,8 @@ def known(group: Group, own: Iterable[str]) -> list[str]:
 
 
 def require_there(name: str, group: Group, option: str) -> None:
-    """ConfigError, in one line, for a file that is not there or a name that nothing has; imports nothing.
+    """ConfigError, in one line, for a file that is not there or a name that nothing has; imports nothing. The
+    file's folder joins Python's path here and, before there is a Ray, in the processes that it will start.
 
     option: what the name was given as, such as teacher.model.
     """
@@ -48,7 +49,7 @@ def require_there(name: str, group: Group, option: str) -> None:
     if not where or not what.isidentifier():
         raise ConfigError(f"--{option} {name} is no file and class; {_write(option)}")
     if where.endswith(".py"):
-        _file(where, option)
+        _reach(_file(where, option))
     elif not all(part.isidentifier() for part in where.split(".")):
         raise ConfigError(
             f"--{option} {name}: {where} is neither a file NAME.py nor a module; {_write(option)}"
@@ -112,10 +113,9 @@ def _file(where: str, option: str) -> Path:
 
 
 def _import_file(path: Path) -> ModuleType:
-    name, folder = path.stem, path.resolve().parent
+    name = path.stem
     if not name.isidentifier():
         raise ConfigError(f"{path.name} cannot be imported under such a name; call it {_identifier(name)}.py")
-    _reach(path, folder)
     module = import_module(name)
     if Path(getattr(module, "__file__", None) or "").resolve() != path.resolve():
         raise ConfigError(
@@ -125,9 +125,10 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def _reach(path: Path, folder: Path) -> None:
+def _reach(path: Path) -> None:
     """Last in the paths, so that nothing else is shadowed. Also as it is written: what is submitted to a cluster
     is unpacked into another folder, in which its workers start."""
+    folder = path.resolve().parent
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
         importlib.invalidate_caches()

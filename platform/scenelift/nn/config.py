@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from scenelift.config.constraints import PositiveFraction, PositiveInt, Settings
+from scenelift.config.outside import is_outside, known, require_there
 from scenelift.errors import ConfigError
 from scenelift.points.config import VoxelConfig
-from scenelift.sparse.config import Engine
+from scenelift.sparse.config import ENGINES, GROUP, Engine
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,16 @@ class NetworkConfig(Settings):
     momentum: PositiveFraction = 0.05
     """Of batch norms outside of residual blocks and in their shortcuts; inside of them it is 0.1."""
     engine: Engine = "auto"
-    """Sparse convolution engine: spconv where it is installed, or plain torch."""
+    """Sparse convolution engine: auto (spconv where it is installed, else torch), spconv, torch, or a class of your
+    own, FILE.py:CLASS (docs/your_own_teacher.md)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.engine not in ENGINES and not is_outside(self.engine, GROUP):
+            names = ", ".join(known(GROUP, ENGINES))
+            raise ConfigError(
+                f"network.engine: {self.engine!r} is not one of {names}; write it, or FILE.py:CLASS"
+            )
         levels = len(self.encoder)
         if len(self.decoder) != levels or not levels:
             raise ConfigError(f"give as many decoder as encoder levels, not {len(self.decoder)}, {levels}")
@@ -46,6 +53,11 @@ class NetworkConfig(Settings):
             )
         if self.point_branch and levels < 2:
             raise ConfigError("network.point_branch needs a network of at least 2 levels")
+
+    def check_here(self, prefix: str = "") -> None:
+        if self.engine not in ENGINES:
+            require_there(self.engine, GROUP, f"{prefix}engine")
+        super().check_here(prefix)
 
     @property
     def stages(self) -> tuple[int, ...]:

@@ -89,7 +89,7 @@ class Kind(ABC, Generic[S]):
         except SceneliftError:
             raise
         except Exception as error:
-            raise FrameError(f"{keyframe.token}: {_described(error)}") from error
+            raise FrameError(f"{keyframe.token}: {described(error)}") from error
         return sample
 
     def made(self, source: Any, keyframe: Any, options: Any) -> S:
@@ -144,7 +144,7 @@ def require_types(about: Mapping[str, Any], types: Mapping[str, Any]) -> None:
             raise ValueError(f"no {name}, or something else in its place")
 
 
-def _described(error: Exception) -> str:
+def described(error: Exception) -> str:
     """An error of a library in one line: its type, its message, and the place that raised it."""
     text = " ".join(str(error).split())[:200]
     place = extract_tb(error.__traceback__)[-1]

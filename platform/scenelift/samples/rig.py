@@ -85,8 +85,9 @@ def _shown(
     try:
         native = header_size(view.image)
         image = fit(view.image, None, options.image_size)
-        matrices = (np.asarray(each, np.float64) for each in (view.camera_from_lidar, view.intrinsic))
-        seen, pixels = project(cloud, *matrices, native, min_depth)
+        to_camera = np.asarray(view.camera_from_lidar, np.float64)
+        intrinsic = np.asarray(view.intrinsic, np.float64)
+        seen, pixels = project(cloud, to_camera, intrinsic, native, min_depth)
     except (FrameError, ValueError) as error:
         raise FrameError(f"{token}, {view.camera}: {error}") from None
     return image, seen, stored_pixels(pixels, native, options.image_size)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from scenelift.config.outside import Group
 
-Engine = Literal["auto", "spconv", "torch"]
+GROUP: Group = "scenelift.engines"
+ENGINES = ("auto", "spconv", "torch")
+"""`auto`: spconv where it is installed, else plain torch."""
+Engine = str
+"""One of `ENGINES`, or a class of your own (`scenelift.config.outside`)."""

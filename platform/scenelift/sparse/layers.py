@@ -10,20 +10,24 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from typing import Literal, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from scenelift.config.outside import load
 from scenelift.errors import ConfigError
-from scenelift.sparse.config import Engine
+from scenelift.sparse.config import ENGINES, GROUP, Engine
 from scenelift.sparse.sites import Geometry, Sites, Voxels, coarser, known_coarser
 from scenelift.sparse.spconv_engine import SpconvConv, allow_tf32
 from scenelift.sparse.torch_engine import TorchConv
 
 
-def resolve_engine(engine: Engine) -> Literal["spconv", "torch"]:
+def resolve_engine(engine: Engine) -> str:
     """Which engine `auto` means here; ConfigError when spconv is asked for and not installed."""
+    if engine not in ENGINES:
+        return engine
     installed = importlib.util.find_spec("spconv") is not None
     if engine == "spconv" and not installed:
         raise ConfigError("spconv is not installed here; install spconv-cu120 or set the engine to torch")
@@ -40,25 +44,40 @@ def use_tf32(allowed: bool) -> None:
         allow_tf32(allowed)
 
 
-class _Conv(Protocol):
-    """A convolution of one engine: features on the input sites -> features on the output sites."""
+class Conv(Protocol):
+    """A convolution of one engine, a module: features on the input sites -> features on the output sites. Engines
+    from outside are classes of it; `scenelift.sparse.conformance.check_engine` holds them against plain torch."""
 
     weight: nn.Parameter
+    """[out, k, k, k, in] along x, y and z; its order is that of `Geometry.offsets`."""
 
-    def __call__(self, features: Tensor, source: Sites, target: Sites) -> Tensor: ...
+    def __call__(self, features: Tensor, source: Sites, target: Sites) -> Tensor:
+        """[V, in] on the source's sites -> [W, out] on the target's, differentiable in features and weight."""
+
+
+MakeConv = Callable[[str, tuple[int, int], Geometry], Conv]
+"""From "submanifold", "strided" or "inverse", the channels (in, out), and the geometry. The target of a strided
+convolution, and the source of an inverse one, are the coarser sites."""
+
+
+def engine_class(engine: Engine) -> MakeConv:
+    """What makes the convolutions of an engine; ConfigError for one from outside that cannot be imported."""
+    name = resolve_engine(engine)
+    if name in ENGINES:
+        return SpconvConv if name == "spconv" else TorchConv
+    return load(name, GROUP, "student.network.engine", ("forward",))
 
 
 class _SparseLayer(nn.Module):
     """What the three kinds of convolution share: building the engine's part and running it safely."""
 
-    conv: _Conv
+    conv: Conv
 
     def __init__(self, kind: str, channels: tuple[int, int], geometry: Geometry, engine: Engine) -> None:
         super().__init__()
-        make = SpconvConv if resolve_engine(engine) == "spconv" else TorchConv
         self.geometry = geometry
         self.out_channels = channels[1]
-        self.conv = make(kind, channels, geometry)
+        self.conv = engine_class(engine)(kind, channels, geometry)
         # U(-b, b) with b = 1 / sqrt(in * kernel volume), as MinkowskiEngine and torchsparse start.
         bound = 1 / math.sqrt(self.conv.weight[0].numel())
         nn.init.uniform_(self.conv.weight, -bound, bound)

@@ -1,8 +1,7 @@
 """The 2D teacher: a frozen CLIP ViT whose patches are named one by one, as MaskCLIP does (CLIP2Scene 3.1).
 
 Nothing here upsamples: scores stay on the patch grid and are sampled bilinearly at the pixels that points
-project to. No call needs a network. Outputs are made under `no_grad`, not `inference_mode`, because losses
-keep them for their backward pass.
+project to. No call needs a network.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from open_clip.transformer import VisionTransformer
-from torch import Tensor, nn
+from torch import Tensor
 
-from scenelift.errors import TeacherError
-from scenelift.geometry.segments import sample
+from scenelift.config.outside import is_outside, load
+from scenelift.errors import ConfigError, TeacherError
 from scenelift.io.console import say
 from scenelift.samples.vocabulary import Vocabulary, prompt_templates
-from scenelift.teachers.config import TeacherConfig
+from scenelift.teachers.config import GROUP, TeacherConfig
 from scenelift.teachers.open_clip_internals import (
     check_towers,
     encode_text,
@@ -33,6 +32,7 @@ from scenelift.teachers.open_clip_internals import (
     value_tokens,
     warn_of_another_open_clip,
 )
+from scenelift.teachers.teacher import Teacher
 from scenelift.teachers.weights import LoadedClip, load_clip
 
 PROMPTS_AT_ONCE = 256
@@ -40,12 +40,26 @@ PROMPTS_AT_ONCE = 256
 
 def build_teacher(
     config: TeacherConfig, vocabulary: Vocabulary, device: torch.device | str = "cpu"
-) -> DenseClip:
-    """The teacher of a data set's classes, frozen, on the device; its prompts are encoded there.
+) -> Teacher:
+    """The teacher of a data set's classes, frozen, on the device, where its prompts are encoded: a CLIP, or one
+    from outside (`scenelift.config.outside`). Raises SceneliftError for one that cannot be built."""
+    if is_outside(config.model, GROUP):
+        make = load(config.model, GROUP, "teacher.model")
+        teacher = make(config, vocabulary)
+        if not isinstance(teacher, Teacher):
+            raise ConfigError(
+                f"--teacher.model {config.model} makes a {type(teacher).__name__}, which does not derive from "
+                "scenelift.teachers.teacher.Teacher; docs/your_own_teacher.md shows a whole one"
+            )
+        return teacher.prepare(device)
+    return build_clip(config, vocabulary, device)
 
-    Raises TeacherError if the weights are not on this machine or do not fit, if the model is not a plain ViT, or
-    if a tiny model's tokenizer does not know a word of the vocabulary.
-    """
+
+def build_clip(
+    config: TeacherConfig, vocabulary: Vocabulary, device: torch.device | str = "cpu"
+) -> DenseClip:
+    """The CLIP of a config. Raises TeacherError if the weights are not on this machine or do not fit, if the model
+    is not a plain ViT, or if a tiny model's tokenizer does not know a word of the vocabulary."""
     known = prompt_templates()
     if config.templates not in ("model", *known):
         raise TeacherError(f"teacher.templates: {config.templates!r} is not one of {', '.join(known)}")
@@ -74,16 +88,12 @@ def _say_assumed(config: TeacherConfig, activation: str) -> None:
     )
 
 
-class DenseClip(nn.Module):
-    """A frozen CLIP ViT that scores every image patch against the classes of a vocabulary.
-
-    Shapes: B images of H x W pixels, D embedding channels, C classes, an h x w grid of patches, M pixels.
-    """
+class DenseClip(Teacher):
+    """A frozen CLIP ViT that scores every image patch against the classes of a vocabulary."""
 
     mean: Tensor
     std: Tensor
     positions: Tensor
-    text: Tensor
 
     def __init__(
         self,
@@ -92,29 +102,26 @@ class DenseClip(nn.Module):
         vocabulary: Vocabulary,
         device: torch.device | str = "cpu",
     ) -> None:
-        super().__init__()
-        self.config, self.vocabulary = config, vocabulary
+        super().__init__(config, vocabulary)
         self.tokenizer = loaded.tokenizer
         self.clip: Any = loaded.clip
         set_activation(self.clip, loaded.activation)
         set_activation(self.visual, config.activation)
-        self.requires_grad_(False)
         self.grid_size = _grid(config.image_size, self.visual.patch_size)
         self.register_buffer("mean", torch.tensor(loaded.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(loaded.std).view(3, 1, 1), persistent=False)
         self.register_buffer("positions", resized_positions(self.visual, self.grid_size), persistent=False)
-        super().train(False)
-        self.to(device)
-        self.register_buffer("text", self.text_features(vocabulary), persistent=False)
+        self.prepare(device)
+
+    @property
+    def token_width(self) -> int:
+        """K: the width of the image tower."""
+        return int(self.visual.proj.shape[0])
 
     @property
     def visual(self) -> VisionTransformer:
         """The image tower."""
         return self.clip.visual
-
-    def train(self, mode: bool = True) -> DenseClip:
-        """A teacher stays as it is, whatever the modules around it do."""
-        return self
 
     @torch.no_grad()
     def tokens(self, images: Tensor) -> Tensor:
@@ -138,14 +145,6 @@ class DenseClip(nn.Module):
         return torch.autocast("cuda", torch.bfloat16, enabled=self.config.precision == "bfloat16")
 
     @torch.no_grad()
-    def features(self, images: Tensor) -> Tensor:
-        """Patch features in the space of the text: float32 [B, D, h, w], unit length over D.
-
-        images: uint8 [B, 3, H, W], RGB.
-        """
-        return self.project(self.tokens(images))
-
-    @torch.no_grad()
     def project(self, tokens: Tensor) -> Tensor:
         """What `tokens` gave, in the space of the text: float32 [B, D, h, w], unit length over D."""
         with torch.autocast(tokens.device.type, enabled=False):
@@ -160,37 +159,6 @@ class DenseClip(nn.Module):
             for start in range(0, len(prompts), PROMPTS_AT_ONCE)
         ]
         return F.normalize(torch.cat(encoded).float(), dim=1)
-
-    @torch.no_grad()
-    def text_features(self, vocabulary: Vocabulary, templates: str | None = None) -> Tensor:
-        """Class embeddings: the mean over a class's words and templates, float32 [C, D], unit rows.
-
-        templates: of `prompt_templates`; None: the teacher's own. `self.text` holds those of its vocabulary.
-        """
-        prompts = vocabulary.prompts(templates or self.config.templates)
-        encoded = self.encode_prompts([prompt for group in prompts for prompt in group])
-        means = [group.mean(0) for group in encoded.split([len(group) for group in prompts])]
-        return F.normalize(torch.stack(means), dim=1)
-
-    @torch.no_grad()
-    def scores(self, images: Tensor) -> Tensor:
-        """Cosine of every patch with every class: float32 [B, C, h, w], for images uint8 [B, 3, H, W]."""
-        return self.compare(self.features(images))
-
-    @torch.no_grad()
-    def compare(self, features: Tensor) -> Tensor:
-        """Cosine of projected patches [B, D, h, w] with every class: float32 [B, C, h, w]."""
-        with torch.autocast(features.device.type, enabled=False):
-            return torch.einsum("bdhw,cd->bchw", features, self.text)
-
-    @torch.no_grad()
-    def pixel_scores(self, images: Tensor, image_index: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
-        """Cosine of M pixels with every class: float32 [M, C].
-
-        images: uint8 [B, 3, H, W]; image_index, rows, cols: integers [M] (0..B-1, 0..H-1, 0..W-1).
-        """
-        height, width = images.shape[-2:]
-        return sample(self.scores(images), image_index, rows, cols, (height, width))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from scenelift.config.build import from_dict, to_dict
-from scenelift.errors import TeacherError, reason
+from scenelift.errors import SceneliftError, TeacherError, reason
 from scenelift.io.storage import unwritten
 
 METADATA = "scenelift_tiny_clip"
@@ -64,27 +64,31 @@ class TinyTokenizer:
         self.context = model.context
 
     def __call__(self, sentences: Sequence[str]) -> Tensor:
-        """Token ids int64 [P, context]. TeacherError names the words that the model does not know."""
+        """Token ids int64 [P, context]. TeacherError names all words that the model does not know."""
+        self._require_known(sentences)
         tokens = torch.zeros(len(sentences), self.context, dtype=torch.int64)
         for row, sentence in zip(tokens, sentences, strict=True):
             ids = self._ids(sentence)
-            row[: len(ids)] = torch.tensor(ids)
+            if len(ids) > self.context:
+                raise TeacherError(f"{sentence!r} is longer than the tiny teacher's {self.context} tokens")
+            row[: len(ids)] = torch.tensor([self.position[token] for token in ids])
         return tokens
 
     def _ids(self, sentence: str) -> list[int]:
         start, end = _bpe().all_special_ids
-        tokens = [start, *_bpe().encode(sentence), end]
-        if len(tokens) > self.context:
-            raise TeacherError(f"{sentence!r} is longer than the tiny teacher's {self.context} tokens")
+        return [start, *_bpe().encode(sentence), end]
+
+    def _require_known(self, sentences: Sequence[str]) -> None:
         known = self.position.keys()
-        if not known >= set(tokens):
-            words = [word for word in sentence.split() if not known >= set(_bpe().encode(word))]
+        strange = [sentence for sentence in sentences if not known >= set(self._ids(sentence))]
+        words = [word for sentence in strange for word in sentence.split()]
+        unknown = dict.fromkeys(word.strip(".,") for word in words if not known >= set(_bpe().encode(word)))
+        if strange:
             raise TeacherError(
-                f"the tiny teacher does not know {', '.join(words)} (in {sentence!r}): it is for "
-                "the synthetic worlds. Take the preset of your data set, or CLIP: --teacher.model "
-                "ViT-B-16-quickgelu --teacher.weights openai --teacher.image_size 224 416"
+                f"the tiny teacher does not know {', '.join(unknown)} (in {strange[0]!r}): it is for the "
+                "synthetic worlds. Take the preset of your data set (of your own data: own), or CLIP with "
+                "--teacher clip; or give your classes words that it knows"
             )
-        return [self.position[token] for token in tokens]
 
 
 @cache
@@ -142,8 +146,8 @@ def is_tiny(path: str | Path) -> bool:
     return Path(path).is_file() and Path(path).suffix == ".safetensors" and METADATA in _metadata(path)
 
 
-def load_tiny(path: str | Path) -> tuple[open_clip.CLIP, TinyModel]:
-    """Build the model that a file describes and load its weights, float32 on the CPU."""
+def read_tiny(path: str | Path) -> TinyModel:
+    """The description in a file; TeacherError for one that is missing, damaged, or of another model."""
     if not Path(path).is_file():
         raise TeacherError(
             f"no tiny teacher at {path}; python -m trainables.teacher makes one, or set teacher.weights to it"
@@ -151,15 +155,25 @@ def load_tiny(path: str | Path) -> tuple[open_clip.CLIP, TinyModel]:
     if not is_tiny(path):
         raise TeacherError(f"{path} is not a tiny teacher: it lacks {METADATA}; set teacher.model instead")
     try:
-        model = from_dict(TinyModel, json.loads(_metadata(path)[METADATA]))
+        return from_dict(TinyModel, json.loads(_metadata(path)[METADATA]))
+    except (SceneliftError, ValueError, TypeError, RecursionError) as error:
+        raise _damaged(path, error) from None
+
+
+def load_tiny(path: str | Path) -> tuple[open_clip.CLIP, TinyModel]:
+    """Build the model that a file describes and load its weights, float32 on the CPU."""
+    model = read_tiny(path)
+    try:
         clip = build_tiny(model)
         with safe_open(str(path), "pt") as file:
             clip.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
     except Exception as error:  # the file decides what is built, so that anything may fail
-        raise TeacherError(
-            f"{path} is damaged ({reason(error)}); make it again: python -m trainables.teacher"
-        ) from None
+        raise _damaged(path, error) from None
     return clip, model
+
+
+def _damaged(path: str | Path, error: Exception) -> TeacherError:
+    return TeacherError(f"{path} is damaged ({reason(error)}); make it again: python -m trainables.teacher")
 
 
 def _metadata(path: str | Path) -> dict[str, str]:

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from scenelift.config.build import nearest
 from scenelift.errors import TeacherError, reason
 from scenelift.samples.vocabulary import Vocabulary
-from scenelift.teachers.tiny import TinyModel, TinyTokenizer, build_tiny, is_tiny, load_tiny
+from scenelift.teachers.config import TeacherConfig
+from scenelift.teachers.tiny import TinyModel, TinyTokenizer, build_tiny, is_tiny, load_tiny, read_tiny
 
 URL_CACHE = Path("~/.cache/clip")
 """Where open_clip keeps the weights that it fetches by address and not from a hub."""
@@ -48,9 +49,7 @@ def load_clip(model: str, weights: str, vocabulary: Vocabulary) -> LoadedClip:
     tokenizer of a random tiny model knows. Raises TeacherError, and never downloads."""
     if model != "tiny":
         _plain_config(model)
-    in_repository = Path(__file__).parents[3] / weights
-    if not Path(weights).exists() and in_repository.is_file():
-        weights = str(in_repository)
+    weights = _placed(weights)
     if Path(weights).is_file() and is_tiny(weights) != (model == "tiny"):
         kind = "a plain file of weights" if model == "tiny" else "a tiny model"
         advice = "a file or tag of it, or random" if model != "tiny" else "a tiny model's file, or random"
@@ -61,6 +60,21 @@ def load_clip(model: str, weights: str, vocabulary: Vocabulary) -> LoadedClip:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return _tiny(weights, vocabulary) if model == "tiny" else _open_clip(model, weights)
+
+
+def require_words(config: TeacherConfig, vocabulary: Vocabulary) -> None:
+    """TeacherError if a tiny model's tokenizer does not know a word of the vocabulary, without building the model:
+    what takes minutes is not begun. Other tokenizers know every word."""
+    if config.model == "tiny" and config.weights != "random":
+        tiny = read_tiny(_placed(config.weights))
+        templates = tiny.templates if config.templates == "model" else config.templates
+        TinyTokenizer(tiny)([prompt for group in vocabulary.prompts(templates) for prompt in group])
+
+
+def _placed(weights: str) -> str:
+    """A file of the repository, wherever it is run from."""
+    in_repository = Path(__file__).parents[3] / weights
+    return str(in_repository) if not Path(weights).exists() and in_repository.is_file() else weights
 
 
 def _tiny(weights: str, vocabulary: Vocabulary) -> LoadedClip:
@@ -115,7 +129,9 @@ def _plain_config(model: str) -> dict[str, Any]:
     """open_clip's configuration of a model that is built without a network and has a plain ViT."""
     if model not in open_clip.list_models():
         hint = nearest(model, ["tiny", *open_clip.list_models()])
-        example = "write --teacher.model tiny, or a plain ViT of open_clip, such as ViT-B-16-quickgelu"
+        example = (
+            "write --teacher clip, a plain ViT of open_clip, such as ViT-B-16-quickgelu, or FILE.py:CLASS"
+        )
         raise TeacherError(f"unknown teacher.model {model}; {hint if hint[:3] == 'did' else example}")
     config = open_clip.get_model_config(model)
     image, text = config["vision_cfg"], config["text_cfg"]
