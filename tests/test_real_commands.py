@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
+from datasets.common import sources as shard_sources
 from datasets.shard import config as shard_config
-from datasets.shard import sources as shard_sources
 from scenelift.config.build import flatten
 from scenelift.config.cli import check_preset, given, parse
 from scenelift.errors import ConfigError

@@ -233,7 +233,7 @@ def _go_on(command: Command, config: Any) -> None:
 def _open(module: str, config: Any) -> None:
     """Open what an option names as the command does."""
     if module == "datasets.shard":
-        from datasets.shard.sources import open_source
+        from datasets.common.sources import open_source
 
         open_source(config.dataset, config.root.absolute(), config.version).list_samples(None)
     elif module.startswith("datasets."):

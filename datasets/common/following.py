@@ -17,12 +17,10 @@ if TYPE_CHECKING:
 
 GLOVE = "data/glove/glove.6B.300d.txt"
 """Where the presets for real sentences look for word vectors."""
-OWN = "nuscenes"
-"""The preset from which a data set without one starts."""
+OWN = "own"
+"""The preset that is made from the shards of a data set without one."""
 _CROP = (224, 416)
 """Height and width in which photos enter a batch, in the presets that cut windows out of them."""
-_PATCH = 16
-"""Pixels of a patch of CLIP ViT-B/16."""
 
 
 def after_frames(manifest: Manifest, folder: str, largest: float) -> str:
@@ -78,28 +76,27 @@ def frame_preset(manifest: Manifest) -> str | None:
 
 def distill_options(manifest: Manifest, about: FrameSet, largest: float, made: bool) -> list[str]:
     """What a preset has to be told of these shards, to distil or to pre-train; made: whether it is made for their
-    data set."""
-    if _ours(manifest) and made:
+    data set, and not from the shards themselves."""
+    if not made:
+        return []
+    if _ours(manifest):
         scale = [] if manifest.dataset == "nuscenes" else _scale(largest)
         return [*scale, *batch_options(manifest.samples, 4)]
     batch = batch_options(manifest.samples, 8 if manifest.dataset == "scannet" else 4)
     height, width = about.image_size
-    size = ["--augmentation.image.size", str(height), str(width)]
-    if made:
-        fewer = manifest.dataset != "scannet" and about.lidar_sweeps < 2
-        sweeps = ["--augmentation.lidar_sweeps", str(about.lidar_sweeps)] if fewer else []
-        small = manifest.dataset != "semantickitti" and height * width < _CROP[0] * _CROP[1]
-        return [*sweeps, *(size if small else []), *batch]
-    sweeps = ["--augmentation.lidar_sweeps", str(min(2, about.lidar_sweeps))]
-    aspect = ["--augmentation.image.aspect", f"{0.9 * width / height:.3g}", f"{1.1 * width / height:.3g}"]
-    teacher = ["--teacher.image_size", *(str(max(1, side // _PATCH) * _PATCH) for side in (height, width))]
-    return [*sweeps, *size, *aspect, *teacher, *_scale(largest), *batch]
+    fewer = manifest.dataset != "scannet" and about.lidar_sweeps < 2
+    sweeps = ["--augmentation.lidar_sweeps", str(about.lidar_sweeps)] if fewer else []
+    small = manifest.dataset != "semantickitti" and height * width < _CROP[0] * _CROP[1]
+    size = ["--augmentation.image.size", str(height), str(width)] if small else []
+    return [*sweeps, *size, *batch]
 
 
 def finetune_options(manifest: Manifest, largest: float, made: bool) -> list[str]:
     """The same for a training on labels."""
+    if not made:
+        return []
     ours = _ours(manifest)
-    other = not made or (ours and manifest.dataset != "nuscenes")
+    other = ours and manifest.dataset != "nuscenes"
     return [*(_scale(largest) if other else []), *batch_options(manifest.samples, 2 if ours else 8)]
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from datasets.common.following import after_frames
 from datasets.common.sharding import report, write
 from datasets.shard.config import ShardConfig
-from datasets.shard.sources import open_source
 from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import FRAME, FrameSet
 from scenelift.samples.kind import Manifest
@@ -19,8 +18,7 @@ from scenelift.shards.read import Shards
 
 def run(config: ShardConfig) -> Manifest:
     """Write the shards and print their contents."""
-    assert config.root is not None, "check_here"
-    source = open_source(config.dataset, config.root.expanduser().absolute(), config.version, config.source)
+    source = config.open()
     start = time.monotonic()
     options = ReadOptions(config.lidar_sweeps, config.image_size, config.superpixels)
     manifest = write(config, source, options, FRAME, "datasets.shard")

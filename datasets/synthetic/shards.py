@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from datasets.shard.sources import open_source
+from datasets.common.sources import open_source
 from datasets.synthetic.config import PRESETS, Layout, WorldConfig
 from datasets.synthetic.generate import generate
 from scenelift.cluster import connect as cluster

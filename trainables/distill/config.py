@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, Self
 
 from scenelift.config.constraints import (
     Fraction,
@@ -29,7 +29,8 @@ from trainables.common.config import (
     SegmentationData,
     require_same_images,
 )
-from trainables.common.presets import Suited, own_frames, require_suited
+from trainables.common.own import OWN, fitted
+from trainables.common.presets import Suited, frame_options, require_suited
 
 Prompts = Literal["words", "paper", "semantickitti", "cityscapes", "all"]
 
@@ -152,9 +153,14 @@ class DistillConfig(TrainingConfig):
                 f"--self_training.start none, or an epoch before {epochs}"
             )
 
+    def continued(self, values: Mapping[str, Any], chosen: str | None) -> Self:
+        """The preset `own` with what its shards say."""
+        going = super().continued(values, chosen)
+        return fitted(going, values, chosen) if going is self else going
+
     def check_preset(self, preset: str | None, program: str, options: Sequence[str]) -> None:
         folders = (self.data.train, self.data.test)
-        require_suited("frame", folders, SUITED, preset, program, options, own_frames)
+        require_suited("frame", folders, SUITED, preset, program, options, frame_options)
 
 
 _CROPS = ImageAugmentation(crop=True, flip=True, size=(224, 416))
@@ -232,13 +238,15 @@ PRESETS = {
         self_training=SelfTrainingConfig(start=10, threshold=0.5),
     ),
     "paper_scannet": _SCANNET_PAPER,
+    OWN: _NUSCENES,
 }
 """`synthetic`: semantic consistency alone, minutes on two cores; `synthetic_whole`: with a sweep, spatial-temporal
 consistency and late self-training, twice as long; `synthetic_half`: the same in half the time, for sweeps;
 `synthetic_half_taught`: without self-training, where its search begins. `paper_...`: as the paper's code ran,
 mistakes included that change its figures (clip2scene.md 9), apart from what docs/methods/clip2scene.md lists; the
 paper has no distillation on SemanticKITTI. The others are ours: images normalized, CLIP's activation, all words,
-crops shared between sweeps, no cap, a confidence threshold for pseudo-labels."""
+crops shared between sweeps, no cap, a confidence threshold for pseudo-labels. `own` is for data of your own: what
+depends on them is taken from the shards."""
 
 SUITED: Suited = {
     "nuscenes": ("nuscenes", "paper_nuscenes"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from scenelift.config.constraints import Settings
 from scenelift.errors import ConfigError
@@ -13,7 +14,8 @@ from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import ScaleConfig
 from trainables.common.config import CLIP_TEACHER, TINY_TEACHER
-from trainables.common.presets import Suited, own_frames, require_suited
+from trainables.common.own import OWN, fitted
+from trainables.common.presets import Suited, require_suited
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,14 @@ class EvaluateConfig(Resumable):
                 "nothing to score: give --student runs/NAME/student, or leave with_teacher true"
             )
 
+    def continued(self, values: Mapping[str, Any], chosen: str | None) -> Self:
+        """The preset `own` with what its shards say."""
+        going = super().continued(values, chosen)
+        return fitted(going, values, chosen, ("teacher",), "data.test") if going is self else going
+
     def check_preset(self, preset: str | None, program: str, options: Sequence[str]) -> None:
         if self.with_teacher:  # nothing else is decided by a preset
-            require_suited("frame", (self.data.test,), SUITED, preset, program, options, _own_frames)
+            require_suited("frame", (self.data.test,), SUITED, preset, program, options, lambda folder: [])
 
 
 PRESETS = {
@@ -72,14 +79,8 @@ PRESETS = {
     "nuscenes": EvaluateConfig(teacher=CLIP_TEACHER),
     "semantickitti": EvaluateConfig(teacher=replace(CLIP_TEACHER, image_size=(160, 528))),
     "scannet": EvaluateConfig(teacher=CLIP_TEACHER),
+    OWN: EvaluateConfig(teacher=CLIP_TEACHER),
 }
 """The others than `synthetic` have CLIP for their teacher, at about the aspect of the data set's photos."""
 
 SUITED: Suited = {name: (name,) for name in ("nuscenes", "semantickitti", "scannet")}
-
-
-def _own_frames(folder: str, made: bool) -> list[str]:
-    """Of the options of a training, what an evaluation has too."""
-    options = own_frames(folder, made)
-    place = options.index("--teacher.image_size") if "--teacher.image_size" in options else len(options)
-    return options[place : place + 3]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from scenelift.config.constraints import (
     Fraction,
@@ -21,7 +21,8 @@ from scenelift.runs.config import StudentFolder, TrainingConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
 from trainables.common.config import SegmentationData
-from trainables.common.presets import Suited, own_frames, require_suited
+from trainables.common.own import OWN, fitted
+from trainables.common.presets import Suited, frame_options, require_suited
 
 if TYPE_CHECKING:
     from scenelift.shards.read import Shards
@@ -112,9 +113,14 @@ class FinetuneConfig(TrainingConfig):
         if self.augmentation.image != ImageAugmentation():
             raise ConfigError("fine-tuning reads no images: leave augmentation.image.* as they are")
 
+    def continued(self, values: Mapping[str, Any], chosen: str | None) -> Self:
+        """The preset `own` with what its shards say."""
+        going = super().continued(values, chosen)
+        return fitted(going, values, chosen, ("student", "loop", "scale")) if going is self else going
+
     def check_preset(self, preset: str | None, program: str, options: Sequence[str]) -> None:
-        own = partial(own_frames, labels=True)
-        require_suited("frame", (self.data.train, self.data.test), SUITED, preset, program, options, own)
+        more = partial(frame_options, labels=True)
+        require_suited("frame", (self.data.train, self.data.test), SUITED, preset, program, options, more)
 
     @property
     def protocol(self) -> str:
@@ -181,6 +187,7 @@ PRESETS = {
         ),
         loop=LoopConfig(epochs=100, batch=16),
     ),
+    OWN: _OURS,
 }
 """`synthetic`: minutes on two cores; `synthetic_text`: for a few labels and a distilled start, of which it keeps
 more. `paper_nuscenes`, `paper_semantickitti` and `paper_scannet` are CLIP2Scene's code (clip2scene.md 6.4): one

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, Self
 
 from scenelift.config.constraints import NonNegativeInt, PositiveFloat, PositiveInt, Settings
 from scenelift.errors import ConfigError
@@ -16,7 +16,8 @@ from scenelift.teachers.config import TeacherConfig
 from scenelift.tracking.config import TrackingConfig
 from scenelift.train.config import LoopConfig, OptimizerConfig, ScaleConfig
 from trainables.common.config import CLIP_TEACHER, TINY_TEACHER, SegmentationData, require_same_images
-from trainables.common.presets import Suited, own_frames, require_suited
+from trainables.common.own import OWN, fitted
+from trainables.common.presets import Suited, frame_options, require_suited
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,13 @@ class PretrainConfig(TrainingConfig):
         if self.images.cache_frames:
             require_same_images(self.augmentation, "images.cache_frames")
 
+    def continued(self, values: Mapping[str, Any], chosen: str | None) -> Self:
+        """The preset `own` with what its shards say."""
+        going = super().continued(values, chosen)
+        return fitted(going, values, chosen) if going is self else going
+
     def check_preset(self, preset: str | None, program: str, options: Sequence[str]) -> None:
-        require_suited("frame", (self.data.train,), SUITED, preset, program, options, own_frames)
+        require_suited("frame", (self.data.train,), SUITED, preset, program, options, frame_options)
 
 
 _MOCO = ImageBackboneConfig(
@@ -132,6 +138,7 @@ PRESETS = {
     "slidr": replace(_NUSCENES, method="slidr"),
     "paper_ppkt": _PAPER,
     "paper_slidr": replace(_PAPER, method="slidr", images=replace(_MOCO, output_stride=4)),
+    OWN: _NUSCENES,
 }
 """`synthetic`: minutes on two cores; `ppkt` and `slidr`: from CLIP ViT-B/16, trained as CLIP2Scene is (section
 5); `paper_ppkt` and `paper_slidr`: from a ResNet-50 of MoCo v2, with the input, the network and the losses of
