@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from datasets.shard.sources import SOURCES
+from datasets.common.sources import SOURCES
 from scenelift.config.build import nearest
 from scenelift.config.constraints import Exists, FolderName
+from scenelift.config.outside import require_there
 from scenelift.errors import ConfigError
 from scenelift.inference.config import PredictConfig
 
@@ -26,6 +27,8 @@ class Prediction(PredictConfig):
 
     dataset: str | None = None
     """A data set as it is unpacked, instead of data: nuscenes, semantickitti, scannet."""
+    source: str | None = None
+    """Or the class that reads a data set of your own, FILE.py:CLASS (docs/your_own_data.md)."""
     root: Annotated[Path, Exists()] | None = None
     """Its folder."""
     version: Annotated[str, FolderName()] = "v1.0-trainval"
@@ -37,17 +40,24 @@ class Prediction(PredictConfig):
         super().__post_init__()
         if self.dataset is not None and self.dataset not in SOURCES:
             raise ConfigError(f"unknown data set {self.dataset}; {nearest(self.dataset, SOURCES)}")
-        if self.dataset is not None and self.data is not None:
-            raise ConfigError("give --data, or a --dataset with its --root, not both")
-        if self.dataset is None and (self.root is not None or self.split is not None):
+        if sum(each is not None for each in (self.data, self.dataset, self.source)) > 1:
+            raise ConfigError("give one of --data, or a --dataset or --source with its --root")
+        if not self.read and (self.root is not None or self.split is not None):
             raise ConfigError(
-                "--root and --split are of a --dataset, such as nuscenes; plain files are --data"
+                "--root and --split are of a --dataset, such as nuscenes, or a --source; plain files are --data"
             )
 
+    @property
+    def read(self) -> str | None:
+        """The data set that an adapter reads, or the adapter."""
+        return self.source or self.dataset
+
     def check_here(self, prefix: str = "") -> None:
-        if self.dataset is not None and self.root is None:
-            raise ConfigError(f"--root is missing: the folder where {self.dataset} is unpacked")
-        if self.student is None and (self.data is not None or self.dataset is not None):
+        if self.read and self.root is None:
+            raise ConfigError(f"--root is missing: the folder where {self.read} is unpacked")
+        if self.source is not None:
+            require_there(self.source, "scenelift.sources", "source")
+        if self.student is None and (self.data is not None or self.read):
             raise ConfigError(
                 "--student is missing: a trained student, such as runs/NAME/student; the one that ships, "
                 f"{SHIPPED}, knows the synthetic world alone"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from datasets.shard.sources import open_source
+from datasets.common.sources import open_source
 from scenelift.inference import job, scans
 from scenelift.inference.work import Scans
 from scenelift.samples.config import ReadOptions
@@ -20,7 +20,7 @@ from trainables.predict.formats import formats
 
 def run(config: Prediction) -> Path:
     """Label everything; the synthetic world by the student that ships, if nothing is given."""
-    if config.data is None and config.dataset is None:
+    if config.data is None and not config.read:
         config = replace(config, data=synthetic("val"))
     if config.student is None:
         config = replace(config, student=SHIPPED)
@@ -28,9 +28,10 @@ def run(config: Prediction) -> Path:
 
 
 def _keyframes(config: Prediction) -> Scans | None:
-    if config.dataset is None or config.root is None:
+    if not config.read or config.root is None:
         return None
-    source = open_source(config.dataset, config.root.expanduser().absolute(), config.version)
+    root = config.root.expanduser().absolute()
+    source = open_source(config.dataset or "", root, config.version, config.source)
     return DatasetScans(source, tuple(source.list_samples(config.split)))
 
 

@@ -17,7 +17,7 @@ from scenelift.samples.vocabulary import Vocabulary
 from scenelift.teachers.config import TeacherConfig
 
 if TYPE_CHECKING:
-    from scenelift.teachers.clip import DenseClip
+    from scenelift.teachers.teacher import Teacher
 
 Classes = Sequence[str] | Mapping[str, Sequence[str]]
 """Names, each prompted with itself, or name -> words, whose embeddings are averaged as those of a class are."""
@@ -59,7 +59,7 @@ class TextTower:
         return self._teacher.text_features(vocabulary).to(self.student.text.device)
 
     @cached_property
-    def _teacher(self) -> DenseClip:
+    def _teacher(self) -> Teacher:
         from scenelift.teachers.clip import build_teacher  # takes seconds; only own words need it
 
         student = self.student
