@@ -12,18 +12,14 @@ import re
 import runpy
 import shlex
 import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from datasets.common import sources as shard_sources
-from datasets.shard import config as shard_config
 from scenelift.config.build import flatten
-from scenelift.config.cli import check_preset, given, parse
-from scenelift.errors import ConfigError
+from scenelift.config.cli import given, parse
 from scenelift.runs import run as running
 from scenelift.train.plan import Plan
 from tests.made import own_data, real_trees, without_ray
@@ -57,7 +53,6 @@ RELEASES = (
     "scannet v2",
     "scanrefer v1",
     "flickr30k 1.0",
-    "mine 1",
 )
 
 
@@ -68,9 +63,7 @@ class AcceptedError(Exception):
 @pytest.fixture(scope="session")
 def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("real")
-    own_data.record(folder / "mine", "monday", 4)
-    own_data.record(folder / "mine", "friday", 2)
-    return real_trees.write(folder) | {"OWN": folder / "mine"}
+    return real_trees.write(folder)
 
 
 @pytest.fixture
@@ -103,18 +96,6 @@ def run_as_it_is(
         return capsys.readouterr().out
 
     return run
-
-
-@pytest.fixture
-def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The adapter of docs/your_own_data.md, registered as the page says."""
-    module = types.ModuleType("datasets.mine.source")
-    monkeypatch.setitem(sys.modules, "datasets.mine", types.ModuleType("datasets.mine"))
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    exec(compile(own_data.example(), module.__name__, "exec", dont_inherit=True), module.__dict__)
-    monkeypatch.setitem(shard_sources.SOURCES, "mine", "Mine")
-    preset = shard_config.ShardConfig(dataset="mine", version="1", image_size=(224, 416))
-    monkeypatch.setitem(shard_config.PRESETS, "mine", preset)
 
 
 def pasted(printed: str) -> list[str]:
@@ -188,7 +169,7 @@ def placed(line: str, trees: dict[str, Path], runs: Path) -> str:
 PAGES = [
     page
     for page in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md")))
-    if commands(page)
+    if commands(page) and page != own_data.PAGE  # tests/test_own_data.py
 ]
 
 
@@ -198,12 +179,10 @@ def test_the_commands_of_a_page_run_on_real_data(
     page: Path,
     trees: dict[str, Path],
     run: PrintedBy,
-    mine: None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """To a score where they name test shards; and what they print to come next is accepted as it stands."""
-    trees = trees | ({"ROOT": trees["OWN"]} if page == own_data.PAGE else {})
     glove = ("data/glove/glove.6B.300d.txt", str(trees["glove.6B.300d.txt"]))
     scored = 0
     for line in commands(page):
@@ -217,13 +196,6 @@ def test_the_commands_of_a_page_run_on_real_data(
             assert len(following) == 1, printed
         for command in following:
             accepted(command.replace(*glove), run, monkeypatch)
-            if page == own_data.PAGE and "--split train" in line:
-                assert f"{command} --data.test data/shards/mine/val" in commands(page)
-                words = ["--data.train", "data/shards/mine/train"]
-                with pytest.raises(
-                    ConfigError, match=re.escape(f"such as: {command} (docs/your_own_data.md")
-                ):
-                    check_preset(parse(DISTILL, words, ""), DISTILL, words, "python -m trainables.distill")
     assert scored
     for words in ablations(page):
         DistillTask(parse(DISTILL, words, ""))  # whose shards lie here
