@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import scenelift
@@ -72,3 +75,35 @@ def test_an_installed_wheel_is_imported_from_anywhere(wheel: Path, tmp_path: Pat
     here = sysconfig.get_paths()["purelib"]  # the dependencies of the wheel
     beside = f"import sys; sys.path.append({here!r}); import scenelift.runs.folder as f; print(f.__file__)"
     assert Path(run(python, "-I", "-c", beside, cwd=tmp_path)).is_relative_to(tmp_path / "venv")
+
+
+def test_the_wheel_labels_scans_without_what_training_needs(wheel: Path, tmp_path: Path) -> None:
+    """Beside it are the libraries of these tests, but for those of the extra `train`."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[\[=<>!]", text)[0] for text in project["optional-dependencies"]["train"]}
+    missing = names | {"skimage", "pynvml"}
+    (tmp_path / "libraries").mkdir()
+    for path in Path(sysconfig.get_paths()["purelib"]).iterdir():
+        if path.name not in missing and not path.name.startswith("__editable__"):
+            (tmp_path / "libraries" / path.name).symlink_to(path)
+    venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-index", "--no-deps")
+    run(*pip, "--disable-pip-version-check", wheel, cwd=tmp_path)
+    np.random.default_rng(0).uniform(0, 20, (500, 4)).astype("<f4").tofile(tmp_path / "scan.bin")
+    student = ROOT / "trainables" / "weights" / "synthetic_student"
+    words = ["scenelift", "predict", "--student", str(student), "--data", "scan.bin", "--input.scale", "10"]
+    words += [
+        "--classes",
+        "car",
+        "--teacher",
+        str(student.parent / "tiny_clip.safetensors"),
+        "--format",
+        "las",
+    ]
+    place = str(tmp_path / "libraries")
+    paths = f"import sys; sys.path.append({place!r}); sys.argv = {words!r}"
+    script = f"{paths}; import scenelift.commands as commands; commands.main()"
+    said = run(python, "-I", "-c", script, cwd=tmp_path)
+    assert "1 clouds, 500 points" in said and "next: " in said
+    assert (tmp_path / "labels" / "scan.las").exists()

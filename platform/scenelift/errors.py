@@ -24,6 +24,10 @@ class DataError(SceneliftError):
     """A data set is missing or not as expected: wrong root, missing table, unknown class, empty split."""
 
 
+class ScaleError(DataError):
+    """Features of points are of another scale than those that a student was trained on."""
+
+
 class FrameError(DataError):
     """One sample cannot be read; a shard job lists it in the manifest with this reason and continues."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from scenelift.errors import DataError, ScaleError
 from scenelift.inference.clouds import Chunk, CloudFile, features_of
 from scenelift.inference.config import InputConfig
 from scenelift.inference.labeler import Labeler, Labels, Question
@@ -52,6 +53,12 @@ def of_file(file: CloudFile, reading: InputConfig) -> Scan:
             yield chunk.points, features * np.float32(reading.scale) + np.float32(reading.offset)
 
     def label(labeler: Labeler, question: Question, folder: Path) -> Labels:
+        try:
+            return small_or_large(labeler, question, folder)
+        except ScaleError as error:
+            raise DataError(f"{error}; --input.scale 255 multiplies them") from None
+
+    def small_or_large(labeler: Labeler, question: Question, folder: Path) -> Labels:
         count = labeler.student.point_features
         first = list(islice(parts(count), 2))
         if len(first) < 2 and (not first or len(first[0][0]) <= MOST_POINTS):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scenelift.config import build as configuration
-from scenelift.errors import DataError
+from scenelift.errors import ScaleError
 from scenelift.nn.config import StudentConfig
 from scenelift.nn.saved import SavedStudent
 from scenelift.nn.spvcnn import build_network
@@ -76,11 +76,11 @@ class Student(SavedStudent):
         return own.amax() if own.numel() else own.new_zeros(())
 
     def require_scale(self, voxels: Voxels, name: str) -> None:
-        """DataError if the points' features are of another scale than those that the student was trained on; name:
+        """ScaleError if the points' features are of another scale than those that the student was trained on; name:
         what the message begins with."""
         here, known = float(self._reach_of(voxels)), float(self.reach)
         if known and here and not 1 / _OTHER_SCALE < here / known < _OTHER_SCALE:
-            raise DataError(
+            raise ScaleError(
                 f"{name} has features up to {here:.3g}, the student was trained on features up to {known:.3g}: "
                 "give it features of the same scale (intensities of 0..255 are not remissions of 0..1)"
             )
@@ -101,7 +101,7 @@ class Student(SavedStudent):
     def look(self, frame: Frame) -> tuple[Tensor, Tensor]:
         """Backbone features [V, C] of the voxels of a frame's keyframe, and the voxel [N_k] of each of its points.
 
-        DataError for points that are not finite or too far, and for features of another scale.
+        DataError for points that are not finite or too far, ScaleError for features of another scale.
         """
         collate = Collate(self.config.voxels, NO_AUGMENTATION, images=False)
         batch = collate([frame]).to(self.text.device)

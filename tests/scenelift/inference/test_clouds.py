@@ -107,7 +107,7 @@ def test_an_empty_file_of_floats_is_an_empty_cloud(tmp_path):
     ("write", "message"),
     [
         (lambda path: ROWS.astype("<f8").tofile(path), "float64"),
-        (lambda path: np.tile(ROWS, (5, 1))[:, :3].tofile(path.with_suffix(".bin")), "--values"),
+        (lambda path: np.tile(ROWS, (5, 1))[:, :3].tofile(path.with_suffix(".bin")), "--input.values 3"),
         (lambda path: path.write_bytes(b"abc"), "whole number"),
     ],
 )
@@ -118,14 +118,34 @@ def test_floats_of_another_layout(write, message, tmp_path):
 
 
 def test_the_layout_of_floats_can_be_told(tmp_path):
-    wide = np.concatenate([ROWS, ROWS[:, :2]], 1)
-    wide.tofile(tmp_path / "a.bin")
-    (chunk,) = find_clouds(tmp_path, width=6)[0].chunks()
-    assert np.array_equal(chunk.points, ROWS[:, :3]) and list(chunk.columns) == [
-        "intensity",
-        "ring",
-        "column_5",
-    ]
+    np.concatenate([ROWS, ROWS[:, :3]], 1).tofile(tmp_path / "a.bin")
+    (chunk,) = find_clouds(tmp_path, width=7)[0].chunks()
+    assert np.array_equal(chunk.points, ROWS[:, :3])
+    assert list(chunk.columns) == ["intensity", "ring", "column_5", "column_6"]
+
+
+def test_points_with_colors_are_not_taken_for_scans(real_data):
+    """As four values a point they would be 61,026 points instead of 40,684, without a word."""
+    place = real_data / "scannet" / "points"
+    with pytest.raises(DataError, match=r"6 values.*--input\.values 6"):
+        list(find_clouds(place)[0].chunks())
+    (chunk,) = find_clouds(place, width=6)[0].chunks()
+    assert len(chunk.points) == 40_684 and features_of(chunk, 3, None, "it").max() > 100
+
+
+@pytest.mark.parametrize("width", [3, 4, 5, 6, 7])
+def test_points_in_no_order_show_their_layout(tmp_path, width):
+    """Also where a file of another width would have a whole number of points."""
+    rng = np.random.default_rng(width)
+    rows = rng.uniform(
+        [-40, -40, -2, *[0] * (width - 3)], [40, 40, 3, *[1, 32, 255, 9][: width - 3]], (4200, width)
+    )
+    rows.astype("<f4").tofile(tmp_path / "a.bin")
+    if width in (4, 5):
+        assert sum(len(chunk.points) for chunk in find_clouds(tmp_path)[0].chunks()) == 4200
+    else:
+        with pytest.raises(DataError, match=f"--input.values {width}"):
+            list(find_clouds(tmp_path)[0].chunks())
 
 
 def test_hidden_files_and_others_are_no_clouds(tmp_path):

@@ -145,7 +145,7 @@ def test_what_a_benchmark_would_refuse(options, message, tmp_path):
         (["--data", "."], "--student is missing"),
         (["--dataset", "nuscenes"], "--root is missing"),
         (["--dataset", "kitti", "--root", "."], "unknown data set kitti; known: nuscenes"),
-        (["--data", ".", "--dataset", "nuscenes", "--root", "."], "not both"),
+        (["--data", ".", "--dataset", "nuscenes", "--root", "."], "give one of --data"),
         (["--data", ".", "--split", "val"], "of a --dataset"),
         (["--student", "nope", "--data", "."], "there is no nope"),
         (["--student", ".", "--data", "/nope"], "there is no /nope"),
