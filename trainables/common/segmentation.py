@@ -142,6 +142,12 @@ class SegmentationTask(Task[Frame]):
         absent = self.config.data.absent_classes
         return report(evaluation, self.test, teacher, absent, self.protocol, folder)
 
+    def labelling(self, student: Location) -> str:
+        """The command that labels the scans of the test shards, and so of others."""
+        shards = self.test or self.train
+        words = ["python", "-m", "trainables.predict", "--student", str(student), "--data", shards.path]
+        return f"labels, also of your scans: {secrets.command(words)}"
+
     def finetuning(self, student: Location) -> str:
         """The command that fine-tunes a student of this task, with everything that decides what it sees."""
         from datasets.common.following import batch_options, frame_preset  # not needed before the end

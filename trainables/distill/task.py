@@ -60,7 +60,7 @@ class DistillTask(SegmentationTask):
         return make_student(self.config, teacher, self.train.point_features)
 
     def following(self, student: Location) -> str:
-        return self.finetuning(student)
+        return f"{self.finetuning(student)}\n{self.labelling(student)}"
 
     def collate(self, student: Student) -> Collate:
         from scenelift.points.collate import Collate

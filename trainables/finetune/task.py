@@ -12,6 +12,7 @@ import torch
 from scenelift.errors import ConfigError
 from scenelift.evaluation.scoring import hold_out
 from scenelift.io.console import say
+from scenelift.io.storage import Location
 from scenelift.nn.student import Student
 from scenelift.nn.transfer import classify_by_text, load_backbone
 from scenelift.points.collate import Collate
@@ -51,6 +52,9 @@ class FinetuneTask(SegmentationTask):
             "level": config.labels.level,
             **start_tags(origin),
         }
+
+    def following(self, student: Location) -> str:
+        return self.labelling(student)
 
     def student(self) -> Student:
         """Built with the task, so that a start that does not fit is refused early."""
