@@ -91,7 +91,7 @@ def _camera(frame: Frame, number: int) -> Camera:
     mine = frame.pair_pixels[:, 0] == number
     points = frame.points[frame.pair_points[mine]].astype(np.float64)
     pixels = frame.pair_pixels[mine, 1:].astype(np.int64)
-    found = fit_pinhole(points, pixels[:, ::-1])
+    found = fit_pinhole(points, pixels[:, ::-1].astype(np.float64))
     depth = np.linalg.norm(points, axis=1) if found is None else found.depth
     return Camera(frame.cameras[number], pixels, depth, found, frame.image_size)
 

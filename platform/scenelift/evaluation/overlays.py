@@ -42,13 +42,13 @@ def labels_on_photos(
     images: Sequence[NDArray[np.uint8]],
     cameras: Sequence[str],
     pixels: Sequence[NDArray[np.integer]],
-    labels: Sequence[NDArray[np.integer]],
+    labels: Sequence[NDArray[np.uint8]],
     vocabulary: Vocabulary,
 ) -> None:
     """The same by label: [M] 0..C of each camera's points; 0 is not drawn."""
     colors = pictures.palette(vocabulary)
-    entries = pictures.class_entries(vocabulary, pictures.occurring(vocabulary, *map(np.asarray, labels)))
-    dots = [colors(np.asarray(each, np.int64)) for each in labels]
+    entries = pictures.class_entries(vocabulary, pictures.occurring(vocabulary, *labels))
+    dots = [colors(each) for each in labels]
     shown = [np.flatnonzero(each) for each in labels]
     _draw(path, images, cameras, pixels, dots, shown, entries)
 

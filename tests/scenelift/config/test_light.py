@@ -45,6 +45,7 @@ WRONG_PATHS = {
     "trainables.pretrain": ["--data.train", "/nowhere"],
     "trainables.table": ["--config", "/nowhere"],
     "trainables.teacher": ["--root", "/nowhere"],
+    "datasets.check": ["--root", "/nowhere"],
     "datasets.shard": ["--root", "/nowhere"],
     "datasets.shard_captions": ["--root", "/nowhere", "--regions", ".", "--classes", "."],
     "datasets.shard_rooms": ["--root", "/nowhere"],
