@@ -1,4 +1,4 @@
-"""A real rig that nobody planned for, read by a file of docs/examples: six cameras and a LiDAR, each with its pose."""
+"""A real rig that nobody planned for, read by a file of docs/examples: six cameras and a LiDAR with poses."""
 
 from __future__ import annotations
 
