@@ -1,0 +1,115 @@
+"""What is shown of one scan: its points, their own values, and the photos that see them."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scenelift.samples.frame import Frame
+from scenelift.samples.images import decode
+
+MOST_POINTS = 1_000_000
+"""Points that a browser draws without delay; of larger clouds every k-th point is shown."""
+FAR = 1 << 14
+"""Metres from the origin, beyond which float32 rounds by more than a millimetre: such clouds are moved."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One scan as it is shown. Shapes: N points, F features, V photos, M pairs."""
+
+    name: str
+    scene: str
+    points: NDArray[np.float32]
+    """[N, 3] metres, less `origin`."""
+    features: NDArray[np.float32]
+    """[N, F] as in the data, such as intensity."""
+    truth: NDArray[np.uint8] | None = None
+    """[N] labels 0..C, 0 = no label; None: the data has none."""
+    colors: NDArray[np.uint8] | None = None
+    """[N, 3] the cloud's own colors, RGB."""
+    cameras: tuple[str, ...] = ()
+    encoded: tuple[bytes, ...] = ()
+    """[V] encoded photos."""
+    pair_points: NDArray[np.int64] | None = None
+    """[M] the point of each pair, 0..N-1."""
+    pair_pixels: NDArray[np.int16] | None = None
+    """[M, 3] its pixel: (photo, row, column)."""
+    source: Any = None
+    """What a student reads: the frame, or the points and features of the whole cloud in float64."""
+    step: int = 1
+    """Every how manieth point of the source is shown."""
+
+    @classmethod
+    def of_frame(cls, frame: Frame) -> View:
+        """The keyframe of a frame, without its sweeps."""
+        key = frame.keyframe
+        row = np.cumsum(key) - 1
+        shown = key[frame.pair_points]
+        return cls(
+            name=frame.token,
+            scene=frame.scene,
+            points=frame.points[key],
+            features=frame.features[key],
+            truth=None if frame.labels is None or not frame.labels[key].any() else frame.labels[key],
+            cameras=frame.cameras,
+            encoded=frame.images,
+            pair_points=row[frame.pair_points[shown]],
+            pair_pixels=frame.pair_pixels[shown],
+            source=frame,
+        )
+
+    @classmethod
+    def of_cloud(
+        cls,
+        name: str,
+        points: NDArray[np.floating],
+        features: NDArray[np.float32] | None,
+        colors: NDArray[np.uint8] | None,
+    ) -> View:
+        """A cloud from a file: points [N, 3] in metres, features [N, F], colors [N, 3] RGB."""
+        step = -(-len(points) // MOST_POINTS) or 1
+        shown = np.asarray(points[::step], np.float64)
+        origin = np.floor(np.median(shown, 0)) if np.abs(shown).max(initial=0) > FAR else np.zeros(3)
+        return cls(
+            name=name,
+            scene=name,
+            points=(shown - origin).astype(np.float32),
+            features=np.zeros((len(shown), 0), np.float32) if features is None else features[::step],
+            colors=None if colors is None else colors[::step],
+            source=(points, features),
+            step=step,
+        )
+
+    @functools.cached_property
+    def photos(self) -> NDArray[np.uint8]:
+        """[V, H, W, 3] RGB; FrameError if one is broken."""
+        return np.stack([decode(each) for each in self.encoded])
+
+    @property
+    def pairs(self) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
+        """[M] points and [M, 3] pixels, none if there are no photos."""
+        if self.pair_points is None or self.pair_pixels is None:
+            return np.zeros(0, np.int64), np.zeros((0, 3), np.int16)
+        return self.pair_points, self.pair_pixels
+
+    @property
+    def ranges(self) -> NDArray[np.float32]:
+        """[N] distance from the origin, where the sensor is, metres."""
+        return np.linalg.norm(self.points, axis=1)
+
+    @property
+    def extent(self) -> float:
+        """Half the side of the square, metres, that holds nearly all points, about their middle."""
+        if not len(self.points):
+            return 1.0
+        return max(0.5, float(np.quantile(np.abs(self.points[:, :2] - self.middle[:2]), 0.97)))
+
+    @property
+    def middle(self) -> NDArray[np.float32]:
+        """[3] median of the points."""
+        return np.median(self.points, 0) if len(self.points) else np.zeros(3, np.float32)
