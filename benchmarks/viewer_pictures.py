@@ -35,6 +35,8 @@ FLAGS = (
     "--no-first-run --disable-background-networking --disable-component-update --disable-sync --hide-scrollbars"
 )
 WIDTH, HEIGHT = 1400, 850
+_DISMISS = "document.querySelectorAll('.mantine-Notification-closeButton').forEach(each => each.click())"
+"""Of a note that this browser draws without a GPU."""
 
 
 class Browser:
@@ -65,6 +67,7 @@ class Browser:
         """Open a page, and wait until it is drawn."""
         self.ask("Page.navigate", url=url)
         time.sleep(seconds)
+        self.ask("Runtime.evaluate", expression=_DISMISS)
 
     def click(self, x: float, y: float) -> None:
         """Click with the left button."""

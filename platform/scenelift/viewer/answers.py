@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -16,9 +16,8 @@ from torch.nn import functional as F
 from scenelift.errors import DataError
 from scenelift.geometry.segments import sample
 from scenelift.inference.labeler import Labeler, Labels
-from scenelift.samples.frame import Frame
 from scenelift.samples.vocabulary import Vocabulary
-from scenelift.viewer.view import View
+from scenelift.viewer.view import PlainCloud, View
 
 if TYPE_CHECKING:
     from scenelift.teachers.clip import DenseClip
@@ -89,17 +88,17 @@ class Answers:
 
 
 def _labels(labeler: Labeler, view: View) -> Labels:
-    extras = ("features",) if labeler.speaks else ()
-    if isinstance(view.source, Frame):
-        said = labeler.label_frame(view.source, extras=extras)
+    question = labeler.question(extras=("features",) if labeler.speaks else ())
+    if isinstance(view.source, PlainCloud):
+        features = view.source.features(labeler.student.point_features)
+        said = labeler.label_cloud(view.source.path, view.source.chunk.points, features, question)
     else:
-        points, features = view.source
-        said = labeler.predict(points, features, extras=extras)
-    shown = slice(None, None, view.step)
-    units = None
-    if said.features is not None:
-        units = F.normalize(torch.from_numpy(said.features[shown]), dim=1).numpy()
-    return Labels(said.ids[shown], said.classes, said.confidence[shown], None, units)
+        assert view.source is not None
+        said = labeler.label_frame(view.source, question)
+    if said.features is None:
+        return said
+    units = F.normalize(torch.from_numpy(said.features), dim=1).numpy()
+    return replace(said, features=units)
 
 
 @torch.inference_mode()

@@ -15,9 +15,11 @@ Color = tuple[int, int, int]
 GREY: Color = (105, 110, 118)
 """Points of which nothing is said; on a dark ground."""
 RIGHT, WRONG = (120, 170, 140), (230, 50, 45)
-_RAMP = np.array(  # viridis, whose brightness grows evenly
-    [(68, 1, 84), (65, 68, 135), (42, 120, 142), (34, 168, 132), (122, 209, 81), (253, 231, 37)], np.float64
-)
+Ramp = tuple[Color, ...]
+VIRIDIS: Ramp = ((68, 1, 84), (65, 68, 135), (42, 120, 142), (34, 168, 132), (122, 209, 81), (253, 231, 37))
+"""Its brightness grows evenly."""
+GLOW: Ramp = ((62, 66, 74), (84, 78, 104), (140, 84, 130), (205, 98, 100), (245, 150, 66), (255, 226, 90))
+"""From what does not matter to what stands out."""
 
 
 @dataclass(frozen=True)
@@ -63,24 +65,25 @@ def by_value(
     low: float,
     high: float,
     unit: str = "",
-    known: NDArray[np.bool_] | None = None,
+    colors: Ramp = VIRIDIS,
 ) -> Coloring:
-    """[N] numbers from low (dark) to high (bright); grey where they are not `known` or not finite."""
-    finite = np.isfinite(values) if known is None else known & np.isfinite(values)
+    """[N] numbers from low (dark) to high (bright); grey where they are not finite."""
+    finite = np.isfinite(values)
     shares = np.clip((np.where(finite, values, low) - low) / max(high - low, 1e-12), 0, 1)
-    colors = np.where(finite[:, None], ramp(shares), np.uint8(GREY)).astype(np.uint8)
-    marks = np.linspace(0, 1, len(_RAMP))
+    found = np.where(finite[:, None], ramp(shares, colors), np.uint8(GREY)).astype(np.uint8)
+    marks = np.linspace(0, 1, len(colors))
     legend = [
-        (f"{low + mark * (high - low):.3g} {unit}".strip(), _color(ramp(np.array([mark]))[0]))
+        (f"{low + mark * (high - low):.3g} {unit}".strip(), _color(ramp(np.array([mark]), colors)[0]))
         for mark in marks
     ]
-    return Coloring(colors, tuple(legend))
+    return Coloring(found, tuple(legend))
 
 
-def ramp(shares: NDArray[np.floating]) -> NDArray[np.uint8]:
+def ramp(shares: NDArray[np.floating], colors: Ramp) -> NDArray[np.uint8]:
     """[N] of 0..1 -> [N, 3] RGB."""
-    places = np.linspace(0, 1, len(_RAMP))
-    return np.stack([np.interp(shares, places, channel) for channel in _RAMP.T], 1).astype(np.uint8)
+    places = np.linspace(0, 1, len(colors))
+    channels = np.array(colors, np.float64).T
+    return np.stack([np.interp(shares, places, channel) for channel in channels], 1).astype(np.uint8)
 
 
 def limits(

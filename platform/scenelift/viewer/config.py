@@ -10,7 +10,7 @@ from annotated_types import Ge, Le
 
 from scenelift.config.constraints import Exists, NonNegativeInt, Settings
 from scenelift.errors import ConfigError
-from scenelift.runs.config import StudentFolder
+from scenelift.inference.config import InputConfig, StudentPlace
 from scenelift.teachers.config import TeacherConfig
 
 _GIVE = (
@@ -41,10 +41,10 @@ class ExploreConfig(Settings):
     data: Place | None = None
     """Folder of shards, a run's folder, a cloud (.bin, .npy, .npz, .ply, .pcd, .las, .laz, .e57), or a folder of
     clouds; none: what the student's run was scored on."""
-    student: StudentFolder | None = None
-    """Folder of a student: runs/NAME/student, or any checkpoint folder; none: that of the run, if data is one."""
-    against: StudentFolder | None = None
-    """Folder of a second student, shown beside the first."""
+    student: StudentPlace | None = None
+    """A trained student: its folder or URI, or that of its run; none: that of the run, if data is one."""
+    against: StudentPlace | None = None
+    """A second student, shown beside the first."""
     with_teacher: bool = True
     """Show the labels and the scores of a teacher, where there are photos."""
     teacher: TeacherConfig = TeacherConfig(weights="trainables/weights/tiny_clip.safetensors")
@@ -55,6 +55,8 @@ class ExploreConfig(Settings):
     """Write that sample into an HTML file that opens without a server, and serve nothing; none: serve."""
     kept: str = "runs/explored"
     """Folder in which scores of samples are kept, so that they are computed once."""
+    input: InputConfig = InputConfig()
+    """How plain files are read; shards know it themselves."""
     server: ServerConfig = ServerConfig()
     """Where the page is served."""
 

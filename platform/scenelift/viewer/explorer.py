@@ -215,7 +215,7 @@ class Explorer:
             return Coloring(np.full((len(view.points), 3), colors.GREY, np.uint8), (), why)
         near = self.answers.similarity(student, view, words.strip())
         low, high = colors.limits(near, (0.5, 0.999))  # a word means the few points that stand out
-        return _noted(colors.by_value(near, low, high), f"cosine with “{words.strip()}”")
+        return _noted(colors.by_value(near, low, high, "", colors.GLOW), f"cosine with “{words.strip()}”")
 
 
 def _noted(coloring: Coloring, note: str) -> Coloring:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-from scenelift.errors import DataError
+import numpy as np
+
+from scenelift.config import files
+from scenelift.errors import DataError, StorageError
+from scenelift.inference.clouds import Chunk, CloudFile, find_clouds
+from scenelift.inference.config import InputConfig
 from scenelift.io import storage
 from scenelift.runs.folder import Run
 from scenelift.samples.caption import CAPTIONED_IMAGE
@@ -18,8 +23,10 @@ from scenelift.samples.kind import MANIFEST, Kind
 from scenelift.samples.room import ROOM
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Samples, Shards, open_samples
-from scenelift.viewer.view import View
+from scenelift.viewer.view import AS_USUAL, PlainCloud, View
 
+MOST_POINTS = 1_000_000
+"""Points that a browser draws without delay; of larger clouds every k-th point is shown."""
 CLOUD = "cloud"
 """Kind of what lies in plain files."""
 _KINDS: dict[str, Kind[Any]] = {kind.name: kind for kind in (FRAME, ROOM, CAPTIONED_IMAGE)}
@@ -90,29 +97,63 @@ class FileScans:
     """Clouds in plain files."""
 
     path: str
-    files: Sequence[Any]
-    """From `scenelift.inference.clouds.find_clouds`."""
+    files: Sequence[CloudFile]
+    reading: InputConfig = AS_USUAL
     vocabulary: Vocabulary | None = None
     paired: bool = False
 
     @property
     def names(self) -> Sequence[str]:
-        return [str(file.name) for file in self.files]
+        return [file.name for file in self.files]
 
     @property
     def scenes(self) -> Sequence[str]:
-        return [storage.split(name)[0] or "." for name in self.names]
+        return [name.rpartition("/")[0] or "." for name in self.names]
 
     @cached_property
     def key(self) -> str:
-        return digest(json.dumps([self.path, *self.names]))
+        about = [[file.name, file.path.stat().st_size, file.path.stat().st_mtime_ns] for file in self.files]
+        return digest(json.dumps([self.path, repr(self.reading), about]))
 
     def read(self, index: int) -> View:
-        """One file; DataError if it is broken."""
-        from scenelift.inference.clouds import read_cloud
+        """One file, thinned if it is large; DataError if it is broken."""
+        file = self.files[index]
+        chunk, step = thinned(file.chunks())
+        return View.of_cloud(file.name, PlainCloud(str(file.path), chunk, self.reading), step)
 
-        cloud = read_cloud(self.files[index])
-        return View.of_cloud(cloud.name, cloud.points, cloud.features, cloud.colors)
+
+def thinned(chunks: Iterable[Chunk], most: int = MOST_POINTS) -> tuple[Chunk, int]:
+    """One chunk of every k-th point, and k: the smallest power of two that leaves at most `most` points. Memory
+    holds twice as many."""
+    kept: list[Chunk] = []
+    step, read = 1, 0
+    for chunk in chunks:
+        kept.append(_every(chunk, -read % step, step))
+        read += len(chunk.points)
+        while -(-read // step) > 2 * most:
+            kept, step = _halved(kept), 2 * step
+    while -(-read // step) > most:
+        kept, step = _halved(kept), 2 * step
+    if not kept:
+        return Chunk(np.zeros((0, 3), np.float32)), 1
+    names = [name for name in kept[0].columns if all(name in each.columns for each in kept)]
+    points = np.concatenate([each.points for each in kept])
+    return Chunk(
+        points, {name: np.concatenate([each.columns[name] for each in kept]) for name in names}
+    ), step
+
+
+def _every(chunk: Chunk, first: int, step: int) -> Chunk:
+    columns = {name: values[first::step] for name, values in chunk.columns.items()}
+    return Chunk(chunk.points[first::step], columns)
+
+
+def _halved(kept: list[Chunk]) -> list[Chunk]:
+    halves, odd = [], 0
+    for chunk in kept:
+        halves.append(_every(chunk, odd, 2))
+        odd = (odd + len(chunk.points)) % 2
+    return halves
 
 
 @dataclass(frozen=True)
@@ -133,7 +174,11 @@ def of_run(place: str) -> tuple[str | None, str | None] | None:
     filesystem, path = storage.resolve(place)
     if not storage.exists(filesystem, storage.join(path, _CONFIG)):
         return None
-    data = Run(place).settings.get("data") or {}
+    advice = "give --data too, the shards to look at"
+    config = files.read(
+        storage.join(place, _CONFIG), {}, files.VERSION, files.MIGRATIONS, StorageError, advice, "YAML"
+    )
+    data = config.get("data") or {}
     folder = data.get("test") or data.get("train")
     student = storage.join(place, "student")
     there = storage.exists(*storage.resolve(student))
@@ -150,7 +195,7 @@ def run_of(student: str) -> str | None:
     return None
 
 
-def open_place(place: str) -> Found:
+def open_place(place: str, reading: InputConfig = AS_USUAL) -> Found:
     """Open shards of any kind, or plain clouds; a SceneliftError says what is wrong with the place."""
     filesystem, path = storage.resolve(place)
     manifest = storage.join(path, MANIFEST)
@@ -159,14 +204,7 @@ def open_place(place: str) -> Found:
         if kind == FRAME.name:
             return Found(kind, ShardScans(Shards.open(place)), None)
         return Found(kind, None, open_samples(place, _KINDS[kind]))
-    from scenelift.inference.clouds import find_clouds
-
-    files = find_clouds(place)
-    if not files:
-        raise DataError(
-            f"{place} holds neither shards nor a run nor clouds (.bin, .npy, .npz, .ply, .pcd, .las, .e57)"
-        )
-    return Found(CLOUD, FileScans(place, files), None)
+    return Found(CLOUD, FileScans(place, find_clouds(place, reading.values), reading), None)
 
 
 def _kind(text: bytes, path: str) -> str:

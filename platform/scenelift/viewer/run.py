@@ -82,7 +82,7 @@ def settle(config: ExploreConfig, methods: Methods) -> tuple[Found, ExploreConfi
         raise ConfigError(
             "nothing to look at; give --data: a folder of shards, a run's folder, or a cloud or a folder of clouds"
         )
-    return open_place(place), replace(config, student=student)
+    return open_place(place, config.input), replace(config, student=student)
 
 
 def explorer_of(scans: Scans, config: ExploreConfig) -> Explorer:

@@ -22,6 +22,7 @@ from scenelift.viewer.viser_internals import Server
 
 ALL = "all"
 _MARK = (255, 60, 200)
+_CLICK = "<small style='padding:0 1em'>click a point of the cloud</small>"
 
 
 class CloudPage:
@@ -40,10 +41,17 @@ class CloudPage:
         server.gui.configure_theme(
             dark_mode=True, show_logo=False, show_share_button=False, control_width="large"
         )
+        server.gui.main_panel.dock_right()
+        server.gui.main_panel.set_width(300)
         self._make_frames(start)
         self._make_colors()
-        self._make_photos()
-        self._make_point()
+        self._make_buttons()
+        side = server.gui.add_panel()
+        with side.add_tab("Photos and point"):
+            self._make_photos()
+            self._make_point()
+        side.dock_left()
+        side.set_width(400)
         self.show(start)
         self._place_camera()
 
@@ -76,7 +84,7 @@ class CloudPage:
             self.words = gui.add_text("words", "", hint="Points that look like it, to the student. Enter.")
             self.words.visible = "words" in self.explorer.colorings(self.view)
             self.beside = gui.add_checkbox("side by side", two, visible=two)
-            self.size = gui.add_slider("size, cm", 1, 40, 1, max(1, min(40, round(self.view.extent / 4))))
+            self.size = gui.add_slider("size, cm", 1, 40, 1, max(1, min(40, round(self.view.extent / 3))))
             self.legend = gui.add_html("")
         self.by.on_update(self._safely(self.recolor))
         self.words.on_update(self._safely(self._asked))
@@ -95,8 +103,11 @@ class CloudPage:
     def _make_point(self) -> None:
         gui = self.server.gui
         with gui.add_folder("Point"):
-            self.told = gui.add_html("<small>click a point</small>")
+            self.told = gui.add_html(_CLICK)
             self.crops = gui.add_image(np.zeros((2, 2, 3), np.uint8), visible=False, format="png")
+
+    def _make_buttons(self) -> None:
+        gui = self.server.gui
         shot, page = gui.add_button("screenshot"), gui.add_button("page without a server")
         shot.on_click(self._screenshot)
         page.on_click(self._export)
@@ -242,14 +253,14 @@ class CloudPage:
 
     def _unmark(self) -> None:
         self.server.scene.remove_by_name("/mark")
-        self.told.content, self.crops.visible = "<small>click a point</small>", False
+        self.told.content, self.crops.visible = _CLICK, False
 
     def _place_camera(self) -> None:
         """Behind and above the middle, so that all of it is seen."""
         width = self._offsets[-1] / 2
         middle, away = self.view.middle + width, self.view.extent + float(width[0])
         self.server.initial_camera.look_at = middle
-        self.server.initial_camera.position = middle + np.array([-0.2, -1.0, 0.9]) * away
+        self.server.initial_camera.position = middle + np.array([-0.2, -1.0, 0.8]) * away
 
     def _screenshot(self, event: Any) -> None:
         camera = event.client.camera

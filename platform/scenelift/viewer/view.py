@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scenelift.inference.clouds import COLORS, INTENSITY, Chunk, features_of
+from scenelift.inference.config import InputConfig
 from scenelift.samples.frame import Frame
 from scenelift.samples.images import decode
 
-MOST_POINTS = 1_000_000
-"""Points that a browser draws without delay; of larger clouds every k-th point is shown."""
 FAR = 1 << 14
 """Metres from the origin, beyond which float32 rounds by more than a millimetre: such clouds are moved."""
+AS_USUAL = InputConfig()
+"""Columns of files become features as far as names tell."""
+
+
+@dataclass(frozen=True)
+class PlainCloud:
+    """A cloud from a file."""
+
+    path: str
+    chunk: Chunk
+    """Its points, or every k-th of them, with all columns."""
+    reading: InputConfig = AS_USUAL
+    """How features are made of the columns."""
+
+    def features(self, count: int) -> NDArray[np.float32]:
+        """[N, count] what a student reads of each point; DataError if the columns do not give it."""
+        features = features_of(self.chunk, count, self.reading.columns, self.path)
+        return features * np.float32(self.reading.scale) + np.float32(self.reading.offset)
 
 
 @dataclass(frozen=True)
@@ -39,10 +58,10 @@ class View:
     """[M] the point of each pair, 0..N-1."""
     pair_pixels: NDArray[np.int16] | None = None
     """[M, 3] its pixel: (photo, row, column)."""
-    source: Any = None
-    """What a student reads: the frame, or the points and features of the whole cloud in float64."""
+    source: Frame | PlainCloud | None = None
+    """What a student reads."""
     step: int = 1
-    """Every how manieth point of the source is shown."""
+    """Every how manieth point of a file is shown."""
 
     @classmethod
     def of_frame(cls, frame: Frame) -> View:
@@ -64,24 +83,19 @@ class View:
         )
 
     @classmethod
-    def of_cloud(
-        cls,
-        name: str,
-        points: NDArray[np.floating],
-        features: NDArray[np.float32] | None,
-        colors: NDArray[np.uint8] | None,
-    ) -> View:
-        """A cloud from a file: points [N, 3] in metres, features [N, F], colors [N, 3] RGB."""
-        step = -(-len(points) // MOST_POINTS) or 1
-        shown = np.asarray(points[::step], np.float64)
-        origin = np.floor(np.median(shown, 0)) if np.abs(shown).max(initial=0) > FAR else np.zeros(3)
+    def of_cloud(cls, name: str, cloud: PlainCloud, step: int = 1) -> View:
+        """A cloud from a file, of which every `step`-th point was read."""
+        points, columns = np.asarray(cloud.chunk.points, np.float64), cloud.chunk.columns
+        origin = np.floor(np.median(points, 0)) if np.abs(points).max(initial=0) > FAR else np.zeros(3)
+        intensity = next((columns[each] for each in INTENSITY if each in columns), None)
+        own = np.zeros((len(points), 0), np.float32)
         return cls(
             name=name,
-            scene=name,
-            points=(shown - origin).astype(np.float32),
-            features=np.zeros((len(shown), 0), np.float32) if features is None else features[::step],
-            colors=None if colors is None else colors[::step],
-            source=(points, features),
+            scene=name.rpartition("/")[0] or ".",
+            points=(points - origin).astype(np.float32),
+            features=own if intensity is None else np.asarray(intensity, np.float32)[:, None],
+            colors=_colors(columns),
+            source=cloud,
             step=step,
         )
 
@@ -113,3 +127,13 @@ class View:
     def middle(self) -> NDArray[np.float32]:
         """[3] median of the points."""
         return np.median(self.points, 0) if len(self.points) else np.zeros(3, np.float32)
+
+
+def _colors(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8] | None:
+    """[N, 3] RGB of 8 bits; files have them with 8 or 16 bits, or as shares of 1."""
+    if not all(name in columns for name in COLORS):
+        return None
+    colors = np.stack([np.asarray(columns[name]) for name in COLORS], 1)
+    most = colors.max(initial=0)
+    scale = 255.0 if colors.dtype.kind == "f" and most <= 1 else 1.0 if most < 256 else 1 / 256
+    return np.clip(colors * scale, 0, 255).astype(np.uint8)
