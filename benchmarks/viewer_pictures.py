@@ -78,9 +78,9 @@ class Browser:
         """Write what is seen, in 256 colors, which keeps it small."""
         data = base64.b64decode(self.ask("Page.captureScreenshot", format="png")["data"])
         image = Image.open(io.BytesIO(data)).convert("RGB")
-        image.resize((WIDTH * 4 // 5, HEIGHT * 4 // 5), Image.Resampling.LANCZOS).quantize(128).save(
-            path, optimize=True
-        )
+        image.resize((WIDTH * 4 // 5, HEIGHT * 4 // 5), Image.Resampling.LANCZOS).quantize(
+            256, Image.Quantize.FASTOCTREE
+        ).save(path, optimize=True)
         print(f"{path} {path.stat().st_size / 1000:.0f} kB")
 
 

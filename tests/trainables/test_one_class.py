@@ -70,7 +70,7 @@ def test_it_is_fine_tuned_scored_and_drawn(tmp_path: Path) -> None:
     frame = frames()[0]
     truth, labels = frame.labels[frame.keyframe], student.eval().predict(frame)
     matrix = confusion(truth, labels, 1)
-    evaluation = Evaluation(ONE, {"student": dict.fromkeys(scoring.GROUPS, matrix)}, {0: {"student": labels}})
+    evaluation = Evaluation(ONE, {"student": dict.fromkeys(scoring.GROUPS, matrix)})
     assert scoring.metrics(evaluation)["label_free/miou"] == 1 and kappa(matrix) == 0
     assert "car" in scoring.table(evaluation)
     plots.confusion(tmp_path / "confusion.png", matrix, ONE)

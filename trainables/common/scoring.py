@@ -1,10 +1,9 @@
-"""Scores of segmentation: predictors of the labels of points, their confusion matrices, tables and pictures."""
+"""Scores of segmentation: predictors of the labels of points, their confusion matrices, and tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -20,7 +19,6 @@ from scenelift.nn.student import Student
 from scenelift.points.collate import Collate
 from scenelift.points.config import VoxelConfig
 from scenelift.samples.frame import Frame
-from scenelift.samples.images import decode
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
 
@@ -34,10 +32,10 @@ GROUPS = ("all", "seen", "unseen")
 
 HowLearned = Literal["label_free", "labeled"]
 """How a student learned the classes: from text alone, or from labels; prefix of its metrics."""
-PICTURED_CLASSES = 3
-"""Classes of a frame that are drawn by themselves."""
 _GROUP = {"student": "all", "against": "all", "teacher": "seen", "random": "all"}
 """Predictor -> the points of its headline score: a teacher predicts only points that cameras see."""
+_JUDGED = ("student", "teacher")
+"""Predictors by whose errors frames are chosen to be drawn; the first that there is."""
 
 
 class Predictor(Protocol):
@@ -90,8 +88,8 @@ class Evaluation:
     vocabulary: Vocabulary
     matrices: dict[str, dict[str, Counts]] = field(default_factory=dict)
     """Predictor -> group of points -> [C, C] counts."""
-    kept: dict[int, dict[str, Labels]] = field(default_factory=dict)
-    """Frame index -> predictor -> its labels, for the frames that are drawn."""
+    trouble: dict[int, float] = field(default_factory=dict)
+    """Frame index -> share of its labeled points that the student, or else the teacher, gets wrong."""
 
     def add(self, other: Evaluation) -> None:
         """Count further frames, or further predictors on the same ones."""
@@ -99,8 +97,7 @@ class Evaluation:
             known = self.matrices.setdefault(name, {})
             for group, counts in groups.items():
                 known[group] = known.get(group, 0) + counts
-        for index, labels in other.kept.items():
-            self.kept.setdefault(index, {}).update(labels)
+        self.trouble |= other.trouble
 
     def scores(self, name: str, group: str = "all", absent: Absent = "leave out") -> Scores:
         """Scores of one predictor on one group of points."""
@@ -111,17 +108,15 @@ Make = Callable[[torch.device], Mapping[str, Predictor]]
 """Builds predictors by name on a device, in the process that runs them."""
 
 
-def evaluate(
-    shards: Shards, make: Make, title: str, keep: Collection[int] = (), workers: int = 1, gpus: float = 0.0
-) -> Evaluation:
-    """Run the predictors over all frames; DataError if the shards have no labels.
-
-    keep: indices of the frames whose predicted labels are kept.
-    """
+def evaluate(shards: Shards, make: Make, title: str, workers: int = 1, gpus: float = 0.0) -> Evaluation:
+    """Run the predictors over all frames; DataError if the shards have no labels."""
     evaluation = Evaluation(shards.vocabulary)
-    scorer = _Scorer(make, shards.vocabulary, {shards.tokens[index]: index for index in keep})
-    for part in score(shards, scorer, title, workers, gpus):
+    scorer = _Scorer(make, shards.vocabulary)
+    for index, part in enumerate(score(shards, scorer, title, workers, gpus)):
         evaluation.add(part)
+        judged = next((headline(part, name) for name in _JUDGED if name in part.matrices), None)
+        if judged is not None and judged.any():
+            evaluation.trouble[index] = float(1 - np.trace(judged) / judged.sum())
     require_points(evaluation, shards.path)
     return evaluation
 
@@ -144,8 +139,6 @@ class _Scorer:
 
     make: Make
     vocabulary: Vocabulary
-    keep: Mapping[str, int]
-    """Token -> index of the frames whose labels are kept."""
 
     def __call__(self, device: torch.device) -> Callable[[list[Frame]], Evaluation]:
         predictors = self.make(device)
@@ -169,9 +162,12 @@ class _Scorer:
             evaluation.matrices[name] = {
                 group: confusion(truth[part], labels[part], classes) for group, part in groups.items()
             }
-            if frame.token in self.keep:
-                evaluation.kept.setdefault(self.keep[frame.token], {})[name] = labels
         return evaluation
+
+
+def headline(evaluation: Evaluation, name: str) -> Counts:
+    """[C, C] counts of the points of a predictor's headline score."""
+    return evaluation.matrices[name][_GROUP[name]]
 
 
 def metrics(
@@ -227,63 +223,3 @@ def table(evaluation: Evaluation, absent: Absent = "leave out") -> str:
     if missing and absent == "leave out":
         lines.append(f"left out of the mean, neither true nor predicted: {', '.join(missing)}")
     return "\n".join(lines)
-
-
-def draw(folder: Path, evaluation: Evaluation, frames: dict[int, Frame], teacher: Teacher | None) -> None:
-    """Draw bird's-eye views and camera images of the kept frames and, of two students, the errors of both;
-    the most frequent classes of the first frame, one by one; and the confusion matrices."""
-    from scenelift.evaluation import plots  # imports matplotlib, at the end of a run
-
-    for index, labels in evaluation.kept.items():
-        _from_above(folder, index, evaluation, frames[index], labels)
-        if teacher is not None and "student" in labels:
-            path = folder / f"cameras_{index:05d}.png"
-            _cameras(path, evaluation, frames[index], labels["student"], teacher)
-    for name in evaluation.matrices.keys() - {"random"}:
-        matrix = evaluation.matrices[name][_GROUP[name]]
-        plots.confusion(folder / f"confusion_{name}.png", matrix, evaluation.vocabulary)
-
-
-def frequent(truth: Labels) -> list[int]:
-    """The labels 1..C with the most points, at most `PICTURED_CLASSES`, the most frequent first."""
-    counts = np.bincount(truth[truth > 0])
-    order = np.argsort(-counts, kind="stable")[:PICTURED_CLASSES]
-    return order[counts[order] > 0].tolist()
-
-
-def _from_above(
-    folder: Path, index: int, evaluation: Evaluation, frame: Frame, labels: dict[str, Labels]
-) -> None:
-    from scenelift.evaluation import pictures
-
-    assert frame.labels is not None
-    points, truth = frame.points[frame.keyframe], frame.labels[frame.keyframe]
-    named = {name: labels[name] for name in ("teacher", "against", "student") if name in labels}
-    panels, vocabulary = {"truth": truth} | named, evaluation.vocabulary
-    extent = float(np.quantile(np.abs(points[:, :2]), 0.97)) if len(points) else 1.0
-    judged: dict[str, Labels] = {
-        name: pictures.errors(truth, labels[name]) for name in ("against", "student") if name in labels
-    }
-    pictures.birds_eye(
-        folder / f"birds_eye_{index:05d}.png", points, panels, vocabulary, extent, judged.get("student")
-    )
-    if judged and index == min(evaluation.kept) and (common := frequent(truth)):
-        single, shown = (
-            folder / f"classes_{index:05d}.png",
-            {"truth": truth} | {name: labels[name] for name in judged},
-        )
-        pictures.class_against_rest(single, points, shown, vocabulary, common, extent)
-    if len(judged) > 1:
-        pictures.error_maps(folder / f"errors_{index:05d}.png", points, judged, extent)
-
-
-def _cameras(path: Path, evaluation: Evaluation, frame: Frame, student: Labels, teacher: Teacher) -> None:
-    from scenelift.evaluation import pictures
-
-    images = np.stack([decode(image) for image in frame.images])
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(teacher.text.device)
-    dense = (teacher.scores(pixels).argmax(1) + 1).to(torch.uint8).cpu().numpy()
-    of_keyframe = frame.keyframe[frame.pair_points]
-    named = student[frame.pair_points[of_keyframe]]
-    pixels_of_pairs = frame.pair_pixels[of_keyframe]
-    pictures.camera_labels(path, images, frame.cameras, dense, pixels_of_pairs, named, evaluation.vocabulary)

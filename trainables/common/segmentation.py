@@ -5,14 +5,12 @@ Networks, teachers and reports are imported where they are used, after the data 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scenelift.config.build import flatten
 from scenelift.errors import DataError
@@ -23,10 +21,11 @@ from scenelift.io import secrets
 from scenelift.io.console import say
 from scenelift.io.storage import Location
 from scenelift.runs.config import DataConfig
-from scenelift.runs.task import Report, Task, spread
+from scenelift.runs.task import Report, Task
 from scenelift.samples.frame import Frame
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
+from trainables.common.agreement import agreement, sweep_alone
 from trainables.common.needs import NO_NEEDS, Needs
 from trainables.common.training import network_name, shard_folders, student_options
 
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from scenelift.teachers.config import TeacherConfig
     from scenelift.teachers.teacher import Teacher
     from scenelift.train.launch import Resources
-    from trainables.common.scoring import Evaluation, HowLearned
+    from trainables.common.scoring import Evaluation, HowLearned, Predictors
 
 MIOU = "validation/miou"
 AGREEMENT = "validation/agreement"
@@ -45,23 +44,25 @@ OBJECTIVES = {
     AGREEMENT: "Cohen's kappa between a student's labels of the keyframe's voxels and of the same voxels one "
     "sweep earlier; where the shards have sweeps; needs no labels, and is 0 for a constant prediction",
 }
-PICTURED_FRAMES = 3
-"""Test frames that are drawn."""
 _HEADLINES = ("miou", "miou_seen", "miou_unseen", "accuracy")
-COLUMNS = (*(f"{how}/{name}" for how in ("label_free", "labeled") for name in _HEADLINES), "teacher/miou")
+COLUMNS = (
+    *(f"{how}/{name}" for how in ("label_free", "labeled") for name in _HEADLINES),
+    "teacher/miou",
+    *(
+        f"unlabeled/{name}"
+        for name in ("agreement_teacher", "agreement_students", "agreement_sweeps", "confidence")
+    ),
+)
 """Scores that a dashboard shows."""
 
 
 def open_data(data: DataConfig, needs: Needs = NO_NEEDS) -> tuple[Shards, Shards | None]:
     """Training and test shards of one class list; the synthetic world is made if none are named. DataError if the
-    training shards lack what is needed, or the test shards have no labels."""
+    training shards lack what is needed."""
     train_folder, test_folder = shard_folders(data, synthetic)
     train = Shards.open(train_folder)
     needs.check(train)
-    test = Shards.open(test_folder, train.vocabulary.classes) if test_folder else None
-    if test is not None and not test.about.labeled:
-        raise DataError(f"{test_folder} has no labels to score on; leave --data.test out")
-    return train, test
+    return train, Shards.open(test_folder, train.vocabulary.classes) if test_folder else None
 
 
 def synthetic(split: str) -> str:
@@ -72,7 +73,8 @@ def synthetic(split: str) -> str:
 
 
 class SegmentationTask(Task[Frame]):
-    """A training whose student predicts the classes of points, scored by mIoU on labeled test frames."""
+    """A training whose student predicts the classes of points, scored by mIoU on labeled test frames, by agreement
+    and confidence on others."""
 
     objectives: ClassVar = OBJECTIVES
     columns: ClassVar = COLUMNS
@@ -113,7 +115,8 @@ class SegmentationTask(Task[Frame]):
 
     def score_before(self, initial: Location, resources: Resources) -> Evaluation | None:
         """The untrained student and the teacher, if there is one."""
-        if self.teacher is None:
+        assert self.test is not None
+        if self.teacher is None or not self.test.about.labeled:
             return None
         scored = self._evaluate({"random": initial}, self.teacher, "scoring the teacher", resources)
         miou = scored.scores("teacher", "seen").miou
@@ -128,19 +131,19 @@ class SegmentationTask(Task[Frame]):
         resources: Resources,
         folder: Path,
     ) -> Report:
-        """The student, next to what was scored before; some frames are drawn."""
+        """The student, next to what was scored before; the frames that matter are drawn."""
+        from trainables.common.scoring import Predictors
+
+        assert self.test is not None
+        make = Predictors(self.vocabulary, {"student": trained}, self.teacher)
+        if not self.test.about.labeled:
+            return report_unlabeled(self.test, make, resources, folder)
         evaluation = self._evaluate({"student": trained}, None, "scoring the student", resources)
         if before is not None:
             before.add(evaluation)
             evaluation = before
-        teacher = None
-        if self.teacher is not None:
-            from scenelift.teachers.clip import build_teacher  # takes seconds; not all trainings have one
-
-            teacher = build_teacher(self.teacher, self.vocabulary)
-        assert self.test is not None
         absent = self.config.data.absent_classes
-        return report(evaluation, self.test, teacher, absent, self.protocol, folder)
+        return report(evaluation, self.test, make, absent, self.protocol, folder)
 
     def labelling(self, student: Location) -> str:
         """The command that labels the scans of the test shards, and so of others."""
@@ -180,28 +183,53 @@ class SegmentationTask(Task[Frame]):
         from trainables.common.scoring import Predictors, evaluate
 
         assert self.test is not None
-        keep, make = spread(len(self.test), PICTURED_FRAMES), Predictors(self.vocabulary, students, teacher)
-        return evaluate(self.test, make, title, keep, resources.workers, resources.gpus)
+        make = Predictors(self.vocabulary, students, teacher)
+        return evaluate(self.test, make, title, resources.workers, resources.gpus)
 
 
 def report(
     evaluation: Evaluation,
     shards: Shards,
-    teacher: Teacher | None,
+    make: Predictors,
     absent: Absent,
     protocol: HowLearned,
     folder: Path,
 ) -> Report:
-    """Metrics and tables of scored predictors; draws pictures into the folder."""
+    """Metrics and tables of scored predictors; draws the frames with the most errors, and the confusion matrices,
+    into the folder. make: builds the predictors that are drawn again."""
+    from scenelift.evaluation import plots  # imports matplotlib
     from trainables.common import scoring  # imports torch and the networks
 
-    kept = list(evaluation.kept)
-    scoring.draw(folder, evaluation, dict(zip(kept, shards.read_many(kept), strict=True)), teacher)
+    _draw(evaluation.trouble, shards, make, folder)
+    for name in evaluation.matrices.keys() - {"random"}:
+        plots.confusion(
+            folder / f"confusion_{name}.png", scoring.headline(evaluation, name), shards.vocabulary
+        )
     return Report(
         metrics=scoring.metrics(evaluation, absent, protocol),
         text=scoring.table(evaluation, absent),
         tables={"classes": scoring.class_rows(evaluation)},
     )
+
+
+def report_unlabeled(shards: Shards, make: Predictors, resources: Resources, folder: Path) -> Report:
+    """What can be said of students on shards without labels; draws the frames with the most disagreement."""
+    from trainables.common import unlabeled  # imports torch and the networks
+
+    found = unlabeled.evaluate(shards, make, "comparing", resources.workers, resources.gpus)
+    _draw(found.trouble, shards, make, folder)
+    return Report(metrics=found.metrics(), text=found.table())
+
+
+def _draw(trouble: Mapping[int, float], shards: Shards, make: Predictors, folder: Path) -> None:
+    import torch
+
+    from trainables.common import drawing
+
+    chosen = drawing.worst(trouble)
+    predictors = make(torch.device("cpu"))
+    frames = dict(zip(chosen, shards.read_many(chosen), strict=True))
+    drawing.draw(folder, shards.vocabulary, frames, predictors)
 
 
 @dataclass(frozen=True)
@@ -243,39 +271,3 @@ class SegmentationMeasure:
             )
         score = {MIOU: lambda matrix: metrics.scores(matrix, self.vocabulary).miou, AGREEMENT: kappa}
         return {name: score[name](matrix) for name, matrix in counts.items()}
-
-
-def sweep_alone(frame: Frame, sweep: int) -> Frame:
-    """A frame whose keyframe points are those of one sweep, without labels and photos."""
-    mine = frame.sweep == sweep
-    return dataclasses.replace(
-        frame,
-        points=frame.points[mine],
-        features=frame.features[mine],
-        sweep=np.zeros(int(mine.sum()), np.uint8),
-        labels=None,
-        cameras=(),
-        images=(),
-        pair_points=np.zeros(0, np.int32),
-        pair_pixels=np.zeros((0, 3), np.int16),
-        superpixels=None,
-    )
-
-
-Labeled = tuple[NDArray[np.float32], NDArray[np.uint8]]
-"""[N, 3] points, metres, and [N] their labels."""
-
-
-def agreement(one: Labeled, other: Labeled, size: float, classes: int) -> NDArray[np.int64]:
-    """[C, C] counts of the voxels of edge `size` (metres) with points of both clouds, by the labels of their first
-    points in one and other: a student gives all points of a voxel the same label."""
-    (cells, first), (others, other_first) = _cells(one[0], size), _cells(other[0], size)
-    _, here, there = np.intersect1d(cells, others, assume_unique=True, return_indices=True)
-    return confusion(one[1][first[here]], other[1][other_first[there]], classes)
-
-
-def _cells(points: NDArray[np.float32], size: float) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-    """The occupied cells, as one key each, and the first point of each cell."""
-    x, y, z = (np.floor(points / np.float32(size)).astype(np.int64) + (1 << 20)).T
-    cells, first = np.unique((x << 42) | (y << 21) | z, return_index=True)
-    return cells, first

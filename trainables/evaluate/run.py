@@ -10,12 +10,11 @@ from scenelift.io.storage import Location
 from scenelift.nn.student import Student
 from scenelift.runs.experiment import experiment, finished
 from scenelift.runs.history import Origin
-from scenelift.runs.task import spread
 from scenelift.shards.read import Shards
 from scenelift.teachers.clip import build_teacher
 from scenelift.train.launch import Resources
 from trainables.common.scoring import HowLearned, Predictors, evaluate
-from trainables.common.segmentation import COLUMNS, PICTURED_FRAMES, report, synthetic
+from trainables.common.segmentation import COLUMNS, report, report_unlabeled, synthetic
 from trainables.common.training import network_name, start_tags, student_name
 from trainables.evaluate.config import PRESETS, EvaluateConfig
 
@@ -25,21 +24,22 @@ def run(config: EvaluateConfig) -> None:
     if finished(config):
         return
     shards = Shards.open(config.data.test or synthetic("val"))
-    if not shards.about.labeled:
+    if not shards.about.labeled and config.student is None:
         raise DataError(
-            f"{shards.path} has no labeled point, so nothing can be scored on it; give --data.test labeled ones"
+            f"{shards.path} has no labeled point, so a teacher alone cannot be scored on it; give --student too, "
+            "or --data.test labeled ones"
         )
     students: dict[str, Location] = {}
-    tags, teacher = {"dataset": shards.manifest.release, "protocol": "label-free"}, None
+    tags = {"dataset": shards.manifest.release, "protocol": "label-free"}
     protocol: HowLearned = "label_free"
     if config.with_teacher:
-        if not any(shards.about.pairs.values()):
+        if not any(shards.about.pairs.values()) and shards.about.labeled:
             raise DataError(
                 f"{shards.path} has no images that show points, so no teacher can be scored on it; write "
                 "--with_teacher false"
             )
         tags["teacher"] = config.teacher.model
-        teacher = build_teacher(config.teacher, shards.vocabulary)
+        build_teacher(config.teacher, shards.vocabulary)  # or what is wrong with it is said after the start
     if config.student is not None:
         students["student"] = storage.absolute(config.student)
         student = Student.load(config.student)
@@ -55,10 +55,12 @@ def run(config: EvaluateConfig) -> None:
         resources = Resources.fit(config.scale)
         with experiment("evaluate", config, tags, PRESETS, COLUMNS) as started:
             started.dataset(shards, "test")
-            keep = spread(len(shards), PICTURED_FRAMES)
-            scored = evaluate(shards, make, "scoring", keep, resources.workers, resources.gpus)
             absent, folder = config.data.absent_classes, started.run.pictures
-            started.report(report(scored, shards, teacher, absent, protocol, folder), step=0)
+            if shards.about.labeled:
+                scored = evaluate(shards, make, "scoring", resources.workers, resources.gpus)
+                started.report(report(scored, shards, make, absent, protocol, folder), step=0)
+            else:
+                started.report(report_unlabeled(shards, make, resources, folder), step=0)
 
 
 def _student_tags(student: Student, folder: str, protocol: HowLearned) -> dict[str, str]:

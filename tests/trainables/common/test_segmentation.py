@@ -11,7 +11,8 @@ from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import Frame
 from tests.made.frames import VOCABULARY, made_up_frame
 from tests.made.validation import SIZE, shards, student
-from trainables.common.segmentation import AGREEMENT, MIOU, SegmentationMeasure, agreement, sweep_alone
+from trainables.common.agreement import agreement, sweep_alone
+from trainables.common.segmentation import AGREEMENT, MIOU, SegmentationMeasure
 
 
 def test_what_can_be_measured_follows_from_the_data() -> None:
