@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,7 +34,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Predictors:
 
 
 def test_agreement_and_confidence_are_those_of_the_points(make: Predictors) -> None:
-    frame = replace(made_up_frame("frame-00001", ReadOptions(image_size=SIZE, lidar_sweeps=1)), labels=None)
+    frame = replace(made_up_frame("frame-00002", ReadOptions(image_size=SIZE, lidar_sweeps=1)), labels=None)
     part = _Comparer(make)(torch.device("cpu"))([frame])
     found = Unlabeled(VOCABULARY)
     found.add(4, part)
@@ -64,5 +63,5 @@ def test_without_anything_to_compare_with_the_least_confident_frame_is_the_worst
 
 def test_a_teacher_alone_is_refused() -> None:
     make = Predictors(VOCABULARY, {}, TeacherConfig(weights="random", image_size=SIZE))
-    with pytest.raises(DataError, match="has no labels, so a teacher alone .* give --student too"):
+    with pytest.raises(DataError, match=r"has no labels, so a teacher alone .* give --student too"):
         evaluate(shards(2, 1, 0, False), make, "comparing")
