@@ -34,7 +34,9 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Predictors:
 
 
 def test_agreement_and_confidence_are_those_of_the_points(make: Predictors) -> None:
-    frame = replace(made_up_frame("frame-00002", ReadOptions(image_size=SIZE, lidar_sweeps=1)), labels=None)
+    frame = replace(
+        made_up_frame("frame-00002", ReadOptions(image_size=SIZE, lidar_sweeps=1), 400), labels=None
+    )
     part = _Comparer(make)(torch.device("cpu"))([frame])
     found = Unlabeled(VOCABULARY)
     found.add(4, part)
