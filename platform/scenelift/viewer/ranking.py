@@ -101,7 +101,7 @@ class Ranking:
         if self._thread is not None and self._thread.is_alive():
             return
         self._stopped.clear()
-        self._thread = threading.Thread(target=self.compute, args=(progress,), daemon=True)
+        self._thread = threading.Thread(target=self._score, args=(progress,), daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -112,6 +112,10 @@ class Ranking:
 
     def compute(self, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Score what is missing, and save it."""
+        self._stopped.clear()
+        self._score(progress)
+
+    def _score(self, progress: Callable[[int, int], None]) -> None:
         for index in range(self.total):
             if self._stopped.is_set():
                 break
