@@ -14,7 +14,13 @@ REPOSITORY = Path(__file__).parents[2]
 COMMANDS = {
     module: import_module(f"{module}.config").PRESETS
     for module in (
-        *("trainables.distill", "trainables.evaluate", "trainables.finetune", "trainables.ground"),
+        *(
+            "trainables.distill",
+            "trainables.evaluate",
+            "trainables.explore",
+            "trainables.finetune",
+            "trainables.ground",
+        ),
         *("trainables.phrases", "trainables.predict", "trainables.pretrain", "trainables.table"),
         *("datasets.shard", "datasets.shard_captions", "datasets.shard_rooms"),
     )
@@ -29,7 +35,10 @@ CODE = re.compile(r"`([^`\n]+)`|^(python -m .*)$", re.MULTILINE)
 def documented() -> list[str]:
     """The commands of the pages, and their options that stand alone, as in a table of ablations."""
     found = []
-    pages = ("README.md", *(f"docs/{name}.md" for name in ("clip2scene", "ground", "phrases", "predict")))
+    pages = (
+        "README.md",
+        *(f"docs/{name}.md" for name in ("clip2scene", "explore", "ground", "phrases", "predict")),
+    )
     for page in (*pages, *(f"docs/methods/{name}.md" for name in ("clip2scene", "ws3dvg", "ckd"))):
         for inline, block in CODE.findall((REPOSITORY / page).read_text()):
             text = re.sub(r"\[[^\]]*\]", "", (inline or block).replace("\\|", "|"))

@@ -7,6 +7,7 @@ from scenelift.samples.room import ROOM
 from scenelift.viewer import run as viewer
 from scenelift.viewer.boxes import Grounder
 from scenelift.viewer.config import ExploreConfig
+from trainables.predict.config import SHIPPED
 
 
 def run(config: ExploreConfig) -> None:
@@ -41,4 +42,4 @@ def _regions(folder: str) -> Grounder:
     return PhraseGrounder.load(folder)
 
 
-METHODS = viewer.Methods(_synthetic, {ROOM.name: _rooms, CAPTIONED_IMAGE.name: _regions})
+METHODS = viewer.Methods(_synthetic, SHIPPED, {ROOM.name: _rooms, CAPTIONED_IMAGE.name: _regions})

@@ -120,10 +120,11 @@ class Labeler:
         """Whether it compares points with text, so that it can be asked for own words."""
         return "classifier" not in self.student.heads
 
-    def text(self, words: Sequence[str]) -> torch.Tensor:
-        """[W, D] unit rows, on its device: what words are in the space of the text. TeacherError where the teacher
+    def text(self, words: Sequence[str], templates: str | None = None) -> torch.Tensor:
+        """[W, D] unit rows, on its device: what words are in the space of the text. templates: of
+        `scenelift.samples.vocabulary.prompt_templates`; None: the teacher's own. TeacherError where the teacher
         that it learned from is not on this machine, or does not know a word."""
-        return self._tower([(word,) for word in words])
+        return self._tower([(word,) for word in words], templates)
 
     @overload
     def predict(

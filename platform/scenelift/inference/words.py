@@ -51,12 +51,12 @@ class TextTower:
         self.student, self.weights = student, weights
 
     @torch.no_grad()
-    def __call__(self, groups: Sequence[Sequence[str]]) -> Tensor:
-        """[W, D] unit rows: the mean embedding of each group of words."""
+    def __call__(self, groups: Sequence[Sequence[str]], templates: str | None = None) -> Tensor:
+        """[W, D] unit rows: the mean embedding of each group of words, in the teacher's own templates or these."""
         words = tuple(tuple(group) for group in groups)
         gray = ((128, 128, 128),) * len(words)
         vocabulary = Vocabulary("asked", tuple(group[0] for group in words), words, gray)
-        return self._teacher.text_features(vocabulary).to(self.student.text.device)
+        return self._teacher.text_features(vocabulary, templates).to(self.student.text.device)
 
     @cached_property
     def _teacher(self) -> Teacher:

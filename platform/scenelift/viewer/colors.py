@@ -70,7 +70,7 @@ def by_value(
     """[N] numbers from low (dark) to high (bright); grey where they are not finite."""
     finite = np.isfinite(values)
     shares = np.clip((np.where(finite, values, low) - low) / max(high - low, 1e-12), 0, 1)
-    found = np.where(finite[:, None], ramp(shares, colors), np.uint8(GREY)).astype(np.uint8)
+    found = np.where(finite[:, None], ramp(shares, colors), np.array(GREY, np.uint8)).astype(np.uint8)
     marks = np.linspace(0, 1, len(colors))
     legend = [
         (f"{low + mark * (high - low):.3g} {unit}".strip(), _color(ramp(np.array([mark]), colors)[0]))

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from scenelift.errors import DataError, StorageError
 from scenelift.inference.clouds import Chunk, CloudFile, find_clouds
 from scenelift.inference.config import InputConfig
 from scenelift.io import storage
-from scenelift.runs.folder import Run
 from scenelift.samples.caption import CAPTIONED_IMAGE
 from scenelift.samples.frame import FRAME
 from scenelift.samples.kind import MANIFEST, Kind
@@ -174,12 +173,8 @@ def of_run(place: str) -> tuple[str | None, str | None] | None:
     filesystem, path = storage.resolve(place)
     if not storage.exists(filesystem, storage.join(path, _CONFIG)):
         return None
-    advice = "give --data too, the shards to look at"
-    config = files.read(
-        storage.join(place, _CONFIG), {}, files.VERSION, files.MIGRATIONS, StorageError, advice, "YAML"
-    )
-    data = config.get("data") or {}
-    folder = data.get("test") or data.get("train")
+    data = _read(storage.join(place, _CONFIG), "YAML").get("data")
+    folder = (data.get("test") or data.get("train")) if isinstance(data, dict) else None
     student = storage.join(place, "student")
     there = storage.exists(*storage.resolve(student))
     return folder, student if there else None
@@ -219,8 +214,17 @@ def _kind(text: bytes, path: str) -> str:
 
 def trained_by(student: str | None) -> str:
     """The trainable whose run trained a student, such as distill; of no student or one outside of a run too."""
-    identity = None if student is None or (home := run_of(student)) is None else Run(home).identity
-    return str((identity or {}).get("tags", {}).get("trainable", "distill"))
+    home = None if student is None else run_of(student)
+    if home is None or not storage.exists(*storage.resolve(identity := storage.join(home, "run.json"))):
+        return "distill"
+    tags = _read(identity, "JSON").get("tags", {})
+    return str(tags.get("trainable", "distill")) if isinstance(tags, dict) else "distill"
+
+
+def _read(path: str, form: Literal["YAML", "JSON"]) -> dict[str, Any]:
+    """A file of a run; StorageError if it cannot be read."""
+    advice = "give --data too, the shards to look at"
+    return files.read(path, {}, files.VERSION, files.MIGRATIONS, StorageError, advice, form)
 
 
 def digest(content: str | bytes) -> str:

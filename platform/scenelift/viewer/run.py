@@ -33,6 +33,8 @@ class Methods:
 
     synthetic: Callable[[str], str] | None = None
     """Name of a trainable -> folder of the synthetic shards that it is scored on; None: there are none."""
+    student: str | None = None
+    """A student that is shown where neither data nor a student are given; None: there is none."""
     grounders: Mapping[str, Callable[[str], Grounder]] = field(default_factory=dict)
     """Kind of samples -> loads a student that scores their boxes, from its folder."""
 
@@ -70,6 +72,8 @@ def settle(config: ExploreConfig, methods: Methods) -> tuple[Found, ExploreConfi
     """What is shown, and the config with the student of the run that brings it. ConfigError if nothing is named and
     nothing follows."""
     place, student = config.data, config.student
+    if place is None and student is None:
+        student = methods.student
     home = place if place is not None and of_run(place) is not None else None
     if place is None and student is not None:
         home = run_of(student)

@@ -13,7 +13,7 @@ from tests.scenelift.config.test_constraints import MODULES
 pytestmark = pytest.mark.slow  # each starts processes
 
 ROOT = Path(__file__).parents[3]
-HEAVY = ("torch", "ray", "open_clip", "matplotlib", "mlflow", "numpy", "pyarrow", "scipy")
+HEAVY = ("torch", "ray", "open_clip", "matplotlib", "mlflow", "viser", "numpy", "pyarrow", "scipy")
 IMPORTS = """
 import importlib, json, sys
 said = {}
@@ -39,6 +39,7 @@ print(json.dumps([answers, [name for name in heavy if name in sys.modules]]))
 WRONG_PATHS = {
     "trainables.distill": ["--data.train", "/nowhere"],
     "trainables.evaluate": ["--student", "/nowhere"],
+    "trainables.explore": ["--data", "/nowhere"],
     "trainables.finetune": ["--start", "/nowhere"],
     "trainables.ground": ["--data.train", "/nowhere"],
     "trainables.phrases": ["--data.test", "/nowhere"],
