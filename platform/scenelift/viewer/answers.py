@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from scenelift.errors import DataError
 from scenelift.geometry.segments import sample
-from scenelift.inference.labeler import Labeler, Labels
+from scenelift.inference.labeler import Extra, Labeler, Labels
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.viewer.view import PlainCloud, View
 
@@ -95,7 +95,8 @@ def _templates(labeler: Labeler) -> str | None:
 
 
 def _labels(labeler: Labeler, view: View) -> Labels:
-    question = labeler.question(extras=("features",) if labeler.speaks else ())
+    extras: tuple[Extra, ...] = ("features",) if labeler.speaks else ()
+    question = labeler.question(extras=extras)
     if isinstance(view.source, PlainCloud):
         features = view.source.features(labeler.student.point_features)
         said = labeler.label_cloud(view.source.path, view.source.chunk.points, features, question)
@@ -114,8 +115,8 @@ def _taught(teacher: DenseClip, view: View) -> Taught:
     photos = torch.from_numpy(view.photos).permute(0, 3, 1, 2).to(device)
     scores = teacher.scores(photos)
     points, pixels = view.pairs
-    numbers = torch.from_numpy(pixels.astype(np.int64)).to(device)
-    of_pairs = sample(scores, *numbers.unbind(1), tuple(photos.shape[-2:]))
+    photo, row, column = torch.from_numpy(pixels.astype(np.int64)).to(device).unbind(1)
+    of_pairs = sample(scores, photo, row, column, (photos.shape[-2], photos.shape[-1]))
     total = of_pairs.new_zeros(len(view.points), of_pairs.shape[1])
     total.index_add_(0, torch.from_numpy(points).to(device), of_pairs)
     labels = np.zeros(len(view.points), np.uint8)

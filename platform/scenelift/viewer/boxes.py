@@ -29,8 +29,9 @@ _EDGES = [(a, b) for a, b in itertools.combinations(range(8), 2) if (a ^ b) in (
 class Grounder(Protocol):
     """A trained student that looks for what a sentence means. A trainable makes one for its kind of samples."""
 
-    scale: str
-    """What its scores are, in words, such as: probability among the room's objects."""
+    @property
+    def scale(self) -> str:
+        """What its scores are, in words, such as: probability among the room's objects."""
 
     def __call__(self, sample: Any, sentence: str) -> NDArray[np.float32]:
         """[B] a score for each proposed box of a sample, higher is better; minus infinity for boxes that are never

@@ -46,7 +46,7 @@ class Page:
         """The file's text."""
         template = resources.files("scenelift.viewer").joinpath("page.html").read_text()
         segments = [part for part, _ in self.lines]
-        shades = [np.tile(np.uint8(color), (2 * len(part), 1)) for part, color in self.lines]
+        shades = [np.tile(np.array(color, np.uint8), (2 * len(part), 1)) for part, color in self.lines]
         middle = np.median(self.points, 0) if len(self.points) else np.zeros(3)
         content = {
             "points": _packed(self.points.astype("<f4")),

@@ -35,9 +35,12 @@ _CONFIG = "config.yaml"
 class Scans(Protocol):
     """Clouds that can be viewed one by one."""
 
-    path: str
-    vocabulary: Vocabulary | None
-    """Meaning of the labels that they have; None: they have none."""
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """Meaning of the labels that they have; None: they have none."""
 
     @property
     def names(self) -> Sequence[str]: ...

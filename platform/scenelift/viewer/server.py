@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import threading
 from collections.abc import Callable
@@ -232,7 +233,7 @@ class CloudPage:
             for offset in self._offsets:
                 number = pick(self.view.points, origin - offset, direction)
                 if number is not None:
-                    self._safely(lambda found=number: self.tell(found))()
+                    self._safely(functools.partial(self.tell, number))()
                     return
             self._unmark()
 
