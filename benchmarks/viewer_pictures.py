@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -156,10 +156,8 @@ def main() -> None:
 
     with chromium() as browser:
 
-        def shot(name: str, port: int, act: Callable[[], object] = lambda: None) -> None:
-            browser.open(f"http://localhost:{port}/", 8)
-            act()
-            time.sleep(4)
+        def shot(name: str, port: int, seconds: float = 20) -> None:
+            browser.open(f"http://localhost:{port}/", seconds)
             browser.picture(options.out / f"explore_{name}.png")
 
         if options.student:

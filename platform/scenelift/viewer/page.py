@@ -88,7 +88,7 @@ def page_of(explorer: Explorer, view: View, words: str = "") -> Page:
     who += explorer.students
     over = explorer.coloring(view, DISTANCE)
     return Page(
-        title=f"{view.scene}: {view.name}" if view.scene != view.name else view.name,
+        title=view.name if view.scene in (view.name, ".") else f"{view.scene}: {view.name}",
         points=view.points,
         colorings=colorings,
         extent=view.extent,

@@ -133,43 +133,50 @@ class CloudPage:
 
     def _rebuild(self) -> None:
         """The clouds of the view: one, or one for each student."""
+        who, made = self._who(), self._made()
         for cloud in self._clouds:
             cloud.remove()
-        who = self._who()
         width = 2.3 * self.view.extent
         self._offsets = [np.array([number * width, 0, 0], np.float32) for number in range(len(who))]
         self._clouds = [
             self.server.scene.add_point_cloud(
                 f"/cloud/{number}",
                 self.view.points,
-                np.zeros((len(self.view.points), 3), np.uint8),
+                coloring.colors,
                 point_size=self.size.value / 100,
                 point_shape="circle",
                 point_shading="flat",
                 precision="float32",
                 position=tuple(offset.tolist()),
             )
-            for number, offset in enumerate(self._offsets)
+            for number, (offset, coloring) in enumerate(zip(self._offsets, made, strict=True))
         ]
         self.server.scene.remove_by_name("/names")
         for name, offset in zip(who, self._offsets, strict=True):
             if len(who) > 1:
                 top = self.view.middle + offset + np.array([0, self.view.extent, 3], np.float32)
                 self.server.scene.add_label(f"/names/{name}", name, position=tuple(top.tolist()))
-        self.recolor()
+        self._explain(made)
 
     def recolor(self) -> None:
         """Color the clouds, and draw the photos anew."""
         with self._busy:
-            name = self.by.value
-            made = [self.explorer.coloring(self.view, name, who, self.words.value) for who in self._who()]
+            made = self._made()
             for cloud, coloring in zip(self._clouds, made, strict=True):
                 cloud.colors = coloring.colors
-            self._colors = made[0]
-            titles = self._who() if name in OF_STUDENTS and len(made) > 1 else [""]
-            parts = zip(titles, made, strict=False)
-            self.legend.content = "".join(legend(coloring, title) for title, coloring in parts)
-            self.draw_photos()
+            self._explain(made)
+
+    def _made(self) -> list[Coloring]:
+        """The chosen coloring for each cloud."""
+        chosen = self.by.value, self.words.value
+        return [self.explorer.coloring(self.view, chosen[0], who, chosen[1]) for who in self._who()]
+
+    def _explain(self, made: list[Coloring]) -> None:
+        self._colors = made[0]
+        titles = self._who() if self.by.value in OF_STUDENTS and len(made) > 1 else [""]
+        parts = zip(titles, made, strict=False)
+        self.legend.content = "".join(legend(coloring, title) for title, coloring in parts)
+        self.draw_photos()
 
     def draw_photos(self) -> None:
         """Draw the photos of the chosen cameras."""
