@@ -68,6 +68,7 @@ class Browser:
         self.ask("Page.navigate", url=url)
         time.sleep(seconds)
         self.ask("Runtime.evaluate", expression=_DISMISS)
+        time.sleep(4)  # it fades
 
     def click(self, x: float, y: float) -> None:
         """Click with the left button."""

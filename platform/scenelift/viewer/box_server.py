@@ -28,6 +28,8 @@ class BoxPage:
         gui, names = server.gui, list(boxes.grounders) or ["nobody"]
         server.scene.set_up_direction("+z")
         gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False, control_width="large")
+        gui.main_panel.dock_right()
+        gui.main_panel.set_width(320)
         self.title = gui.add_html("")
         self.place = gui.add_slider("number", 0, max(1, len(boxes.names) - 1), 1, start)
         self.own = gui.add_dropdown("of the data", boxes.sentences(start))
@@ -62,14 +64,14 @@ class BoxPage:
             "/sample/points",
             room.points[low],
             room.colors[low],
-            point_size=0.03,
+            point_size=0.05,
             point_shape="circle",
             point_shading="flat",
             precision="float32",
         )
         middle = np.median(room.points, 0) if len(room.points) else room.boxes[:, :3].mean(0)
         self.server.initial_camera.look_at = middle
-        self.server.initial_camera.position = middle + np.array([-0.5, -1.3, 1.4]) * room_extent(room)
+        self.server.initial_camera.position = middle + np.array([-0.4, -1.0, 1.2]) * room_extent(room)
 
     def draw(self) -> None:
         """Draw what the chosen student finds for the sentence."""
@@ -88,7 +90,8 @@ class BoxPage:
         for number, (box, text, color) in enumerate(room_boxes(room, sentence, choices)):
             width = 5.0 if number == 0 else 3.0
             self.server.scene.add_line_segments(f"/found/{number}", edges(box), color, line_width=width)
-            top = (float(box[0]), float(box[1]), float(box[2] + box[5] / 2))
+            above = 0.1 + 0.3 * number  # metres, so that names of boxes that overlap do not
+            top = (float(box[0]), float(box[1]), float(box[2] + box[5] / 2) + above)
             self.server.scene.add_label(f"/found/{number}/name", text, position=top)
 
     def _draw_regions(self, drawn: np.ndarray) -> None:
