@@ -15,7 +15,7 @@ from scenelift.samples.vocabulary import Vocabulary
 from trainables.common.scoring import Labels, Predictor, TeacherPredictor
 
 if TYPE_CHECKING:
-    from scenelift.teachers.clip import DenseClip
+    from scenelift.teachers.teacher import Teacher
 
 PICTURED_FRAMES = 3
 """Frames that are drawn."""
@@ -79,7 +79,7 @@ def _from_above(
         pictures.error_maps(folder / f"errors_{index:05d}.png", points, judged, extent)
 
 
-def _cameras(path: Path, vocabulary: Vocabulary, frame: Frame, student: Labels, teacher: DenseClip) -> None:
+def _cameras(path: Path, vocabulary: Vocabulary, frame: Frame, student: Labels, teacher: Teacher) -> None:
     from scenelift.evaluation import pictures
 
     images = np.stack([decode(image) for image in frame.images])

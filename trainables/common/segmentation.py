@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from scenelift.evaluation.config import Absent
     from scenelift.nn.student import Student
     from scenelift.teachers.config import TeacherConfig
-    from scenelift.teachers.teacher import Teacher
     from scenelift.train.launch import Resources
     from trainables.common.scoring import Evaluation, HowLearned, Predictors
 

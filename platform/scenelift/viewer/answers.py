@@ -20,7 +20,7 @@ from scenelift.samples.vocabulary import Vocabulary
 from scenelift.viewer.view import PlainCloud, View
 
 if TYPE_CHECKING:
-    from scenelift.teachers.clip import DenseClip
+    from scenelift.teachers.teacher import Teacher
 
 R = TypeVar("R")
 KEPT = 4
@@ -44,7 +44,7 @@ class Answers:
     def __init__(
         self,
         students: Mapping[str, Labeler],
-        teacher: DenseClip | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         self.students, self.teacher = dict(students), teacher
         self._kept: OrderedDict[tuple[str, str], object] = OrderedDict()
@@ -110,7 +110,7 @@ def _labels(labeler: Labeler, view: View) -> Labels:
 
 
 @torch.inference_mode()
-def _taught(teacher: DenseClip, view: View) -> Taught:
+def _taught(teacher: Teacher, view: View) -> Taught:
     device = teacher.text.device
     photos = torch.from_numpy(view.photos).permute(0, 3, 1, 2).to(device)
     scores = teacher.scores(photos)

@@ -148,7 +148,8 @@ class Ranking:
 def _key(explorer: Explorer) -> str:
     answers = explorer.answers
     who = [fingerprint(labeler.student) for labeler in answers.students.values()]
-    who += [answers.teacher.fingerprint] if answers.teacher is not None else []
+    if (teacher := answers.teacher) is not None:
+        who += [fingerprint(teacher), repr(teacher.config), teacher.vocabulary.version]
     return digest(json.dumps([explorer.scans.key, *who]))
 
 

@@ -24,7 +24,7 @@ from scenelift.viewer.server import CloudPage
 from scenelift.viewer.viser_internals import LOOPBACK, Server, require_free
 
 if TYPE_CHECKING:
-    from scenelift.teachers.clip import DenseClip
+    from scenelift.teachers.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def explorer_of(scans: Scans, config: ExploreConfig) -> Explorer:
     return Explorer(scans, Answers(students, _teacher(scans, config, students.get(STUDENT))))
 
 
-def _teacher(scans: Scans, config: ExploreConfig, student: Labeler | None) -> DenseClip | None:
+def _teacher(scans: Scans, config: ExploreConfig, student: Labeler | None) -> Teacher | None:
     """The teacher of the scans' classes; None where there is nothing for it to see."""
     if not (config.with_teacher and scans.paired and scans.vocabulary is not None):
         return None
