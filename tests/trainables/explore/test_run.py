@@ -19,8 +19,8 @@ from trainables.explore.run import METHODS, run
 @pytest.fixture
 def scan(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
-    path = tmp_path / "scan.bin"
-    rng.uniform(-9, 9, (501, 4)).astype(np.float32).tofile(path)
+    path = tmp_path / "scan.npy"
+    np.save(path, rng.uniform(-9, 9, (501, 4)).astype(np.float32))
     return path
 
 
@@ -33,7 +33,7 @@ def test_a_cloud_becomes_a_page_with_and_without_a_student(
     student().save(scan.parent / "student")
     run(replace(PRESETS["synthetic"], data=str(scan), student=str(scan.parent / "student"), export=out))
     assert '"name": "student"' in out.read_text() and '"name": "confidence"' in out.read_text()
-    with pytest.raises(ConfigError, match=r"start 3 is not there: .*scan.bin has 1, 0 to 0"):
+    with pytest.raises(ConfigError, match=r"start 3 is not there: .*scan.npy has 1, 0 to 0"):
         run(replace(PRESETS["synthetic"], data=str(scan), start=3, export=out))
 
 
