@@ -8,6 +8,7 @@ The clouds are made up: streets of points around a sensor, and a landscape of 10
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import subprocess
 import sys
@@ -46,6 +47,15 @@ class Watched:
         return f"{self.seconds:.0f} | {early:.0f} | {max(self.megabytes):.0f} | {late:.0f}"
 
 
+def _own_memory(process: psutil.Process) -> float:
+    """MB without pages of files, which the system takes back when it needs them."""
+    status = Path(f"/proc/{process.pid}/status")
+    if not status.exists():
+        return float(process.memory_info().rss) / 1e6
+    found = re.search(r"RssAnon:\s+(\d+)", status.read_text())
+    return int(found[1]) / 1e3 if found else 0.0
+
+
 def predict(data: Path, out: Path, form: str, stop: int | None = None) -> Watched:
     """Run the command; stop: kill it once so many files are there."""
     command = [sys.executable, "-m", "trainables.predict", "--student", SHIPPED, "--device", "cpu"]
@@ -54,7 +64,7 @@ def predict(data: Path, out: Path, form: str, stop: int | None = None) -> Watche
     process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None:
         try:
-            memory.append(process.memory_info().rss / 1e6)
+            memory.append(_own_memory(process))
         except psutil.NoSuchProcess:
             break
         if stop is not None and sum(1 for _ in out.rglob("*.label")) >= stop:

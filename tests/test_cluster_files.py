@@ -360,7 +360,7 @@ def test_a_job_is_small_and_whole(tmp_path: Path) -> None:
         str(path.relative_to(REPOSITORY))
         for folder in ("platform", "trainables", "datasets", "sweeps")
         for path in (REPOSITORY / folder).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and not path.parent.suffix == ".egg-info"
+        if path.is_file() and "__pycache__" not in path.parts and path.parent.suffix != ".egg-info"
     }
     assert "trainables/weights/tiny_clip.safetensors" in needed
     assert needed - names == set()

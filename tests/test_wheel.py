@@ -48,8 +48,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_library_and_nothing_else(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     library = ROOT / "platform"
-    modules = {str(path.relative_to(library)) for path in (library / "scenelift").rglob("*.py")}
-    assert names == modules | {"scenelift/py.typed"}
+    files = {path for path in (library / "scenelift").rglob("*") if path.suffix in (".py", ".html", ".typed")}
+    assert names == {str(path.relative_to(library)) for path in files}
     assert f"-{scenelift.__version__}-" in wheel.name
 
 
@@ -92,8 +92,8 @@ def test_the_wheel_labels_scans_without_what_training_needs(wheel: Path, tmp_pat
     run(*pip, "--disable-pip-version-check", wheel, cwd=tmp_path)
     np.random.default_rng(0).uniform(0, 20, (500, 4)).astype("<f4").tofile(tmp_path / "scan.bin")
     student = ROOT / "trainables" / "weights" / "synthetic_student"
-    words = ["scenelift", "predict", "--student", str(student), "--data", "scan.bin", "--input.scale", "10"]
-    words += [
+    given = ["--student", str(student), "--data", "scan.bin", "--input.scale", "10"]
+    words = [
         "--classes",
         "car",
         "--teacher",
@@ -101,9 +101,18 @@ def test_the_wheel_labels_scans_without_what_training_needs(wheel: Path, tmp_pat
         "--format",
         "las",
     ]
-    place = str(tmp_path / "libraries")
-    paths = f"import sys; sys.path.append({place!r}); sys.argv = {words!r}"
-    script = f"{paths}; import scenelift.commands as commands; commands.main()"
-    said = run(python, "-I", "-c", script, cwd=tmp_path)
+    said = scenelift_alone(python, tmp_path, ["predict", *given, *words])
     assert "1 clouds, 500 points" in said and "next: " in said
     assert (tmp_path / "labels" / "scan.las").exists()
+    scenelift_alone(python, tmp_path, ["explore", *given, "--with_teacher", "false", "--export", "scan.html"])
+    assert "<canvas" in (tmp_path / "scan.html").read_text()
+
+
+def scenelift_alone(python: Path, folder: Path, words: list[str]) -> str:
+    """Run the command of the wheel with the libraries of the folder."""
+    paths = (
+        f"import sys; sys.path.append({str(folder / 'libraries')!r}); sys.argv = {['scenelift', *words]!r}"
+    )
+    return run(
+        python, "-I", "-c", f"{paths}; import scenelift.commands as commands; commands.main()", cwd=folder
+    )

@@ -24,6 +24,7 @@ from scenelift.train.job import Job
 from scenelift.train.launch import Resources
 from scenelift.train.loop import train
 from scenelift.train.state import Worker
+from trainables.common import drawing
 from trainables.common import scoring as segmentation
 from trainables.ground import task as ground
 from trainables.phrases import task as phrases
@@ -38,7 +39,7 @@ def patch(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (segmentation, ground, phrases):
         monkeypatch.setattr(module, "score", _score)
     for module, name in (
-        (segmentation, "draw"),
+        (drawing, "draw"),
         (ground.pictures, "draw"),
         (phrases.pictures, "draw"),
         (plots, "curves"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import sys
 import warnings
 from dataclasses import replace
@@ -18,6 +20,7 @@ from datasets.semantickitti import submission as kitti
 from datasets.semantickitti.classes import VOCABULARY
 from scenelift.config.cli import command
 from scenelift.errors import ConfigError, DataError
+from scenelift.evaluation.metrics import confusion
 from scenelift.nn.student import Student
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
@@ -28,7 +31,7 @@ from tests.made.kitti_tree import KittiTree
 from tests.made.nuscenes_tree import VERSION, Tree
 from tests.made.students import CONFIG, speaking_student
 from trainables.common.scoring import Predictors, evaluate
-from trainables.predict.config import Prediction
+from trainables.predict.config import PRESETS, Prediction
 from trainables.predict.run import run
 
 
@@ -49,15 +52,20 @@ def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shards:
 
 
 def test_labels_of_shards_are_those_that_evaluate_scores(shards, tmp_path):
-    """Bit by bit, for the points of the keyframe, in their order."""
-    speaking_student().save(tmp_path / "student")
-    students = {"student": str(tmp_path / "student")}
-    scored = evaluate(shards, Predictors(shards.vocabulary, students), "scoring", range(len(shards)))
-    out = run(Prediction(students["student"], shards.path, str(tmp_path / "out"), "npz", device="cpu"))
-    for index, labels in scored.kept.items():
-        made = np.load(out / f"{shards.tokens[index]}.npz")
-        assert np.array_equal(made["ids"], labels["student"])
-    assert len(list(out.glob("*.npz"))) == len(scored.kept) == 6
+    """Bit by bit, for the points of the keyframe, in their order; and so their confusion matrix is the same."""
+    student = taught(tmp_path, shards.vocabulary)
+    make = Predictors(shards.vocabulary, {"student": student})
+    scored = evaluate(shards, make, "scoring").matrices["student"]["all"]
+    out = run(Prediction(student, shards.path, str(tmp_path / "out"), "npz", device="cpu"))
+    counted = np.zeros_like(scored)
+    for index, token in enumerate(shards.tokens):
+        ids, frame = np.load(out / f"{token}.npz")["ids"], shards.read(index)
+        assert np.array_equal(ids, make(torch.device("cpu"))["student"].predict(frame))
+        assert frame.labels is not None
+        counted += confusion(
+            frame.labels[frame.keyframe], ids.astype(np.uint8), len(shards.vocabulary.classes)
+        )
+    assert np.array_equal(counted, scored) and (scored.sum(0) > 0).sum() > 1, "several classes are said"
 
 
 @pytest.mark.ray
@@ -123,6 +131,37 @@ def test_a_submission_to_nuscenes(tmp_path):
         lidarseg.check(out, "mini_val", lidar)
 
 
+def trees(folder: Path) -> dict[str, Path]:
+    """Data sets by the places that the page names, with its releases and splits."""
+    for version, scene in (("v1.0-trainval", "scene-0003"), ("v1.0-test", "scene-0077")):
+        tree = Tree(folder / version, (scene,))
+        (tree.root / VERSION).rename(tree.root / version)
+    KittiTree(folder / "kitti", ("08", "11"))
+    return {version: folder / version for version in ("v1.0-trainval", "v1.0-test")} | {
+        "kitti": folder / "kitti"
+    }
+
+
+def test_the_pages_commands_on_data_sets_run_as_they_stand(tmp_path, monkeypatch, capsys):
+    found, page = trees(tmp_path), (Path("docs") / "predict.md").read_text()
+    commands = re.findall(r"(?:^|`)(python -m trainables.predict .*--root [^`\n]*)", page, re.MULTILINE)
+    students = {"nuscenes": taught(tmp_path / "a", FULL), "semantickitti": taught(tmp_path / "b", VOCABULARY)}
+    monkeypatch.chdir(tmp_path)
+    for number, command_line in enumerate(commands):
+        words = shlex.split(command_line)[3:]
+        dataset = words[words.index("--dataset") + 1]
+        version = words[words.index("--version") + 1] if "--version" in words else "v1.0-trainval"
+        words[words.index("--student") + 1] = students[dataset]
+        words[words.index("--root") + 1] = str(found["kitti" if dataset == "semantickitti" else version])
+        out = f"out-{number}"
+        words = [out if word == "submission" else word for word in words]
+        monkeypatch.setattr(sys, "argv", ["predict", *words, *([] if out in words else ["--out", out])])
+        command("trainables.predict", PRESETS, "run")
+        assert f"labels: {tmp_path / out}" in capsys.readouterr().out
+        assert any((tmp_path / out).rglob("*.*"))
+    assert len(commands) == 3
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -152,8 +191,6 @@ def test_what_a_benchmark_would_refuse(options, message, tmp_path):
     ],
 )
 def test_a_mistake_is_one_line(words, message, monkeypatch, capsys):
-    from trainables.predict.config import PRESETS
-
     monkeypatch.setattr(sys, "argv", ["predict", *words])
     with pytest.raises(SystemExit):
         command("trainables.predict", PRESETS, "run")
