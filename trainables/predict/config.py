@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from datasets.common.sources import SOURCES
+from datasets.shard.config import PRESETS as SHARDED
 from scenelift.config.build import nearest
 from scenelift.config.constraints import Exists, FolderName
 from scenelift.config.outside import require_there
@@ -31,8 +32,8 @@ class Prediction(PredictConfig):
     """Or the class that reads a data set of your own, FILE.py:CLASS (docs/your_own_data.md)."""
     root: Annotated[Path, Exists()] | None = None
     """Its folder."""
-    version: Annotated[str, FolderName()] = "v1.0-trainval"
-    """Its release; of nuScenes, the name of the folder with the tables."""
+    version: Annotated[str, FolderName()] | None = None
+    """Its release; of nuScenes, the name of the folder with the tables; none: as `datasets.shard` has it."""
     split: Annotated[str, FolderName()] | None = None
     """Its split; none: every scene that is there."""
 
@@ -51,6 +52,11 @@ class Prediction(PredictConfig):
     def read(self) -> str | None:
         """The data set that an adapter reads, or the adapter."""
         return self.source or self.dataset
+
+    @property
+    def release(self) -> str:
+        """The release that is read."""
+        return self.version or SHARDED[self.dataset or "own"].version
 
     def check_here(self, prefix: str = "") -> None:
         if self.read and self.root is None:

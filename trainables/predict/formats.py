@@ -51,8 +51,8 @@ def _nuscenes(config: Prediction) -> Format:
             "nuScenes' benchmark names files by its tables: write --dataset nuscenes --root ROOT --split test"
         )
     split, root = config.split or "all", config.root.expanduser().absolute()
-    source = NuScenes(root, config.version)
-    tokens = submission.lidar_tokens(root / config.version, source.list_samples(config.split))
+    source = NuScenes(root, config.release)
+    tokens = submission.lidar_tokens(root / config.release, source.list_samples(config.split))
 
     def finish(folder: Path) -> None:
         submission.finish(folder, split)

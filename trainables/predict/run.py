@@ -9,7 +9,8 @@ from typing import Any
 
 from datasets.common.sources import open_source
 from scenelift.inference import job, scans
-from scenelift.inference.work import Scans
+from scenelift.inference.config import InputConfig
+from scenelift.inference.work import Scans, require_scale_alone
 from scenelift.samples.config import ReadOptions
 from scenelift.samples.frame import FRAME
 from scenelift.samples.kind import SampleKey, SampleSource
@@ -30,9 +31,10 @@ def run(config: Prediction) -> Path:
 def _keyframes(config: Prediction) -> Scans | None:
     if not config.read or config.root is None:
         return None
+    require_scale_alone(config.input)
     root = config.root.expanduser().absolute()
-    source = open_source(config.dataset or "", root, config.version, config.source)
-    return DatasetScans(source, tuple(source.list_samples(config.split)))
+    source = open_source(config.dataset or "", root, config.release, config.source)
+    return DatasetScans(source, tuple(source.list_samples(config.split)), config.input)
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class DatasetScans:
 
     source: SampleSource
     keys: tuple[SampleKey, ...]
+    reading: InputConfig
 
     @property
     def names(self) -> Sequence[str]:
@@ -48,4 +51,4 @@ class DatasetScans:
 
     def __getitem__(self, index: int) -> scans.Scan:
         frame: Any = FRAME.read(self.source, self.keys[index], ReadOptions())
-        return scans.of_frame(frame)
+        return scans.of_frame(frame, self.reading)

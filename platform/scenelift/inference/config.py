@@ -25,10 +25,11 @@ StudentPlace = Annotated[
 
 @dataclass(frozen=True)
 class InputConfig(Settings):
-    """How plain files are read; shards and data sets know it themselves."""
+    """How points are read."""
 
     values: PositiveInt | None = None
-    """Float32 values of a point in raw .bin files: 4 as KITTI has them, 5 as nuScenes; none: whichever fits."""
+    """Float32 values of a point in raw .bin files: 4 as KITTI has them, 5 as nuScenes; none: whichever fits. For
+    plain files, as `columns` is; shards and data sets know both."""
     columns: tuple[str, ...] | None = None
     """Columns that are the points' features, such as intensity, or red green blue; none: the obvious ones; zeros:
     there are none."""
@@ -79,7 +80,7 @@ class PredictConfig(Settings):
     max_bad: NonNegativeInt = 0
     """Files that may be unreadable before the job fails; each is named."""
     input: InputConfig = InputConfig()
-    """How plain files are read; shards and data sets know it themselves."""
+    """How points are read."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -31,15 +33,17 @@ class Scan:
     """The file that it comes from."""
 
 
-def of_frame(frame: Frame) -> Scan:
+def of_frame(frame: Frame, reading: InputConfig) -> Scan:
     """The keyframe of a frame of shards, or of a data set."""
+    frame = dataclasses.replace(frame, features=_scaled(frame.features, reading))
     points, features = frame.points[frame.keyframe], frame.features[frame.keyframe]
     columns = {f"feature_{i}": values for i, values in enumerate(features.T)}
     if features.shape[1] == 1:
         columns = {"intensity": features[:, 0]}
 
     def label(labeler: Labeler, question: Question, folder: Path) -> Labels:
-        return labeler.label_frame(frame, question)
+        with _advised():
+            return labeler.label_frame(frame, question)
 
     return Scan(frame.token, lambda: iter([Chunk(points, columns)]), label)
 
@@ -50,13 +54,11 @@ def of_file(file: CloudFile, reading: InputConfig) -> Scan:
     def parts(count: int) -> Iterator[tuple[NDArray[np.floating], NDArray[np.float32]]]:
         for chunk in file.chunks():
             features = features_of(chunk, count, reading.columns, str(file.path))
-            yield chunk.points, features * np.float32(reading.scale) + np.float32(reading.offset)
+            yield chunk.points, _scaled(features, reading)
 
     def label(labeler: Labeler, question: Question, folder: Path) -> Labels:
-        try:
+        with _advised():
             return small_or_large(labeler, question, folder)
-        except ScaleError as error:
-            raise DataError(f"{error}; --input.scale 255 multiplies them") from None
 
     def small_or_large(labeler: Labeler, question: Question, folder: Path) -> Labels:
         count = labeler.student.point_features
@@ -68,6 +70,20 @@ def of_file(file: CloudFile, reading: InputConfig) -> Scan:
         return _label_large(labeler, lambda: parts(count), question, folder, str(file.path))
 
     return Scan(file.name, file.chunks, label, file.path)
+
+
+def _scaled(features: NDArray[np.float32], reading: InputConfig) -> NDArray[np.float32]:
+    if (reading.scale, reading.offset) == (1, 0):
+        return features
+    return features * np.float32(reading.scale) + np.float32(reading.offset)
+
+
+@contextmanager
+def _advised() -> Iterator[None]:
+    try:
+        yield
+    except ScaleError as error:
+        raise DataError(f"{error}; --input.scale 255 multiplies them") from None
 
 
 def _label_large(

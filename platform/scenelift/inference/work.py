@@ -70,13 +70,22 @@ class ShardScans:
     """Frames of shards."""
 
     shards: Samples[Frame]
+    reading: InputConfig
 
     @property
     def names(self) -> Sequence[str]:
         return self.shards.tokens
 
     def __getitem__(self, index: int) -> Scan:
-        return scans.of_frame(self.shards.read(index))
+        return scans.of_frame(self.shards.read(index), self.reading)
+
+
+def require_scale_alone(reading: InputConfig) -> None:
+    """ConfigError for options that shards and data sets, which know their columns, would ignore."""
+    if reading.values is not None or reading.columns is not None:
+        raise ConfigError(
+            "--input.values and --input.columns are for plain files; shards and data sets know them"
+        )
 
 
 def open_scans(config: PredictConfig) -> Scans:
@@ -85,9 +94,8 @@ def open_scans(config: PredictConfig) -> Scans:
     if "://" in config.data or (Path(config.data).expanduser() / "manifest.json").exists():
         from scenelift.shards.read import Shards  # reads Parquet
 
-        if config.input != InputConfig():
-            raise ConfigError("--input is for plain files; shards know how to be read")
-        return ShardScans(Shards.open(config.data))
+        require_scale_alone(config.input)
+        return ShardScans(Shards.open(config.data), config.input)
     return FileScans(tuple(find_clouds(config.data, config.input.values)), config.input)
 
 

@@ -183,7 +183,7 @@ def test_scale_and_offset_bring_features_to_those_of_the_training(config):
         ({"format": "label", "scores": True}, "scores are written with"),
         ({"features": True, "format": "ply"}, "features are written with"),
         ({"background": ("tree",)}, "background is for own words"),
-        ({"input": InputConfig(values=4), "data": "shards"}, "plain files"),
+        ({"input": InputConfig(values=4), "data": "shards"}, "shards and data sets know them"),
     ],
 )
 def test_options_that_do_not_go_together(config, values, message, tmp_path):
