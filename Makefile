@@ -67,6 +67,8 @@ bench: $(READY) ## the figures that the README states
 	@$(BIN)/python -m benchmarks.survival
 	@$(BIN)/python -m benchmarks.submitted
 	@$(BIN)/python -m benchmarks.phrases
+	@$(BIN)/python -m benchmarks.confidence
+	@$(BIN)/python -m benchmarks.words
 
 startup: $(READY) ## what --help, a mistyped option and a wrong path cost
 	@$(BIN)/python -m benchmarks.startup

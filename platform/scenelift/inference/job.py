@@ -30,6 +30,8 @@ def run(config: PredictConfig, found: Scans | None = None, formats: Mapping[str,
     if config.format not in formats:
         raise ConfigError(f"unknown format {config.format}; {nearest(config.format, formats)}")
     found = open_scans(config) if found is None else found
+    if not found.names:
+        raise DataError("there is no cloud to label; look at --data, or at --root and --split")
     work = Work(config, found, formats[config.format], Path(config.out).expanduser().absolute())
     worker = work.worker("cpu" if config.workers > 1 else None)
     worker.begin()

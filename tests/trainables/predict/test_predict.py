@@ -21,6 +21,8 @@ from datasets.semantickitti.classes import VOCABULARY
 from scenelift.config.cli import command
 from scenelift.errors import ConfigError, DataError
 from scenelift.evaluation.metrics import confusion
+from scenelift.inference import job
+from scenelift.inference.config import InputConfig
 from scenelift.nn.student import Student
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Shards
@@ -32,7 +34,7 @@ from tests.made.nuscenes_tree import VERSION, Tree
 from tests.made.students import CONFIG, speaking_student
 from trainables.common.scoring import Predictors, evaluate
 from trainables.predict.config import PRESETS, Prediction
-from trainables.predict.run import run
+from trainables.predict.run import DatasetScans, run
 
 
 def taught(folder: Path, vocabulary: Vocabulary, features: int = 1) -> str:
@@ -176,6 +178,11 @@ def test_what_a_benchmark_would_refuse(options, message, tmp_path):
     options = options | {"data": str(tmp_path), "out": str(tmp_path / "out")}
     with pytest.raises(ConfigError, match=message):
         run(Prediction(str(tmp_path / "student"), device="cpu", **options))
+
+
+def test_nothing_to_label_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="no cloud to label"):
+        job.run(Prediction("student", "data"), DatasetScans(MadeUp(), (), InputConfig()))
 
 
 @pytest.mark.parametrize(
