@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from scenelift.errors import ConfigError, StorageError
+from scenelift.inference.labeler import Labeler, load
 from scenelift.io import folders, storage
 from scenelift.nn.student import Student
 from scenelift.points.collate import Collate
@@ -30,6 +32,7 @@ from tests.made.checkpoints import state_of
 from tests.made.frames import MadeUp
 from tests.made.run_config import LeastConfig
 from tests.made.s3_server import KEY, SECRET, S3Server
+from tests.made.students import speaking_student
 from tests.scenelift.train.test_launch import VOXELS, Build
 
 pytestmark = pytest.mark.slow  # each starts a server
@@ -228,3 +231,16 @@ def test_a_training_from_and_to_a_bucket_survives_a_killed_worker(
     assert (tmp_path / "mark").exists(), "a worker was killed"
     assert [event["step"] for event in events if event["kind"] == "start"] == [0, 2]
     assert last.step == 6 and Student.load(last.folder).size
+
+
+@pytest.mark.parametrize("inner", ["", "/student"])
+def test_a_student_in_a_bucket_labels(s3: S3Server, inner: str) -> None:
+    """Given its own folder, or that of its run; one that is not there is a sentence."""
+    place, student = "s3://bucket/runs/one", speaking_student()
+    with folders.written(f"{place}/student") as folder:
+        student.save(folder)
+    points = np.random.default_rng(0).uniform(0, 9, (40, 4))
+    found = load(f"{place}{inner}", "cpu").predict(points)
+    assert np.array_equal(found.ids, Labeler(student).predict(points).ids)
+    with pytest.raises(ConfigError, match="there is no s3://bucket/runs/two"):
+        load("s3://bucket/runs/two")
