@@ -24,6 +24,7 @@ COMMANDS = {
     "trainables.ground": (TYPO, ("--data.train", NOWHERE)),
     "trainables.phrases": (TYPO, ("--data.train", NOWHERE)),
     "trainables.finetune": (TYPO, ("--start", NOWHERE)),
+    "trainables.predict": (TYPO, ("--student", ".", "--data", NOWHERE)),
     "datasets.shard": (("nuscenes", "--rooot", "x"), ("nuscenes", "--root", NOWHERE)),
     "sweeps.loss_weights": (TYPO, ("--data.train", NOWHERE)),
 }

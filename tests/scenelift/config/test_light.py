@@ -40,6 +40,7 @@ WRONG_PATHS = {
     "trainables.distill": ["--data.train", "/nowhere"],
     "trainables.evaluate": ["--student", "/nowhere"],
     "trainables.explore": ["--data", "/nowhere"],
+    "trainables.predict": ["--student", ".", "--data", "/nowhere"],
     "trainables.finetune": ["--start", "/nowhere"],
     "trainables.ground": ["--data.train", "/nowhere"],
     "trainables.phrases": ["--data.test", "/nowhere"],
