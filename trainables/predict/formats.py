@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scenelift.errors import ConfigError
-from scenelift.inference.outputs import FORMATS, Format, raw
+from scenelift.inference.files.outputs import FORMATS, Format, raw
 from scenelift.io.console import say
 
 if TYPE_CHECKING:

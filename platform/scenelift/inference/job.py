@@ -16,7 +16,7 @@ import torch
 from scenelift.config.build import nearest
 from scenelift.errors import ConfigError, DataError, first_line
 from scenelift.inference.config import PredictConfig
-from scenelift.inference.outputs import FORMATS, Format
+from scenelift.inference.files.outputs import FORMATS, Format
 from scenelift.inference.work import Done, Scans, Work, Worker, open_scans
 from scenelift.io import secrets
 from scenelift.io.console import Meter, say

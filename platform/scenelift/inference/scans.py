@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenelift.errors import DataError, ScaleError
-from scenelift.inference.clouds import Chunk, CloudFile, features_of
 from scenelift.inference.config import InputConfig
+from scenelift.inference.files.clouds import Chunk, CloudFile, features_of
 from scenelift.inference.labeler import Labeler, Labels, Question
 from scenelift.inference.large import blocks
 from scenelift.inference.tiles import MARGIN_VOXELS, MOST_POINTS

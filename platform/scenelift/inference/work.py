@@ -15,11 +15,11 @@ import numpy as np
 from scenelift.config import files
 from scenelift.errors import ConfigError, DataError
 from scenelift.inference import scans
-from scenelift.inference.clouds import CloudFile, find_clouds
 from scenelift.inference.config import InputConfig, PredictConfig
+from scenelift.inference.files.clouds import CloudFile, find_clouds
+from scenelift.inference.files.labelled import Labelled
+from scenelift.inference.files.outputs import Format, write_labels
 from scenelift.inference.labeler import Extra, Labeler, Question, load
-from scenelift.inference.labelled import Labelled
-from scenelift.inference.outputs import Format, write_labels
 from scenelift.inference.scans import Scan
 from scenelift.inference.words import Classes
 from scenelift.io import storage

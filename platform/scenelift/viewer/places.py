@@ -13,8 +13,8 @@ import numpy as np
 
 from scenelift.config import files
 from scenelift.errors import DataError, StorageError
-from scenelift.inference.clouds import Chunk, CloudFile, find_clouds
 from scenelift.inference.config import InputConfig
+from scenelift.inference.files.clouds import Chunk, CloudFile, find_clouds
 from scenelift.io import storage
 from scenelift.samples.caption import CAPTIONED_IMAGE
 from scenelift.samples.frame import FRAME

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scenelift.inference.clouds import COLORS, INTENSITY, Chunk, features_of
 from scenelift.inference.config import InputConfig
+from scenelift.inference.files.clouds import COLORS, INTENSITY, Chunk, features_of
 from scenelift.samples.frame import Frame
 from scenelift.samples.images import decode
 

@@ -15,8 +15,9 @@ import torch
 from plyfile import PlyData
 
 from scenelift.errors import ConfigError, DataError
-from scenelift.inference import clouds, job, scans
+from scenelift.inference import job, scans
 from scenelift.inference.config import InputConfig, PredictConfig
+from scenelift.inference.files import clouds
 from scenelift.inference.labeler import Labeler, load
 from tests.made.students import SPOKEN, speaking_student
 
@@ -132,7 +133,7 @@ def test_las_is_copied_with_its_columns_and_classes(config, tmp_path, monkeypatc
     source = tmp_path / "one.las"
     las.write(source)
     monkeypatch.setattr(clouds, "CHUNK", 150)
-    monkeypatch.setattr("scenelift.inference.las.CHUNK", 150)
+    monkeypatch.setattr("scenelift.inference.files.las.CHUNK", 150)
     made = laspy.read(job.run(replace(config, data=str(source), format="las")) / "one.las")
     assert np.array_equal(made["own"], np.arange(400)) and np.array_equal(made.X, las.X)
     exact = np.stack([las.x, las.y, las.z, np.arange(400) % 4], 1)

@@ -9,7 +9,7 @@ import pytest
 
 from scenelift.config.cli import parse
 from scenelift.errors import ConfigError, DataError
-from scenelift.inference.clouds import Chunk
+from scenelift.inference.files.clouds import Chunk
 from scenelift.viewer.config import PRESETS, ExploreConfig
 from scenelift.viewer.places import FileScans, of_run, open_place, run_of, thinned, trained_by
 from scenelift.viewer.run import Methods, settle

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scenelift.inference.clouds import CHUNK, COLORS
-from scenelift.inference.labelled import Labelled
+from scenelift.inference.files.clouds import CHUNK, COLORS
+from scenelift.inference.files.labelled import Labelled
 from scenelift.io import storage
 
 Write = Callable[[Path, Labelled], None]
@@ -133,7 +133,7 @@ def _parquet(path: Path, cloud: Labelled) -> None:
 
 
 def _las(path: Path, cloud: Labelled) -> None:
-    from scenelift.inference.las import write_las  # imports laspy
+    from scenelift.inference.files.las import write_las  # imports laspy
 
     write_las(path, cloud)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scenelift.inference.clouds import Chunk
+from scenelift.inference.files.clouds import Chunk
 from scenelift.inference.labeler import Labels
 
 NOTHING_COLOR = (128, 128, 128)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from scenelift.errors import DataError
-from scenelift.inference.clouds import CHUNK, COLORS, Chunk
-from scenelift.inference.labelled import Labelled
+from scenelift.inference.files.clouds import CHUNK, COLORS, Chunk
+from scenelift.inference.files.labelled import Labelled
 
 try:
     import laspy

@@ -11,8 +11,8 @@ from plyfile import PlyData, PlyElement
 from pypcd4 import PointCloud
 
 from scenelift.errors import DataError, SceneliftError
-from scenelift.inference import clouds
-from scenelift.inference.clouds import Chunk, CloudFile, features_of, find_clouds
+from scenelift.inference.files import clouds
+from scenelift.inference.files.clouds import Chunk, CloudFile, features_of, find_clouds
 
 RNG = np.random.default_rng(0)
 POINTS = np.round(RNG.normal(0, 20, (300, 3)), 3)

@@ -1,0 +1,1 @@
+"""Point clouds as files: what is read, and how labels are written."""
