@@ -219,7 +219,10 @@ def write_text(path: Location, text: str) -> None:
 
 def sync(path: str | Path) -> None:
     """Return when a local file's content, or a folder's names, are on the disk and not in memory only."""
-    descriptor = os.open(path, os.O_RDONLY)
+    windows = os.name == "nt"
+    if windows and os.path.isdir(path):  # it cannot, and keeps names without it
+        return
+    descriptor = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
