@@ -18,6 +18,7 @@ from scenelift.inference.files.clouds import Chunk, CloudFile, features_of
 from scenelift.inference.labeler import Labeler, Labels, Question
 from scenelift.inference.large import blocks
 from scenelift.inference.tiles import MARGIN_VOXELS, MOST_POINTS
+from scenelift.io.console import Meter, say
 from scenelift.samples.frame import Frame
 
 
@@ -105,14 +106,16 @@ def _label_large(
     if "features" in question.extras:
         features = np.memmap(folder / "features", np.float32, "w+", shape=(count, labeler.channels))
     margin = MARGIN_VOXELS * labeler.student.config.voxels.size
-    for points, own, numbers, mine in blocks(
-        parts, labeler.student.point_features, MOST_POINTS, margin, folder
-    ):
-        labels = labeler.label_cloud(name, points, own, question)
-        rows = numbers[mine]
-        ids[rows], confidence[rows] = labels.ids[mine], labels.confidence[mine]
-        if scores is not None and labels.scores is not None:
-            scores[rows] = labels.scores[mine]
-        if features is not None and labels.features is not None:
-            features[rows] = labels.features[mine]
+    tiles = blocks(parts, labeler.student.point_features, MOST_POINTS, margin, folder)
+    say(f"{name} has {count:,} points: sorted on disk, then labelled tile by tile")
+    with Meter(f"labelling {name}", count, "points") as meter:
+        for points, own, numbers, mine in tiles:
+            labels = labeler.label_cloud(name, points, own, question)
+            rows = numbers[mine]
+            ids[rows], confidence[rows] = labels.ids[mine], labels.confidence[mine]
+            if scores is not None and labels.scores is not None:
+                scores[rows] = labels.scores[mine]
+            if features is not None and labels.features is not None:
+                features[rows] = labels.features[mine]
+            meter.add(len(rows))
     return Labels(ids, classes, confidence, scores, features)
