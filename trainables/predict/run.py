@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from datasets.common.sources import open_source
@@ -19,7 +18,7 @@ from trainables.predict.config import SHIPPED, Prediction
 from trainables.predict.formats import formats
 
 
-def run(config: Prediction) -> Path:
+def run(config: Prediction) -> str:
     """Label everything; the synthetic world by the student that ships, if nothing is given."""
     if config.data is None and not config.read:
         config = replace(config, data=synthetic("val"))

@@ -57,7 +57,7 @@ class PredictConfig(Settings):
     data: Annotated[str, Exists()] | None = None
     """Shards, a folder, or a file: .bin of KITTI and nuScenes, .npy, .npz, .ply, .pcd, .las, .laz, .e57."""
     out: str = "labels"
-    """Folder for the labels, one file a cloud, named after it."""
+    """Folder or URI for the labels, one file a cloud, named after it."""
     format: str = "ply"
     """ply, las, npz, parquet; label: raw uint32 as SemanticKITTI has them; lidarseg: raw uint8 as nuScenes."""
     classes: tuple[str, ...] | None = None

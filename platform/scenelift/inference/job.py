@@ -18,13 +18,13 @@ from scenelift.errors import ConfigError, DataError, first_line
 from scenelift.inference.config import PredictConfig
 from scenelift.inference.files.outputs import FORMATS, Format
 from scenelift.inference.work import Done, Scans, Work, Worker, open_scans
-from scenelift.io import secrets
+from scenelift.io import secrets, storage
 from scenelift.io.console import Meter, say
 
 _MODULE = ["python", "-m", "trainables.explore"]
 
 
-def run(config: PredictConfig, found: Scans | None = None, formats: Mapping[str, Format] = FORMATS) -> Path:
+def run(config: PredictConfig, found: Scans | None = None, formats: Mapping[str, Format] = FORMATS) -> str:
     """Label everything, say what there is, and return the folder. found: what to label, instead of `data`;
     formats: by name."""
     if config.format not in formats:
@@ -32,10 +32,12 @@ def run(config: PredictConfig, found: Scans | None = None, formats: Mapping[str,
     found = open_scans(config) if found is None else found
     if not found.names:
         raise DataError("there is no cloud to label; look at --data, or at --root and --split")
-    work = Work(config, found, formats[config.format], Path(config.out).expanduser().absolute())
+    if formats[config.format].finish is not None and "://" in config.out:
+        raise ConfigError(f"--format {config.format} is checked when it is done; give --out a local folder")
+    work = Work(config, found, formats[config.format], storage.absolute(config.out))
     worker = work.worker("cpu" if config.workers > 1 else None)
     worker.begin()
-    missing = [i for i, name in enumerate(found.names) if not work.target(name).exists()]
+    missing = [i for i, name in enumerate(found.names) if not work.done(name)]
     if len(missing) < len(found.names):
         say(f"{len(found.names) - len(missing):,} of {len(found.names):,} are labelled already, and stay")
     totals = Totals(worker.classes)
@@ -47,9 +49,9 @@ def run(config: PredictConfig, found: Scans | None = None, formats: Mapping[str,
             more = f"to label the others all the same, write --max_bad {2 * config.max_bad + 1}"
             raise DataError(f"{done.error}; {more}")
     if (finish := formats[config.format].finish) is not None:
-        finish(work.out)
+        finish(Path(work.out))
     print(totals.table())
-    print(f"labels: {work.out}")
+    print(f"labels: {secrets.address(work.out)}")
     if config.data is not None:
         print(f"next: {_explore(config)}")
     return work.out

@@ -23,6 +23,7 @@ from scenelift.inference.labeler import Extra, Labeler, Question, load
 from scenelift.inference.scans import Scan
 from scenelift.inference.words import Classes
 from scenelift.io import storage
+from scenelift.io.secrets import address
 
 if TYPE_CHECKING:
     from scenelift.samples.frame import Frame
@@ -106,11 +107,16 @@ class Work:
     config: PredictConfig
     scans: Scans
     format: Format
-    out: Path
+    out: str
+    """Folder or URI."""
 
-    def target(self, name: str) -> Path:
+    def target(self, name: str) -> str:
         """The file with the labels of a cloud."""
-        return self.out / self.format.place(name)
+        return storage.join(self.out, self.format.place(name))
+
+    def done(self, name: str) -> bool:
+        """Whether a cloud has its labels."""
+        return storage.exists(*storage.resolve(self.target(name)))
 
     def worker(self, device: str | None = None) -> Worker:
         """Loads the student; device: None: that of the job."""
@@ -157,12 +163,14 @@ class Worker:
             },
             "input": vars(config.input),
         }
-        text, path = json.dumps(files.stamp(about, VERSION), indent=1), out / ABOUT
-        if not path.exists():
-            out.mkdir(parents=True, exist_ok=True)
+        text, path = json.dumps(files.stamp(about, VERSION), indent=1), storage.join(out, ABOUT)
+        if not storage.exists(*storage.resolve(path)):
+            storage.make_folder(*storage.resolve(out))
             storage.write_text(path, text)
         elif files.parse(storage.read(path), path, ConfigError) != json.loads(text):
-            raise ConfigError(f"{out} has labels of another student, or of other options; give another --out")
+            raise ConfigError(
+                f"{address(out)} has labels of another student, or of other options; give another --out"
+            )
 
     def label(self, index: int) -> Done:
         """Label one cloud and write it; an error that is of the cloud is returned."""

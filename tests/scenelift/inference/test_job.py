@@ -42,7 +42,7 @@ def want(rows: np.ndarray) -> np.ndarray:
 
 
 def test_every_cloud_gets_a_file_of_its_name_with_its_points_in_order(config, capsys):
-    out = job.run(config)
+    out = Path(job.run(config))
     files = sorted(str(path.relative_to(out)) for path in out.rglob("*.npz"))
     assert files == ["a.npz", "b/1.npz", "b/2.npz"]
     for start, name in ((0, "b/2"), (50, "a"), (100, "b/1")):
@@ -57,7 +57,7 @@ def test_every_cloud_gets_a_file_of_its_name_with_its_points_in_order(config, ca
 
 
 def test_what_is_done_stays_and_the_rest_is_made(config, capsys):
-    out = job.run(config)
+    out = Path(job.run(config))
     kept = (out / "a.npz").stat().st_mtime_ns
     (out / "b/1.npz").unlink()
     job.run(config)
@@ -89,12 +89,12 @@ def test_unreadable_clouds_are_named_and_may_be_some(config, tmp_path, capsys):
     (tmp_path / "scans" / "b" / "1.npy").write_bytes(b"no")
     with pytest.raises(DataError, match=r"b/1.npy cannot be read.*--max_bad 1"):
         job.run(config)
-    out = job.run(replace(config, max_bad=1))
+    out = Path(job.run(replace(config, max_bad=1)))
     assert len(list(out.rglob("*.npz"))) == 2 and "1 could not be labelled" in capsys.readouterr().out
 
 
 def test_ply(config, tmp_path):
-    out = job.run(replace(config, format="ply", scores=True))
+    out = Path(job.run(replace(config, format="ply", scores=True)))
     vertices = PlyData.read(str(out / "b" / "2.ply"))["vertex"]
     assert np.array_equal(np.stack([vertices[axis] for axis in "xyz"], 1), ROWS[:, :3])
     ids = want(ROWS)
@@ -109,12 +109,14 @@ def test_ply(config, tmp_path):
     ("format_", "dtype", "name"), [("label", "<u4", "a.label"), ("lidarseg", "u1", "a_lidarseg.bin")]
 )
 def test_bare_labels(config, format_, dtype, name):
-    out = job.run(replace(config, format=format_))
+    out = Path(job.run(replace(config, format=format_)))
     assert np.array_equal(np.fromfile(out / name, dtype), want(ROWS[50:]))
 
 
 def test_parquet(config):
-    table = pq.read_table(job.run(replace(config, format="parquet", features=True)) / "a.parquet").to_pydict()
+    table = pq.read_table(
+        Path(job.run(replace(config, format="parquet", features=True))) / "a.parquet"
+    ).to_pydict()
     labels = Labeler(speaking_student()).predict(ROWS[50:], extras=["features"])
     assert table["id"] == labels.ids.tolist() and table["name"] == labels.names.tolist()
     np.testing.assert_array_equal(np.array(table["features"]), labels.features)
@@ -134,7 +136,7 @@ def test_las_is_copied_with_its_columns_and_classes(config, tmp_path, monkeypatc
     las.write(source)
     monkeypatch.setattr(clouds, "CHUNK", 150)
     monkeypatch.setattr("scenelift.inference.files.las.CHUNK", 150)
-    made = laspy.read(job.run(replace(config, data=str(source), format="las")) / "one.las")
+    made = laspy.read(Path(job.run(replace(config, data=str(source), format="las"))) / "one.las")
     assert np.array_equal(made["own"], np.arange(400)) and np.array_equal(made.X, las.X)
     exact = np.stack([las.x, las.y, las.z, np.arange(400) % 4], 1)
     assert np.array_equal(
@@ -145,17 +147,17 @@ def test_las_is_copied_with_its_columns_and_classes(config, tmp_path, monkeypatc
 
 
 def test_las_of_other_points(config):
-    made = laspy.read(job.run(replace(config, format="las")) / "b" / "2.las")
+    made = laspy.read(Path(job.run(replace(config, format="las"))) / "b" / "2.las")
     np.testing.assert_allclose(np.stack([made.x, made.y, made.z], 1), ROWS[:, :3], atol=6e-4)
     assert np.array_equal(np.asarray(made.classification), 63 + want(ROWS))
 
 
 def test_own_words_from_the_command_line_and_from_a_file(config, tmp_path):
-    out = job.run(replace(config, classes=("road",)))
+    out = Path(job.run(replace(config, classes=("road",))))
     assert np.array_equal(np.load(out / "b/2.npz")["ids"] > 0, want(ROWS) == 3)
     (tmp_path / "words.json").write_text('{"way": ["road"], "plant": ["tree", "bush"]}')
     named = replace(config, classes=(str(tmp_path / "words.json"),), out=str(tmp_path / "other"))
-    ids = np.load(job.run(named) / "b/2.npz")["ids"]
+    ids = np.load(Path(job.run(named)) / "b/2.npz")["ids"]
     assert np.array_equal(np.array([0, 3, 2])[ids], np.where(want(ROWS) == 1, 0, want(ROWS)))
 
 
@@ -163,7 +165,7 @@ def test_large_clouds_come_from_disk_and_back(config, monkeypatch):
     """With the margin as wide as the cloud, its only tile is itself."""
     monkeypatch.setattr(clouds, "CHUNK", 60)
     monkeypatch.setattr(scans, "MOST_POINTS", 10_000)
-    out = job.run(replace(config, features=True, scores=True))
+    out = Path(job.run(replace(config, features=True, scores=True)))
     labels, whole = np.load(out / "b/2.npz"), Labeler(speaking_student()).predict(ROWS, extras=["features"])
     assert np.array_equal(labels["ids"], whole.ids)
     np.testing.assert_allclose(labels["features"], whole.features, atol=1e-5)
@@ -171,7 +173,7 @@ def test_large_clouds_come_from_disk_and_back(config, monkeypatch):
 
 def test_scale_and_offset_bring_features_to_those_of_the_training(config):
     reading = InputConfig(scale=2.0, offset=1.0)
-    out = job.run(replace(config, input=reading))
+    out = Path(job.run(replace(config, input=reading)))
     shifted = ROWS.copy()
     shifted[:, 3] = shifted[:, 3] * 2 + 1
     assert np.array_equal(np.load(out / "b/2.npz")["ids"], want(shifted))
@@ -202,7 +204,7 @@ def test_memory_does_not_grow_with_the_number_of_clouds(config, tmp_path):
     for number in range(20):
         np.save(tmp_path / "scans" / f"more-{number}.npy", ROWS)
     found = job.open_scans(config)
-    work = job.Work(config, found, job.FORMATS["npz"], Path(config.out))
+    work = job.Work(config, found, job.FORMATS["npz"], config.out)
     worker, counts = work.worker(), []
     Path(config.out).mkdir()
     for index in range(20):

@@ -13,6 +13,8 @@ import pytest
 import torch
 
 from scenelift.errors import ConfigError, StorageError
+from scenelift.inference.config import PredictConfig
+from scenelift.inference.job import run as predict
 from scenelift.inference.labeler import Labeler, load
 from scenelift.io import folders, storage
 from scenelift.nn.student import Student
@@ -244,3 +246,18 @@ def test_a_student_in_a_bucket_labels(s3: S3Server, inner: str) -> None:
     assert np.array_equal(found.ids, Labeler(student).predict(points).ids)
     with pytest.raises(ConfigError, match="there is no s3://bucket/runs/two"):
         load("s3://bucket/runs/two")
+
+
+def test_labels_go_to_a_bucket_and_go_on_there(s3: S3Server, tmp_path: Path) -> None:
+    speaking_student().save(tmp_path / "student")
+    for name in ("a", "b"):
+        np.save(tmp_path / name, np.random.default_rng(0).uniform(0, 9, (40, 4)))
+    config = PredictConfig(
+        str(tmp_path / "student"), str(tmp_path), "s3://bucket/labels", "label", device="cpu"
+    )
+    assert predict(config) == "s3://bucket/labels"
+    names = storage.list_files(*storage.resolve("s3://bucket/labels"))
+    assert names == {"a.label": 160, "b.label": 160, "predict.json": names["predict.json"]}
+    s3.requests.clear()
+    predict(config)
+    assert not [path for method, path in s3.requests if method == "PUT"], "what is done stays"

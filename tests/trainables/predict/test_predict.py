@@ -58,7 +58,7 @@ def test_labels_of_shards_are_those_that_evaluate_scores(shards, tmp_path):
     student = taught(tmp_path, shards.vocabulary)
     make = Predictors(shards.vocabulary, {"student": student})
     scored = evaluate(shards, make, "scoring").matrices["student"]["all"]
-    out = run(Prediction(student, shards.path, str(tmp_path / "out"), "npz", device="cpu"))
+    out = Path(run(Prediction(student, shards.path, str(tmp_path / "out"), "npz", device="cpu")))
     counted = np.zeros_like(scored)
     for index, token in enumerate(shards.tokens):
         ids, frame = np.load(out / f"{token}.npz")["ids"], shards.read(index)
@@ -80,8 +80,8 @@ def test_several_workers_write_what_one_writes(tmp_path, ray_session):
     config = Prediction(
         str(tmp_path / "student"), str(tmp_path / "scans"), str(tmp_path / "one"), "label", device="cpu"
     )
-    one = run(config)
-    two = run(replace(config, out=str(tmp_path / "two"), workers=2))
+    one = Path(run(config))
+    two = Path(run(replace(config, out=str(tmp_path / "two"), workers=2)))
     assert {path.name: path.read_bytes() for path in one.glob("*.label")} == {
         path.name: path.read_bytes() for path in two.glob("*.label")
     }
@@ -97,7 +97,9 @@ def test_a_submission_to_semantickitti(tmp_path, plain, capsys):
         else {"dataset": "semantickitti", "root": tree.root, "version": "1.0"}
     )
     student = taught(tmp_path, VOCABULARY)
-    out = run(Prediction(student, out=str(tmp_path / "out"), format="semantickitti", device="cpu", **where))
+    out = Path(
+        run(Prediction(student, out=str(tmp_path / "out"), format="semantickitti", device="cpu", **where))
+    )
     assert kitti.check(out, tree.root) == 8 and "8 files follow the rules" in capsys.readouterr().err
     rows = np.fromfile(tree.root / "sequences/08/velodyne/000002.bin", np.float32).reshape(-1, 4)
     from scenelift.inference.labeler import load
@@ -119,7 +121,7 @@ def test_a_submission_to_nuscenes(tmp_path):
         version=VERSION,
         split="mini_val",
     )
-    out = run(config)
+    out = Path(run(config))
     records = json.loads((tree.root / VERSION / "sample_data.json").read_text())
     lidar = {
         row["token"]: (tree.root / row["filename"]).stat().st_size // 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from scenelift.inference.files.clouds import CHUNK, COLORS
 from scenelift.inference.files.labelled import Labelled
 from scenelift.io import storage
+from scenelift.io.folders import upload
 
 Write = Callable[[Path, Labelled], None]
 
@@ -149,14 +151,21 @@ FORMATS = {
 """By name."""
 
 
-def write_labels(path: Path, chosen: Format, cloud: Labelled) -> None:
-    """Write a file so that it is whole or absent; StorageError if the disk is full."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f"{storage.TEMPORARY}{uuid.uuid4().hex}{chosen.suffix}"
+def write_labels(place: str, chosen: Format, cloud: Labelled) -> None:
+    """Write a file at a resolved path or a URI so that it is whole or absent; StorageError if the disk is full."""
+    filesystem, path = storage.resolve(place)
+    local = storage.is_local(filesystem)
+    folder = Path(path).parent if local else Path(tempfile.gettempdir())
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f"{storage.TEMPORARY}{uuid.uuid4().hex}{chosen.suffix}"
     try:
-        with storage.explained(*storage.resolve(path)):
+        with storage.explained(*storage.resolve(temporary)):
             chosen.write(temporary, cloud)
             storage.sync(temporary)
+        if not local:
+            upload(temporary, place)
+            return
+        with storage.explained(filesystem, path):
             os.replace(temporary, path)
     finally:
         with suppress(OSError):
