@@ -12,7 +12,7 @@ import torch
 
 from datasets.nuscenes.source import NuScenes
 from scenelift.config.files import dump, load
-from scenelift.errors import ClusterError, ConfigError, DataError, ShardError, StorageError, TrackingError
+from scenelift.errors import ClusterError, ConfigError, ShardError, StorageError, TrackingError
 from scenelift.nn.config import NetworkConfig, StudentConfig
 from scenelift.points.collate import Collate
 from scenelift.points.config import Augmentation, ImageAugmentation, VoxelConfig
@@ -266,7 +266,8 @@ def test_bad_input_ends_with_one_clear_line(tiny_world, tmp_path):
 
 
 @pytest.mark.ray
-def test_shards_without_labels_cannot_be_scored(tiny_world, tmp_path):
+def test_shards_without_labels_are_compared_and_drawn(tiny_world, tmp_path):
+    """Who has no labels sees how far student and teacher agree, and where they do not."""
     manifest = json.loads((tiny_world[1] / "manifest.json").read_text())
     unlabeled = tmp_path / "unlabeled"
     unlabeled.mkdir()
@@ -274,9 +275,12 @@ def test_shards_without_labels_cannot_be_scored(tiny_world, tmp_path):
         (unlabeled / file.name).write_bytes(file.read_bytes())
     manifest["about"]["labels"] = None
     (unlabeled / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(DataError, match="no labels"):
-        data = SegmentationData(str(tiny_world[0]), str(unlabeled))
-        distill.run(replace(tiny(tiny_world, tmp_path / "runs"), data=data))
+    data = SegmentationData(str(tiny_world[0]), str(unlabeled))
+    distill.run(replace(tiny(tiny_world, tmp_path / "runs"), data=data))
+    result = json.loads((tmp_path / "runs" / "tiny" / "result.json").read_text())
+    assert result["status"] == "finished" and not any("miou" in name for name in result["metrics"])
+    assert {"unlabeled/agreement_teacher", "unlabeled/confidence"} <= result["metrics"].keys()
+    assert list((tmp_path / "runs" / "tiny" / "pictures").glob("birds_eye_*.png"))
 
 
 @pytest.mark.ray
