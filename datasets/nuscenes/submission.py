@@ -7,7 +7,7 @@ Source: the challenge's rules and what the devkit's validation of a submission c
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from datasets.nuscenes.classes import FULL
 from datasets.nuscenes.keyframes import Keyframe
+from datasets.nuscenes.source import POINT_FLOATS
 from datasets.nuscenes.tables import read_keyed
 from scenelift.errors import DataError
 
@@ -40,6 +41,13 @@ def lidar_tokens(tables: Path, keyframes: Iterable[Keyframe]) -> dict[str, str]:
     rows = read_keyed(tables / "sample_data.json", _RECORD, lambda piece: pc.is_in(piece["filename"], names))
     pairs = zip(rows["filename"].to_pylist(), rows["token"].to_pylist(), strict=True)
     return {files[name]: token for name, token in pairs}
+
+
+def point_counts(root: Path, keyframes: Iterable[Keyframe], tokens: Mapping[str, str]) -> dict[str, int]:
+    """Token of a LiDAR record -> its number of points, by the size of its file."""
+    return {
+        tokens[each.token]: (root / each.points).stat().st_size // (4 * POINT_FLOATS) for each in keyframes
+    }
 
 
 def finish(folder: Path, split: str) -> None:

@@ -38,6 +38,12 @@ def check(folder: Path, root: Path | None = None) -> int:
     files = sorted((folder / FOLDER).glob("*/predictions/*.label"))
     if not files:
         raise DataError(f"{folder} has no {FOLDER}/NN/predictions/NNNNNN.label")
+    for scans in (root / FOLDER).glob("*/velodyne") if root is not None else ():
+        labeled = {file.stem for file in files if file.parts[-3] == scans.parent.name}
+        if labeled and (missing := sorted({scan.stem for scan in scans.glob("*.bin")} - labeled)):
+            raise DataError(
+                f"{folder} lacks the labels of {len(missing)} scans of {scans}, such as {missing[0]}"
+            )
     for file in files:
         labels = np.fromfile(file, np.uint32)
         if file.stat().st_size % _LABEL_BYTES or not np.isin(labels, RAW).all():

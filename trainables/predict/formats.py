@@ -52,11 +52,12 @@ def _nuscenes(config: Prediction) -> Format:
         )
     split, root = config.split or "all", config.root.expanduser().absolute()
     source = NuScenes(root, config.release)
-    tokens = submission.lidar_tokens(root / config.release, source.list_samples(config.split))
+    keyframes = source.list_samples(config.split)
+    tokens = submission.lidar_tokens(root / config.release, keyframes)
 
     def finish(folder: Path) -> None:
         submission.finish(folder, split)
-        count = submission.check(folder, split)
+        count = submission.check(folder, split, submission.point_counts(root, keyframes, tokens))
         say(
             f"{count:,} files follow the rules; to upload: cd {folder} && zip -r submission.zip lidarseg {split}"
         )

@@ -118,6 +118,7 @@ class Totals:
     clouds: int = 0
     points: int = 0
     confidence: float = 0.0
+    holes: int = 0
 
     def __post_init__(self) -> None:
         self.counts = np.zeros(1 + len(self.classes), np.int64)
@@ -130,6 +131,7 @@ class Totals:
             return
         self.clouds, self.points = self.clouds + 1, self.points + done.points
         self.confidence += done.confidence
+        self.holes += done.holes
         self.counts += np.array(done.counts)
 
     def table(self) -> str:
@@ -141,5 +143,6 @@ class Totals:
             if self.counts[i]:
                 name = self.classes[i - 1] if i else "(nothing said)"
                 lines.append(f"  {name:<24}{self.counts[i]:>12,}{self.counts[i] / self.points:>8.1%}")
+        lines += [f"{self.holes:,} points are not finite and have no label"] if self.holes else []
         lines += [f"{len(self.bad)} could not be labelled"] if self.bad else []
         return "\n".join(lines)

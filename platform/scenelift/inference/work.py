@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ from scenelift.config import files
 from scenelift.errors import ConfigError, DataError
 from scenelift.inference import scans
 from scenelift.inference.config import InputConfig, PredictConfig
-from scenelift.inference.files.clouds import CloudFile, find_clouds
+from scenelift.inference.files.clouds import ABOUT, CloudFile, find_clouds
 from scenelift.inference.files.labelled import Labelled
 from scenelift.inference.files.outputs import Format, write_labels
 from scenelift.inference.labeler import Extra, Labeler, Question, load
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from scenelift.samples.frame import Frame
     from scenelift.shards.read import Samples
 
-ABOUT = "predict.json"
-"""File of the output folder that says what its labels are."""
 VERSION = 1
 MIGRATIONS: files.Migrations = {}
 _COLORS = (
@@ -112,7 +111,10 @@ class Work:
 
     def target(self, name: str) -> str:
         """The file with the labels of a cloud."""
-        return storage.join(self.out, self.format.place(name))
+        place = PurePosixPath(self.format.place(name))
+        if place.is_absolute() or ".." in place.parts:
+            raise DataError(f"{name} would be written outside of {address(self.out)}; give it a plain name")
+        return storage.join(self.out, str(place))
 
     def done(self, name: str) -> bool:
         """Whether a cloud has its labels."""
@@ -165,6 +167,10 @@ class Worker:
         }
         text, path = json.dumps(files.stamp(about, VERSION), indent=1), storage.join(out, ABOUT)
         if not storage.exists(*storage.resolve(path)):
+            if taken := next(filter(self.work.done, self.work.scans.names), None):
+                raise ConfigError(
+                    f"{address(self.work.target(taken))} is there, and is no label of ours; give another --out"
+                )
             storage.make_folder(*storage.resolve(out))
             storage.write_text(path, text)
         elif files.parse(storage.read(path), path, ConfigError) != json.loads(text):
@@ -176,14 +182,16 @@ class Worker:
         """Label one cloud and write it; an error that is of the cloud is returned."""
         work, name = self.work, self.work.scans.names[index]
         try:
-            with tempfile.TemporaryDirectory(prefix="scenelift-") as folder:
+            with tempfile.TemporaryDirectory(prefix="scenelift-") as folder, warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # points that are not finite are counted
                 scan = work.scans[index]
                 labels = scan.label(self.labeler, self.question, Path(folder))
                 cloud = Labelled(scan.chunks, labels, self.colors, scan.source)
                 write_labels(work.target(name), work.format, cloud)
                 counts = np.bincount(labels.ids, minlength=1 + len(labels.classes))
                 total = float(labels.confidence.sum(dtype=np.float64))
-                return Done(name, len(labels), tuple(counts.tolist()), total)
+                holes = int((labels.confidence == 0).sum())
+                return Done(name, len(labels), tuple(counts.tolist()), total, holes)
         except DataError as error:
             text = str(error)
             return Done(name, error=text if name in text else f"{name}: {text}")
@@ -199,6 +207,8 @@ class Done:
     """Points of which nothing is said, then of each class."""
     confidence: float = 0.0
     """Sum over the points."""
+    holes: int = 0
+    """Points that are not finite."""
     error: str = ""
     """Why it could not be labelled."""
 

@@ -28,7 +28,7 @@ def check_source(source: Source, split: str | None, options: ReadOptions, at_mos
     _check_unknown_split(source)
     data = _pickled(source, "the source")
     _require(len(data) <= _SOURCE_BYTES, f"the source takes {len(data)} bytes pickled; let it hold no tables")
-    elsewhere = pickle.loads(data)
+    elsewhere = pickle.loads(data)  # made above, in this process: as a source travels to those that read
     chosen = sorted({round(place) for place in np.linspace(0, len(keyframes) - 1, at_most)})
     frames = [_check_reading(source, elsewhere, keyframes[number], options) for number in chosen]
     widths = {frame.features.shape[1] for frame in frames}

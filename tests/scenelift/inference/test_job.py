@@ -225,3 +225,42 @@ def test_a_student_that_was_made_before_these_fields_still_labels(config, tmp_pa
     assert np.array_equal(load(tmp_path / "student", "cpu").predict(ROWS).ids, want(ROWS))
     with pytest.raises(ConfigError, match="does not say which teacher"):
         load(tmp_path / "student", "cpu").predict(ROWS, classes=["car"])
+
+
+def test_labels_are_not_labelled_in_turn(config, tmp_path):
+    """Where the output lies among the scans, a second run finds the same scans."""
+    inside = replace(config, out=str(tmp_path / "scans" / "labels"), format="ply")
+    job.run(inside)
+    job.run(inside)
+    assert len(list((tmp_path / "scans" / "labels").rglob("*.ply"))) == 3
+    assert len(clouds.find_clouds(tmp_path / "scans" / "labels")) == 3, "to be looked at"
+
+
+def test_files_of_the_user_are_neither_overwritten_nor_taken_for_labels(config, tmp_path):
+    before = (tmp_path / "scans" / "a.npy").read_bytes()
+    (tmp_path / "scans" / "a.npz").write_bytes(b"mine")
+    with pytest.raises(DataError, match="a in two formats"):
+        job.run(replace(config, out=str(tmp_path / "scans")))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "scans" / "a.npz").rename(tmp_path / "out" / "a.npz")
+    with pytest.raises(ConfigError, match=r"a\.npz is there, and is no label of ours"):
+        job.run(config)
+    assert (tmp_path / "out" / "a.npz").read_bytes() == b"mine"
+    assert (tmp_path / "scans" / "a.npy").read_bytes() == before
+
+
+def test_a_name_cannot_lead_out_of_the_folder(config):
+    """Names of shards are those of whoever wrote them."""
+    work = job.Work(config, job.open_scans(config), job.FORMATS["npz"], config.out)
+    for name in ("../a", "/a", "b/../../a"):
+        with pytest.raises(DataError, match="outside of"):
+            work.target(name)
+
+
+def test_a_pipe_and_holes_are_counted(config, tmp_path, capsys):
+    os.mkfifo(tmp_path / "scans" / "c.ply")
+    holed = ROWS.copy()
+    holed[:5, 1] = np.nan
+    np.save(tmp_path / "scans" / "a.npy", holed)
+    job.run(replace(config, max_bad=1))
+    assert "5 points are not finite and have no label" in capsys.readouterr().out

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scenelift.errors import DataError, SceneliftError, reason
+from scenelift.errors import DataError, SceneliftError, StorageError, reason
 from scenelift.io import storage
 from scenelift.io.ply import read_vertices
 from scenelift.samples.plausible import holds_doubles
@@ -20,6 +20,8 @@ CHUNK = 1_000_000
 """Points that are read at a time where a format allows for it."""
 INTENSITY = ("intensity", "reflectance", "remission", "reflectivity", "scalar_intensity", "i")
 """Names of the column with the strength of the return, in lower case."""
+ABOUT = "predict.json"
+"""What marks a folder of labels, which are no scans."""
 COLORS = ("red", "green", "blue")
 _LOOKED_AT = 80_000
 """Values of a raw file from which its layout is told."""
@@ -55,6 +57,8 @@ class CloudFile:
         try:
             storage.require_plain(self.path)
             yield from READERS[_ending(self.path)](self)
+        except StorageError as error:  # too large, or a pipe: it is this file's fault alone
+            raise DataError(str(error)) from None
         except SceneliftError:
             raise
         except ImportError as error:
@@ -70,10 +74,12 @@ def find_clouds(place: str | Path, width: int | None = None) -> list[CloudFile]:
         if _ending(path) not in READERS:
             raise DataError(f"{path} is no point cloud: known are {', '.join(READERS)}")
         return [CloudFile(path, path.name[: -len(_ending(path))], width)]
+    made = {each.parent for each in path.rglob(ABOUT)} - {path}  # unless it is what is asked for
     found = [
         CloudFile(each, each.relative_to(path).as_posix()[: -len(_ending(each))], width)
         for each in sorted(path.rglob("*"))
         if _ending(each) in READERS and not each.name.startswith(".") and each.is_file()
+        if made.isdisjoint(each.parents)
     ]
     if not found:
         raise DataError(f"{path} has no point clouds: known are {', '.join(READERS)}, and folders of shards")
