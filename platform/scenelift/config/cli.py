@@ -69,7 +69,7 @@ def parse(presets: Mapping[str, T], argv: Sequence[str], prog: str) -> T:
     name = named(argv)
     del args[: name is not None]
     if name is not None and name not in presets:
-        raise ConfigError(f"unknown preset {name:.80}; {nearest(name, presets)}")
+        raise ConfigError(f"unknown preset {name:.80}; {_place(name, presets) or nearest(name, presets)}")
     preset = presets[name or next(iter(presets))]
     doc = inspect.getdoc(type(preset)) or ""
     if doc.startswith(f"{type(preset).__name__}("):  # written by dataclass
@@ -84,6 +84,15 @@ def parse(presets: Mapping[str, T], argv: Sequence[str], prog: str) -> T:
     config = preset if file is None else load(type(preset), file)
     chosen = f"the preset {name}" if name is not None else None if file is None else f"--config {file}"
     return override(config.continued(values, chosen), values)
+
+
+def _place(word: str, presets: Mapping[str, Any]) -> str:
+    """Advice for a path where a preset belongs, which is what people type first."""
+    if not {"/", "."} & set(word):
+        return ""
+    keys = flatten(next(iter(presets.values())))
+    key = next((key for key in ("data", "data.train", "root", "student") if key in keys), "group.field")
+    return f"a file or a folder is given by its option: --{key} {word:.80}"
 
 
 def show_help(config: Any, prog: str, description: str) -> NoReturn:

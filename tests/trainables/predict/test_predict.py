@@ -191,6 +191,7 @@ def test_nothing_to_label_is_an_error(tmp_path):
     ("words", "message"),
     [
         (["--data", "."], "--student is missing"),
+        (["scans/one.bin"], "is given by its option: --data scans/one.bin"),
         (["--dataset", "nuscenes"], "--root is missing"),
         (["--dataset", "kitti", "--root", "."], "unknown data set kitti; known: nuscenes"),
         (["--data", ".", "--dataset", "nuscenes", "--root", "."], "give one of --data"),

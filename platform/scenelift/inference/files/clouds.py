@@ -20,6 +20,8 @@ CHUNK = 1_000_000
 """Points that are read at a time where a format allows for it."""
 INTENSITY = ("intensity", "reflectance", "remission", "reflectivity", "scalar_intensity", "i")
 """Names of the column with the strength of the return, in lower case."""
+LABELS = ("_lidarseg.bin", "_panoptic.npz")
+"""Endings of nuScenes' labels, which lie below the folder of its scans and are none."""
 ABOUT = "predict.json"
 """What marks a folder of labels, which are no scans."""
 COLORS = ("red", "green", "blue")
@@ -79,7 +81,7 @@ def find_clouds(place: str | Path, width: int | None = None) -> list[CloudFile]:
         CloudFile(each, each.relative_to(path).as_posix()[: -len(_ending(each))], width)
         for each in sorted(path.rglob("*"))
         if _ending(each) in READERS and not each.name.startswith(".") and each.is_file()
-        if made.isdisjoint(each.parents)
+        if made.isdisjoint(each.parents) and not each.name.endswith(LABELS)
     ]
     if not found:
         raise DataError(f"{path} has no point clouds: known are {', '.join(READERS)}, and folders of shards")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scenelift.inference.files.clouds import CHUNK, COLORS
+from scenelift.inference.files.clouds import CHUNK, COLORS, LABELS
 from scenelift.inference.files.labelled import Labelled
 from scenelift.io import storage
 from scenelift.io.folders import upload
@@ -146,7 +146,7 @@ FORMATS = {
     "npz": Format(".npz", _npz, "ids, confidence, classes"),
     "parquet": Format(".parquet", _parquet, "points, id, name, confidence"),
     "label": Format(".label", raw("<u4"), "uint32 ids, as SemanticKITTI has them"),
-    "lidarseg": Format("_lidarseg.bin", raw("u1"), "uint8 ids, as nuScenes has them", 255),
+    "lidarseg": Format(LABELS[0], raw("u1"), "uint8 ids, as nuScenes has them", 255),
 }
 """By name."""
 

@@ -149,7 +149,7 @@ def test_points_in_no_order_show_their_layout(tmp_path, width):
 
 
 def test_hidden_files_and_others_are_no_clouds(tmp_path):
-    for name in ("._a.ply", "a.txt", "b/c.npy", "b/.d.npy"):
+    for name in ("._a.ply", "a.txt", "b/c.npy", "b/.d.npy", "e_lidarseg.bin", "f_panoptic.npz"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         np.save(tmp_path / "b" / "c", ROWS) if name == "b/c.npy" else (tmp_path / name).touch()
     assert [file.name for file in find_clouds(tmp_path)] == ["b/c"]
