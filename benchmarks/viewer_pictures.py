@@ -22,7 +22,7 @@ from PIL import Image
 from websockets.sync.client import connect
 
 from scenelift.errors import ConfigError
-from scenelift.viewer.box_server import BoxPage
+from scenelift.viewer.boxes.server import BoxPage
 from scenelift.viewer.config import ExploreConfig, ServerConfig
 from scenelift.viewer.ranking import Ranking
 from scenelift.viewer.run import boxes_of, explorer_of, settle

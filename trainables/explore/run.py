@@ -5,7 +5,7 @@ from __future__ import annotations
 from scenelift.samples.caption import CAPTIONED_IMAGE
 from scenelift.samples.room import ROOM
 from scenelift.viewer import run as viewer
-from scenelift.viewer.boxes import Grounder
+from scenelift.viewer.boxes.explorer import Grounder
 from scenelift.viewer.config import ExploreConfig
 from trainables.predict.config import SHIPPED
 

@@ -17,7 +17,7 @@ from scenelift.errors import DataError
 from scenelift.geometry.segments import sample
 from scenelift.inference.labeler import Extra, Labeler, Labels
 from scenelift.samples.vocabulary import Vocabulary
-from scenelift.viewer.view import PlainCloud, View
+from scenelift.viewer.scans.view import PlainCloud, View
 
 if TYPE_CHECKING:
     from scenelift.teachers.teacher import Teacher

@@ -14,8 +14,8 @@ from scenelift.viewer import colors
 from scenelift.viewer.answers import Answers, pixel_scores, require_alike
 from scenelift.viewer.colors import Coloring
 from scenelift.viewer.photos import crop, overlaid
-from scenelift.viewer.places import Scans
-from scenelift.viewer.view import View
+from scenelift.viewer.scans.places import Scans
+from scenelift.viewer.scans.view import View
 
 STUDENT, AGAINST, TEACHER, TRUTH = "student", "against", "teacher", "truth"
 OF_STUDENTS = ("student", "error", "confidence", "words")

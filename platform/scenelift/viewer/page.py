@@ -21,7 +21,7 @@ from scenelift.io import storage
 from scenelift.viewer.colors import Color, Coloring
 from scenelift.viewer.explorer import AGAINST, DISTANCE, OF_STUDENTS, STUDENT, TEACHER, TRUTH, Explorer
 from scenelift.viewer.photos import jpeg
-from scenelift.viewer.view import View
+from scenelift.viewer.scans.view import View
 
 
 @dataclass(frozen=True)

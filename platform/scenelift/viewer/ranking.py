@@ -18,7 +18,7 @@ from scenelift.io import storage
 from scenelift.io.console import say
 from scenelift.viewer.answers import Answers
 from scenelift.viewer.explorer import STUDENT, TEACHER, Explorer
-from scenelift.viewer.places import digest
+from scenelift.viewer.scans.places import digest
 
 if TYPE_CHECKING:
     from torch import nn

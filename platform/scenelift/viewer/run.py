@@ -14,12 +14,12 @@ from scenelift.io.console import say
 from scenelift.teachers.config import TeacherConfig
 from scenelift.viewer import page
 from scenelift.viewer.answers import Answers
-from scenelift.viewer.box_server import BoxPage
-from scenelift.viewer.boxes import BoxExplorer, Grounder
+from scenelift.viewer.boxes.explorer import BoxExplorer, Grounder
+from scenelift.viewer.boxes.server import BoxPage
 from scenelift.viewer.config import ExploreConfig
 from scenelift.viewer.explorer import AGAINST, STUDENT, Explorer
-from scenelift.viewer.places import Found, Scans, of_run, open_place, run_of, trained_by
 from scenelift.viewer.ranking import Ranking
+from scenelift.viewer.scans.places import Found, Scans, of_run, open_place, run_of, trained_by
 from scenelift.viewer.server import CloudPage
 from scenelift.viewer.viser_internals import LOOPBACK, Server, require_free
 

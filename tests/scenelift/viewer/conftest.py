@@ -17,7 +17,7 @@ from scenelift.teachers.clip import build_teacher
 from scenelift.teachers.config import TeacherConfig
 from scenelift.viewer.answers import Answers
 from scenelift.viewer.explorer import Explorer
-from scenelift.viewer.view import View
+from scenelift.viewer.scans.view import View
 from tests.made.frames import VOCABULARY, made_up_frame
 from tests.made.validation import student
 

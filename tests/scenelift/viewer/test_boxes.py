@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from scenelift.geometry.boxes3d import corners
-from scenelift.viewer.boxes import BEST, TRUE, BoxExplorer, best, edges, picture, room_boxes
+from scenelift.viewer.boxes.explorer import BEST, TRUE, BoxExplorer, best, edges, picture, room_boxes
 from scenelift.viewer.page import write
 from tests.made.captions import made_up_image
 from tests.made.rooms import made_up_room

@@ -15,7 +15,7 @@ from scenelift.samples.vocabulary import Vocabulary
 from scenelift.viewer.answers import Answers
 from scenelift.viewer.colors import GLOW, GREY, RIGHT, VIRIDIS, WRONG, by_value, limits
 from scenelift.viewer.explorer import Explorer
-from scenelift.viewer.view import View
+from scenelift.viewer.scans.view import View
 from tests.made.frames import VOCABULARY, made_up_frame
 from tests.scenelift.viewer.conftest import SIZE, MadeUpScans
 from trainables.common.scoring import TeacherPredictor

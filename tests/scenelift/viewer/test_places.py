@@ -11,9 +11,9 @@ from scenelift.config.cli import parse
 from scenelift.errors import ConfigError, DataError
 from scenelift.inference.files.clouds import Chunk
 from scenelift.viewer.config import PRESETS, ExploreConfig
-from scenelift.viewer.places import FileScans, of_run, open_place, run_of, thinned, trained_by
 from scenelift.viewer.run import Methods, settle
-from scenelift.viewer.view import PlainCloud, View
+from scenelift.viewer.scans.places import FileScans, of_run, open_place, run_of, thinned, trained_by
+from scenelift.viewer.scans.view import PlainCloud, View
 
 
 @pytest.mark.parametrize("sizes", [[7], [3, 4, 5], [1] * 23, [100], []])

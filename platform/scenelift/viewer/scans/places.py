@@ -22,7 +22,7 @@ from scenelift.samples.kind import MANIFEST, Kind
 from scenelift.samples.room import ROOM
 from scenelift.samples.vocabulary import Vocabulary
 from scenelift.shards.read import Samples, Shards, open_samples
-from scenelift.viewer.view import AS_USUAL, PlainCloud, View
+from scenelift.viewer.scans.view import AS_USUAL, PlainCloud, View
 
 MOST_POINTS = 1_000_000
 """Points that a browser draws without delay; of larger clouds every k-th point is shown."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from scenelift.errors import SceneliftError
 from scenelift.samples.room import Room
-from scenelift.viewer.boxes import BoxExplorer, Choice, edges, picture, room_boxes, room_extent
+from scenelift.viewer.boxes.explorer import BoxExplorer, Choice, edges, picture, room_boxes, room_extent
 from scenelift.viewer.photos import png
 from scenelift.viewer.viser_internals import Server
 
